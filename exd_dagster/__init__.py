@@ -1,0 +1,1 @@
+"""Audit feature-flag rollouts and experiments in Dagster."""

@@ -1,0 +1,1 @@
+"""Verdicts to alerts to deliveries: decide, then do."""

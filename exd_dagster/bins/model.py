@@ -1,0 +1,100 @@
+"""The Bin: how many units each variant gained in one hour of one flag."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exd_dagster.config import FlagId
+
+Counts: TypeAlias = NDArray[np.int64]
+
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One thing worth knowing about one flag-hour beside its counts.
+
+    `name` is one of `FACTS`; `detail` is the variant, manifest version or reason it speaks of ("" if none).
+    """
+
+    hour: datetime
+    name: str
+    detail: str
+    count: int
+
+
+FACTS = (
+    "multi_variant_units",  # units first exposed in this hour that were also seen in another variant
+    "carry_over_units",  # of those, the ones whose second variant came with a declared phase
+    "null_units",  # evaluations without a unit
+    "null_variants",  # evaluations without a variant
+    "excluded_reason",  # evaluations left out for their reason (detail)
+    "manifest_version",  # evaluations by manifest version (detail)
+    "late_rows",  # evaluations ingested after their hour had closed
+    "quarantined",  # rows set apart, by reason (detail)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FlagBins:
+    """The closed hourly bins of one flag: a complete calendar, hours without records included.
+
+    Attributes:
+        flag: whose bins these are.
+        variants: V names: the declared ones in declared order, then undeclared ones seen, sorted.
+        start: start of the first bin (UTC, on the hour).
+        new_units: int64 (T, V), units by hour and variant of first exposure within the iteration.
+        units: int64 (T, V), distinct units active in the hour.
+        evaluations: int64 (T, V), distinct evaluations.
+        landed: bool (T,), False where no flag of the source has a record: the hour was not checked.
+        facts: what else was seen, in order of hour.
+    """
+
+    flag: FlagId
+    variants: tuple[str, ...]
+    start: datetime
+    new_units: Counts
+    units: Counts
+    evaluations: Counts
+    landed: NDArray[np.bool_]
+    facts: tuple[Fact, ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of hours T."""
+        return len(self.new_units)
+
+    @property
+    def audited_through(self) -> datetime:
+        """End of the last closed hour (UTC); `start` when there is none."""
+        return self.start + HOUR * len(self)
+
+    @property
+    def hours(self) -> list[datetime]:
+        """Start of each bin (UTC)."""
+        return [self.start + HOUR * i for i in range(len(self))]
+
+    def index(self, instant: datetime) -> int:
+        """Return the bin that holds `instant`, clipped to 0..T."""
+        return min(max((instant - self.start) // HOUR, 0), len(self))
+
+    def between(self, start: datetime, end: datetime) -> "FlagBins":
+        """Return the bins of the hours in `[start, end)`."""
+        first, last = self.index(start), self.index(end)
+        return replace(
+            self,
+            start=self.start + HOUR * first,
+            new_units=self.new_units[first:last],
+            units=self.units[first:last],
+            evaluations=self.evaluations[first:last],
+            landed=self.landed[first:last],
+            facts=tuple(fact for fact in self.facts if start <= fact.hour < end),
+        )
+
+    def fact_total(self, name: str, details: Sequence[str] | None = None) -> int:
+        """Sum one fact over all hours, over all its details or the given ones."""
+        return sum(f.count for f in self.facts if f.name == name and (details is None or f.detail in details))

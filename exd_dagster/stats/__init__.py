@@ -1,0 +1,1 @@
+"""Bins to verdicts: pure numpy and scipy, no input or output."""

@@ -1,0 +1,1 @@
+"""What comes in: evaluation records, manifests and thresholds."""
