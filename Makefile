@@ -1,6 +1,70 @@
-# make demo | test | check | ui | bench
+# The commands of the house. `make help` lists them.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check ui bench clean
 .DEFAULT_GOAL := help
+.PHONY: help demo ui test check checks format lint types calibration engines e2e wheel bench constraints clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp per extra: installed once, and again when the project's requirements change.
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing exd-dagster[$*] into $(VENV)"
+	@$(PIP) -e '.[$*]'
+	@touch $@
+
+demo: $(VENV)/.installed-ui ## write seeded records, audit them through Dagster, show what was blocked and told
+	@$(BIN)/exd-dagster demo
+
+ui: $(VENV)/.installed-ui ## dagster dev on the demo project
+	@$(BIN)/dagster dev -h 127.0.0.1 -p $(or $(PORT),3000)
+
+test: $(VENV)/.installed-test ## install the test extra and run the tests
+	$(BIN)/python -m pytest -m "not calibration and not e2e and not engines" $(ARGS)
+
+check: test checks ## everything CI runs
+
+checks: format lint types calibration engines e2e wheel
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+calibration: $(VENV)/.installed-test ## the statistical claims, by seeded simulation
+	$(BIN)/python -m pytest -m calibration -s $(ARGS)
+
+engines: $(VENV)/.installed-engines ## the same bins on Spark, PostgreSQL and object storage
+	$(BIN)/python -m pytest -m engines $(ARGS)
+
+e2e: $(VENV)/.installed-test ## whole commands, a daemon, a browser
+	$(BIN)/python -m pytest -m e2e $(ARGS)
+
+wheel: $(VENV)/.installed-dev ## build the wheel and use it in an environment of its own
+	rm -rf build dist
+	$(BIN)/python -m build --wheel --outdir dist . >/dev/null
+	$(PYTHON) -m venv build/wheel-venv
+	build/wheel-venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
+	cd build && wheel-venv/bin/python -c "import exd_dagster; print('wheel of', exd_dagster.__name__, 'imports from', exd_dagster.__file__.split('/')[-3])"
+	cd build && wheel-venv/bin/exd-dagster --help >/dev/null
+
+bench: $(VENV)/.installed-dev ## benchmarks, one JSON object a line (BIG=1 for the large ones)
+	@$(BIN)/python -m benchmarks
+
+constraints: $(VENV)/.installed-dev ## resolve constraints.txt again, for all supported Pythons
+	$(PIP) uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --extra dev --extra engines \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml -o constraints.txt
+
+clean: ## remove what the commands made
+	rm -rf .demo .dagster build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,8 +7,8 @@ import duckdb
 import pytest
 from scipy.stats import chisquare
 
-from exd_dagster.cli import demo_data
-from exd_dagster.cli.demo_data import AFTERGLOW, END, FLAGS, START, DemoData, write_records
+from exd_dagster.demo import data as demo_data
+from exd_dagster.demo.data import AFTERGLOW, END, FLAGS, START, DemoData, write_records
 from exd_dagster.config import EXCLUDED_REASONS
 
 HEALTHY = [flag for flag in FLAGS if flag.key in {"new-checkout-flow", "search-ranking", "dark-mode"}]

@@ -1,0 +1,199 @@
+"""One asset of hourly variant bins per flag, all built by one scan of their records."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from hashlib import sha256
+from typing import Any, Literal, TypeAlias
+
+import dagster as dg
+
+from exd_dagster.bins.store import BuildReport, FlagBuild
+from exd_dagster.config import FlagAudit, FlagId, Timing, floor_hour
+from exd_dagster.errors import ConfigError
+from exd_dagster.store_resource import BinStoreResource
+from exd_dagster.telemetry.sources import Records
+
+Grain: TypeAlias = Literal["hour", "day"]
+
+STORE_KEY = "exd_store"
+"""Resource key of the bin store."""
+
+STORE_POOL = "duckdb_writer"
+"""Concurrency pool of every op that writes the bin store: one writer per DuckDB file."""
+
+BINS_BUILT = "bins_built"
+"""Name of the check that says whether a flag's bins could be built."""
+
+DAY_GRAIN_ABOVE = 50
+"""Fleets of more flags than this get one partition per day (24 hourly rows each)."""
+
+
+def bins_asset_keys(
+    flags: Sequence[FlagAudit], key_prefix: Sequence[str] = ("experiments",)
+) -> dict[FlagId, dg.AssetKey]:
+    """Return the asset key of each flag: `experiments[/<namespace>/<environment>]/<flag>_bins`.
+
+    Asset keys allow letters, digits and underscores. Where two flags would share a key once cleaned, the later
+    one in the list carries four hex digits of its own name, so that adding a flag renames no other.
+
+    Raises:
+        ConfigError: when the same flag is listed twice.
+    """
+    keys: dict[FlagId, dg.AssetKey] = {}
+    for flag in flags:
+        if flag.id in keys:
+            raise ConfigError("flags", [f"flag '{flag.id}' is listed twice; merge the two with phases"])
+        scope = [_clean(part) for part in (flag.namespace, flag.environment) if part]
+        key = dg.AssetKey([*key_prefix, *scope, f"{_clean(flag.key)}_bins"])
+        if key in keys.values():
+            digits = sha256(str(flag.id).encode()).hexdigest()[:4]
+            key = dg.AssetKey([*key_prefix, *scope, f"{_clean(flag.key)}_{digits}_bins"])
+        keys[flag.id] = key
+    return keys
+
+
+def _clean(name: str) -> str:
+    """Replace what an asset key does not allow; a name that loses letters keeps four hex digits of itself."""
+    cleaned = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    readable = re.sub(r"[-. /:]", "_", name) == cleaned
+    return cleaned if readable else f"{cleaned}_{sha256(name.encode()).hexdigest()[:4]}"
+
+
+def bins_partitions(
+    flags: Sequence[FlagAudit], grain: Grain | None = None
+) -> dg.TimeWindowPartitionsDefinition:
+    """Return the UTC partitions shared by all flags of one source.
+
+    They begin with the earliest flag and end with the last one when every flag has an end.
+    """
+    grain = grain or ("day" if len(flags) > DAY_GRAIN_ABOVE else "hour")
+    start = floor_hour(min(flag.start for flag in flags))
+    ends = [flag.end for flag in flags if flag.end is not None]
+    last = max(ends) if len(ends) == len(flags) else None
+    step = timedelta(days=1) if grain == "day" else timedelta(hours=1)
+    start = start.replace(hour=0) if grain == "day" else start
+    end = start + step * -((start - last) // step) if last is not None else None
+    if grain == "day":
+        return dg.DailyPartitionsDefinition(start_date=start, end_date=end, timezone="UTC")
+    return dg.HourlyPartitionsDefinition(start_date=start, end_date=end, timezone="UTC")
+
+
+def build_variant_bins_assets(
+    flags: Sequence[FlagAudit],
+    records: Records,
+    *,
+    timing: Timing | None = None,
+    grain: Grain | None = None,
+    key_prefix: Sequence[str] = ("experiments",),
+    group_name: str = "experiments",
+    records_asset: dg.AssetKey | None = None,
+    name: str = "variant_bins",
+    asset_attributes: Mapping[str, Any] | None = None,
+) -> dg.AssetsDefinition:
+    """Build the bins assets of all flags of one source: one op, one scan, any subset.
+
+    Args:
+        flags: the flags to count; their keys must be distinct.
+        records: where the evaluation records are.
+        timing: lateness and lookback; the defaults are 1 h and 48 h.
+        grain: "hour" or "day" partitions; None takes hours up to 50 flags, days above.
+        key_prefix: first parts of every asset key.
+        group_name: asset group.
+        records_asset: key of the asset the bins depend on; the records' own key by default.
+        name: op name.
+        asset_attributes: further `AssetSpec` arguments for every flag (tags, automation_condition, ...).
+
+    Returns:
+        A subsettable, partitioned multi-asset. It needs a `BinStoreResource` under the key `exd_store`.
+    """
+    keys = bins_asset_keys(flags, key_prefix)
+    by_key = {keys[flag.id]: flag for flag in flags}
+    timing = timing or Timing()
+    upstream = records_asset or records_asset_key(records)
+    specs = [
+        _bins_spec(flag, keys[flag.id], upstream, group_name, dict(asset_attributes or {})) for flag in flags
+    ]
+
+    @dg.multi_asset(
+        name=name,
+        specs=specs,
+        partitions_def=bins_partitions(flags, grain),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        can_subset=True,
+        check_specs=[_bins_built_spec(key) for key in by_key],
+        pool=STORE_POOL,
+    )
+    def variant_bins(
+        context: dg.AssetExecutionContext, exd_store: BinStoreResource
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        window = context.partition_time_window
+        selected = {key: flag for key, flag in by_key.items() if key in context.selected_asset_keys}
+        report = exd_store.bins.update(
+            records, list(selected.values()), window.start, window.end, timing=timing, now=_now()
+        )
+        _log_report(context, report)
+        for key, flag in selected.items():
+            yield from _flag_results(key, report, report.flags[flag.id])
+
+    return variant_bins
+
+
+def records_asset_key(records: Records) -> dg.AssetKey:
+    """Return the key of the external asset that stands for the records in the graph."""
+    return dg.AssetKey([_clean(records.name or "flag_evaluations")])
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _bins_spec(
+    flag: FlagAudit, key: dg.AssetKey, upstream: dg.AssetKey, group_name: str, attributes: dict[str, Any]
+) -> dg.AssetSpec:
+    split = (
+        ", ".join(f"{variant} {share:.4g}" for variant, share in flag.schedule[-1].split.items())
+        if flag.schedule
+        else "not declared"
+    )
+    return dg.AssetSpec(
+        key,
+        **{
+            "deps": [upstream],
+            "description": f"Hourly variant bins of flag {flag.id}. Declared split: {split}.",
+            "group_name": group_name,
+            "owners": list(flag.owners) or None,
+            "skippable": True,
+            "kinds": {"duckdb"},
+            "metadata": {
+                "flag": flag.key,
+                "namespace": flag.namespace or "",
+                "environment": flag.environment or "",
+                "mode": flag.mode,
+                "start": flag.start.isoformat(),
+            },
+            **attributes,
+        },
+    )
+
+
+def _bins_built_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(
+        BINS_BUILT,
+        asset=key,
+        description="The bins of this flag could be built. When not, the flag is not checked.",
+    )
+
+
+def _flag_results(
+    key: dg.AssetKey, report: BuildReport, build: FlagBuild
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    """A flag that cannot be built is skipped and says why; the others go on."""
+    if build.error is None:
+        yield dg.MaterializeResult(asset_key=key, metadata=_build_metadata(report, build))
+    yield dg.AssetCheckResult(
+        asset_key=key,
+        check_name=BINS_BUILT,
+        passed=build.error is None,
+        description=f"Not checked: {build.error}" if build.error else None,
+    )

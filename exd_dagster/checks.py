@@ -1,0 +1,144 @@
+"""The audit of one flag as Dagster asset checks: srm, sequential_srm, traffic_drop and trust."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
+
+import dagster as dg
+
+from exd_dagster.assets import STORE_POOL
+from exd_dagster.config import FlagAudit, Thresholds
+from exd_dagster.store_resource import BinStoreResource
+from exd_dagster.stats.trust import TrustVerdict, settle, trust_verdict
+from exd_dagster.stats.verdict import Verdict
+
+AnyAsset: TypeAlias = dg.AssetKey | str | Sequence[str] | dg.AssetsDefinition | dg.AssetSpec
+
+CHECKS: Mapping[str, str] = {
+    "srm": "Do the counts of units agree with the declared split? Chi-square, exact where counts are small; "
+    "repeated looks are paid for.",
+    "sequential_srm": "Did the split break at any hour? Anytime-valid, so it may be asked every hour.",
+    "traffic_drop": "Is the traffic of the newest hours what their hour of the week expects?",
+    "trust": "May what builds on this flag be used? The one answer that gates and guards read.",
+}
+"""Name and question of each check of a flag."""
+
+
+def check_keys(asset: dg.AssetKey) -> dict[str, dg.AssetCheckKey]:
+    """Return the key of each check of the flag whose bins are `asset`, by name."""
+    return {name: dg.AssetCheckKey(asset, name) for name in CHECKS}
+
+
+def build_flag_audit_checks(
+    flag: FlagAudit,
+    *,
+    asset: AnyAsset,
+    partitions: dg.PartitionsDefinition[str] | None = None,
+    thresholds: Thresholds | None = None,
+) -> dg.AssetChecksDefinition:
+    """Build the checks of one flag: one op, so that its failure blocks nobody else's report.
+
+    Args:
+        flag: the flag to judge.
+        asset: the asset that carries the checks; what is downstream of it is blocked by a failure.
+        partitions: the partitions of that asset, where `asset` is only a key.
+        thresholds: the levels of the tests.
+
+    Returns:
+        Subsettable, unpartitioned checks, blocking in mode "block". They need a `BinStoreResource` under the
+        key `exd_store`.
+    """
+    key = asset_key_of(asset)
+    levels = thresholds or Thresholds()
+    if isinstance(asset, (dg.AssetsDefinition, dg.AssetSpec)):
+        partitions = asset.partitions_def
+
+    @dg.multi_asset_check(
+        name="_".join([*key.path, "checks"]),
+        specs=[
+            dg.AssetCheckSpec(name, asset=key, blocking=flag.mode == "block", description=question)
+            for name, question in CHECKS.items()
+        ],
+        can_subset=True,
+        pool=STORE_POOL,
+    )
+    def flag_audit(
+        context: dg.AssetCheckExecutionContext, exd_store: BinStoreResource
+    ) -> Iterator[dg.AssetCheckResult]:
+        verdicts = judge(flag, exd_store, levels, judged=judged_window(context.run.tags, partitions))
+        for verdict in verdicts:
+            if dg.AssetCheckKey(key, verdict.check) in context.selected_asset_check_keys:
+                yield check_result(flag, key, verdict)
+
+    return flag_audit
+
+
+def judge(
+    flag: FlagAudit,
+    exd_store: BinStoreResource,
+    thresholds: Thresholds,
+    *,
+    judged: tuple[datetime, datetime] | None = None,
+) -> list[Verdict]:
+    """Read the flag's bins, audit them, and add the flag's one answer."""
+    from exd_dagster.stats.audit import audit_flag
+
+    verdicts = audit_flag(flag, exd_store.bins.read(flag), thresholds, judged=judged)
+    settled = [settle(verdict, flag.mode) for verdict in verdicts]
+    return [*settled, trust_verdict(settled, flag.mode)]
+
+
+def judged_window(
+    tags: Mapping[str, str], partitions: dg.PartitionsDefinition[str] | None
+) -> tuple[datetime, datetime] | None:
+    """Return the hours of the run's partitions `[start, end)`, None for a run without partitions."""
+    first = tags.get("dagster/asset_partition_range_start") or tags.get("dagster/partition")
+    last = tags.get("dagster/asset_partition_range_end") or tags.get("dagster/partition")
+    if not (first and last and isinstance(partitions, dg.TimeWindowPartitionsDefinition)):
+        return None
+    return (
+        partitions.time_window_for_partition_key(first).start,
+        partitions.time_window_for_partition_key(last).end,
+    )
+
+
+def check_result(flag: FlagAudit, key: dg.AssetKey, verdict: Verdict) -> dg.AssetCheckResult:
+    """Translate a verdict: only a failure fails; insufficient, skipped and not_checked say so in metadata."""
+    passed = verdict.trusted if isinstance(verdict, TrustVerdict) else not verdict.failed
+    severity = dg.AssetCheckSeverity.ERROR if verdict.severity == "ERROR" else dg.AssetCheckSeverity.WARN
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=verdict.check,
+        passed=passed,
+        severity=severity,
+        description=escape_markdown(verdict.sentence),
+        metadata={
+            "flag": flag.key,
+            "namespace": flag.namespace or "",
+            "environment": flag.environment or "",
+            "mode": flag.mode,
+            **as_dagster_metadata(verdict.as_metadata()),
+        },
+    )
+
+
+def as_dagster_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop what is absent and wrap lists and mappings as JSON metadata."""
+    return {
+        name: dg.MetadataValue.json(value) if isinstance(value, (list, dict)) else value
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def escape_markdown(text: str) -> str:
+    """Return `text` so that Dagster's markdown renderer shows it literally."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~$])", r"\\\1", text)
+
+
+def asset_key_of(asset: AnyAsset) -> dg.AssetKey:
+    """Return the one key of whatever stands for an asset."""
+    if isinstance(asset, (dg.AssetsDefinition, dg.AssetSpec)):
+        return asset.key
+    return dg.AssetKey.from_coercible(asset)

@@ -1,0 +1,111 @@
+"""The one answer about a flag: may what builds on it be used?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from exd_dagster.config import Mode
+from exd_dagster.stats.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Waiver:
+    """A person's decision that reports run although a check fails.
+
+    Attributes:
+        by: who decided.
+        until: when it ends (UTC).
+        reason: why, in their words.
+    """
+
+    by: str
+    until: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustVerdict(Verdict):
+    """The verdict of the `trust` check.
+
+    Attributes:
+        trusted: False exactly when the flag blocks.
+        failing: names of the checks that fail, blocking or not.
+        waived_by: who let reports run although a check fails.
+        waived_until: when that ends (UTC).
+    """
+
+    trusted: bool
+    failing: tuple[str, ...] = ()
+    waived_by: str | None = None
+    waived_until: datetime | None = None
+
+
+def settle(verdict: Verdict, mode: Mode, waiver: Waiver | None = None) -> Verdict:
+    """Return `verdict` with the severity it has after the flag's mode and a person's waiver.
+
+    The answer itself never changes: a waived failure is still a failure.
+    """
+    if verdict.severity == "ERROR" and (mode != "block" or waiver is not None):
+        return replace(verdict, severity="WARN")
+    return verdict
+
+
+def trust_verdict(verdicts: Sequence[Verdict], mode: Mode, waiver: Waiver | None = None) -> TrustVerdict:
+    """Return the flag's one answer from the settled verdicts of its blocking checks.
+
+    Args:
+        verdicts: settled verdicts (see `settle`).
+        mode: the flag's mode.
+        waiver: the decision in force, if any.
+    """
+    failing = [verdict for verdict in verdicts if verdict.failed]
+    blocking = [verdict for verdict in failing if verdict.severity == "ERROR"]
+    waived = waiver if failing and not blocking else None
+    answer = "fail" if blocking else "not_checked" if _none_checked(verdicts) else "pass"
+    return TrustVerdict(
+        check="trust",
+        verdict=answer,  # type: ignore[arg-type]
+        severity="ERROR" if blocking else None,
+        reason=",".join(verdict.check for verdict in blocking),
+        sentence=_sentence(failing, blocking, mode, waived, checked=not _none_checked(verdicts)),
+        state="ongoing"
+        if any(v.state == "ongoing" for v in blocking)
+        else blocking[0].state
+        if blocking
+        else None,
+        bad_from=min((v.bad_from for v in failing if v.bad_from), default=None),
+        bad_until=max((v.bad_until for v in failing if v.bad_until), default=None)
+        if all(v.bad_until for v in failing)
+        else None,
+        usable_until=min((v.usable_until for v in failing if v.usable_until), default=None),
+        audited_through=max((v.audited_through for v in verdicts if v.audited_through), default=None),
+        trusted=not blocking,
+        failing=tuple(verdict.check for verdict in failing),
+        waived_by=waived.by if waived else None,
+        waived_until=waived.until if waived else None,
+    )
+
+
+def _none_checked(verdicts: Sequence[Verdict]) -> bool:
+    return all(verdict.verdict == "not_checked" for verdict in verdicts)
+
+
+def _sentence(
+    failing: Sequence[Verdict],
+    blocking: Sequence[Verdict],
+    mode: Mode,
+    waiver: Waiver | None,
+    *,
+    checked: bool,
+) -> str:
+    if blocking:
+        return "Not trusted: " + " ".join(verdict.sentence for verdict in blocking)
+    if not checked:
+        return "Not checked: no closed hour yet."
+    if waiver:
+        return f"Waived by {waiver.by} until {waiver.until:%Y-%m-%d %H:%M} UTC: " + failing[0].sentence
+    if failing and mode != "block":
+        return f"Would have blocked (mode {mode}): " + failing[0].sentence
+    if failing:
+        return "Trusted with a warning: " + failing[0].sentence
+    return "Trusted: no check fails."
