@@ -1,0 +1,178 @@
+"""What every picture is made of: panels, lines, bands, labels and the document around them.
+
+A drawing is 1280 units wide and shown at 640 px: half pixels, so that whole numbers are fine enough and
+paths stay short. Colours are of middle lightness (contrast of 3.5 or more on white and on near-black), since
+a picture inside a page cannot know which theme the reader chose. The same input gives the same bytes.
+"""
+
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from html import escape
+from itertools import pairwise
+from math import floor, log10
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exd_dagster.bins.model import HOUR, Counts
+
+INK = "#7c828b"
+BLUE = "#3b82f6"
+FAULT = "#e5484d"
+ARMS = (BLUE, "#cb6d05", "#0d9488", "#a855f7")
+"""One colour for each arm drawn."""
+
+LEFT, RIGHT, WIDTH = 84, 944, 1280
+LINE = 26
+"""Least distance between two lines of text."""
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def as_markdown_image(svg: str, alt: str) -> str:
+    """Return the picture as a Markdown image that carries itself; "" for an empty picture."""
+    if not svg:
+        return ""
+    words = "".join(" " if c in "[]()!\\`<>" else c for c in alt).split()
+    return f"![{' '.join(words)}](data:image/svg+xml;base64,{b64encode(svg.encode()).decode()})"
+
+
+def document(marks: Iterable[str], *, height: int, title: str) -> str:
+    """Return the marks as one SVG document of 640 px by half of `height`, with a title for screen readers."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH // 2}" height="{height // 2}" '
+        f'viewBox="0 0 {WIDTH} {height}" role="img" fill="{INK}" font-family="system-ui,sans-serif" '
+        f'font-size="22"><title>{printable(title)}</title>{"".join(marks)}</svg>'
+    )
+
+
+def printable(text: str, longest: int = 80) -> str:
+    """Return foreign text escaped for XML, without control characters, cut to `longest` characters."""
+    clean = "".join(c if c.isprintable() else " " for c in text)
+    return escape(clean if len(clean) <= longest else clean[: longest - 1] + "…")
+
+
+def text(x: int, y: int, words: str, *, color: str = "", anchor: str = "", bold: bool = False) -> str:
+    """Return one line of text whose baseline begins, or with `anchor` ends, at (x, y)."""
+    attributes = "".join(
+        f' {name}="{value}"'
+        for name, value in (("fill", color), ("text-anchor", anchor), ("font-weight", "600" if bold else ""))
+        if value
+    )
+    return f'<text x="{x}" y="{y}"{attributes}>{printable(words)}</text>'
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One pair of axes: hours from left to right, values from `low` at the bottom to `high` at the top."""
+
+    start: datetime
+    hours: int
+    top: int
+    bottom: int
+    low: float
+    high: float
+
+    def x(self, hour: float) -> int:
+        """Return where an hour lies, counted from the first."""
+        return round(LEFT + (RIGHT - LEFT) * hour / max(self.hours, 1))
+
+    def x_at(self, instant: datetime) -> int:
+        """Return where an instant lies, kept inside the panel."""
+        return self.x(min(max((instant - self.start) / HOUR, 0), self.hours))
+
+    def y(self, value: float) -> int:
+        """Return where a value lies, kept inside the panel."""
+        share = (min(max(value, self.low), self.high) - self.low) / ((self.high - self.low) or 1)
+        return round(self.bottom - (self.bottom - self.top) * share)
+
+    def line(self, hours: Counts, values: NDArray[np.float64], color: str, *, width: int = 3) -> str:
+        """Draw values at hours; a value that is NaN leaves a gap."""
+        pieces = [self._path(*piece) for piece in _pieces(hours, values)]
+        return f'<path d="{"".join(pieces)}" fill="none" stroke="{color}" stroke-width="{width}"/>'
+
+    def area(self, hours: Counts, low: NDArray[np.float64], high: NDArray[np.float64]) -> str:
+        """Fill between two lines, softly; where either is NaN nothing is filled."""
+        both = np.where(np.isnan(low), low, high)
+        pieces = []
+        for at, upper in _pieces(hours, both):
+            lower = low[np.searchsorted(hours, at)]
+            pieces.append(self._path(np.append(at, at[::-1]), np.append(upper, lower[::-1])) + "z")
+        return f'<path d="{"".join(pieces)}" opacity=".22"/>'
+
+    def _path(self, hours: Counts, values: NDArray[np.float64]) -> str:
+        points = [(self.x(hour), self.y(value)) for hour, value in zip(hours, values, strict=True)]
+        steps = [f"{bx - ax} {by - ay}" for (ax, ay), (bx, by) in pairwise(points)]
+        return f"M{points[0][0]} {points[0][1]}l" + " ".join(steps or ["3 0"]).replace(" -", "-")
+
+    def rule(self, value: float) -> str:
+        """Draw a thin horizontal line at a value."""
+        return f'<path d="M{LEFT} {self.y(value)}H{RIGHT}" stroke="{INK}" stroke-width="2" opacity=".6"/>'
+
+    def ticks(self, values: Iterable[float], words: Callable[[float], str]) -> list[str]:
+        """Write values left of the panel, each at its height."""
+        return [text(LEFT - 12, self.y(value) + 8, words(value), anchor="end") for value in values]
+
+    def fault(self, start: datetime, end: datetime | None, *, bottom: int) -> str:
+        """Shade the hours at fault, from this panel's top to `bottom`, with a line where they begin."""
+        first, last = self.x_at(start), RIGHT if end is None else self.x_at(end)
+        return (
+            f'<path d="M{first} {self.top}H{last}V{bottom}H{first}z" fill="{FAULT}" opacity=".1"/>'
+            f'<path d="M{first} {self.top}V{bottom}" stroke="{FAULT}" stroke-width="3"/>'
+        )
+
+    def dates(self, most: int = 6) -> list[str]:
+        """Write the first of every so many days under the panel, `most` of them at most."""
+        midnight = self.start.replace(hour=0, minute=0)
+        days = [midnight + timedelta(days=day) for day in range(self.hours // 24 + 2)]
+        inside = [day for day in days if self.start <= day <= self.start + HOUR * self.hours]
+        every = max(-(-len(inside) // most), 1)
+        return [
+            f'<path d="M{self.x_at(day)} {self.bottom}v8" stroke="{INK}" stroke-width="2"/>'
+            + text(self.x_at(day), self.bottom + 30, day_name(day), anchor="middle")
+            for day in inside[::every]
+        ]
+
+    def end_labels(self, labels: Sequence[tuple[float, str, str]]) -> list[str]:
+        """Write (value, words, colour) right of the panel, at its value's height or the next free line."""
+        placed: list[str] = []
+        free = self.top + 8
+        in_order = sorted(labels, key=lambda label: -label[0])
+        for position, (value, words, color) in enumerate(in_order):
+            lowest = self.bottom + 8 - LINE * (len(in_order) - 1 - position)
+            y = max(min(self.y(value) + 8, lowest), free)
+            placed.append(text(RIGHT + 12, y, words, color=color, bold=True))
+            free = y + LINE
+        return placed
+
+
+def _pieces(
+    hours: Counts, values: NDArray[np.float64]
+) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Return the runs of values between those that are NaN."""
+    known = np.flatnonzero(~np.isnan(values))
+    runs = np.split(known, np.flatnonzero(np.diff(known) > 1) + 1)
+    return [(hours[run], values[run]) for run in runs if len(run)]
+
+
+def sample(count: int, most: int) -> Counts:
+    """Return at most `most` indices spread evenly over 0..count - 1, both ends among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
+def nice(value: float) -> float:
+    """Return the least round number that is not below a positive value."""
+    power: float = 10.0 ** floor(log10(value))
+    return next(power * step for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if power * step >= value * 0.999)
+
+
+def day_name(instant: datetime) -> str:
+    """Return a day as "12 Mar"."""
+    return f"{instant.day} {_MONTHS[instant.month - 1]}"
+
+
+def hour_name(instant: datetime) -> str:
+    """Return an instant as "12 Mar 14:00 UTC"."""
+    return f"{day_name(instant)} {instant:%H:%M} UTC"
