@@ -99,6 +99,10 @@ def _faults(error: ValidationError, model: type[BaseModel]) -> list[str]:
     faults = []
     for fault in error.errors(include_url=False):
         place = ".".join(str(part) for part in fault["loc"])
+        nested = fault.get("ctx", {}).get("error")
+        if isinstance(nested, ConfigError):
+            faults += [f"{place}.{line}" if place else line for line in nested.faults]
+            continue
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
             message = "is not a known key." + did_you_mean(str(fault["loc"][-1]), model.model_fields)
