@@ -1,0 +1,95 @@
+"""The `exd-dagster` command: each subcommand is imported only when it is called."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import pairwise
+from typing import Any, NoReturn
+
+import click
+
+from exd_dagster.errors import ExdError
+
+COMMANDS = {
+    "telemetry": ("exd_dagster.cli.telemetry:telemetry", "Audit evaluation records from the shell."),
+    "demo": ("exd_dagster.cli.demo:demo", "Run the whole audit on seeded records with planted faults."),
+    "init": ("exd_dagster.cli.init:init", "Write a first audit project for your own records."),
+    "doctor": ("exd_dagster.cli.doctor:doctor", "Check that an audit project can do its work."),
+    "drill": (
+        "exd_dagster.cli.drill:drill",
+        "Plant a fault in a copy of your records and watch it be found.",
+    ),
+    "test-alert": ("exd_dagster.cli.test_alert:test_alert", "Send a test alert to each destination."),
+    "alerts": ("exd_dagster.cli.alerts:alerts", "Show open incidents and deliveries."),
+    "decide": ("exd_dagster.cli.decide:decide", "Silence, waive or end a failure, with a reason."),
+}
+"""Every subcommand: where its click command lives, and its line of help."""
+
+INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """A group that imports a subcommand only to run it, and turns every error into an instruction."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names of the subcommands that are installed."""
+        return [name for name, (target, _) in COMMANDS.items() if find_spec(target.partition(":")[0])]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one subcommand; None when there is no such name."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the subcommands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+    def main(self, args: Sequence[str] | None = None, *_: Any, **extra: Any) -> NoReturn:
+        """Run, then exit: 0 fine, 1 a finding was asked to fail, 2 wrong usage or unusable input."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        try:
+            code = super().main(arguments, "exd-dagster", **{**extra, "standalone_mode": False})
+        except (click.Abort, KeyboardInterrupt):
+            sys.exit(INTERRUPTED)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        except (click.ClickException, ExdError) as error:
+            _tell(_instruction(error), arguments)
+        except Exception as error:
+            if os.environ.get("EXD_DAGSTER_TRACEBACK"):
+                raise
+            detail = "set EXD_DAGSTER_TRACEBACK=1 and run again to see where"
+            _tell(f"unexpected {type(error).__name__}: {error}; {detail}", arguments)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _instruction(error: Exception) -> str:
+    if not isinstance(error, click.ClickException):
+        return str(error)
+    ctx = getattr(error, "ctx", None)
+    hint = f" Try '{ctx.command_path} --help'." if ctx is not None else ""
+    return error.format_message() + hint
+
+
+def _tell(message: str, arguments: Sequence[str]) -> NoReturn:
+    """Say what to do: as JSON on standard output where JSON was asked for, else on standard error."""
+    if "--format=json" in arguments or ("--format", "json") in pairwise(arguments):
+        import json
+
+        click.echo(json.dumps({"error": {"message": message, "exit_code": 2}}, indent=2))
+    else:
+        click.echo(f"Error: {message}", err=True)
+    sys.exit(2)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="exd-dagster", prog_name="exd-dagster")
+def main() -> None:
+    """Audit feature-flag rollouts and experiments, where the data lands."""

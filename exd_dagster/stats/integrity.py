@@ -1,0 +1,167 @@
+"""Integrity of the assignment itself: stale manifests (T004), and units seen in more than one variant.
+
+Neither is a test of chance: both say that the log does not hold what was declared. Neither blocks by default.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isclose
+
+from exd_dagster.bins.model import FlagBins
+from exd_dagster.config import FlagAudit, Thresholds
+from exd_dagster.stats.verdict import Answer, Severity, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionSkewVerdict(Verdict):
+    """How far the SDKs' manifests lag behind.
+
+    Attributes:
+        versions: evaluations by manifest version, the most frequent first.
+        newest: highest version seen; None when the records name none.
+        behind: evaluations further behind the newest than `max_versions_behind`.
+        max_versions_behind: the level used.
+    """
+
+    versions: Mapping[int, int] = field(default_factory=dict)
+    newest: int | None = None
+    behind: int = 0
+    max_versions_behind: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantIntegrityVerdict(Verdict):
+    """Whether each unit stayed in one declared variant.
+
+    Attributes:
+        units: all units counted.
+        multi_variant_units: seen in more than one variant, changes at a declared phase left out.
+        carry_over_units: changed variant where a phase was declared; expected, and not judged.
+        undeclared_units: units by undeclared variant.
+        share: the larger of the two shares judged.
+        warn_share: fails with WARN from here.
+        fail_share: fails with ERROR from here.
+    """
+
+    units: int = 0
+    multi_variant_units: int = 0
+    carry_over_units: int = 0
+    undeclared_units: Mapping[str, int] = field(default_factory=dict)
+    share: float = 0.0
+    warn_share: float = 0.001
+    fail_share: float = 0.01
+
+
+def version_counts(bins: FlagBins) -> dict[int, int]:
+    """Return the evaluations by manifest version, most frequent first; only whole numbers are versions."""
+    counts: dict[int, int] = {}
+    for fact in bins.facts:
+        if fact.name == "manifest_version" and fact.detail.isdigit():
+            counts[int(fact.detail)] = counts.get(int(fact.detail), 0) + fact.count
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], -pair[0])))
+
+
+def version_skew(versions: Mapping[int, int], thresholds: Thresholds) -> VersionSkewVerdict:
+    """Judge evaluations by manifest version: T004 when any lies too many versions behind the newest."""
+    allowed = thresholds.manifest_skew.max_versions_behind
+    total = sum(versions.values())
+    if not total:
+        return VersionSkewVerdict(
+            check="version_skew",
+            verdict="skipped",
+            reason="no_manifest_version",
+            sentence="The records name no manifest version.",
+            max_versions_behind=allowed,
+        )
+    newest = max(versions)
+    behind = sum(count for version, count in versions.items() if version < newest - allowed)
+    share = behind / total
+    sentence = f"{len(versions)} manifest versions seen, none more than {allowed} behind version {newest}."
+    if behind:
+        sentence = (
+            f"{_percent(share)} of evaluations ({behind:,}) used a manifest more than {allowed} versions "
+            f"behind version {newest}; update those SDKs."
+        )
+    return VersionSkewVerdict(
+        check="version_skew",
+        verdict="fail" if behind else "pass",
+        severity="WARN" if behind else None,
+        reason="stale_manifest" if behind else "",
+        code="T004" if behind else None,
+        sentence=sentence,
+        versions=dict(versions),
+        newest=newest,
+        behind=behind,
+        max_versions_behind=allowed,
+    )
+
+
+def variant_integrity(flag: FlagAudit, bins: FlagBins, thresholds: Thresholds) -> VariantIntegrityVerdict:
+    """Judge units in more than one variant and units in undeclared variants, each against both levels.
+
+    A unit that changed variant where a phase was declared is counted apart and not judged.
+    """
+    levels = thresholds.variant_integrity
+    units = int(bins.new_units.sum())
+    carried = bins.fact_total("carry_over_units")
+    several = bins.fact_total("multi_variant_units") - carried
+    undeclared = (
+        {}
+        if not flag.variants
+        else {
+            name: int(count)
+            for name, count in zip(bins.variants, bins.new_units.sum(axis=0), strict=True)
+            if count and name not in flag.variants
+        }
+    )
+    strays = sum(undeclared.values())
+    share = max(several, strays) / units if units else 0.0
+    answer, severity = _judge(units, share, levels.warn_share, levels.fail_share)
+    return VariantIntegrityVerdict(
+        check="variant_integrity",
+        verdict=answer,
+        severity=severity,
+        reason=""
+        if answer != "fail"
+        else "units_in_several_variants"
+        if several >= strays
+        else "undeclared_variant",
+        sentence=_integrity_sentence(units, several, undeclared),
+        units=units,
+        multi_variant_units=several,
+        carry_over_units=carried,
+        undeclared_units=undeclared,
+        share=share,
+        warn_share=levels.warn_share,
+        fail_share=levels.fail_share,
+    )
+
+
+def _judge(units: int, share: float, warn: float, fail: float) -> tuple[Answer, Severity | None]:
+    if not units:
+        return "insufficient", None
+    if share and (share >= fail or isclose(share, fail)):
+        return "fail", "ERROR"
+    if share and (share >= warn or isclose(share, warn)):
+        return "fail", "WARN"
+    return "pass", None
+
+
+def _integrity_sentence(units: int, several: int, undeclared: Mapping[str, int]) -> str:
+    if not units:
+        return "No units yet."
+    parts = []
+    if several:
+        parts.append(
+            f"{several:,} of {units:,} units ({_percent(several / units)}) saw more than one variant"
+        )
+    if undeclared:
+        strays = sum(undeclared.values())
+        parts.append(
+            f"{strays:,} units ({_percent(strays / units)}) got undeclared {', '.join(sorted(undeclared))}"
+        )
+    return "; ".join(parts) + "." if parts else f"Each of {units:,} units saw one declared variant."
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.1f} %"
