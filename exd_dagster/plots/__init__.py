@@ -2,7 +2,7 @@
 
 from exd_dagster.plots.sparkline import sparkline
 from exd_dagster.plots.split import split_plot
-from exd_dagster.plots.svg import as_markdown_image
+from exd_dagster.plots.svg import as_data_uri, as_markdown_image
 from exd_dagster.plots.traffic import traffic_plot
 
-__all__ = ["as_markdown_image", "sparkline", "split_plot", "traffic_plot"]
+__all__ = ["as_data_uri", "as_markdown_image", "sparkline", "split_plot", "traffic_plot"]

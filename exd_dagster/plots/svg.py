@@ -36,7 +36,12 @@ def as_markdown_image(svg: str, alt: str) -> str:
     if not svg:
         return ""
     words = "".join(" " if c in "[]()!\\`<>" else c for c in alt).split()
-    return f"![{' '.join(words)}](data:image/svg+xml;base64,{b64encode(svg.encode()).decode()})"
+    return f"![{' '.join(words)}]({as_data_uri(svg)})"
+
+
+def as_data_uri(svg: str) -> str:
+    """Return the picture as an address that carries it."""
+    return f"data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}"
 
 
 def document(marks: Iterable[str], *, height: int, title: str) -> str:

@@ -1,0 +1,239 @@
+"""Which flags may be used, as one HTML file: no request leaves it, it reads on a phone, and it prints."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+from itertools import groupby
+from typing import Literal, TypeAlias
+from urllib.parse import quote
+
+from exd_dagster.config import FlagId, Mode
+from exd_dagster.plots import as_data_uri
+
+Standing: TypeAlias = Literal["not-trusted", "not-checked", "waived", "warning", "trusted"]
+
+STANDINGS: dict[Standing, tuple[str, str, str]] = {
+    "not-trusted": ("✕", "Not trusted", "What builds on these flags is withheld."),
+    "not-checked": ("?", "Not checked", "No answer could be computed: neither healthy nor broken."),
+    "waived": ("!", "Waived", "A check fails; a person let reports run."),
+    "warning": ("!", "Trusted with a warning", "A check fails and does not block."),
+    "trusted": ("✓", "Trusted", "No check fails."),
+}
+"""Mark, name and meaning of each standing, most urgent first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustRow:
+    """One flag in one environment and iteration. Every instant is UTC.
+
+    Attributes:
+        flag: namespace, environment and key.
+        iteration_start: when the iteration began.
+        trusted: False when what builds on the flag is withheld, None when it could not be checked.
+        sentence: the answer in one plain sentence.
+        mode: what a failure does.
+        failing: names of the checks that fail, blocking or not.
+        since: since when it stands as it does.
+        usable_until: end of the last hour before a fault.
+        audited_through: end of the last hour the answer speaks of.
+        contained: True when a fault is over and its hours are still in the window.
+        waived_by: who let reports run although a check fails.
+        waived_until: when that ends.
+        discovery: True when the flag is among those e-BH discovers in its fleet.
+        owners: who is told.
+        run_url: the Dagster run that gave the answer.
+        picture: SVG of the failing check, "" for none.
+    """
+
+    flag: FlagId
+    iteration_start: datetime
+    trusted: bool | None
+    sentence: str
+    mode: Mode = "block"
+    failing: tuple[str, ...] = ()
+    since: datetime | None = None
+    usable_until: datetime | None = None
+    audited_through: datetime | None = None
+    contained: bool = False
+    waived_by: str | None = None
+    waived_until: datetime | None = None
+    discovery: bool = False
+    owners: tuple[str, ...] = ()
+    run_url: str = ""
+    picture: str = ""
+
+    @property
+    def standing(self) -> Standing:
+        """How the flag stands, in one word."""
+        if self.trusted is None:
+            return "not-checked"
+        if not self.trusted:
+            return "not-trusted"
+        if self.waived_by:
+            return "waived"
+        return "warning" if self.failing else "trusted"
+
+
+def by_urgency(rows: Iterable[TrustRow]) -> list[TrustRow]:
+    """Sort rows: worst standing first, within it ongoing before contained, then the newest, then by name."""
+    order = list(STANDINGS)
+
+    def urgency(row: TrustRow) -> tuple[int, bool, float, str, float]:
+        since = row.since.timestamp() if row.since else 0.0
+        return (
+            order.index(row.standing),
+            row.contained,
+            -since,
+            str(row.flag),
+            -row.iteration_start.timestamp(),
+        )
+
+    return sorted(rows, key=urgency)
+
+
+def anchor(flag: FlagId) -> str:
+    """Return the fragment of the page that shows a flag's newest iteration, without the "#"."""
+    return quote(str(flag), safe="/")
+
+
+def trust_page(rows: Iterable[TrustRow], *, written_at: datetime, title: str = "Flag trust") -> str:
+    """Return the whole page.
+
+    Args:
+        rows: one for each flag, environment and iteration, in any order.
+        written_at: when the page was made (UTC).
+        title: heading of the page, the fleet's name for example.
+
+    Returns:
+        An HTML document. All text in it is escaped; a link appears only for http, https and local addresses.
+    """
+    ordered = by_urgency(rows)
+    newest = {row.flag: row for row in sorted(ordered, key=lambda row: row.iteration_start)}
+    groups = [(standing, list(group)) for standing, group in groupby(ordered, lambda row: row.standing)]
+    sections = "".join(_section(standing, group, newest) for standing, group in groups)
+    chips = "".join(_chip(standing, len(group)) for standing, group in groups)
+    return _PAGE.format(
+        title=escape(title),
+        style=_STYLE,
+        chips=chips or "<p>No flag is audited yet.</p>",
+        sections=sections,
+        written=_time(written_at),
+    )
+
+
+def _chip(standing: Standing, count: int) -> str:
+    mark, name, _ = STANDINGS[standing]
+    return f'<a class="chip {standing}" href="#{standing}"><b>{mark} {count}</b> {name.lower()}</a>'
+
+
+def _section(standing: Standing, rows: Sequence[TrustRow], newest: dict[FlagId, TrustRow]) -> str:
+    _, name, meaning = STANDINGS[standing]
+    cards = "".join(_card(row, is_newest=newest[row.flag] is row) for row in rows)
+    return f'<section id="{standing}"><h2>{name}</h2><p>{meaning}</p>{cards}</section>'
+
+
+def _card(row: TrustRow, *, is_newest: bool) -> str:
+    mark, name, _ = STANDINGS[row.standing]
+    place = " / ".join(part for part in (row.flag.namespace, row.flag.environment) if part)
+    name_id = anchor(row.flag) + ("" if is_newest else f"@{row.iteration_start:%Y-%m-%dT%H}")
+    picture = f'<img src="{as_data_uri(row.picture)}" alt="{escape(row.sentence)}">' if row.picture else ""
+    facts = "".join(f"<div><dt>{what}</dt><dd>{value}</dd></div>" for what, value in _facts(row))
+    return (
+        f'<article id="{name_id}" class="{row.standing}"><h3><span class="mark" title="{name}">{mark}</span> '
+        f'<a href="#{name_id}">{escape(row.flag.key)}</a> <small>{escape(place)}</small></h3>'
+        f"<p>{escape(row.sentence)}</p>{picture}<dl>{facts}</dl></article>"
+    )
+
+
+def _facts(row: TrustRow) -> list[tuple[str, str]]:
+    """Return (name, HTML) of what is known beside the sentence."""
+    waived = f"by {escape(row.waived_by)}" if row.waived_by else ""
+    if row.waived_until:
+        waived += f" until {_time(row.waived_until)}"
+    facts = (
+        ("Since", _time(row.since)),
+        ("Usable until", _usable(row)),
+        ("Audited through", _time(row.audited_through)),
+        ("Failing checks", escape(", ".join(row.failing))),
+        ("Fleet", "among the discoveries of the fleet (e-BH)" if row.discovery else ""),
+        ("Waived", waived),
+        ("Mode", "" if row.mode == "block" else row.mode),
+        ("Iteration began", _time(row.iteration_start)),
+        ("Owners", escape(", ".join(row.owners))),
+        ("Run", _link(row.run_url)),
+    )
+    return [(what, value) for what, value in facts if value]
+
+
+def _usable(row: TrustRow) -> str:
+    nothing = row.usable_until is not None and row.usable_until <= row.iteration_start
+    return "no hour is usable" if nothing else _time(row.usable_until)
+
+
+def _time(instant: datetime | None) -> str:
+    if instant is None:
+        return ""
+    return f'<time datetime="{instant:%Y-%m-%dT%H:%MZ}">{instant:%Y-%m-%d %H:%M} UTC</time>'
+
+
+def _link(url: str) -> str:
+    """Link to a run; anything but http, https or a path of this host stays plain text."""
+    if url.startswith(("https://", "http://", "/")):
+        return f'<a href="{escape(url)}" rel="noreferrer">open in Dagster</a>'
+    return escape(url)
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<header><h1>{title}</h1><nav>{chips}</nav></header>
+<main>{sections}</main>
+<footer>Written {written} by exd_dagster.</footer>
+</body>
+</html>
+"""
+
+_STYLE = """
+:root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --ink: #1b1f24; --soft: #5f6770;
+  --rule: #dfe3e8; --bad: #c62a2f; --unsure: #6b5bd0; --warn: #9a5b00; --good: #18794e; }
+@media (prefers-color-scheme: dark) { :root { --page: #0f1117; --card: #181b22; --ink: #e6e8eb;
+  --soft: #9aa2ac; --rule: #2b3038; --bad: #ff7b7f; --unsure: #a99cff; --warn: #f0a742; --good: #4cc38a; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 76rem; padding: 1.5rem clamp(1rem, 4vw, 2.5rem); background: var(--page);
+  color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; }
+h1 { margin: 0 0 .75rem; font-size: 1.6rem; letter-spacing: -.01em; }
+h2 { margin: 2.25rem 0 0; font-size: 1.15rem; }
+h2 + p { margin: .1rem 0 1rem; color: var(--soft); }
+h3 { margin: 0; font-size: 1.05rem; overflow-wrap: anywhere; }
+h3 a { color: inherit; text-decoration: none; }
+h3 small { color: var(--soft); font-weight: 400; }
+a { color: inherit; }
+nav { display: flex; flex-wrap: wrap; gap: .5rem; }
+.chip { padding: .25rem .75rem; border: 1px solid var(--tone); border-radius: 99rem; color: var(--tone);
+  text-decoration: none; }
+.not-trusted { --tone: var(--bad); } .not-checked { --tone: var(--unsure); }
+.waived, .warning { --tone: var(--warn); } .trusted { --tone: var(--good); }
+article { margin: .75rem 0; padding: 1rem 1.25rem; border: 1px solid var(--rule);
+  border-left: 4px solid var(--tone); border-radius: .5rem; background: var(--card); break-inside: avoid; }
+article:target { outline: 2px solid var(--tone); }
+article > p { margin: .35rem 0 .6rem; overflow-wrap: anywhere; }
+.mark { color: var(--tone); font-weight: 700; }
+img { display: block; width: 640px; max-width: 100%; height: auto; margin: .5rem 0 .75rem; }
+dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); gap: .5rem 1.25rem;
+  margin: 0; }
+@media (min-width: 40rem) { dl { grid-template-columns: repeat(auto-fill, minmax(12rem, 1fr)); } }
+dt { color: var(--soft); font-size: .8rem; }
+dd { margin: 0; font-size: .95rem; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+footer { margin-top: 2.5rem; color: var(--soft); font-size: .85rem; }
+@media print { :root { --page: #fff; --card: #fff; --ink: #000; --soft: #444; --rule: #bbb; --bad: #a00;
+  --unsure: #43a; --warn: #740; --good: #063; } body { padding: 0; max-width: none; font-size: .85rem; } }
+"""
