@@ -25,7 +25,7 @@ _HOME = {
     "build_variant_bins_assets": "assets",
 }
 
-__all__ = [  # noqa: RUF022 - in the order of _HOME
+__all__ = [
     "FlagAudit",
     "Phase",
     "Thresholds",

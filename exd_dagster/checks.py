@@ -2,16 +2,18 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
 import dagster as dg
 
 from exd_dagster.assets import STORE_POOL
+from exd_dagster.bins.model import FlagBins
 from exd_dagster.config import FlagAudit, Thresholds
-from exd_dagster.store_resource import BinStoreResource
 from exd_dagster.stats.trust import TrustVerdict, settle, trust_verdict
 from exd_dagster.stats.verdict import Verdict
+from exd_dagster.store_resource import BinStoreResource
 
 AnyAsset: TypeAlias = dg.AssetKey | str | Sequence[str] | dg.AssetsDefinition | dg.AssetSpec
 
@@ -66,27 +68,36 @@ def build_flag_audit_checks(
     def flag_audit(
         context: dg.AssetCheckExecutionContext, exd_store: BinStoreResource
     ) -> Iterator[dg.AssetCheckResult]:
-        verdicts = judge(flag, exd_store, levels, judged=judged_window(context.run.tags, partitions))
-        for verdict in verdicts:
+        done = audit(flag, exd_store, levels, judged=judged_window(context.run.tags, partitions))
+        for verdict in done.verdicts:
             if dg.AssetCheckKey(key, verdict.check) in context.selected_asset_check_keys:
-                yield check_result(flag, key, verdict)
+                yield check_result(done, key, verdict)
 
     return flag_audit
 
 
-def judge(
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """One flag's bins with the verdicts on them, `trust` last."""
+
+    flag: FlagAudit
+    bins: FlagBins
+    verdicts: tuple[Verdict, ...]
+
+
+def audit(
     flag: FlagAudit,
     exd_store: BinStoreResource,
     thresholds: Thresholds,
     *,
     judged: tuple[datetime, datetime] | None = None,
-) -> list[Verdict]:
-    """Read the flag's bins, audit them, and add the flag's one answer."""
+) -> Audit:
+    """Read the flag's bins, judge them, and add the flag's one answer."""
     from exd_dagster.stats.audit import audit_flag
 
-    verdicts = audit_flag(flag, exd_store.bins.read(flag), thresholds, judged=judged)
-    settled = [settle(verdict, flag.mode) for verdict in verdicts]
-    return [*settled, trust_verdict(settled, flag.mode)]
+    bins = exd_store.bins.read(flag)
+    settled = [settle(verdict, flag.mode) for verdict in audit_flag(flag, bins, thresholds, judged=judged)]
+    return Audit(flag, bins, (*settled, trust_verdict(settled, flag.mode)))
 
 
 def judged_window(
@@ -103,7 +114,7 @@ def judged_window(
     )
 
 
-def check_result(flag: FlagAudit, key: dg.AssetKey, verdict: Verdict) -> dg.AssetCheckResult:
+def check_result(done: Audit, key: dg.AssetKey, verdict: Verdict) -> dg.AssetCheckResult:
     """Translate a verdict: only a failure fails; insufficient, skipped and not_checked say so in metadata."""
     passed = verdict.trusted if isinstance(verdict, TrustVerdict) else not verdict.failed
     severity = dg.AssetCheckSeverity.ERROR if verdict.severity == "ERROR" else dg.AssetCheckSeverity.WARN
@@ -112,15 +123,35 @@ def check_result(flag: FlagAudit, key: dg.AssetKey, verdict: Verdict) -> dg.Asse
         check_name=verdict.check,
         passed=passed,
         severity=severity,
-        description=escape_markdown(verdict.sentence),
+        description=description(done, verdict),
         metadata={
-            "flag": flag.key,
-            "namespace": flag.namespace or "",
-            "environment": flag.environment or "",
-            "mode": flag.mode,
+            "flag": done.flag.key,
+            "namespace": done.flag.namespace or "",
+            "environment": done.flag.environment or "",
+            "mode": done.flag.mode,
             **as_dagster_metadata(verdict.as_metadata()),
         },
     )
+
+
+def description(done: Audit, verdict: Verdict) -> str:
+    """Return what the UI shows without a click: the sentence on the first line, then the picture."""
+    sentence = escape_markdown(verdict.sentence)
+    image = picture(done, verdict)
+    return f"{sentence}\n\n{image}" if image else sentence
+
+
+def picture(done: Audit, verdict: Verdict) -> str:
+    """Draw what the verdict is about as a markdown image; "" where there is nothing to draw."""
+    from exd_dagster.plots import as_markdown_image, split_plot, traffic_plot
+
+    if verdict.check in ("srm", "sequential_srm"):
+        svg = split_plot(done.bins, done.flag, verdict)
+    elif verdict.check == "traffic_drop":
+        svg = traffic_plot(done.bins, verdict)
+    else:
+        svg = ""
+    return as_markdown_image(svg, f"{verdict.check} of {done.flag.key}") if svg else ""
 
 
 def as_dagster_metadata(values: Mapping[str, Any]) -> dict[str, Any]:

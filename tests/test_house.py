@@ -42,7 +42,7 @@ def imports_of(module: Path) -> list[tuple[str, bool]]:
 
 
 def top(name: str) -> str:
-    return name.split(".")[0]
+    return name.split(".", maxsplit=1)[0]
 
 
 @pytest.mark.parametrize("layer", PURE)

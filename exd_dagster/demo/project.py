@@ -1,0 +1,93 @@
+"""The demo's Dagster project: six flags, their audit, a report behind each, three destinations.
+
+`make demo` runs it; `make ui`, or `dagster dev` in the repository root, shows it.
+"""
+
+import csv
+import os
+from pathlib import Path
+
+import dagster as dg
+from dagster_duckdb import DuckDBResource
+
+from exd_dagster.assets import bins_asset_keys
+from exd_dagster.build import build_flag_audit_defs
+from exd_dagster.config import FlagAudit
+from exd_dagster.demo.data import FLAGS
+from exd_dagster.resources import EmailAlerts, SlackAlerts, WebhookAlerts
+from exd_dagster.store_resource import BinStoreResource
+from exd_dagster.telemetry.sources import ParquetRecords
+
+FOLDER = Path(os.environ.get("EXD_DEMO_FOLDER", ".demo"))
+"""Records, bins, reports and the inbox of the demo."""
+
+RECORDS = FOLDER / "records"
+REPORTS = FOLDER / "reports"
+
+KEYS = bins_asset_keys(FLAGS)
+
+
+def build_exposure_report(flag: FlagAudit, bins: dg.AssetKey) -> dg.AssetsDefinition:
+    """Build the report of one flag: units exposed per day and variant. It must not be read when the split broke."""
+
+    @dg.asset(
+        key=report_key(bins),
+        deps=[bins],
+        group_name="reports",
+        kinds={"csv"},
+        owners=list(flag.owners),
+        description=f"Units newly exposed to {flag.key}, per day and variant. Blocked while its audit fails.",
+    )
+    def exposure_report(exd_store: BinStoreResource) -> dg.MaterializeResult[None]:
+        frame = exd_store.bins.read(flag)
+        days: dict[str, list[int]] = {}
+        for hour, counts in zip(frame.hours, frame.new_units.tolist(), strict=True):
+            day = days.setdefault(f"{hour:%Y-%m-%d}", [0] * len(frame.variants))
+            days[f"{hour:%Y-%m-%d}"] = [total + count for total, count in zip(day, counts, strict=True)]
+        REPORTS.mkdir(parents=True, exist_ok=True)
+        path = REPORTS / f"{flag.key}.csv"
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows(
+                [["day", *frame.variants], *([day, *units] for day, units in days.items())]
+            )
+        return dg.MaterializeResult(metadata={"path": str(path), "days": len(days)})
+
+    return exposure_report
+
+
+def report_key(bins: dg.AssetKey) -> dg.AssetKey:
+    """Return the key of the report behind a bins asset."""
+    return dg.AssetKey(["reports", bins.path[-1].removesuffix("_bins") + "_report"])
+
+
+def build_demo_defs() -> dg.Definitions:
+    """Build the project; its own schedule stays stopped, because its flags have ended."""
+    audit = build_flag_audit_defs(
+        flags=FLAGS,
+        records=ParquetRecords(path=str(RECORDS / "*.parquet"), name="flag_evaluations"),
+        store=DuckDBResource(database=str(FOLDER / "bins.duckdb")),
+        alerts=[
+            SlackAlerts(
+                token=dg.EnvVar("EXD_DEMO_SLACK_TOKEN"),
+                channel="#experiments",
+                base_url=dg.EnvVar("EXD_DEMO_SLACK_URL"),
+            ),
+            EmailAlerts(
+                host="127.0.0.1", port=dg.EnvVar.int("EXD_DEMO_SMTP_PORT"), to=["experiments@shop.example"]
+            ),
+            WebhookAlerts(url=dg.EnvVar("EXD_DEMO_WEBHOOK_URL"), allow_hosts=["127.0.0.1"]),
+        ],
+        schedule_status=dg.DefaultScheduleStatus.STOPPED,
+        base_url="http://127.0.0.1:3000",
+    )
+    reports = [build_exposure_report(flag, KEYS[flag.id]) for flag in FLAGS]
+    everything = dg.define_asset_job(
+        "audit_and_report",
+        selection=dg.AssetSelection.assets(*KEYS.values()).downstream(),
+        executor_def=dg.in_process_executor,
+        description="Audits every flag and writes the reports of the healthy ones.",
+    )
+    return dg.Definitions.merge(audit, dg.Definitions(assets=reports, jobs=[everything]))
+
+
+defs = build_demo_defs()
