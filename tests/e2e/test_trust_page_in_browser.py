@@ -1,0 +1,76 @@
+"""The trust page in a real browser: it asks nobody, fits a phone, and shows its pictures."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from exd_dagster.bins.model import FlagBins
+from exd_dagster.config import FlagAudit
+from exd_dagster.plots import split_plot
+from exd_dagster.stats.verdict import Verdict
+from exd_dagster.trust_page import TrustRow, anchor, trust_page
+from tests.e2e.browser import Tab, browser, find_chromium
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(find_chromium() is None, reason="no Chromium is installed"),
+]
+
+START = datetime(2026, 3, 1, tzinfo=timezone.utc)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    flags = [
+        FlagAudit(key=key, namespace="shop", split={"control": 0.5, "treatment": 0.5}, start=START)
+        for key in ("checkout", "a-flag-with-the-longest-name-that-exd-allows-for-a-key-0123456789"[:63])
+    ]
+    failed = Verdict(check="srm", verdict="fail", bad_from=START + timedelta(hours=50))
+    counts = np.full((100, 2), 50)
+    rows = [
+        TrustRow(
+            flag=flag.id,
+            iteration_start=START,
+            trusted=False,
+            sentence="Not trusted: treatment got 47.3 % of 120,431 units, 50 % declared.",
+            picture=split_plot(
+                FlagBins(flag.id, flag.variants, START, counts, counts, counts, np.ones(100, bool)),
+                flag,
+                failed,
+            ),
+        )
+        for flag in flags
+    ]
+    path = tmp_path_factory.mktemp("page") / "flag_trust.html"
+    path.write_text(trust_page(rows, written_at=START), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def tab(page: Path) -> Iterator[Tab]:
+    with browser() as tab:
+        tab.open(page.as_uri())
+        yield tab
+
+
+def test_nothing_is_requested_but_the_file_and_its_own_pictures(tab: Tab) -> None:
+    assert {url.split(":")[0] for url in tab.requests} == {"file", "data"}
+
+
+def test_every_picture_is_drawn(tab: Tab) -> None:
+    assert tab.evaluate("[...document.images].map(i => i.complete && i.naturalWidth)") == [640, 640]
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_the_page_fits_the_width_of_the_screen(tab: Tab, width: int) -> None:
+    tab.resize(width, 800)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_anchor_of_a_flag_leads_to_it(tab: Tab, page: Path) -> None:
+    flag = FlagAudit(key="checkout", namespace="shop", start=START).id
+    tab.open(f"{page.as_uri()}#{anchor(flag)}")
+    assert tab.evaluate("document.querySelector('article:target h3').innerText").startswith("✕ checkout")
