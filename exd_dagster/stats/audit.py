@@ -1,0 +1,250 @@
+"""The one path from bins to verdicts: what the Dagster checks, the CLI and LiveMonitor all call."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import numpy as np
+
+from exd_dagster.bins.model import HOUR, FlagBins
+from exd_dagster.config import FlagAudit, Thresholds, floor_hour
+from exd_dagster.errors import ExdError
+from exd_dagster.stats import words
+from exd_dagster.stats.change_point import ChangePoint, find_change
+from exd_dagster.stats.looks import Look, first_failed_look, look_levels
+from exd_dagster.stats.seasonal import SPEAKS_FROM
+from exd_dagster.stats.sequential import DEFAULT_ALPHA, SequentialSrmVerdict, judge_sequence
+from exd_dagster.stats.srm import Sample, SrmVerdict, fit, judge
+from exd_dagster.stats.traffic import TrafficVerdict, traffic_drop_test
+from exd_dagster.stats.verdict import Verdict
+from exd_dagster.stats.window import Window, counted, split_window
+
+V = TypeVar("V", bound=Verdict)
+
+RECENT = 24
+"""Hours within which an undeclared variant counts as still being served."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlagVerdicts:
+    """The three verdicts of one flag, in the order they are told."""
+
+    srm: SrmVerdict
+    sequential_srm: SequentialSrmVerdict
+    traffic_drop: TrafficVerdict
+
+    def __iter__(self) -> Iterator[Verdict]:
+        return iter((self.srm, self.sequential_srm, self.traffic_drop))
+
+    @property
+    def failed(self) -> tuple[Verdict, ...]:
+        """Verdicts that failed, of either severity."""
+        return tuple(verdict for verdict in self if verdict.failed)
+
+    @property
+    def blocking(self) -> tuple[Verdict, ...]:
+        """Verdicts that failed with severity ERROR."""
+        return tuple(verdict for verdict in self if verdict.severity == "ERROR")
+
+
+def audit_flag(
+    flag: FlagAudit,
+    bins: FlagBins,
+    thresholds: Thresholds = Thresholds(),  # noqa: B008 - frozen
+    *,
+    judged: tuple[datetime, datetime] | None = None,
+) -> FlagVerdicts:
+    """Judge one flag from its closed bins; a pure function of its arguments that never raises for data.
+
+    Args:
+        flag: who is counted, and the declared split with its phases.
+        bins: the flag's closed hourly bins.
+        thresholds: the levels.
+        judged: hours whose traffic alarms count, [start, end) in UTC; None: the last 24 closed ones.
+
+    Returns:
+        The three verdicts. A test that cannot be computed answers "not_checked" with the reason.
+    """
+    closed = counted(flag, bins)
+    return FlagVerdicts(
+        srm=_told(SrmVerdict, "srm", closed, lambda: _srm(flag, closed, thresholds)),
+        sequential_srm=_told(
+            SequentialSrmVerdict, "sequential_srm", closed, lambda: _sequential(flag, closed, thresholds)
+        ),
+        traffic_drop=_told(
+            TrafficVerdict, "traffic_drop", closed, lambda: _traffic(flag, closed, thresholds, judged)
+        ),
+    )
+
+
+def _told(kind: type[V], check: str, bins: FlagBins, test: Callable[[], V]) -> V:
+    """Run one test; whatever keeps it from an answer becomes the answer."""
+    if not len(bins) or not bins.landed.any():
+        reason = "nothing_landed" if len(bins) else "no_closed_hour"
+        sentence = (
+            "Not checked: no record has landed." if len(bins) else "Not checked: no hour has closed yet."
+        )
+        return kind(check=check, verdict="not_checked", reason=reason, sentence=sentence)
+    try:
+        verdict = test()
+    except (ExdError, ArithmeticError, LookupError, ValueError) as error:
+        sentence = f"Not checked: the test could not be computed ({type(error).__name__}: {error})."
+        verdict = kind(check=check, verdict="not_checked", reason="not_computable", sentence=sentence)
+    return replace(verdict, audited_through=bins.audited_through)
+
+
+def _srm(flag: FlagAudit, bins: FlagBins, thresholds: Thresholds) -> SrmVerdict:
+    if not flag.schedule:
+        return SrmVerdict(check="srm", verdict="skipped", reason="no_split_declared", sentence=_NO_SPLIT)
+    window, limits = split_window(flag, bins), thresholds.srm
+    sample = _sample(window)
+    phased = len(window.stretches) > 1
+    found = fit(sample, history=(window.counts, window.stretches) if phased and len(window.counts) else None)
+    look = first_failed_look(
+        window.counts,
+        window.stretches,
+        alpha=limits.significance_level,
+        min_sample_size=limits.min_sample_size,
+    )
+    levels = look_levels(max(len(window.counts), 1), limits.significance_level)
+    verdict = judge(
+        sample,
+        found,
+        level=limits.significance_level,
+        blocking_level=look.level if look else float(levels[-1]),
+        min_sample_size=limits.min_sample_size,
+        failed_p_value=look.p_value if look else None,
+    )
+    if verdict.reason == "few_units":
+        return _with_forecast(verdict, window, limits.min_sample_size)
+    if verdict.reason == "undeclared_variant":
+        return _with_stray_hours(verdict, window)
+    return _with_split_change(verdict, window, look) if verdict.failed else verdict
+
+
+_NO_SPLIT = "Skipped: no split is declared; add split={...} to test it."
+
+
+def _sample(window: Window) -> Sample:
+    shares = np.array([stretch.shares for stretch in window.stretches])
+    starts = [stretch.first for stretch in window.stretches]
+    phase_of = np.searchsorted(starts, np.arange(len(window.counts)), side="right") - 1
+    expected = (window.counts.sum(axis=1, keepdims=True) * shares[phase_of]).sum(axis=0)
+    if not expected.sum():
+        expected = shares[-1] * 0.0
+    used = np.any(shares > 0, axis=0)
+    names = tuple(name for name, has_share in zip(window.names, used.tolist(), strict=True) if has_share)
+    return Sample(names, window.counts.sum(axis=0)[used], expected[used], window.undeclared)
+
+
+def _with_forecast(verdict: SrmVerdict, window: Window, wanted: int) -> SrmVerdict:
+    """Say when there will be enough units, at the rate so far."""
+    if not verdict.n:
+        return verdict
+    hours = len(window.counts) * wanted / verdict.n
+    if hours > 24 * 365:
+        return verdict
+    when = words.instant(window.instant(int(hours) + 1))
+    return replace(verdict, sentence=f"{verdict.sentence[:-1]}; at this rate enough by {when}.")
+
+
+def _with_stray_hours(verdict: SrmVerdict, window: Window) -> SrmVerdict:
+    hours = np.flatnonzero(window.undeclared_hours)
+    first, last = int(hours[0]), int(hours[-1])
+    ongoing = last >= len(window.counts) - RECENT
+    return replace(
+        verdict,
+        state="ongoing" if ongoing else "contained",
+        bad_from=window.instant(first),
+        bad_until=None if ongoing else window.instant(last + 1),
+        usable_until=window.instant(first),
+    )
+
+
+def _with_split_change(verdict: SrmVerdict, window: Window, look: Look | None) -> SrmVerdict:
+    detected = look.bin if look else len(window.counts) - 1
+    change = find_change(window.counts, window.stretches, window.names, detected).at(window.start, HOUR)
+    since = f"; split broke about {words.instant(window.instant(change.bin))}."
+    return replace(
+        _with_change(verdict, change, window), change_point=change, sentence=verdict.sentence[:-1] + since
+    )
+
+
+def _with_change(verdict: V, change: ChangePoint, window: Window) -> V:
+    """Give a failed verdict its instants; only hours before the credible interval are called usable."""
+    return replace(
+        verdict,
+        state="ongoing" if change.until is None else "contained",
+        bad_from=window.instant(change.bin),
+        bad_until=None if change.until is None else window.instant(change.until),
+        usable_until=window.instant(change.earliest),
+    )
+
+
+def _sequential(flag: FlagAudit, bins: FlagBins, thresholds: Thresholds) -> SequentialSrmVerdict:
+    check, limits = "sequential_srm", thresholds.sequential_srm
+    if not flag.schedule:
+        return SequentialSrmVerdict(
+            check=check, verdict="skipped", reason="no_split_declared", sentence=_NO_SPLIT
+        )
+    window = split_window(flag, bins)
+    alpha = DEFAULT_ALPHA[limits.method] if limits.alpha is None else limits.alpha
+    verdict = judge_sequence(
+        window.counts, window.stretches, window.names, method=limits.method, alpha=alpha, delta=limits.delta
+    )
+    if verdict.change_point is None:
+        return verdict
+    change = verdict.change_point.at(window.start, HOUR)
+    return replace(
+        _with_change(verdict, change, window),
+        change_point=change,
+        sentence=_in_hours(verdict.sentence, change, window),
+    )
+
+
+def _in_hours(sentence: str, change: ChangePoint, window: Window) -> str:
+    """Name the fault's bins by their instants."""
+    first = words.instant(window.instant(change.bin))
+    if change.until is None:
+        return sentence.replace(f"since bin {change.bin}", f"since about {first}")
+    last = words.instant(window.instant(change.until))
+    return sentence.replace(f"in bins {change.bin} to {change.until - 1}", f"from {first} to {last}")
+
+
+def _traffic(
+    flag: FlagAudit, bins: FlagBins, thresholds: Thresholds, judged: tuple[datetime, datetime] | None
+) -> TrafficVerdict:
+    whole = bins if flag.end is None else bins.between(bins.start, floor_hour(flag.end))
+    landed = whole.landed.copy()
+    if flag.start != floor_hour(flag.start):  # the first hour is cut by the flag's start
+        landed[: whole.index(flag.start) + 1] = False
+    limits = thresholds.traffic_drop
+    verdict = traffic_drop_test(
+        whole.units.sum(axis=1),
+        method=limits.method,
+        alarm_level=limits.alarm_level,
+        drop_fraction=thresholds.evaluation_rate_anomaly.drop_fraction,
+        window=limits.window,
+        z_threshold=limits.z_threshold,
+        landed=landed,
+        judged=None if judged is None else (whole.index(judged[0]), whole.index(judged[1])),
+    )
+    if verdict.reason == "learning":
+        return _with_speaking_time(verdict, whole.start + timedelta(hours=SPEAKS_FROM))
+    if verdict.first_bad is None or verdict.last_bad is None:
+        return verdict
+    hours = whole.hours
+    bad_from, bad_until = hours[verdict.first_bad], hours[verdict.last_bad] + HOUR
+    return replace(
+        verdict,
+        bad_from=bad_from,
+        bad_until=None if verdict.state == "ongoing" else bad_until,
+        usable_until=bad_from,
+        sentence=f"{verdict.sentence[:-1]} since {words.instant(bad_from)}.",
+    )
+
+
+def _with_speaking_time(verdict: TrafficVerdict, speaks: datetime) -> TrafficVerdict:
+    head = verdict.sentence.split(";", maxsplit=1)[0]
+    return replace(verdict, sentence=f"{head}; speaks from {words.instant(speaks)}.")

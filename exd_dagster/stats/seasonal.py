@@ -1,0 +1,165 @@
+r"""What volume this hour of the week expects, and how surprising a smaller one is.
+
+Expected volume mu: the mean of the same hour in up to three earlier weeks. Hours that alarmed are left out
+of later expectations, so an outage does not become its own baseline; when six weeks hold no other hour, the
+newest three do. Overdispersion phi: the mean of u = ((x - mu)^2 - mu) / mu^2 over the 168 newest earlier
+hours, cut at its 99th centile; from prediction errors, so the uncertainty of mu is in it. Then
+
+    p = P(NB(mean mu, variance mu + phi mu^2) <= x) = I_{r/(r+mu)}(r, x + 1),  r = 1/phi,
+
+the regularised incomplete beta function, for trailing windows of 1, 3, 6 and 24 hours; an alarm is p < a/4.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from exd_dagster.stats.inputs import Booleans, Floats
+
+WEEK = 168
+WINDOWS = (1, 3, 6, 24)
+SPEAKS_FROM = 240
+"""First hour that can be judged: a week of lags and 72 hours of their errors."""
+
+LAGS = 3
+OLDEST_LAG = 6
+ENOUGH_ERRORS = 72
+ERRORS_KEPT = 168
+SMALLEST_DISPERSION = 1e-6
+BLOCK = 24
+
+
+@dataclass(frozen=True, slots=True)
+class SeasonalScan:
+    """Every hour of a series against what it expects; an hour depends on none that comes after it.
+
+    Attributes:
+        expected: float (T,), mu of each hour; NaN where no earlier week tells.
+        volumes: float (4, T), units in the trailing windows of `WINDOWS`.
+        window_expected: float (4, T), their expected volume; NaN where not tested.
+        dispersion: float (4, T), phi.
+        p: float (4, T), lower-tail probability; 1 where not tested.
+        alarm: bool (T,), True where any window has p < level / 4.
+    """
+
+    expected: Floats
+    volumes: Floats
+    window_expected: Floats
+    dispersion: Floats
+    p: Floats
+    alarm: Booleans
+
+
+def scan(volumes: Floats, landed: Booleans, level: float) -> SeasonalScan:
+    """Judge every hour of a series from `SPEAKS_FROM` on.
+
+    Args:
+        volumes: float (T,), units per hour.
+        landed: bool (T,), False for hours that are unknown: neither judged nor learned from.
+        level: a; an hour alarms when one of its windows has p < a/4.
+    """
+    learner = _Learner(volumes, landed, level / len(WINDOWS))
+    for begin in range(0, len(volumes), BLOCK):
+        learner.judge(begin, min(begin + BLOCK, len(volumes)))
+    return SeasonalScan(
+        learner.expected, learner.sums, learner.wanted, learner.dispersion, learner.p, learner.alarm
+    )
+
+
+def lower_tail(x: Floats, mean: Floats, dispersion: Floats) -> Floats:
+    """Return P(X <= x) for a negative binomial of the given mean and variance mean + dispersion * mean^2."""
+    from scipy.special import betainc
+
+    size = 1 / np.maximum(dispersion, SMALLEST_DISPERSION)
+    safe = np.maximum(mean, 1e-300)
+    return np.where(mean > 0, betainc(size, x + 1, size / (size + safe)), 1.0)
+
+
+class _Learner:
+    """The running memory of a scan: a day at a time, expectations first, then errors, then alarms."""
+
+    def __init__(self, volumes: Floats, landed: Booleans, level: float) -> None:
+        shape = (len(WINDOWS), len(volumes))
+        self.volumes, self.landed, self.level = volumes, landed, level
+        self.expected = np.full(len(volumes), np.nan)
+        self.alarm = np.zeros(len(volumes), dtype=bool)
+        self.low = np.zeros(len(volumes), dtype=bool)  # hours at fault: never learned from
+        self.sums, self.wanted = np.zeros(shape), np.full(shape, np.nan)
+        self.dispersion, self.p = np.full(shape, np.nan), np.ones(shape)
+        self.error = np.full(shape, np.nan)
+
+    def judge(self, begin: int, end: int) -> None:
+        self._expect(begin, end)
+        smaller = np.nan
+        for row, window in enumerate(WINDOWS):
+            self._add_windows(row, window, begin, end)
+            smaller = self._disperse(row, window, begin, end, smaller)
+            if begin >= SPEAKS_FROM and np.isfinite(smaller):
+                self._test(row, begin, end)
+        self._set_apart(begin, end)
+
+    def _expect(self, begin: int, end: int) -> None:
+        """Set mu of each hour: the mean of the newest clean same-hours, else of the newest landed ones."""
+        lags = np.arange(begin, end) - WEEK * np.arange(1, OLDEST_LAG + 1)[:, None]
+        usable = (lags >= 0) & self.landed[np.maximum(lags, 0)]
+        clean = usable & ~self.low[np.maximum(lags, 0)]
+        chosen = np.where(clean.any(axis=0), clean, usable)
+        chosen &= chosen.cumsum(axis=0) <= LAGS
+        count = chosen.sum(axis=0)
+        total = np.where(chosen, self.volumes[np.maximum(lags, 0)], 0.0).sum(axis=0)
+        self.expected[begin:end] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+    def _add_windows(self, row: int, window: int, begin: int, end: int) -> None:
+        """Sum volume and mu over the trailing windows of the block, over hours that can be judged."""
+        back = max(begin - window + 1, 0)
+        known = self.landed[back:end] & np.isfinite(self.expected[back:end])
+        volume = np.where(known, self.volumes[back:end], 0.0)
+        wanted = np.where(known, self.expected[back:end], 0.0)
+        whole = np.arange(begin, end) >= WEEK + window - 1
+        judged = (
+            whole & known[begin - back :] & (_trailing(known.astype(float), window, end - begin) > window / 2)
+        )
+        self.sums[row, begin:end] = _trailing(
+            np.where(self.landed[back:end], self.volumes[back:end], 0.0), window, end - begin
+        )
+        seen, mean = _trailing(volume, window, end - begin), _trailing(wanted, window, end - begin)
+        self.sums[row, begin:end] = np.where(judged, seen, self.sums[row, begin:end])
+        self.wanted[row, begin:end] = np.where(judged, mean, np.nan)
+        self.error[row, begin:end] = ((seen - mean) ** 2 - mean) / np.maximum(mean, 1.0) ** 2
+        self.error[row, begin:end][~judged] = np.nan
+
+    def _disperse(self, row: int, window: int, begin: int, end: int, smaller: float) -> float:
+        """Set phi of the block from earlier windows that share no hour with it and hold no hour at fault.
+
+        With fewer than 72 of its own, a window borrows phi of the next smaller one, which is larger:
+        cautious.
+        """
+        last = max(begin - window + 1, 0)
+        errors = self.error[row, :last]
+        at_fault = _trailing(self.low[:last].astype(float), window, last) > 0
+        kept = errors[np.isfinite(errors) & ~at_fault][-ERRORS_KEPT:]
+        if len(kept) >= ENOUGH_ERRORS:
+            kept = np.minimum(kept, np.quantile(kept, 0.99))
+            smaller = max(float(kept.mean()), SMALLEST_DISPERSION)
+        self.dispersion[row, begin:end] = smaller
+        return smaller
+
+    def _test(self, row: int, begin: int, end: int) -> None:
+        wanted = self.wanted[row, begin:end]
+        p = lower_tail(self.sums[row, begin:end], np.nan_to_num(wanted), self.dispersion[row, begin:end])
+        self.p[row, begin:end] = np.where(np.isfinite(wanted), p, 1.0)
+
+    def _set_apart(self, begin: int, end: int) -> None:
+        """Mark alarms, and as at fault the hours below expectation in the windows that alarmed."""
+        hits = self.p[:, begin:end] < self.level
+        self.alarm[begin:end] = hits.any(axis=0)
+        for row, offset in np.argwhere(hits):
+            span = slice(begin + int(offset) - WINDOWS[int(row)] + 1, begin + int(offset) + 1)
+            self.low[span] |= self.volumes[span] < self.expected[span]
+
+
+def _trailing(values: Floats, window: int, last: int) -> Floats:
+    """Return the sums over the trailing `window` values, for the `last` values; shorter at the beginning."""
+    total = np.concatenate([np.zeros(1), values.cumsum()])
+    ends = np.arange(len(values) - last, len(values)) + 1
+    return np.asarray(total[ends] - total[np.maximum(ends - window, 0)])

@@ -1,0 +1,204 @@
+"""Sequential SRM: the split, watched at every closed hour with one error rate for all looks together.
+
+The combined e-process is the mean of two: `dirichlet` (a shift since the beginning, however small) and
+`restart` (a fault that began at any later bin). It fails when ln E >= -ln alpha. By Ville's inequality a
+healthy flag ever fails with probability at most alpha, however often and whenever it is looked at.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from exd_dagster.errors import InputError, did_you_mean
+from exd_dagster.stats import dirichlet, restart, sprt, words
+from exd_dagster.stats.change_point import ChangePoint, find_change
+from exd_dagster.stats.inputs import (
+    Expected,
+    Floats,
+    Stretch,
+    checked_counts,
+    checked_level,
+    checked_stretches,
+)
+from exd_dagster.stats.intervals import confidence_sequence
+from exd_dagster.stats.verdict import Json, Verdict
+
+Method = Literal["combined", "sprt"]
+DEFAULT_ALPHA: dict[str, float] = {"combined": 0.001, "sprt": 0.01}
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequentialSrmVerdict(Verdict):
+    """The anytime-valid verdict.
+
+    Attributes:
+        method: combined or sprt.
+        alpha: probability that a healthy flag ever fails.
+        n: units in declared variants.
+        observed: units by variant, over all phases.
+        expected: declared share by variant, in the newest phase.
+        log_e_value: ln E now; the evidence that e-BH ranks.
+        max_log_e_value: the largest ln E so far; it fails from -ln alpha on.
+        anytime_p_value: 1/E at its largest, at most 1.
+        first_crossing: first bin (from 0) at whose end it failed, None if it did not.
+        log_e_values: ln E after each bin; not part of the metadata.
+        confidence_sequence: (low, high) of each variant's share in the newest phase, 95 % at all looks
+            together.
+        change_point: where the split most likely broke; None unless it failed.
+    """
+
+    method: str = "combined"
+    alpha: float = 0.001
+    n: int = 0
+    observed: dict[str, int] = field(default_factory=dict)
+    expected: dict[str, float] = field(default_factory=dict)
+    log_e_value: float = 0.0
+    max_log_e_value: float = 0.0
+    anytime_p_value: float = 1.0
+    first_crossing: int | None = None
+    log_e_values: tuple[float, ...] = ()
+    confidence_sequence: dict[str, tuple[float, float]] = field(default_factory=dict)
+    change_point: ChangePoint | None = None
+
+    def as_metadata(self) -> dict[str, Json]:
+        """Return every number but the series as strict JSON."""
+        metadata = Verdict.as_metadata(self)
+        del metadata["log_e_values"]
+        return metadata
+
+
+def sequential_srm_test(
+    new_units: ArrayLike,
+    expected: Expected,
+    *,
+    method: Method = "combined",
+    alpha: float | None = None,
+    delta: float = 0.02,
+) -> SequentialSrmVerdict:
+    """Test the bins of one flag against its declared split, valid at every bin at once.
+
+    Args:
+        new_units: whole numbers (bins, variants), newly exposed units in bin order.
+        expected: declared share by variant, in column order; or phases [(first_bin, split), ...], whose
+            columns are the variants in order of first declaration. Units where the declared share is 0 are
+            not tested.
+        method: "combined", or "sprt": Wald's mixture for a shift of +-delta.
+        alpha: level; None: .001 for combined, .01 for sprt.
+        delta: shift in share, of method sprt.
+
+    Returns:
+        The verdict: pass, fail, insufficient before the first unit, skipped where no phase has two variants.
+
+    Raises:
+        InputError: for an unusable count, split, level or method.
+    """
+    if method not in DEFAULT_ALPHA:
+        raise InputError(f"method '{method}' is not known.{did_you_mean(str(method), DEFAULT_ALPHA)}")
+    level = checked_level(DEFAULT_ALPHA[method] if alpha is None else alpha, "alpha")
+    if not 0 < delta < 0.5:
+        raise InputError(f"delta is {delta}; a shift in share lies between 0 and .5, for example .02")
+    given = np.asarray(new_units)
+    names = len(expected) if given.size == 0 else given.shape[-1]
+    counts = checked_counts(given.reshape(0, names) if given.size == 0 else given, "new_units", 2)
+    variants, stretches = checked_stretches(expected, counts.shape[1])
+    return judge_sequence(counts, stretches, variants, method=method, alpha=level, delta=delta)
+
+
+def log_e_values(
+    counts: Floats, stretches: Sequence[Stretch], *, method: str = "combined", delta: float = 0.02
+) -> Floats:
+    """Return ln E after each bin, float (..., T), of counts (..., T, V)."""
+    if counts.shape[-2] == 0:
+        return np.zeros(counts.shape[:-1])
+    tested = declared_only(counts, stretches)
+    if method == "sprt":
+        return sprt.log_e_values(tested, stretches, delta)
+    whole = dirichlet.log_e_values(tested, stretches)
+    since = restart.log_e_values(restart.log_sums(tested, stretches))
+    return np.asarray(np.logaddexp(whole, since) - np.log(2))
+
+
+def declared_only(counts: Floats, stretches: Sequence[Stretch]) -> Floats:
+    """Return the counts with 0 where a variant has no share in that bin's phase."""
+    tested = counts.copy()
+    for stretch in stretches:  # each later stretch overwrites from its own first bin on
+        tested[..., stretch.first :, :] = np.where(stretch.shares > 0, counts[..., stretch.first :, :], 0.0)
+    return np.asarray(tested)
+
+
+def judge_sequence(
+    counts: Floats,
+    stretches: Sequence[Stretch],
+    names: Sequence[str],
+    *,
+    method: str = "combined",
+    alpha: float = 0.001,
+    delta: float = 0.02,
+) -> SequentialSrmVerdict:
+    """Return the verdict of checked input; see `sequential_srm_test`."""
+    counts = declared_only(counts, stretches)
+    numbers: dict[str, Any] = {"check": "sequential_srm", "method": method, "alpha": alpha}
+    if not any((stretch.shares > 0).sum() > 1 for stretch in stretches):
+        sentence = "Skipped: one variant gets every unit, so there is no split to test."
+        return SequentialSrmVerdict(verdict="skipped", reason="one_variant", sentence=sentence, **numbers)
+    series = log_e_values(counts, stretches, method=method, delta=delta)
+    numbers |= _numbers(counts, stretches, names, series)
+    if not counts.sum():
+        sentence = "Too few units yet: none has been seen."
+        return SequentialSrmVerdict(verdict="insufficient", reason="no_units", sentence=sentence, **numbers)
+    crossings = np.flatnonzero(series >= -np.log(alpha))
+    if not len(crossings):
+        sentence = (
+            f"Split as declared at every one of {len(series)} looks: {words.number(counts.sum())} units, "
+            f"anytime {words.p_value(numbers['anytime_p_value'])}."
+        )
+        return SequentialSrmVerdict(verdict="pass", reason="split_as_declared", sentence=sentence, **numbers)
+    change = find_change(counts, stretches, names, int(crossings[0]))
+    return SequentialSrmVerdict(
+        verdict="fail", severity="ERROR", reason="ratio_mismatch",
+        state="ongoing" if change.until is None else "contained",
+        sentence=_sentence(change, numbers), first_crossing=int(crossings[0]), change_point=change, **numbers,
+    )  # fmt: skip
+
+
+def _numbers(
+    counts: Floats, stretches: Sequence[Stretch], names: Sequence[str], series: Floats
+) -> dict[str, Any]:
+    newest = [stretch for stretch in stretches if stretch.first < max(len(counts), 1)][-1]
+    active = newest.shares > 0
+    units = counts.sum(axis=0)
+    ends = confidence_sequence(
+        counts[newest.first :, active].sum(axis=0), newest.shares[active], 1 - CONFIDENCE
+    )
+    largest = float(series.max(initial=0.0))
+    active_names = [name for name, used in zip(names, active, strict=True) if used]
+    return {
+        "n": int(units.sum()),
+        "observed": {name: int(x) for name, x in zip(names, units, strict=True)},
+        "expected": {name: float(s) for name, s in zip(active_names, newest.shares[active], strict=True)},
+        "log_e_value": float(series[-1]) if len(series) else 0.0,
+        "max_log_e_value": largest,
+        "anytime_p_value": float(np.exp(-largest)),
+        "log_e_values": tuple(series.tolist()),
+        "confidence_sequence": {
+            name: (float(low), float(high)) for name, (low, high) in zip(active_names, ends, strict=True)
+        },
+    }
+
+
+def _sentence(change: ChangePoint, numbers: dict[str, Any]) -> str:
+    declared = numbers["expected"]
+    gaps = {name: abs(change.after.get(name, 0.0) - share) for name, share in declared.items()}
+    name = max(gaps, key=lambda variant: (round(gaps[variant], 12), list(gaps).index(variant)))
+    seen, wanted = words.against(change.after.get(name, 0.0), declared[name])
+    span = (
+        f"since bin {change.bin}" if change.until is None else f"in bins {change.bin} to {change.until - 1}"
+    )
+    return (
+        f"Split broke: {name} got {seen} of units {span}, {wanted} declared "
+        f"(anytime {words.p_value(numbers['anytime_p_value'])})."
+    )

@@ -1,0 +1,299 @@
+"""Sample-ratio mismatch, asked once: did the variants receive the units they were declared to receive?
+
+Pearson's chi-square as `exd telemetry srm` defines it (upper tail, fail strictly below the level), the exact
+test where an expected count is under 5, and the design-effect correction where only evaluations exist (Rao
+and Scott 1981: X^2 / deff with deff = sum d^2 / sum d over the evaluations d of each unit).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import sqrt
+from typing import Any, Literal
+
+import numpy as np
+
+from exd_dagster.errors import InputError
+from exd_dagster.stats import words
+from exd_dagster.stats.chi_square import SMALLEST_EXPECTED, chi_square, stratified, upper_tail
+from exd_dagster.stats.exact import exact_p_value
+from exd_dagster.stats.inputs import Floats, Stretch, checked_count, checked_level, checked_split
+from exd_dagster.stats.verdict import Verdict
+
+UNDECLARED_UNITS = 10
+UNDECLARED_SHARE = 0.001
+"""An undeclared variant fails the check above 10 units and .1 % of all units; below it warns."""
+
+Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SrmVerdict(Verdict):
+    """The chi-square verdict, with exd's own names for its numbers.
+
+    Attributes:
+        observed: units counted, by declared variant.
+        expected: declared share, by variant; over several phases the share expected of the pooled units.
+        n: units tested.
+        chi_square: Pearson's statistic (stratified over phases, divided by the design effect if any).
+        p_value: upper tail, or exact.
+        threshold: the significance level: T001 below it.
+        blocking_level: p must be below this for severity ERROR; `threshold` shared over the looks.
+        degrees_of_freedom: of the statistic.
+        method: chi_square, stratified, exact or design_effect.
+        shares: observed share, by variant.
+        effect: observed minus declared share in percentage points, by variant.
+        effect_interval: its 95 % interval (Wilson), by variant.
+        undeclared: units in variants that were never declared (or declared 0), by variant.
+        design_effect: deff, where evaluations were tested.
+        failed_p_value: p-value at the look that failed first, when asked repeatedly.
+        change_point: where the split most likely broke, when hours are known.
+    """
+
+    observed: dict[str, int] = field(default_factory=dict)
+    expected: dict[str, float] = field(default_factory=dict)
+    n: int = 0
+    chi_square: float | None = None
+    p_value: float | None = None
+    threshold: float = 0.001
+    blocking_level: float = 0.001
+    degrees_of_freedom: int = 0
+    method: str = "chi_square"
+    shares: dict[str, float] = field(default_factory=dict)
+    effect: dict[str, float] = field(default_factory=dict)
+    effect_interval: dict[str, tuple[float, float]] = field(default_factory=dict)
+    undeclared: dict[str, int] = field(default_factory=dict)
+    design_effect: float | None = None
+    failed_p_value: float | None = None
+    change_point: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Counts against what was declared, ready to be tested.
+
+    Attributes:
+        names: V tested variants, those with a declared share.
+        observed: float (V,).
+        expected: float (V,), expected counts.
+        undeclared: units by variant outside the declaration.
+    """
+
+    names: tuple[str, ...]
+    observed: Floats
+    expected: Floats
+    undeclared: dict[str, int]
+
+    @property
+    def n(self) -> float:
+        """Units in declared variants."""
+        return float(self.observed.sum())
+
+    @property
+    def shares(self) -> Floats:
+        """Expected shares."""
+        return np.asarray(self.expected / max(float(self.expected.sum()), 1e-300))
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The statistic of one sample."""
+
+    statistic: float
+    p: float
+    degrees: int
+    method: str
+
+
+def srm_test(
+    observed: Mapping[str, int],
+    expected: Mapping[str, float],
+    *,
+    significance_level: float = 0.001,
+    min_sample_size: int = 100,
+    looks: int = 1,
+    sum_squares: float | None = None,
+    counted: Literal["units", "evaluations"] = "units",
+) -> SrmVerdict:
+    """Test counts against the declared split.
+
+    Args:
+        observed: units by variant, each unit counted once.
+        expected: declared share by variant, summing to 1; variants are matched by name.
+        significance_level: fails below it (T001).
+        min_sample_size: below so many units the answer is "insufficient" (T002).
+        looks: over how many looks the level is shared: below `significance_level / looks` a failure is an
+            ERROR, above it a WARN. 1: asked once.
+        sum_squares: sum over units of (evaluations of the unit)^2, when `observed` counts evaluations.
+        counted: what `observed` counts; evaluations need `sum_squares`.
+
+    Returns:
+        The verdict: pass, fail, insufficient, or skipped where fewer than two variants have a share.
+
+    Raises:
+        InputError: for an unusable count, share or level, and for evaluations without `sum_squares`.
+    """
+    level = checked_level(significance_level, "significance_level")
+    if looks < 1:
+        raise InputError(f"looks is {looks}; the level is shared over 1 look or more")
+    split = checked_split(expected)
+    counts = {name: checked_count(count, f"observed['{name}']") for name, count in observed.items()}
+    deff = _design_effect(sum(counts.values()), sum_squares, counted)
+    names = tuple(name for name, share in split.items() if share > 0)
+    units = np.array([float(counts.get(name, 0)) for name in names])
+    sample = Sample(
+        names,
+        units,
+        units.sum() * np.array([split[name] for name in names]),
+        {name: count for name, count in counts.items() if count and split.get(name, 0.0) == 0.0},
+    )
+    return judge(
+        sample,
+        fit(sample, deff),
+        level=level,
+        blocking_level=level / looks,
+        min_sample_size=min_sample_size,
+        deff=deff,
+    )
+
+
+def _design_effect(total: int, sum_squares: float | None, counted: str) -> float | None:
+    if sum_squares is None:
+        if counted == "evaluations":
+            raise InputError(
+                "raw evaluations are not independent and are never tested as they are; count each unit once, "
+                "or give sum_squares, the sum over units of (evaluations of the unit)^2"
+            )
+        return None
+    if not total <= sum_squares <= float(total) ** 2:
+        raise InputError(
+            f"sum_squares is {sum_squares}; for {total} evaluations it lies between {total} and {total**2}"
+        )
+    return float(sum_squares) / total if total else 1.0
+
+
+def fit(
+    sample: Sample, deff: float | None = None, history: tuple[Floats, Sequence[Stretch]] | None = None
+) -> Fit:
+    """Return the statistic and p-value of a sample.
+
+    Args:
+        sample: cumulative counts.
+        deff: design effect, where evaluations are tested.
+        history: counts (T, V) and stretches, where the split changed on the way: tested phase by phase.
+    """
+    degrees = len(sample.names) - 1
+    if history is not None:
+        statistic, ranks = (float(series[-1]) for series in stratified(*history))
+        return Fit(statistic, float(upper_tail(statistic, max(int(ranks), 1))), int(ranks), "stratified")
+    if degrees < 1 or sample.n == 0:
+        return Fit(0.0, 1.0, max(degrees, 0), "chi_square")
+    statistic = float(chi_square(sample.observed, sample.shares))
+    if deff is not None:
+        statistic /= deff
+        return Fit(statistic, float(upper_tail(statistic, degrees)), degrees, "design_effect")
+    if sample.expected.min() < SMALLEST_EXPECTED:
+        return Fit(statistic, exact_p_value(sample.observed, sample.shares), degrees, "exact")
+    return Fit(statistic, float(upper_tail(statistic, degrees)), degrees, "chi_square")
+
+
+def judge(
+    sample: Sample,
+    found: Fit,
+    *,
+    level: float = 0.001,
+    blocking_level: float = 0.001,
+    min_sample_size: int = 100,
+    deff: float | None = None,
+    failed_p_value: float | None = None,
+) -> SrmVerdict:
+    """Turn a statistic into a verdict: the rule shared by one look and by the repeated check.
+
+    `failed_p_value` is the p-value of an earlier look that failed at its blocking level: once failed, failed.
+    """
+    numbers = _numbers(sample, found, deff) | {
+        "threshold": level, "blocking_level": blocking_level, "failed_p_value": failed_p_value,
+    }  # fmt: skip
+    enough, tested = sample.n >= min_sample_size, found.degrees > 0
+    blocking = failed_p_value is not None or (tested and enough and found.p < blocking_level)
+    if blocking or (tested and enough and found.p < level):
+        p = found.p if failed_p_value is None else min(found.p, failed_p_value)
+        return SrmVerdict(
+            check="srm", verdict="fail", severity="ERROR" if blocking else "WARN", reason="ratio_mismatch",
+            code="T001", sentence=_mismatch(sample, p, blocking), **numbers,
+        )  # fmt: skip
+    if sample.undeclared:
+        return _undeclared(sample, numbers)
+    if not tested:
+        sentence = "Skipped: one variant gets every unit, so there is no split to test."
+        return SrmVerdict(check="srm", verdict="skipped", reason="one_variant", sentence=sentence, **numbers)
+    if not enough:
+        sentence = f"Too few units yet: {words.number(sample.n)} of {min_sample_size}."
+        return SrmVerdict(
+            check="srm", verdict="insufficient", reason="few_units", code="T002", sentence=sentence, **numbers
+        )
+    sentence = f"Split as declared: {words.number(sample.n)} units, {words.p_value(found.p)}."
+    return SrmVerdict(check="srm", verdict="pass", reason="split_as_declared", sentence=sentence, **numbers)
+
+
+def worst_variant(observed: Floats, shares: Floats) -> int:
+    """Return the variant furthest from its share, in standard errors; of equals the last."""
+    n = max(float(observed.sum()), 1.0)
+    distance = np.abs(observed - n * shares) / np.sqrt(np.maximum(n * shares * (1 - shares), 1e-300))
+    return int(np.flatnonzero(distance >= distance.max() * (1 - 1e-9))[-1])
+
+
+def _mismatch(sample: Sample, p: float, blocking: bool) -> str:
+    i = worst_variant(sample.observed, sample.shares)
+    seen, wanted = words.against(float(sample.observed[i] / max(sample.n, 1.0)), float(sample.shares[i]))
+    return (
+        f"{'SRM' if blocking else 'Possible SRM'}: {sample.names[i]} got {seen} of "
+        f"{words.number(sample.n)} units, {wanted} declared ({words.p_value(p)})."
+    )
+
+
+def _undeclared(sample: Sample, numbers: dict[str, Any]) -> SrmVerdict:
+    units = sum(sample.undeclared.values())
+    share = units / (units + sample.n)
+    blocking = units > UNDECLARED_UNITS and share > UNDECLARED_SHARE
+    name = max(sample.undeclared, key=lambda variant: (sample.undeclared[variant], variant))
+    others = f" and {len(sample.undeclared) - 1} more" if len(sample.undeclared) > 1 else ""
+    sentence = (
+        f"Undeclared variant {name}{others}: {words.number(units)} units ({words.percent(share)}); "
+        "declare it, ignore it, or find who serves it."
+    )
+    return SrmVerdict(
+        check="srm", verdict="fail", severity="ERROR" if blocking else "WARN", reason="undeclared_variant",
+        sentence=sentence, **numbers,
+    )  # fmt: skip
+
+
+def _numbers(sample: Sample, found: Fit, deff: float | None) -> dict[str, Any]:
+    n, tested = sample.n, found.degrees > 0 and sample.n > 0
+    shares = sample.observed / n if n else np.zeros(len(sample.names))
+    intervals = [wilson(x, n / (deff or 1.0)) for x in shares] if n else []
+    return {
+        "observed": {name: int(x) for name, x in zip(sample.names, sample.observed, strict=True)},
+        "expected": {name: float(s) for name, s in zip(sample.names, sample.shares, strict=True)},
+        "n": int(n),
+        "chi_square": found.statistic if tested else None,
+        "p_value": found.p if tested else None,
+        "degrees_of_freedom": found.degrees,
+        "method": found.method,
+        "shares": {name: float(x) for name, x in zip(sample.names, shares, strict=True)} if n else {},
+        "effect": {
+            name: 100 * float(x - s) for name, x, s in zip(sample.names, shares, sample.shares, strict=True)
+        } if n else {},
+        "effect_interval": {
+            name: (100 * (low - float(s)), 100 * (high - float(s)))
+            for name, (low, high), s in zip(sample.names, intervals, sample.shares, strict=True)
+        } if n else {},
+        "undeclared": dict(sample.undeclared),
+        "design_effect": deff,
+    }  # fmt: skip
+
+
+def wilson(share: float, n: float) -> tuple[float, float]:
+    """Return the 95 % score interval of a share seen in n units (Wilson 1927)."""
+    centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+    half = Z95 / (1 + Z95**2 / n) * sqrt(share * (1 - share) / n + Z95**2 / (4 * n * n))
+    return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))

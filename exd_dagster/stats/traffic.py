@@ -1,0 +1,263 @@
+"""Traffic drop: did units stop arriving?
+
+`seasonal` (default) compares the trailing 1, 3, 6 and 24 hours with the same hours of earlier weeks. It
+speaks from hour 240; before that only the absence of all units is told. `zscore` is the plain rule of
+`zscore.py`.
+"""
+
+from dataclasses import dataclass
+from math import exp
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from exd_dagster.errors import InputError, did_you_mean
+from exd_dagster.stats import words
+from exd_dagster.stats.inputs import Booleans, Floats, checked_counts, checked_level
+from exd_dagster.stats.seasonal import SPEAKS_FROM, WINDOWS, SeasonalScan, scan
+from exd_dagster.stats.verdict import Severity, Verdict
+from exd_dagster.stats.zscore import zscore
+
+TrafficMethod = Literal["seasonal", "zscore"]
+METHODS = ("seasonal", "zscore")
+JUDGED_HOURS = 24
+BLOCKING_WINDOWS = (3, 6, 24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficVerdict(Verdict):
+    """The traffic verdict: of all windows the worst that ends last, else the newest hour.
+
+    Attributes:
+        method: seasonal or zscore.
+        latest_volume: units in the window.
+        expected_volume: what the window expected; None while learning.
+        p_value: P(volume this small or smaller), method seasonal.
+        z_score: method zscore.
+        window: hours in the window.
+        dispersion: phi of the window, method seasonal.
+        level: the window alarms below this p-value.
+        first_bad: first bin at fault (from 0); None unless it failed.
+        last_bad: last bin at fault.
+    """
+
+    method: str = "seasonal"
+    latest_volume: float | None = None
+    expected_volume: float | None = None
+    p_value: float | None = None
+    z_score: float | None = None
+    window: int = 1
+    dispersion: float | None = None
+    level: float | None = None
+    first_bad: int | None = None
+    last_bad: int | None = None
+
+
+def traffic_drop_test(
+    volumes: ArrayLike,
+    *,
+    method: TrafficMethod = "seasonal",
+    alarm_level: float = 1e-4,
+    drop_fraction: float = 0.5,
+    window: int = 7,
+    z_threshold: float = 3.0,
+    landed: ArrayLike | None = None,
+    judged: tuple[int, int] | None = None,
+) -> TrafficVerdict:
+    """Test the volumes of one flag.
+
+    Args:
+        volumes: whole numbers (bins,), units per bin; hourly for method seasonal.
+        method: "seasonal" or "zscore".
+        alarm_level: a; a seasonal window alarms below a/4.
+        drop_fraction: a failure is an ERROR only when at least this share of the expected volume is lost.
+        window: bins of history, method zscore.
+        z_threshold: method zscore fails below minus this.
+        landed: bool (bins,), False for hours that are unknown; None: all known.
+        judged: bins [first, end) whose alarms count; None: the last 24. The newest hour is always judged.
+
+    Returns:
+        The verdict: pass, fail, insufficient (empty input, or learning), not_checked (nothing landed).
+
+    Raises:
+        InputError: for an unusable volume, level or method.
+    """
+    if method not in METHODS:
+        raise InputError(f"method '{method}' is not known.{did_you_mean(str(method), METHODS)}")
+    checked_level(alarm_level, "alarm_level")
+    checked_level(drop_fraction, "drop_fraction")
+    if window < 1:
+        raise InputError(f"window is {window}; the history has 1 bin or more")
+    series = checked_counts(volumes, "volumes", 1)
+    known = np.ones(len(series), dtype=bool) if landed is None else np.asarray(landed, dtype=bool)
+    if known.shape != series.shape:
+        raise InputError(f"landed has shape {known.shape}, volumes {series.shape}; give one per bin")
+    if not len(series):
+        return _answer("insufficient", "no_bins", "No closed hour yet.", method=method)
+    if method == "zscore":
+        return _by_zscore(series, window, z_threshold, drop_fraction)
+    first, end = judged or (len(series) - JUDGED_HOURS, len(series))
+    hours = np.zeros(len(series), dtype=bool)
+    hours[max(first, 0) : end] = True
+    hours[-1] = True
+    return _by_season(series, known, hours, alarm_level, drop_fraction)
+
+
+def _by_season(
+    volumes: Floats, landed: Booleans, judged: Booleans, level: float, drop: float
+) -> TrafficVerdict:
+    if not landed[judged].any():
+        return _answer("not_checked", "nothing_landed", "Not checked: no record has landed for these hours.")
+    if len(volumes) <= SPEAKS_FROM:
+        return _while_learning(volumes, landed, level)
+    seen = scan(volumes, landed, level)
+    alarms = np.flatnonzero(seen.alarm & judged)
+    if not len(alarms):
+        return _passes(seen, landed, level)
+    newest = int(alarms[-1])
+    first, last = _extent(seen, volumes, newest)
+    ongoing = _ongoing(seen, last, level)
+    row = _blocking_row(seen, level, drop) if ongoing else None
+    severity: Severity = "WARN" if row is None else "ERROR"
+    numbers = _numbers(seen, _worst_row(seen, newest) if row is None else row, newest, level)
+    return _answer(
+        "fail", "traffic_drop", _sentence(numbers),
+        severity=severity, state="ongoing" if ongoing else "contained", first_bad=first, last_bad=last,
+        **numbers,
+    )  # fmt: skip
+
+
+def _ongoing(seen: SeasonalScan, last_bad: int, level: float) -> bool:
+    """Return True while the newest hour is at fault, or the newest 1 or 3 hours alarm."""
+    return last_bad == len(seen.alarm) - 1 or bool((seen.p[:2, -1] < level / len(WINDOWS)).any())
+
+
+def _blocking_row(seen: SeasonalScan, level: float, drop: float) -> int | None:
+    """Return the most surprising window that ends last, is 3 hours or longer, and lost enough volume."""
+    rows = [
+        row
+        for row, window in enumerate(WINDOWS)
+        if window in BLOCKING_WINDOWS
+        and seen.p[row, -1] < level / len(WINDOWS)
+        and seen.volumes[row, -1] <= (1 - drop) * seen.window_expected[row, -1]
+    ]
+    return min(rows, key=lambda row: float(seen.p[row, -1]), default=None)
+
+
+def _worst_row(seen: SeasonalScan, hour: int) -> int:
+    return int(np.argmin(seen.p[:, hour]))
+
+
+def _numbers(seen: SeasonalScan, row: int, hour: int, level: float) -> dict[str, Any]:
+    return {
+        "latest_volume": float(seen.volumes[row, hour]),
+        "expected_volume": float(seen.window_expected[row, hour]),
+        "p_value": float(seen.p[row, hour]),
+        "window": WINDOWS[row],
+        "dispersion": float(seen.dispersion[row, hour]),
+        "level": level / len(WINDOWS),
+    }
+
+
+def _sentence(numbers: dict[str, Any]) -> str:
+    volume, expected, window = numbers["latest_volume"], numbers["expected_volume"], numbers["window"]
+    return (
+        f"Traffic fell to {words.percent(volume / expected, 2)} of what this hour of the week expects "
+        f"({window} h window, {words.number(volume)} of {words.number(expected)} units)."
+    )
+
+
+def _extent(seen: SeasonalScan, volumes: Floats, newest: int) -> tuple[int, int]:
+    """Return first and last hour at fault of the episode that alarms last.
+
+    Within the windows that alarmed, hours count as lost while they stay below the midpoint between what was
+    expected and what the worst window shows: the stretch of largest total loss below that line.
+    """
+    first = newest
+    while first > 0 and seen.alarm[first - 1]:
+        first -= 1
+    begin = max(
+        first - max(w for r, w in enumerate(WINDOWS) if seen.p[r, first] <= seen.p[:, first].min()) + 1, 0
+    )
+    row = _worst_row(seen, newest)
+    kept = seen.volumes[row, newest] / max(seen.window_expected[row, newest], 1.0)
+    loss = np.nan_to_num(seen.expected[begin : newest + 1] * (1 + kept) / 2 - volumes[begin : newest + 1])
+    total = np.concatenate([np.zeros(1), loss.cumsum()])
+    gains = total[1:] - np.minimum.accumulate(total)[:-1]
+    last = int(np.argmax(gains))
+    onset = int(np.argmin(total[: last + 1]))
+    return begin + onset, begin + last
+
+
+def _passes(seen: SeasonalScan, landed: Booleans, level: float) -> TrafficVerdict:
+    hour = int(np.flatnonzero(landed)[-1])
+    expected = seen.window_expected[0, hour]
+    if not np.isfinite(expected):
+        return _answer("not_checked", "no_history", "Not checked: this hour of the week has no earlier week.")
+    numbers = _numbers(seen, 0, hour, level)
+    sentence = (
+        f"Traffic as this hour of the week expects: {words.number(numbers['latest_volume'])} units, "
+        f"{words.number(expected)} expected."
+    )
+    return _answer("pass", "as_expected", sentence, **numbers)
+
+
+def _while_learning(volumes: Floats, landed: Booleans, level: float) -> TrafficVerdict:
+    """Before hour 240 only absence is told: no unit at all where the same hours of other days had plenty."""
+    empty = _trailing_empty(volumes, landed)
+    usual = _usual(volumes, landed, empty) if empty else 0.0
+    if empty and exp(-usual / 4) < level / len(WINDOWS):
+        hours = "hour" if empty == 1 else f"{empty} hours"
+        return _answer(
+            "fail", "no_data",
+            f"No unit in the last {hours}, where the same hours of earlier days had {words.number(usual)}.",
+            severity="ERROR" if empty >= min(BLOCKING_WINDOWS) else "WARN", state="ongoing",
+            latest_volume=0.0, expected_volume=usual, window=empty, p_value=exp(-usual / 4),
+            level=level / len(WINDOWS), first_bad=len(volumes) - empty, last_bad=len(volumes) - 1,
+        )  # fmt: skip
+    day = len(volumes) // 24 + 1
+    return _answer(
+        "insufficient", "learning", f"Learning: day {min(day, 10)} of 10; speaks from hour {SPEAKS_FROM}.",
+        latest_volume=float(volumes[-1]),
+    )  # fmt: skip
+
+
+def _trailing_empty(volumes: Floats, landed: Booleans) -> int:
+    """Return how many of the newest hours are landed and without a unit, at most 24."""
+    busy = np.flatnonzero((volumes > 0) | ~landed)
+    return min(len(volumes) - 1 - int(busy[-1]) if len(busy) else len(volumes), 24)
+
+
+def _usual(volumes: Floats, landed: Booleans, hours: int) -> float:
+    """Return the units the newest `hours` hours had on earlier days, on average; 0 without an earlier day."""
+    usual = 0.0
+    for hour in range(len(volumes) - hours, len(volumes)):
+        days = np.arange(hour - 24, -1, -24)
+        days = days[landed[days]]
+        usual += float(volumes[days].mean()) if len(days) else 0.0
+    return usual
+
+
+def _by_zscore(volumes: Floats, window: int, threshold: float, drop: float) -> TrafficVerdict:
+    found = zscore(volumes, window=window, z_threshold=threshold, drop_fraction=drop)
+    numbers: dict[str, Any] = {
+        "method": "zscore", "latest_volume": found.latest, "expected_volume": found.mean, "z_score": found.z,
+    }  # fmt: skip
+    if not found.anomaly:
+        return _answer(
+            "pass", "as_expected", f"Traffic within {threshold:g} deviations of its recent mean.", **numbers
+        )
+    lost = found.latest <= (1 - drop) * found.mean
+    return _answer(
+        "fail",
+        "traffic_drop",
+        f"Traffic fell to {words.percent(found.latest / found.mean, 2)} of its recent mean "
+        f"({words.number(found.latest)} of {words.number(found.mean)} units, z = {found.z:.1f}).",
+        severity="ERROR" if lost else "WARN", state="ongoing",
+        first_bad=len(volumes) - 1, last_bad=len(volumes) - 1, **numbers,
+    )  # fmt: skip
+
+
+def _answer(verdict: Any, reason: str, sentence: str, **numbers: Any) -> TrafficVerdict:
+    return TrafficVerdict(check="traffic_drop", verdict=verdict, reason=reason, sentence=sentence, **numbers)

@@ -1,0 +1,33 @@
+"""How numbers read in the sentence of a verdict."""
+
+from datetime import datetime
+
+
+def percent(share: float, digits: int = 3) -> str:
+    """Write a share as a percentage: .473 -> "47.3 %"."""
+    return f"{float(f'{100 * share:.{digits}g}'):g} %"
+
+
+def against(observed: float, declared: float) -> tuple[str, str]:
+    """Write two shares with just enough digits that they read differently."""
+    wanted = percent(declared)
+    for digits in (3, 4, 5, 6):
+        seen = percent(observed, digits)
+        if seen != wanted:
+            break
+    return seen, wanted
+
+
+def p_value(p: float) -> str:
+    """Write a p-value: "p = 0.03", "p = 2e-09", "p < 1e-10"."""
+    return "p < 1e-10" if p < 1e-10 else f"p = {p:.2g}"
+
+
+def number(value: float) -> str:
+    """Write a count with thousands separated by commas."""
+    return f"{value:,.0f}"
+
+
+def instant(moment: datetime) -> str:
+    """Write a UTC instant to the minute."""
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
