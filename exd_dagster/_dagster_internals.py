@@ -1,0 +1,108 @@
+"""The only calls of Dagster that are not part of its public interface; contract tests hold each of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+import dagster as dg
+
+from exd_dagster.alerts.state import CursorStorage
+
+_OVER = frozenset({dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckRecord:
+    """The latest execution of one asset check, as far as it is known.
+
+    Attributes:
+        key: the check.
+        passed: its boolean, None when its run ended without an evaluation.
+        severity: "ERROR" or "WARN", "" without an evaluation.
+        description: markdown; the first line is the plain sentence.
+        metadata: plain Python values.
+        at: when it was evaluated, else planned (UTC).
+        run_id: the run.
+    """
+
+    key: dg.AssetCheckKey
+    passed: bool | None
+    severity: str = ""
+    description: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    at: datetime
+    run_id: str
+
+
+def latest_checks(
+    instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]
+) -> tuple[list[CheckRecord], frozenset[dg.AssetCheckKey]]:
+    """Read the latest execution of every check in one storage call.
+
+    A check whose run is still going on is answered by its last completed execution. One whose run ended
+    without an evaluation has `passed=None`.
+
+    Returns:
+        The records of every check that ever ran, and the keys of those being executed now.
+    """
+    wanted = frozenset(keys)
+    storage = instance.event_log_storage
+    latest = storage.get_latest_asset_check_execution_by_key(list(keys))
+    planned = {
+        key: record for key, record in latest.items() if key in wanted and record.status.value == "PLANNED"
+    }
+    active = _active_runs(instance, {record.run_id for record in planned.values()})
+    records: list[CheckRecord] = []
+    running: set[dg.AssetCheckKey] = set()
+    for key, record in latest.items():
+        if key not in wanted:
+            continue
+        if key not in planned:
+            records.append(_completed(key, record))
+        elif record.run_id in active:
+            running.add(key)
+            records += _before(storage, key)
+        else:
+            at = datetime.fromtimestamp(record.create_timestamp, timezone.utc)
+            records.append(CheckRecord(key=key, passed=None, at=at, run_id=record.run_id))
+    return records, frozenset(running)
+
+
+def _active_runs(instance: dg.DagsterInstance, run_ids: set[str]) -> set[str]:
+    if not run_ids:
+        return set()
+    found = instance.get_run_records(dg.RunsFilter(run_ids=sorted(run_ids)))
+    return {r.dagster_run.run_id for r in found if r.dagster_run.status not in _OVER}
+
+
+def _before(storage: Any, key: dg.AssetCheckKey) -> list[CheckRecord]:
+    from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
+
+    done = {Status.SUCCEEDED, Status.FAILED}
+    return [_completed(key, r) for r in storage.get_asset_check_execution_history(key, limit=1, status=done)]
+
+
+def _completed(key: dg.AssetCheckKey, record: Any) -> CheckRecord:
+    evaluation = record.evaluation
+    return CheckRecord(
+        key=key,
+        passed=evaluation.passed,
+        severity=evaluation.severity.value,
+        description=evaluation.description or "",
+        metadata={name: _plain(value) for name, value in evaluation.metadata.items()},
+        at=datetime.fromtimestamp(record.event.timestamp, timezone.utc),
+        run_id=record.run_id,
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return the value of a metadata entry: JSON metadata is its data, text its text."""
+    if hasattr(value, "data"):
+        return value.data
+    return getattr(value, "value", value)
+
+
+def cursor_storage(instance: dg.DagsterInstance) -> CursorStorage:
+    """Return the instance's key-value storage, which every Dagster storage has."""
+    return instance.daemon_cursor_storage

@@ -1,0 +1,248 @@
+"""Write a parcel's message: what broke, how sure, since when, what it blocks, likely causes, what to do."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from exd_dagster.alerts import words
+from exd_dagster.alerts.links import Links
+from exd_dagster.alerts.message import LISTED, Message, MessageStatus, Section, Table
+from exd_dagster.alerts.model import Alert, AlertState, Parcel, Reason, instant
+from exd_dagster.alerts.text import visible
+
+_STATUS: Mapping[Reason, MessageStatus] = {
+    "fire": "firing",
+    "remind": "firing",
+    "shutoff": "firing",
+    "contained": "contained",
+    "resolve": "resolved",
+    "not_checked": "not_checked",
+    "digest": "digest",
+    "dead_letter": "undelivered",
+}
+_ORDER = ("srm", "sequential_srm", "traffic_drop")
+_MEANING = {
+    "srm": "Users are not split between the variants as declared; results of this flag would be wrong.",
+    "sequential_srm": "The split drifts from the declared one; results of this flag would be wrong.",
+    "traffic_drop": "Far fewer users than usual reach this flag; recent results rest on part of the traffic.",
+}
+_SERVED = "Compare how each variant is served{since}: redirects, caches, bot filters, SDK versions."
+_STEPS = {
+    "srm": _SERVED,
+    "sequential_srm": _SERVED,
+    "traffic_drop": "Check that the flag is still evaluated and that its records still arrive{since}.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a message needs to know beside its parcel.
+
+    Attributes:
+        links: builds addresses of pages of the Dagster UI.
+        blocked: by `str(FlagId)`, the assets that wait for the flag.
+    """
+
+    links: Links = field(default_factory=Links)
+    blocked: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def compose(parcel: Parcel, state: AlertState, context: Context) -> Message:
+    """Return the message of a parcel.
+
+    Args:
+        parcel: what is to be told.
+        state: holds the alerts and incidents the parcel names.
+        context: links and blocked assets.
+    """
+    alerts = sorted(
+        (state.alerts[name] for name in parcel.alerts if name in state.alerts),
+        key=lambda alert: (alert.flag, _rank(alert)),
+    )
+    flags = list(dict.fromkeys(alert.flag for alert in alerts))
+    if parcel.reason in ("digest", "dead_letter"):
+        sections = _listed(parcel)
+    elif len(flags) == 1:
+        sections = _one_flag(parcel, alerts, state, context)
+    else:
+        sections = _many_flags(parcel, alerts, context)
+    return Message(
+        id=parcel.id,
+        status=_STATUS[parcel.reason],
+        headline=_headline(parcel, alerts),
+        lead=_lead(parcel, alerts),
+        sections=tuple(sections),
+        threads=parcel.incidents,
+        closes=parcel.reason == "resolve",
+    )
+
+
+def _rank(alert: Alert) -> int:
+    return _ORDER.index(alert.check) if alert.check in _ORDER else len(_ORDER)
+
+
+def _name(alert: Alert) -> str:
+    place = "/".join(part for part in (alert.flag.namespace, alert.flag.environment) if part)
+    return visible(alert.flag.key) + (f" ({visible(place)})" if place else "")
+
+
+def _headline(parcel: Parcel, alerts: Sequence[Alert]) -> str:
+    flags = list(dict.fromkeys(_name(alert) for alert in alerts))
+    if not flags:
+        return visible(parcel.note)
+    if len(flags) > 1:
+        return _many_headline(parcel.reason, alerts, len(flags))
+    first, name = alerts[0], flags[0]
+    what = words.key_fact(first.check, first.facts)
+    if parcel.reason == "resolve":
+        return f"Resolved: {name}"
+    if parcel.reason == "not_checked":
+        return f"Not checked: {name}"
+    if parcel.reason == "contained":
+        return f"Contained: {name}, {words.bad_hours(first.facts)}"
+    if parcel.reason == "remind":
+        return f"Still failing: {name}, {what}"
+    return f"{_TITLE.get(first.check, first.check)} on {name}: {what}"
+
+
+_TITLE = {"srm": "SRM", "sequential_srm": "SRM", "traffic_drop": "Traffic drop"}
+
+
+def _many_headline(reason: Reason, alerts: Sequence[Alert], count: int) -> str:
+    owners = sorted({owner for alert in alerts for owner in alert.owners})
+    whose = f" of {visible(owners[0])}" if len(owners) == 1 else ""
+    says = {
+        "resolve": f"Resolved: {count} flags{whose}",
+        "not_checked": f"Not checked: {count} flags",
+        "contained": f"Contained: {count} flags{whose}",
+        "remind": f"Still failing: {count} flags{whose}",
+    }
+    return says.get(reason, f"{count} flags{whose} fail their checks")
+
+
+def _lead(parcel: Parcel, alerts: Sequence[Alert]) -> str:
+    if parcel.reason in ("digest", "dead_letter"):
+        return ""
+    if parcel.reason == "resolve":
+        return f"{visible(parcel.note)}."
+    if parcel.reason == "not_checked":
+        return f"This audit gave no answer ({visible(parcel.note)}), neither good nor bad."
+    if parcel.reason == "contained":
+        return "The recent hours agree with the declared split again; the bad ones remain in the data."
+    if len({alert.flag for alert in alerts}) > 1:
+        return "Results read from these flags would be wrong."
+    return _MEANING.get(alerts[0].check, "") if alerts else ""
+
+
+def _listed(parcel: Parcel) -> list[Section]:
+    """Return the prepared lines of a digest or dead-letter notice: heading, then points."""
+    return [
+        Section(heading=visible(line[0]), points=tuple(visible(x) for x in line[1:])) for line in parcel.lines
+    ]
+
+
+def _one_flag(parcel: Parcel, alerts: Sequence[Alert], state: AlertState, context: Context) -> list[Section]:
+    if parcel.reason == "not_checked":
+        points = tuple(f"{alert.check}: {visible(alert.sentence or parcel.note)}" for alert in alerts)
+        return [Section(points=points), _links(alerts[0], context)]
+    sections = [_numbers(alert, alerts[:index]) for index, alert in enumerate(alerts)]
+    if parcel.reason == "resolve":
+        return [*sections[:1], _links(alerts[0], context)]
+    sections.append(_consequence(parcel, alerts, state, context))
+    causes = [visible(cause) for alert in alerts for cause in words.causes(alert.facts)]
+    if causes:
+        sections.append(Section(heading="Likely causes, from the data", points=tuple(dict.fromkeys(causes))))
+    return [*sections, _next(alerts), _links(alerts[0], context)]
+
+
+def _numbers(alert: Alert, before: Sequence[Alert]) -> Section:
+    """What broke and how sure: the sentence, the split by variant unless shown before, the statistics."""
+    rows = words.split_rows(alert.facts)
+    if any(words.split_rows(other.facts) == rows for other in before):
+        rows = ()
+    table = Table(header=("variant", "declared", "observed", "units"), rows=rows) if rows else None
+    return Section(
+        heading=_HEADING.get(alert.check, visible(alert.check)),
+        text=visible(alert.sentence),
+        table=table,
+        facts=tuple((label, visible(value)) for label, value in words.statistics(alert.check, alert.facts)),
+    )
+
+
+_HEADING = {"srm": "Split of all units", "sequential_srm": "Split over time", "traffic_drop": "Traffic"}
+
+
+def _consequence(parcel: Parcel, alerts: Sequence[Alert], state: AlertState, context: Context) -> Section:
+    """Since when, usable until, what it blocks, and whether the flag itself was touched."""
+    facts: list[tuple[str, str]] = []
+    since = [at for alert in alerts if (at := instant(alert.facts.get("bad_from")))]
+    usable = [at for alert in alerts if (at := instant(alert.facts.get("usable_until")))]
+    if since:
+        facts.append(("Since", words.utc(min(since))))
+    if usable:
+        facts.append(("Usable until", words.utc(min(usable))))
+    facts.append(("Blocked", _blocked(alerts, context)))
+    facts.append(("Assignment", _assignment(parcel, state)))
+    return Section(facts=tuple(facts))
+
+
+def _blocked(alerts: Sequence[Alert], context: Context) -> str:
+    if not any(alert.blocks for alert in alerts):
+        return f"nothing: this flag is audited in mode {alerts[0].mode}"
+    names = context.blocked.get(str(alerts[0].flag), ())
+    if not names:
+        return "reports that read these bins, until the fault is corrected or a person decides"
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(visible(name) for name in names[:LISTED]) + more
+
+
+def _assignment(parcel: Parcel, state: AlertState) -> str:
+    incidents = [state.incident(name) for name in parcel.incidents]
+    if incidents and all(incident and incident.shutoff == "suspended" for incident in incidents):
+        return "assignment suspended by the shutoff hook"
+    return "the flag itself was not changed"
+
+
+def _next(alerts: Sequence[Alert]) -> Section:
+    first = alerts[0]
+    since = instant(first.facts.get("bad_from"))
+    when = f" since {words.utc(since)}" if since else ""
+    points = [_STEPS[alert.check].format(since=when) for alert in alerts if alert.check in _STEPS]
+    flag = shlex.quote(visible(first.flag.key))
+    points.append(
+        "When the records are corrected, materialize the bins again; passing checks close this alert."
+    )
+    points.append(
+        f"To let reports run: exd-dagster decide waive --flag {flag} --reason WHY --by YOU --until WHEN"
+    )
+    return Section(heading="What to do next", points=tuple(dict.fromkeys(points)))
+
+
+def _links(alert: Alert, context: Context) -> Section:
+    return Section(
+        links=context.links.of(alert.asset, alert.check, instant(alert.facts.get("bad_from")), alert.run_id)
+    )
+
+
+def _many_flags(parcel: Parcel, alerts: Sequence[Alert], context: Context) -> list[Section]:
+    by_flag: dict[str, list[Alert]] = {}
+    for alert in alerts:
+        by_flag.setdefault(_name(alert), []).append(alert)
+    sections = [
+        Section(
+            heading=name,
+            points=tuple(_point(parcel.reason, alert) for alert in members),
+            links=context.links.of(members[0].asset, members[0].check)[:1],
+        )
+        for name, members in list(by_flag.items())[:LISTED]
+    ]
+    if len(by_flag) > LISTED:
+        overview = context.links.overview()
+        sections.append(Section(text=f"+{len(by_flag) - LISTED} more flags.", links=overview))
+    return sections
+
+
+def _point(reason: Reason, alert: Alert) -> str:
+    if reason == "resolve":
+        return f"{alert.check}: failed since {words.utc(alert.opened_at)}"
+    return f"{alert.check}: {visible(alert.sentence) or words.key_fact(alert.check, alert.facts)}"

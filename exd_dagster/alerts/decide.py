@@ -1,0 +1,347 @@
+"""Decide what to tell: the state found by a tick against what was last told. Pure.
+
+One incident per flag: the first failing check opens it, others join, one notice closes it. "Not checked" is
+told as itself and neither opens nor closes anything.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+from exd_dagster.alerts.decision import Decision, active_decisions
+from exd_dagster.alerts.model import ALERT_TYPES, Alert, AlertState, CheckState, Incident, Reason, instant
+from exd_dagster.config import FlagId
+
+REMIND_AFTER = timedelta(hours=24)
+DAMPING = timedelta(hours=6)
+BACKFILL_AGE = timedelta(hours=48)
+FIRST_AUDIT_PAGES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """One thing to tell about one flag, before it is known to whom."""
+
+    reason: Reason
+    flag: FlagId
+    incident: str = ""
+    alerts: tuple[Alert, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """What one tick decided.
+
+    Attributes:
+        state: what is remembered from now on.
+        notices: what to tell, in order of flag.
+        quiet: notices left to the digest: a first audit with many failures, hours older than 48 h.
+    """
+
+    state: AlertState
+    notices: tuple[Notice, ...] = ()
+    quiet: tuple[Notice, ...] = ()
+
+
+@dataclass
+class _Tick:
+    """Mutable scratch of one decision."""
+
+    now: datetime
+    watermark: datetime | None
+    incidents: dict[str, Incident]
+    closed: dict[str, Incident]
+    alerts: dict[str, Alert]
+    unchecked: dict[str, str]
+    notices: list[Notice] = field(default_factory=list)
+
+
+def decide(
+    state: AlertState,
+    found: Sequence[CheckState],
+    monitored: Sequence[FlagId],
+    now: datetime,
+    *,
+    decisions: Sequence[Decision] = (),
+) -> Decided:
+    """Compare the latest verdicts with what was last told.
+
+    Args:
+        state: what was told so far.
+        found: the latest state of every monitored check that ever ran.
+        monitored: every flag this sensor looks after; an incident of any other is closed.
+        now: clock of the tick (UTC).
+        decisions: every decision people recorded.
+    """
+    tick = _Tick(
+        now=now,
+        watermark=max((at for item in found if (at := item.instant("audited_through"))), default=None),
+        incidents=dict(state.incidents),
+        closed=dict(state.closed),
+        alerts=dict(state.alerts),
+        unchecked=dict(state.unchecked),
+    )
+    by_flag: dict[FlagId, list[CheckState]] = {}
+    for item in found:
+        by_flag.setdefault(item.flag, []).append(item)
+    for flag in sorted(by_flag):
+        _decide_flag(tick, flag, by_flag[flag], active_decisions(decisions, flag, now))
+    _drop_unmonitored(tick, {str(flag) for flag in monitored})
+    return _finish(state, tick, bool(found))
+
+
+def _decide_flag(
+    tick: _Tick, flag: FlagId, checks: list[CheckState], decisions: tuple[Decision, ...]
+) -> None:
+    ended = next((d for d in decisions if d.kind == "end"), None)
+    if ended is not None:
+        _close(tick, str(flag), f"The audit of this flag was ended by {ended.by}: {ended.reason}")
+        return
+    heard = [c for c in checks if not any(d.kind == "silence" and d.covers(flag, c.check) for d in decisions)]
+    _tell_unchecked(tick, flag, heard)
+    failing = _audible(heard)
+    incident = tick.incidents.get(str(flag))
+    if incident is not None and (began := _new_iteration(incident, heard)):
+        _close(tick, str(flag), f"A new iteration began at {began}")
+        incident = None
+    if incident is None:
+        if failing:
+            _open(tick, flag, failing)
+        return
+    _continue(tick, incident, heard, failing)
+
+
+def _audible(checks: Sequence[CheckState]) -> list[CheckState]:
+    """Return the failures that page; a drop in traffic mutes a split that went wrong within its hours."""
+    failing = [check for check in checks if check.pages]
+    drop = next((check.instant("bad_from") for check in failing if check.check == "traffic_drop"), None)
+    if drop is None:
+        return failing
+    return [c for c in failing if c.check == "traffic_drop" or (c.instant("bad_from") or drop) < drop]
+
+
+def _tell_unchecked(tick: _Tick, flag: FlagId, checks: Sequence[CheckState]) -> None:
+    news: list[CheckState] = []
+    for check in checks:
+        name = f"{flag}:{check.check}"
+        if check.verdict != "not_checked":
+            tick.unchecked.pop(name, None)
+            continue
+        reason = str(check.facts.get("reason") or "no result")
+        if name not in tick.unchecked:
+            news.append(check)
+        tick.unchecked[name] = reason
+    if news:
+        alerts = tuple(_alert(check, "NOT_CHECKED") for check in news)
+        tick.alerts.update({alert.id: alert for alert in alerts})
+        reasons = dict.fromkeys(tick.unchecked[f"{flag}:{check.check}"] for check in news)
+        tick.notices.append(Notice(reason="not_checked", flag=flag, alerts=alerts, note=", ".join(reasons)))
+
+
+def _new_iteration(incident: Incident, checks: Sequence[CheckState]) -> str:
+    """Return the start of an iteration later than the incident's, or ""."""
+    before = instant(incident.iteration)
+    starts = [start for check in checks if (start := check.instant("iteration_start")) is not None]
+    if before is None or not starts or max(starts) <= before:
+        return ""
+    return max(starts).isoformat().replace("+00:00", "Z")
+
+
+def _open(tick: _Tick, flag: FlagId, failing: Sequence[CheckState]) -> None:
+    """Open an incident, or reopen the one closed within the damping window without telling it too soon."""
+    alerts = {check.check: _alert(check) for check in failing}
+    first = min(check.at for check in failing)
+    starts = [start for check in failing if (start := check.facts.get("iteration_start"))]
+    before = tick.closed.get(str(flag))
+    if before is not None and tick.now - (before.told_at or tick.now) >= DAMPING:
+        before = None
+    incident = Incident(
+        id=_digest("incident", *_names(flag), first.isoformat()),
+        flag=flag,
+        opened_at=first,
+        iteration=str(max(starts, default="")),
+        alerts={check: alert.id for check, alert in alerts.items()},
+    )
+    if before is not None:
+        incident = replace(incident, fired_at=before.fired_at, threads=before.threads, shutoff=before.shutoff)
+    tick.alerts.update({alert.id: alert for alert in alerts.values()})
+    tick.incidents[str(flag)] = incident
+    if incident.fired_at is None or tick.now - incident.fired_at >= DAMPING:
+        _fire(tick, incident, tuple(alerts.values()), "" if before is None else "failing again")
+
+
+def _fire(tick: _Tick, incident: Incident, alerts: tuple[Alert, ...], note: str = "") -> None:
+    contained = all(tick.alerts[alert].contained for alert in incident.alerts.values())
+    tick.incidents[str(incident.flag)] = replace(
+        incident, told_at=tick.now, fired_at=tick.now, contained=contained
+    )
+    tick.notices.append(
+        Notice(reason="fire", flag=incident.flag, incident=incident.id, alerts=alerts, note=note)
+    )
+
+
+def _continue(
+    tick: _Tick, incident: Incident, checks: Sequence[CheckState], failing: Sequence[CheckState]
+) -> None:
+    """Follow an open incident: joined, healed, contained, reminded, resolved."""
+    name = str(incident.flag)
+    latest = {check.check: check for check in checks}
+    joined = [check for check in failing if check.check not in incident.alerts]
+    for check, alert_id in incident.alerts.items():
+        if check in latest and latest[check].verdict == "fail":
+            tick.alerts[alert_id] = _refreshed(tick.alerts[alert_id], latest[check])
+    added = {check.check: _alert(check) for check in joined}
+    tick.alerts.update({alert.id: alert for alert in added.values()})
+    known = {**incident.alerts, **{check: alert.id for check, alert in added.items()}}
+    healed = tuple(
+        check for check in known if check in latest and _healed(latest[check], check in incident.healed)
+    )
+    incident = replace(incident, alerts=known, healed=healed)
+    tick.incidents[name] = incident
+    if len(healed) == len(known):
+        _close(tick, name, _why_healed([latest[check] for check in known]))
+    elif incident.told_at is None:
+        if incident.fired_at is None or tick.now - incident.fired_at >= DAMPING:
+            _fire(
+                tick,
+                incident,
+                tuple(tick.alerts[known[c]] for c in known if c not in healed),
+                "failing again",
+            )
+    elif added:
+        _fire(tick, incident, tuple(added.values()), "joins the open incident")
+    else:
+        _follow(tick, incident)
+
+
+def _healed(check: CheckState, before: bool) -> bool:
+    """True for a pass or a person's waiver; an answer that says nothing changes nothing."""
+    if check.verdict == "pass" or check.facts.get("waived_by"):
+        return True
+    return before and check.verdict != "fail"
+
+
+def _why_healed(checks: Sequence[CheckState]) -> str:
+    waived = next((check for check in checks if check.facts.get("waived_by")), None)
+    if waived is not None:
+        until = waived.facts.get("waived_until")
+        return (
+            f"Waived by {waived.facts['waived_by']}" + (f" until {until}" if until else "") + "; reports run"
+        )
+    if all(check.check == "traffic_drop" for check in checks):
+        return "Traffic is back at its expected level"
+    return "The corrected bins pass every check"
+
+
+def _follow(tick: _Tick, incident: Incident) -> None:
+    """Tell `contained` once, and remind once of a failure that still blocks."""
+    open_alerts = tuple(
+        tick.alerts[alert] for check, alert in incident.alerts.items() if check not in incident.healed
+    )
+    name = str(incident.flag)
+    contained = all(alert.contained for alert in open_alerts)
+    if contained and not incident.contained:
+        tick.incidents[name] = replace(incident, contained=True, told_at=tick.now)
+        tick.notices.append(
+            Notice(reason="contained", flag=incident.flag, incident=incident.id, alerts=open_alerts)
+        )
+        return
+    if not contained and incident.contained:
+        if tick.now - (incident.fired_at or tick.now) >= DAMPING:
+            _fire(tick, incident, open_alerts, "failing again")
+        return
+    due = incident.told_at is not None and tick.now - incident.told_at >= REMIND_AFTER
+    if due and not incident.reminded and any(alert.blocks for alert in open_alerts):
+        tick.incidents[name] = replace(incident, reminded=True)
+        tick.notices.append(
+            Notice(reason="remind", flag=incident.flag, incident=incident.id, alerts=open_alerts)
+        )
+
+
+def _close(tick: _Tick, name: str, note: str) -> None:
+    incident = tick.incidents.pop(name, None)
+    if incident is None:
+        return
+    if incident.told_at is None:  # held back and never told: nothing to take back
+        if incident.fired_at is not None:
+            tick.closed[name] = replace(incident, told_at=incident.fired_at)
+        return
+    tick.closed[name] = replace(incident, told_at=tick.now)
+    alerts = tuple(tick.alerts[alert] for alert in incident.alerts.values())
+    tick.notices.append(
+        Notice(reason="resolve", flag=incident.flag, incident=incident.id, alerts=alerts, note=note)
+    )
+
+
+def _drop_unmonitored(tick: _Tick, monitored: set[str]) -> None:
+    for name in [name for name in tick.incidents if name not in monitored]:
+        _close(tick, name, "This flag is no longer monitored")
+    for name in [name for name in tick.unchecked if name.rpartition(":")[0] not in monitored]:
+        del tick.unchecked[name]
+
+
+def _finish(state: AlertState, tick: _Tick, looked: bool) -> Decided:
+    """Leave to the digest what must not page: a first audit with many failures, and old hours."""
+    fires = [notice for notice in tick.notices if notice.reason == "fire"]
+    storm = not state.started and len({str(notice.flag) for notice in fires}) > FIRST_AUDIT_PAGES
+    quiet = [notice for notice in fires if storm or _old(tick, notice)]
+    kept = [notice for notice in tick.notices if notice not in quiet]
+    after = replace(
+        state,
+        started=state.started or looked,
+        incidents=tick.incidents,
+        closed=tick.closed,
+        alerts=tick.alerts,
+        unchecked=tick.unchecked,
+    )
+    return Decided(state=after, notices=tuple(kept), quiet=tuple(quiet))
+
+
+def _old(tick: _Tick, notice: Notice) -> bool:
+    """True when every alert speaks only of hours more than 48 h before the newest data."""
+    ends = [
+        instant(a.facts.get("bad_until")) or instant(a.facts.get("audited_through")) for a in notice.alerts
+    ]
+    return tick.watermark is not None and all(
+        end is not None and tick.watermark - end > BACKFILL_AGE for end in ends
+    )
+
+
+def _alert(check: CheckState, alert_type: str | None = None) -> Alert:
+    fingerprint = _digest(*_names(check.flag), check.check)
+    return Alert(
+        id=f"{fingerprint}-{check.at.isoformat()}",
+        flag=check.flag,
+        check=check.check,
+        alert_type=alert_type or ALERT_TYPES[check.check],
+        severity=check.severity or "WARN",
+        sentence=check.sentence,
+        opened_at=check.at,
+        facts=check.facts,
+        mode=check.mode,
+        owners=check.owners,
+        asset=check.asset,
+        run_id=check.run_id,
+    )
+
+
+def _refreshed(alert: Alert, check: CheckState) -> Alert:
+    return replace(
+        alert,
+        severity=check.severity or alert.severity,
+        sentence=check.sentence,
+        facts=check.facts,
+        mode=check.mode,
+        owners=check.owners,
+        run_id=check.run_id,
+    )
+
+
+def _names(flag: FlagId) -> tuple[str, str, str]:
+    return flag.namespace, flag.environment, flag.key
+
+
+def _digest(*parts: str) -> str:
+    return sha256("\x1f".join(parts).encode()).hexdigest()[:20]

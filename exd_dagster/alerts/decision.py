@@ -1,0 +1,134 @@
+"""Decisions by people about a flag's failures: `silence`, `waive`, `end`. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import Any, Literal, TypeAlias
+
+from exd_dagster.alerts.model import Facts, instant
+from exd_dagster.config import FlagId
+
+Kind: TypeAlias = Literal["silence", "waive", "end"]
+KINDS: Mapping[str, str] = {
+    "silence": "no messages; a failure still blocks",
+    "waive": "reports run; the verdict stays fail, as a warning that names who and until when",
+    "end": "the audit of this flag is over",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a person decided about some flags, until when.
+
+    Attributes:
+        kind: silence, waive or end.
+        flags: glob over the flag's key, or over `namespace/environment/key`.
+        checks: glob over the check's name.
+        reason: why, in the person's words.
+        by: who decided.
+        until: first instant it no longer holds (UTC).
+        made_at: when it was recorded (UTC).
+        basis: by `<flag>:<check>`, what was known then: `audited_through` and the verdict's `reason`. A
+            waiver speaks of that fault; it ends early when another appears.
+    """
+
+    kind: Kind
+    flags: str
+    reason: str
+    by: str
+    until: datetime
+    made_at: datetime
+    checks: str = "*"
+    basis: Mapping[str, Facts] = field(default_factory=dict)
+
+    def covers(self, flag: FlagId, check: str = "*") -> bool:
+        """True when the decision speaks of this flag, and of this check ("*": of any)."""
+        names = (flag.key, str(flag))
+        return any(fnmatchcase(name, self.flags) for name in names) and (
+            check == "*" or fnmatchcase(check, self.checks)
+        )
+
+    def holds(self, now: datetime) -> bool:
+        """True from its recording until `until`."""
+        return self.made_at <= now < self.until
+
+    def as_metadata(self) -> dict[str, Any]:
+        """Return every field as strict JSON."""
+        return {
+            "kind": self.kind,
+            "flags": self.flags,
+            "checks": self.checks,
+            "reason": self.reason,
+            "by": self.by,
+            "until": _text(self.until),
+            "made_at": _text(self.made_at),
+            "basis": {name: dict(facts) for name, facts in self.basis.items()},
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any]) -> "Decision | None":
+        """Read a decision back; None when the record is not one."""
+        until, made_at = instant(metadata.get("until")), instant(metadata.get("made_at"))
+        kind: Any = metadata.get("kind")
+        if kind not in KINDS or until is None or made_at is None:
+            return None
+        return cls(
+            kind=kind,
+            flags=str(metadata.get("flags", "")),
+            checks=str(metadata.get("checks", "*")),
+            reason=str(metadata.get("reason", "")),
+            by=str(metadata.get("by", "")),
+            until=until,
+            made_at=made_at,
+            basis=metadata.get("basis") or {},
+        )
+
+
+def _text(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")
+
+
+def active_decisions(records: Iterable[Decision], flag: FlagId, now: datetime) -> tuple[Decision, ...]:
+    """Return the decisions in force for a flag, newest first.
+
+    Args:
+        records: every decision ever recorded, in any order.
+        flag: the flag asked about.
+        now: the instant asked about (UTC).
+    """
+    held = [decision for decision in records if decision.holds(now) and decision.covers(flag)]
+    return tuple(sorted(held, key=lambda decision: decision.made_at, reverse=True))
+
+
+def waiver(
+    decisions: Iterable[Decision], flag: FlagId, check: str, facts: Facts, phase_start: datetime | None = None
+) -> Decision | None:
+    """Return the waiver that lets this failure pass, or None.
+
+    A waiver speaks of the fault its maker saw. It ends early at a phase or a change point that begins after
+    the data known then, and when the verdict's reason is another one (an arm died since).
+
+    Args:
+        decisions: those in force (`active_decisions`).
+        flag: the failing flag.
+        check: the failing check.
+        facts: metadata of the failing verdict.
+        phase_start: start of the phase the verdict speaks of (UTC).
+    """
+    for decision in decisions:
+        if decision.kind != "waive" or not decision.covers(flag, check):
+            continue
+        if _same_fault(decision.basis.get(f"{flag}:{check}", {}), facts, phase_start):
+            return decision
+    return None
+
+
+def _same_fault(basis: Facts, facts: Facts, phase_start: datetime | None) -> bool:
+    known = instant(basis.get("audited_through"))
+    if known is not None:
+        begun = (phase_start, instant(facts.get("change_point")), instant(facts.get("iteration_start")))
+        if any(start is not None and start >= known for start in begun):
+            return False
+    before = basis.get("reason")
+    return before is None or before == facts.get("reason")

@@ -1,0 +1,156 @@
+"""The digest: one message after each audit, also when all is well. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from exd_dagster.alerts import words
+from exd_dagster.alerts.decide import Notice
+from exd_dagster.alerts.decision import Decision, active_decisions
+from exd_dagster.alerts.model import AlertState, Channel, CheckState, Parcel, instant
+from exd_dagster.alerts.route import parcel_id
+from exd_dagster.config import FlagId
+
+_LISTED = 25
+Lines = tuple[tuple[str, ...], ...]
+
+
+def data_through(found: Iterable[CheckState]) -> datetime | None:
+    """Return the end of the last hour any check speaks of (UTC)."""
+    return max((at for check in found if (at := check.instant("audited_through"))), default=None)
+
+
+def is_due(state: AlertState, found: Sequence[CheckState]) -> bool:
+    """True once per day of data: when the newest audited hour lies in a later day than the last digest's."""
+    through = data_through(found)
+    if through is None:
+        return False
+    return state.digest_through is None or through.date() > state.digest_through.date()
+
+
+def headline(found: Sequence[CheckState]) -> str:
+    """Return the digest in one line."""
+    through = data_through(found)
+    flags = {check.flag for check in found}
+    failing = {check.flag for check in found if check.verdict == "fail" and check.severity == "ERROR"}
+    when = f" through {words.utc(through)}" if through else ""
+    if failing:
+        return f"Audit{when}: {len(failing)} of {len(flags)} flags fail"
+    unchecked = {check.flag for check in found if check.verdict == "not_checked"}
+    if unchecked:
+        return f"Audit{when}: no failure, {len(unchecked)} of {len(flags)} flags not checked"
+    return f"Audit{when}: all {len(flags)} flags pass"
+
+
+def lines(
+    state: AlertState, found: Sequence[CheckState], decisions: Sequence[Decision], now: datetime
+) -> Lines:
+    """Return what the digest lists: heading, then one line per flag.
+
+    Args:
+        state: for the age of open incidents.
+        found: the latest state of every monitored check.
+        decisions: every decision people recorded.
+        now: clock of the tick (UTC).
+    """
+    failing = [check for check in found if check.verdict == "fail"]
+    errors = [check for check in failing if check.severity == "ERROR"]
+    new = {name for name, inc in state.incidents.items() if inc.told_at is None or inc.told_at == now}
+    groups = (
+        ("Newly failing", _failures([c for c in errors if str(c.flag) in new], state, decisions, now)),
+        ("Still failing", _failures([c for c in errors if str(c.flag) not in new], state, decisions, now)),
+        ("Warnings", _failures([c for c in failing if c.severity != "ERROR"], state, decisions, now)),
+        ("Not checked", _reasons([c for c in found if c.verdict == "not_checked"])),
+        ("Too little data yet", _reasons([c for c in found if c.verdict == "insufficient"])),
+    )
+    listed = tuple((heading, *_cut(entries)) for heading, entries in groups if entries)
+    return listed or (("All well", "Every check of every flag passes."),)
+
+
+def _cut(entries: Sequence[str]) -> list[str]:
+    more = [f"and {len(entries) - _LISTED} more"] if len(entries) > _LISTED else []
+    return [*entries[:_LISTED], *more]
+
+
+def _by_flag(checks: Iterable[CheckState]) -> Mapping[FlagId, list[CheckState]]:
+    grouped: dict[FlagId, list[CheckState]] = {}
+    for check in sorted(checks, key=lambda check: (check.flag, check.check)):
+        grouped.setdefault(check.flag, []).append(check)
+    return grouped
+
+
+def _failures(
+    checks: Iterable[CheckState], state: AlertState, decisions: Sequence[Decision], now: datetime
+) -> list[str]:
+    entries = []
+    for flag, members in _by_flag(checks).items():
+        parts = [f"{flag}: {', '.join(check.check for check in members)}"]
+        since = [at for check in members if (at := check.instant("bad_from"))]
+        parts += [f"since {words.utc(min(since))}"] if since else []
+        if all(check.state == "contained" for check in members):
+            usable = min((at for c in members if (at := c.instant("usable_until"))), default=None)
+            parts.append("contained" + (f", usable until {words.utc(usable)}" if usable else ""))
+        incident = state.incidents.get(str(flag))
+        if incident and incident.opened_at < now:
+            parts.append(f"open for {_age(incident.opened_at, now)}")
+        parts += [f"owner {', '.join(members[0].owners)}"] if members[0].owners else []
+        parts += [
+            f"{decision.kind} by {decision.by} until {words.utc(decision.until)}"
+            for decision in active_decisions(decisions, flag, now)
+        ]
+        entries.append("; ".join(parts))
+    return entries
+
+
+def _age(since: datetime, now: datetime) -> str:
+    hours = (now - since).total_seconds() / 3600
+    return f"{hours:.0f} h" if hours < 48 else f"{hours / 24:.0f} days"
+
+
+def _reasons(checks: Iterable[CheckState]) -> list[str]:
+    entries = []
+    for flag, members in _by_flag(checks).items():
+        said = dict.fromkeys(
+            check.sentence or str(check.facts.get("reason") or "no result") for check in members
+        )
+        speaks = min((at for c in members if (at := instant(c.facts.get("enough_at")))), default=None)
+        until = f"; enough about {words.utc(speaks)}" if speaks else ""
+        names = ", ".join(check.check for check in members)
+        entries.append(f"{flag} ({names}): {' '.join(said)}{until}")
+    return entries
+
+
+def digest_parcels(
+    note: str,
+    listed: Lines,
+    destinations: Mapping[str, Channel],
+    quiet: Sequence[Notice],
+    revision: int,
+    now: datetime,
+) -> list[Parcel]:
+    """Return one digest per destination.
+
+    Args:
+        note: its headline.
+        listed: its lines.
+        destinations: channel of each destination that receives it.
+        quiet: notices told by this digest instead of a page.
+        revision: of the state the digest was made from.
+        now: clock of the tick (UTC).
+    """
+    alerts = tuple(dict.fromkeys(alert.id for notice in quiet for alert in notice.alerts))
+    incidents = tuple(dict.fromkeys(notice.incident for notice in quiet if notice.incident))
+    return [
+        Parcel(
+            id=parcel_id(name, "digest", (note, *alerts), revision),
+            destination=name,
+            channel=channel,
+            reason="digest",
+            alerts=alerts,
+            incidents=incidents,
+            note=note,
+            lines=listed,
+            created_at=now,
+            next_attempt_at=now,
+        )
+        for name, channel in destinations.items()
+    ]

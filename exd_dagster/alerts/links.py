@@ -1,0 +1,43 @@
+"""Addresses of pages in the Dagster UI, built from our own base address only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import quote
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Builds addresses under the base address of the Dagster UI; without one there are no links.
+
+    Attributes:
+        base_url: for example "https://dagster.example.com"; "" for none.
+    """
+
+    base_url: str = ""
+
+    def of(
+        self, asset: Sequence[str], check: str, hour: datetime | None = None, run_id: str = ""
+    ) -> tuple[tuple[str, str], ...]:
+        """Return links to the check, the first bad partition and the run, as (label, address).
+
+        Args:
+            asset: path of the asset the check belongs to.
+            check: name of the check.
+            hour: start of the partition (UTC).
+            run_id: the Dagster run.
+        """
+        if not self.base_url or not asset:
+            return ()
+        page = f"{self.base_url.rstrip('/')}/assets/" + "/".join(quote(part, safe="") for part in asset)
+        links = [("Check", f"{page}?view=checks&checkDetail={quote(check, safe='')}")]
+        if hour is not None:
+            key = quote(hour.strftime("%Y-%m-%d-%H:%M"), safe="")
+            links.append(("First bad hour", f"{page}?view=partitions&partition={key}"))
+        if run_id:
+            links.append(("Run", f"{self.base_url.rstrip('/')}/runs/{quote(run_id, safe='')}"))
+        return tuple(links)
+
+    def overview(self) -> tuple[tuple[str, str], ...]:
+        """Return the link to all assets."""
+        return (("All assets", f"{self.base_url.rstrip('/')}/assets"),) if self.base_url else ()

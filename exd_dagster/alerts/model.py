@@ -1,0 +1,342 @@
+"""The nouns of alerting: what was read, what people are told, and what was handed over.
+
+`CheckState` is one check as a tick finds it; an `Alert` is one episode of one check; an `Incident`
+is what people see: the open alerts of one flag; a `Parcel` is a message on its way to one destination; a
+`Receipt` is what became of it; a `Delivery` is one alert to one destination, as told to those who ask.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+from exd_dagster.config import FlagId, Mode
+from exd_dagster.stats.verdict import Answer, Severity, State
+
+Channel: TypeAlias = Literal["slack", "email", "webhook", "callback"]
+Reason: TypeAlias = Literal[
+    "fire", "remind", "contained", "resolve", "not_checked", "digest", "dead_letter", "shutoff"
+]
+Status: TypeAlias = Literal["sent", "already_sent", "pending", "dead"]
+Facts: TypeAlias = Mapping[str, Any]
+
+ALERT_TYPES: Mapping[str, str] = {
+    "traffic_drop": "TRAFFIC_DROP_ANOMALY",
+    "srm": "SRM_SHUTOFF_TRIGGERED",
+    "sequential_srm": "SEQUENTIAL_SRM_TRIGGERED",
+}
+"""Alert type of each check that pages; the other checks go to the digest."""
+
+SHUTOFF_CHECKS = ("srm", "sequential_srm")
+"""Checks whose failure asks for assignment to be suspended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckState:
+    """One monitored check as a tick finds it.
+
+    Attributes:
+        flag: whose check it is.
+        check: its name: srm, sequential_srm, traffic_drop, bins_built, ...
+        verdict: its latest answer; "not_checked" also when its run ended without one.
+        severity: of a failure.
+        sentence: the verdict in one plain sentence.
+        at: when the check was evaluated (UTC), as its record says.
+        run_id: the Dagster run that evaluated it.
+        facts: the verdict's metadata, strict JSON.
+        mode: what a failure does.
+        owners: who owns the flag.
+        asset: path of the asset the check belongs to.
+    """
+
+    flag: FlagId
+    check: str
+    verdict: Answer
+    severity: Severity | None = None
+    sentence: str = ""
+    at: datetime
+    run_id: str = ""
+    facts: Facts = field(default_factory=dict)
+    mode: Mode = "block"
+    owners: tuple[str, ...] = ()
+    asset: tuple[str, ...] = ()
+
+    @property
+    def pages(self) -> bool:
+        """True for a failure that is told at once; warnings wait for the digest."""
+        return self.verdict == "fail" and self.severity == "ERROR" and self.check in ALERT_TYPES
+
+    @property
+    def state(self) -> State | None:
+        """Of a failure: "ongoing" or "contained"."""
+        return self.facts.get("state")
+
+    def instant(self, name: str) -> datetime | None:
+        """Return a fact that is an instant, such as `bad_from` (UTC), or None."""
+        return instant(self.facts.get(name))
+
+
+def instant(value: object) -> datetime | None:
+    """Read an RFC 3339 instant out of facts; None where there is none."""
+    if not isinstance(value, str):
+        return None
+    try:
+        return datetime.fromisoformat(value.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """One episode of one check of one flag; given to callbacks as it is.
+
+    Attributes:
+        id: `<fingerprint>-<opened_at>`: the same for the same episode, whoever computes it.
+        flag: whose traffic failed.
+        check: which check failed.
+        alert_type: TRAFFIC_DROP_ANOMALY, SRM_SHUTOFF_TRIGGERED or SEQUENTIAL_SRM_TRIGGERED.
+        severity: of the failure.
+        sentence: the verdict in one plain sentence.
+        opened_at: evaluation of the check that opened the episode (UTC).
+        facts: the numbers of the verdict, strict JSON.
+        mode: what the failure does.
+        owners: who owns the flag.
+        asset: path of the asset the check belongs to.
+        run_id: the Dagster run that evaluated the check last.
+    """
+
+    id: str
+    flag: FlagId
+    check: str
+    alert_type: str
+    severity: str
+    sentence: str
+    opened_at: datetime
+    facts: Facts = field(default_factory=dict)
+    mode: Mode = "block"
+    owners: tuple[str, ...] = ()
+    asset: tuple[str, ...] = ()
+    run_id: str = ""
+
+    @property
+    def contained(self) -> bool:
+        """True when the recent hours agree again and only past ones are at fault."""
+        return self.facts.get("state") == "contained"
+
+    @property
+    def blocks(self) -> bool:
+        """True when the failure keeps reports from being built."""
+        return self.mode == "block" and self.severity == "ERROR"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """The open alerts of one flag: one thread for people, closed by one notice.
+
+    Attributes:
+        id: derived from the flag and from the evaluation that opened it.
+        flag: whose incident it is.
+        opened_at: evaluation of the check that opened it (UTC).
+        iteration: start of the experiment iteration it speaks of, as the verdict wrote it.
+        alerts: ids of its alerts by check.
+        healed: checks that pass again while others still fail.
+        told_at: when it was last told (clock of the tick, UTC); None while it is held back.
+        fired_at: when it was last told as failing.
+        contained: True once `contained` was told.
+        reminded: True once the reminder was sent.
+        shutoff: "" (not asked), "asked", or "suspended" after the hook answered 2xx.
+        threads: by destination, what the channel needs to answer in the same thread.
+    """
+
+    id: str
+    flag: FlagId
+    opened_at: datetime
+    iteration: str = ""
+    alerts: Mapping[str, str] = field(default_factory=dict)
+    healed: tuple[str, ...] = ()
+    told_at: datetime | None = None
+    fired_at: datetime | None = None
+    contained: bool = False
+    reminded: bool = False
+    shutoff: Literal["", "asked", "suspended"] = ""
+    threads: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """One message on its way to one destination.
+
+    Attributes:
+        id: derived from incidents, reason, alerts and destination, so a repeated decision is the same parcel.
+        destination: name of the destination.
+        channel: slack, email, webhook or callback.
+        reason: why it is sent.
+        alerts: ids of the alerts it tells of.
+        incidents: ids of their incidents.
+        note: what else the message says: the cause of a resolution, the reason of a dead letter.
+        lines: of a digest or dead-letter notice, what it lists.
+        created_at: when it was decided (UTC).
+        attempts: how often it was tried.
+        next_attempt_at: not tried before this (UTC).
+        last_error: redacted answer of the last attempt.
+        recipients: those still waiting after a partial success; empty: all.
+    """
+
+    id: str
+    destination: str
+    channel: Channel
+    reason: Reason
+    alerts: tuple[str, ...] = ()
+    incidents: tuple[str, ...] = ()
+    note: str = ""
+    lines: tuple[tuple[str, ...], ...] = ()
+    created_at: datetime
+    attempts: int = 0
+    next_attempt_at: datetime
+    last_error: str = ""
+    recipients: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What became of a parcel: handed over, or dead.
+
+    Attributes:
+        parcel: the parcel as it was last tried.
+        status: "sent" or "dead".
+        at: when (UTC).
+        provider_id: what the destination calls it: Slack's ts, the mail's Message-ID, the webhook-id.
+        detail: the destination's answer, redacted; of a dead parcel why it died.
+        subjects: (namespace, environment, flag, check, alert_type) of each alert told.
+    """
+
+    parcel: Parcel
+    status: Literal["sent", "dead"]
+    at: datetime
+    provider_id: str = ""
+    detail: str = ""
+    subjects: tuple[tuple[str, str, str, str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One alert to one destination, one row however many alerts shared a message."""
+
+    flag: str
+    namespace: str
+    environment: str
+    check: str
+    alert_type: str
+    reason: Reason
+    channel: Channel
+    destination: str
+    status: Status
+    at: datetime
+    attempts: int = 0
+    provider_id: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertState:
+    """Everything alerting remembers between ticks; one versioned JSON value in the instance's storage.
+
+    Attributes:
+        version: of this layout.
+        revision: counts the saves.
+        home: code location whose sensor writes this state.
+        started: True once a first audit was told.
+        incidents: open incidents by flag (`str(FlagId)`).
+        closed: incidents closed within the damping window, by flag.
+        alerts: alerts that incidents or parcels refer to, by id.
+        unchecked: by `<flag>:<check>`, the reason told for its not being checked.
+        outbox: parcels not handed over yet, oldest first.
+        receipts: what became of the others, newest last.
+        paused: by destination, no attempt before this instant (UTC).
+        digest_through: data time the last digest spoke of (UTC).
+    """
+
+    version: int = 1
+    revision: int = 0
+    home: str = ""
+    started: bool = False
+    incidents: Mapping[str, Incident] = field(default_factory=dict)
+    closed: Mapping[str, Incident] = field(default_factory=dict)
+    alerts: Mapping[str, Alert] = field(default_factory=dict)
+    unchecked: Mapping[str, str] = field(default_factory=dict)
+    outbox: tuple[Parcel, ...] = ()
+    receipts: tuple[Receipt, ...] = ()
+    paused: Mapping[str, datetime] = field(default_factory=dict)
+    digest_through: datetime | None = None
+
+    def incident(self, incident_id: str) -> Incident | None:
+        """Return the open or just closed incident of that id."""
+        for incident in (*self.incidents.values(), *self.closed.values()):
+            if incident.id == incident_id:
+                return incident
+        return None
+
+    def deliveries(self, since: datetime | None = None) -> list[Delivery]:
+        """Return one row for each alert and destination, oldest first.
+
+        Args:
+            since: what was sent before this instant (UTC) reads "already_sent".
+        """
+        done = [
+            _row(receipt.parcel, subject, receipt.at, _status(receipt, since), receipt)
+            for receipt in self.receipts
+            for subject in receipt.subjects
+        ]
+        waiting = [
+            _row(parcel, subject(self.alerts[alert]), parcel.created_at, "pending", None)
+            for parcel in self.outbox
+            for alert in parcel.alerts
+            if alert in self.alerts
+        ]
+        return done + waiting
+
+    def bump(self, **changes: Any) -> "AlertState":
+        """Return the state with these changes and the next revision."""
+        return replace(self, revision=self.revision + 1, **changes)
+
+
+def subject(alert: Alert) -> tuple[str, str, str, str, str]:
+    """Return what a receipt keeps of an alert."""
+    return (
+        alert.flag.namespace,
+        alert.flag.environment,
+        alert.flag.key,
+        alert.check,
+        alert.alert_type,
+    )
+
+
+def _status(receipt: Receipt, since: datetime | None) -> Status:
+    if receipt.status == "sent" and since is not None and receipt.at < since:
+        return "already_sent"
+    return receipt.status
+
+
+def _row(
+    parcel: Parcel,
+    subject: tuple[str, str, str, str, str],
+    at: datetime,
+    status: Status,
+    receipt: Receipt | None,
+) -> Delivery:
+    namespace, environment, flag, check, alert_type = subject
+    return Delivery(
+        flag=flag,
+        namespace=namespace,
+        environment=environment,
+        check=check,
+        alert_type=alert_type,
+        reason=parcel.reason,
+        channel=parcel.channel,
+        destination=parcel.destination,
+        status=status,
+        at=at,
+        attempts=parcel.attempts,
+        provider_id=receipt.provider_id if receipt else "",
+        detail=receipt.detail if receipt else parcel.last_error,
+    )

@@ -1,0 +1,161 @@
+"""What an answer means and when to try again. Pure: no clock, no network, no chance.
+
+The schedule is 30 s, 2 min, 10 min, 1 h, then every 3 h with a deterministic jitter; a message older than
+24 h is dead and told elsewhere. A server's Retry-After is honoured up to one hour.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+from hashlib import sha256
+from typing import Literal
+
+from exd_dagster.alerts.model import Parcel
+
+LIFETIME = timedelta(hours=24)
+CALLBACK_ATTEMPTS = 3
+_STEPS = (30.0, 120.0, 600.0, 3600.0)
+_LATER = 3 * 3600.0
+_MOST = 3600.0
+_JITTER = 0.1
+
+SLACK_RETRY = frozenset(
+    {"ratelimited", "rate_limited", "internal_error", "service_unavailable", "fatal_error", "request_timeout"}
+)
+SLACK_OURS = frozenset({"invalid_blocks", "invalid_blocks_format", "invalid_payload", "msg_too_long"})
+"""Answers that mean our message was malformed: plain text is tried once before it is dead."""
+
+_RETRY_STATUS = frozenset({408, 425, 429})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a destination answered.
+
+    Attributes:
+        status: sent, retry (try again later) or dead (it will never work as it is).
+        detail: the answer, redacted and short.
+        provider_id: what the destination calls the message.
+        retry_after: wait at least this many seconds.
+        whole: True when the answer is about the destination, not about this one message.
+        thread: what a later message needs to answer in the same thread.
+        refused: by recipient, why it was refused for good while others were served.
+        remaining: recipients to try again while others were served.
+    """
+
+    status: Literal["sent", "retry", "dead"]
+    detail: str = ""
+    provider_id: str = ""
+    retry_after: float | None = None
+    whole: bool = False
+    thread: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+    remaining: tuple[str, ...] = ()
+
+
+def delay(attempts: int, parcel_id: str) -> float:
+    """Return the seconds to wait after `attempts` failed tries, spread by the parcel's id."""
+    step = _STEPS[attempts - 1] if attempts <= len(_STEPS) else _LATER
+    share = int(sha256(f"{parcel_id}:{attempts}".encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
+    return step * (1 + _JITTER * share)
+
+
+def retry_after(value: str | None, now: datetime) -> float | None:
+    """Read a Retry-After header, seconds or HTTP date, as seconds from `now`; at most one hour, else None."""
+    if not value:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), _MOST)
+    try:
+        at = parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError):
+        return None
+    at = at.replace(tzinfo=timezone.utc) if at.tzinfo is None else at
+    return min(max((at - now).total_seconds(), 0.0), _MOST)
+
+
+def http_outcome(status: int, header: str | None, now: datetime, detail: str = "") -> Outcome:
+    """Classify an HTTP answer: 2xx sent; 408, 425, 429 and 5xx retry; everything else dead.
+
+    Args:
+        status: HTTP status code.
+        header: the Retry-After header, if any.
+        now: when it was received (UTC).
+        detail: redacted excerpt of the answer.
+    """
+    told = f"HTTP {status} {detail}".strip()
+    if 200 <= status < 300:
+        return Outcome(status="sent", detail=told)
+    if status in _RETRY_STATUS or status >= 500:
+        return Outcome(
+            status="retry", detail=told, retry_after=retry_after(header, now), whole=status in (429, 503)
+        )
+    if 300 <= status < 400:
+        return Outcome(status="dead", detail=f"{told}: redirects are never followed; configure the final URL")
+    if status == 410:
+        return Outcome(status="dead", detail=f"{told}: the endpoint is gone", whole=True)
+    return Outcome(status="dead", detail=told, whole=status in (401, 403, 404))
+
+
+_SLACK_FIXES: Mapping[str, str] = {
+    "channel_not_found": "check the channel name or id, and invite the app to it",
+    "not_in_channel": "invite the app to the channel",
+    "is_archived": "unarchive the channel or name another",
+    "invalid_auth": "set a valid bot token",
+    "not_authed": "set a valid bot token",
+    "token_revoked": "reinstall the Slack app and set its new token",
+    "token_expired": "set a fresh bot token",
+    "account_inactive": "the app's user was deactivated; reinstall the app",
+    "missing_scope": "give the app the chat:write scope",
+    "no_service": "the incoming webhook was removed; create a new one",
+    "invalid_token": "the incoming webhook was removed; create a new one",
+    "action_prohibited": "a workspace rule forbids the post; ask the Slack administrator",
+    "channel_is_archived": "unarchive the channel or name another",
+}
+
+
+def slack_outcome(error: str, header: str | None, now: datetime) -> Outcome:
+    """Classify an error that Slack names; a name we do not know is dead for this message only."""
+    if error in SLACK_RETRY:
+        return Outcome(
+            status="retry",
+            detail=f"Slack answered {error}",
+            retry_after=retry_after(header, now),
+            whole="limited" in error,
+        )
+    fix = _SLACK_FIXES.get(error)
+    if fix:
+        return Outcome(status="dead", detail=f"Slack answered {error}: {fix}", whole=True)
+    return Outcome(status="dead", detail=f"Slack answered {error or 'an unknown error'}")
+
+
+def smtp_outcome(code: int, text: str) -> Outcome:
+    """Classify an SMTP reply: 4yz retry, 5yz dead; 530, 534 and 535 are about the destination."""
+    detail = f"SMTP {code} {text}".strip()
+    if 400 <= code < 500:
+        return Outcome(status="retry", detail=detail)
+    if code in (530, 534, 535, 538):
+        return Outcome(status="dead", detail=f"{detail}: check user name and password", whole=True)
+    return Outcome(status="dead", detail=detail)
+
+
+def tried(parcel: Parcel, outcome: Outcome, now: datetime) -> Parcel:
+    """Return the parcel after an attempt that has to be repeated."""
+    attempts = parcel.attempts + 1
+    wait = max(delay(attempts, parcel.id), outcome.retry_after or 0.0)
+    return replace(
+        parcel,
+        attempts=attempts,
+        next_attempt_at=now + timedelta(seconds=wait),
+        last_error=outcome.detail,
+        recipients=outcome.remaining or parcel.recipients,
+    )
+
+
+def expired(parcel: Parcel, now: datetime) -> bool:
+    """True when no further attempt is made: older than 24 h, or a callback that failed three times."""
+    if parcel.channel == "callback" and parcel.attempts >= CALLBACK_ATTEMPTS:
+        return True
+    return parcel.attempts > 0 and now - parcel.created_at >= LIFETIME

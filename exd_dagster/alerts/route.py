@@ -1,0 +1,166 @@
+"""Who is told: routes to named destinations, and one message where one is enough."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from fnmatch import fnmatchcase
+from hashlib import sha256
+from typing import Any
+
+from pydantic import Field
+
+from exd_dagster.alerts.decide import Notice
+from exd_dagster.alerts.model import Alert, AlertState, Channel, Parcel, Reason
+from exd_dagster.config import ConfigModel, nearest_faults
+from exd_dagster.errors import ConfigError
+
+PEOPLE: tuple[Channel, ...] = ("slack", "email")
+"""Channels read by people: several alerts share a message. The others get one payload per alert."""
+
+
+class Route(ConfigModel):
+    """Sends the alerts it matches to named destinations; a route without any glob is the default."""
+
+    to: tuple[str, ...] = Field(min_length=1, description="Names of destinations.")
+    owner: str = Field(default="*", description="Glob over the flag's owners.")
+    severity: str = Field(default="*", description="Glob over ERROR, WARN.")
+    check: str = Field(default="*", description="Glob over check names.")
+    flag: str = Field(default="*", description="Glob over the flag's key, or namespace/environment/key.")
+
+    @property
+    def is_default(self) -> bool:
+        """True when it matches every alert."""
+        return (self.owner, self.severity, self.check, self.flag) == ("*",) * 4
+
+    def matches(self, alert: Alert) -> bool:
+        """True when every glob matches."""
+        owners = alert.owners or ("",)
+        return (
+            any(fnmatchcase(owner, self.owner) for owner in owners)
+            and fnmatchcase(alert.severity, self.severity)
+            and fnmatchcase(alert.check, self.check)
+            and any(fnmatchcase(name, self.flag) for name in (alert.flag.key, str(alert.flag)))
+        )
+
+
+class Routing(ConfigModel):
+    """Every route in order; the first match wins. The last route is the default."""
+
+    routes: tuple[Route, ...]
+
+    @property
+    def default(self) -> tuple[str, ...]:
+        """Destinations of the default route."""
+        return self.routes[-1].to
+
+    def destinations(self, alert: Alert) -> tuple[str, ...]:
+        """Return the names of the destinations told of an alert."""
+        return next(route.to for route in self.routes if route.matches(alert))
+
+
+def read_routes(routes: Sequence[Route | Mapping[str, Any]] | None, destinations: Sequence[str]) -> Routing:
+    """Validate the routes against the destinations there are; all faults at once.
+
+    Args:
+        routes: in order, the last one without any glob; None sends every alert to every destination.
+        destinations: names of the destinations.
+
+    Raises:
+        ConfigError: for an unknown destination or key, or when no default is given.
+    """
+    if routes is None:
+        return Routing(routes=(Route(to=tuple(destinations)),) if destinations else ())
+    faults: list[str] = []
+    read: list[Route] = []
+    for index, given in enumerate(routes):
+        try:
+            route = given if isinstance(given, Route) else Route(**given)
+        except ConfigError as error:
+            faults += [f"routes[{index}].{fault}" for fault in error.faults]
+            continue
+        faults += nearest_faults(route.to, destinations, f"routes[{index}].to: destination")
+        read.append(route)
+    if read and len(read) == len(routes) and not read[-1].is_default:
+        faults.append("routes: no default; end with a route that has only `to`, for example {to: [slack]}")
+    if not routes:
+        faults.append("routes: empty; leave it out to send every alert to every destination")
+    if faults:
+        raise ConfigError("alert routes", faults)
+    return Routing(routes=tuple(read))
+
+
+def parcels(
+    notices: Iterable[Notice],
+    state: AlertState,
+    routing: Routing,
+    channels: Mapping[str, Channel],
+    now: datetime,
+) -> list[Parcel]:
+    """Return the messages to send: one per owner, reason and thread for people, one per alert for machines.
+
+    Args:
+        notices: what was decided.
+        state: for the threads of the incidents.
+        routing: who is told.
+        channels: channel of each destination that can be used now.
+        now: clock of the tick (UTC).
+    """
+    groups: dict[tuple[str, ...], list[tuple[Notice, Alert]]] = {}
+    for notice in notices:
+        for alert in notice.alerts:
+            for name in _usable(routing, alert, channels):
+                key = _group(notice, alert, name, channels[name], state)
+                groups.setdefault(key, []).append((notice, alert))
+    return [
+        _parcel(key[0], channels[key[0]], members, state.revision, now) for key, members in groups.items()
+    ]
+
+
+def _usable(routing: Routing, alert: Alert, channels: Mapping[str, Channel]) -> list[str]:
+    """Return the matching destinations that can be used; else the default ones; else any."""
+    for names in (routing.destinations(alert), routing.default, tuple(channels)):
+        usable = [name for name in dict.fromkeys(names) if name in channels]
+        if usable:
+            return usable
+    return []
+
+
+def _group(notice: Notice, alert: Alert, name: str, channel: Channel, state: AlertState) -> tuple[str, ...]:
+    if channel not in PEOPLE:
+        return (name, notice.reason, alert.id)
+    incident = state.incident(notice.incident)
+    thread = incident.threads.get(name, {}) if incident else {}
+    owners = "" if notice.reason == "not_checked" else ",".join(sorted(alert.owners))
+    note = "" if notice.reason == "fire" else notice.note
+    return (name, notice.reason, owners, note, str(sorted(thread.items())))
+
+
+def _parcel(
+    name: str, channel: Channel, members: Sequence[tuple[Notice, Alert]], revision: int, now: datetime
+) -> Parcel:
+    notices = [notice for notice, _ in members]
+    alerts = tuple(dict.fromkeys(alert.id for _, alert in members))
+    reason = notices[0].reason
+    notes = dict.fromkeys(notice.note for notice in notices if notice.note)
+    return Parcel(
+        id=parcel_id(name, reason, alerts, revision),
+        destination=name,
+        channel=channel,
+        reason=reason,
+        alerts=alerts,
+        incidents=tuple(dict.fromkeys(notice.incident for notice in notices if notice.incident)),
+        note="; ".join(notes),
+        created_at=now,
+        next_attempt_at=now,
+    )
+
+
+def parcel_id(destination: str, reason: Reason, about: Sequence[str], revision: int) -> str:
+    """Return the id of a message: the same for a decision repeated after a crash, another for any later one.
+
+    Args:
+        destination: name of the destination.
+        reason: why it is sent.
+        about: ids of the alerts, or what else it tells of.
+        revision: of the state the decision was made from; it is saved before anything is sent.
+    """
+    return sha256("\x1f".join((destination, reason, str(revision), *about)).encode()).hexdigest()[:32]

@@ -1,0 +1,102 @@
+"""Where alerting remembers: one versioned JSON value per sensor in the instance's own key-value storage."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from pydantic import TypeAdapter, ValidationError
+
+from exd_dagster.alerts.decide import DAMPING
+from exd_dagster.alerts.model import AlertState, Incident
+from exd_dagster.errors import ExdError
+
+VERSION = 1
+KEPT_RECEIPTS = 2000
+KEPT_FOR = timedelta(days=30)
+INDEX = "exd_dagster/alerts"
+_ADAPTER = TypeAdapter(AlertState)
+
+
+class AlertStateError(ExdError):
+    """The alerting state cannot be read or used; nothing was sent and nothing was changed."""
+
+
+class CursorStorage(Protocol):
+    """The instance's key-value storage."""
+
+    def get_cursor_values(self, keys: set[str]) -> Mapping[str, str]:
+        """Return the values there are."""
+
+    def set_cursor_values(self, pairs: Mapping[str, str]) -> None:
+        """Write values at once."""
+
+
+class StateStore:
+    """Reads and writes the state of one alert sensor."""
+
+    def __init__(self, storage: CursorStorage, sensor: str) -> None:
+        self._storage = storage
+        self._sensor = sensor
+        self.key = f"{INDEX}/{sensor}"
+
+    def load(self) -> AlertState | None:
+        """Return the saved state, None when there is none.
+
+        Raises:
+            AlertStateError: when it was written by a newer exd_dagster or is damaged.
+        """
+        text = self._storage.get_cursor_values({self.key}).get(self.key)
+        return None if text is None else _read(text, self.key)
+
+    def save(self, state: AlertState) -> None:
+        """Write the state; it is durable when this returns."""
+        pairs = {self.key: _ADAPTER.dump_json(state).decode()}
+        if state.revision <= 1:
+            names = sorted({*sensors(self._storage), self._sensor})
+            pairs[INDEX] = json.dumps(names)
+        self._storage.set_cursor_values(pairs)
+
+
+def sensors(storage: CursorStorage) -> list[str]:
+    """Return the name of every alert sensor that ever saved a state."""
+    text = storage.get_cursor_values({INDEX}).get(INDEX)
+    return [str(name) for name in json.loads(text)] if text else []
+
+
+def _read(text: str, key: str) -> AlertState:
+    try:
+        raw: Any = json.loads(text)
+        version = raw.get("version") if isinstance(raw, dict) else None
+        if isinstance(version, int) and version > VERSION:
+            raise AlertStateError(
+                f"alerting state '{key}' has version {version}; this exd_dagster reads up to {VERSION}. "
+                "Upgrade exd_dagster, or reset it: exd-dagster alerts reset (what still fails is told again)"
+            )
+        return _ADAPTER.validate_python(raw)
+    except (ValueError, ValidationError) as error:
+        raise AlertStateError(
+            f"alerting state '{key}' is damaged ({type(error).__name__}). Restore it, or reset it: "
+            "exd-dagster alerts reset (what still fails is told again)"
+        ) from None
+
+
+def prune(state: AlertState, now: datetime) -> AlertState:
+    """Drop what nothing refers to any more: old receipts, closed incidents, alerts of neither."""
+    waiting = {incident for parcel in state.outbox for incident in parcel.incidents}
+
+    def needed(incident: Incident) -> bool:
+        return incident.id in waiting or now - (incident.told_at or now) < DAMPING
+
+    closed = {name: incident for name, incident in state.closed.items() if needed(incident)}
+    used = {alert for parcel in state.outbox for alert in parcel.alerts}
+    for incident in (*state.incidents.values(), *closed.values()):
+        used.update(incident.alerts.values())
+    return replace(
+        state,
+        closed=closed,
+        alerts={name: alert for name, alert in state.alerts.items() if name in used},
+        receipts=tuple(r for r in state.receipts if now - r.at < KEPT_FOR)[-KEPT_RECEIPTS:],
+        paused={name: until for name, until in state.paused.items() if until > now},
+    )

@@ -1,0 +1,138 @@
+"""A verdict's numbers in words: the metadata of a check, whatever it lacks, as short text for people."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from math import exp, fsum
+from typing import Any
+
+from exd_dagster.alerts.model import Facts, instant
+from exd_dagster.alerts.text import visible
+
+_SMALLEST = 1e-300
+
+
+def utc(at: datetime) -> str:
+    """Return an instant as people write it, in UTC."""
+    return at.strftime("%Y-%m-%d %H:%M UTC")
+
+
+def number(value: object) -> float | None:
+    """Return a fact as a number; None when it is not one."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value)
+
+
+def probability(value: object) -> str:
+    """Return a p-value as text; one too small to store reads "< 1e-300"."""
+    p = number(value)
+    if p is None:
+        return "unknown"
+    if p < _SMALLEST:
+        return "< 1e-300"
+    return f"{p:.2g}" if p < 0.001 else f"{p:.3f}"
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage with as many digits as tell it from its neighbours."""
+    text = f"{100 * share:.1f}"
+    return (text[:-2] if text.endswith(".0") else text) + "%"
+
+
+def _counts(value: object) -> dict[str, float]:
+    if not isinstance(value, Mapping):
+        return {}
+    return {str(k): float(v) for k, v in value.items() if number(v) is not None}
+
+
+def shares(value: object) -> dict[str, float]:
+    """Return counts or shares by variant as shares that sum to 1."""
+    counts = _counts(value)
+    total = fsum(counts.values())
+    return {variant: count / total for variant, count in counts.items()} if total > 0 else {}
+
+
+def split_rows(facts: Facts) -> tuple[tuple[str, str, str, str], ...]:
+    """Return (variant, declared, observed, units) for each variant, or nothing without a split."""
+    declared, observed = shares(facts.get("expected")), shares(facts.get("observed"))
+    units = _counts(facts.get("observed"))
+    if not observed:
+        return ()
+    return tuple(
+        (
+            visible(variant),
+            percent(declared[variant]) if variant in declared else "not declared",
+            percent(observed.get(variant, 0.0)),
+            f"{units.get(variant, 0):,.0f}",
+        )
+        for variant in dict.fromkeys([*declared, *observed])
+    )
+
+
+def key_fact(check: str, facts: Facts) -> str:
+    """Return the one number a headline needs."""
+    if check == "traffic_drop":
+        latest, expected = number(facts.get("latest_volume")), number(facts.get("expected_volume"))
+        if latest is not None and expected:
+            return f"{percent(latest / expected)} of the expected volume"
+        return "volume far below expected"
+    declared, observed = shares(facts.get("expected")), shares(facts.get("observed"))
+    if declared and observed:
+        excess = {v: observed.get(v, 0.0) - declared.get(v, 0.0) for v in (*declared, *observed)}
+        worst = max(excess, key=lambda v: (round(abs(excess[v]), 9), excess[v]))
+        return f"{percent(observed.get(worst, 0))} vs {percent(declared.get(worst, 0))} expected"
+    since = instant(facts.get("change_point")) or instant(facts.get("bad_from"))
+    return f"the split is off since {utc(since)}" if since else "the split is off"
+
+
+def statistics(check: str, facts: Facts) -> list[tuple[str, str]]:
+    """Return how sure the verdict is: p or e-value, statistic and sample size, as (label, value)."""
+    lines: list[tuple[str, str]] = []
+    p = facts.get("p_value", facts.get("anytime_p_value"))
+    if number(p) is not None:
+        lines.append(("p", probability(p) + _limit(facts)))
+    log_e = number(facts.get("log_e_value"))
+    if log_e is not None:
+        lines.append(("Evidence", f"{_times(log_e)} to 1 against the declared split"))
+    for label, name in (("chi-square", "chi_square"), ("z", "z_score"), ("n", "n")):
+        value = number(facts.get(name))
+        if value is not None:
+            lines.append((label, f"{value:,.0f}" if name == "n" else f"{value:,.1f}"))
+    if check == "traffic_drop":
+        for label, name in (("Volume", "latest_volume"), ("Expected", "expected_volume")):
+            value = number(facts.get(name))
+            if value is not None:
+                lines.append((label, f"{value:,.0f}"))
+    since = instant(facts.get("change_point"))
+    if since:
+        lines.append(("Changed about", utc(since)))
+    if facts.get("code"):
+        lines.append(("Code", str(facts["code"])))
+    return lines
+
+
+def _limit(facts: Facts) -> str:
+    threshold = number(facts.get("threshold"))
+    return f" (limit {threshold:g})" if threshold is not None else ""
+
+
+def _times(log_e: float) -> str:
+    return f"{exp(log_e):,.0f}" if log_e < 14 else f"10^{log_e / 2.302585:.0f}"
+
+
+def bad_hours(facts: Facts) -> str:
+    """Return how many hours stay bad: "12 bad hours remain"."""
+    start, end = instant(facts.get("bad_from")), instant(facts.get("bad_until"))
+    if start is None or end is None:
+        return "the bad hours remain"
+    hours = max(round((end - start) / timedelta(hours=1)), 1)
+    return f"{hours} bad hour{'s' if hours != 1 else ''} remain{'s' if hours == 1 else ''}"
+
+
+def causes(facts: Facts) -> Sequence[str]:
+    """Return the likely causes that the check found in the data, as sentences."""
+    listed: Any = facts.get("causes") or ()
+    if not isinstance(listed, (list, tuple)):
+        return ()
+    sentences = [item.get("sentence", "") if isinstance(item, Mapping) else str(item) for item in listed]
+    return [sentence for sentence in sentences if sentence][:5]

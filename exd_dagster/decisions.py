@@ -1,0 +1,169 @@
+"""Decisions by people as Dagster records: the asset `flag_decisions` and the job that adds to it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import dagster as dg
+
+from exd_dagster._dagster_internals import latest_checks
+from exd_dagster.alerts.decision import KINDS, Decision
+from exd_dagster.config import FlagAudit, to_utc
+from exd_dagster.errors import ConfigError, did_you_mean
+
+DECISIONS_KEY = dg.AssetKey("flag_decisions")
+KEPT = 1000
+"""Newest decisions read; older ones have long ended."""
+_BASIS = ("reason", "audited_through", "iteration_start")
+
+
+class DecisionConfig(dg.Config):
+    """What is asked of the person who decides; fields as in `Decision`."""
+
+    kind: str
+    flags: str
+    checks: str = "*"
+    reason: str
+    by: str
+    until: str
+
+
+def load_decisions(instance: dg.DagsterInstance) -> tuple[Decision, ...]:
+    """Return the decisions recorded in an instance, oldest first.
+
+    Args:
+        instance: the Dagster instance; it holds them as materializations of `flag_decisions`.
+    """
+    found = instance.fetch_materializations(DECISIONS_KEY, limit=KEPT).records
+    read = []
+    for record in found:
+        materialization = record.asset_materialization
+        values = {} if materialization is None else materialization.metadata
+        entry = values.get("decision")
+        data = getattr(entry, "data", None)
+        decision = Decision.from_metadata(data) if isinstance(data, Mapping) else None
+        if decision is not None:
+            read.append(decision)
+    return tuple(sorted(read, key=lambda decision: decision.made_at))
+
+
+def make_decision(
+    config: Mapping[str, Any],
+    flags: Iterable[FlagAudit],
+    basis: Mapping[str, Mapping[str, Any]],
+    now: datetime,
+) -> Decision:
+    """Validate what a person decided.
+
+    Args:
+        config: kind, flags, checks, reason, by, until.
+        flags: the audited flags.
+        basis: what is known of each failing check now (`decision_basis`).
+        now: when it is recorded (UTC).
+
+    Raises:
+        ConfigError: with every fault, for an unknown kind or flag, an empty reason or name, or a bad `until`.
+    """
+    faults = []
+    if config["kind"] not in KINDS:
+        faults.append(f"kind: '{config['kind']}' is not known.{did_you_mean(config['kind'], KINDS)}")
+    faults += [
+        f"{field}: is empty; say who and why" for field in ("reason", "by") if not config[field].strip()
+    ]
+    until = now
+    try:
+        until = to_utc(config["until"])  # type: ignore[assignment]
+        if until <= now:
+            faults.append(f"until: {config['until']} has passed; give an instant to come")
+    except ValueError as error:
+        faults.append(f"until: {error}; write 2026-05-01 or 2026-05-01T09:00Z")
+    decision = Decision(
+        kind=config["kind"],
+        flags=config["flags"],
+        checks=config["checks"],
+        reason=config["reason"],
+        by=config["by"],
+        until=until,
+        made_at=now,
+        basis=dict(basis),
+    )
+    known = [flag.id for flag in flags]
+    if not any(decision.covers(flag) for flag in known):
+        near = did_you_mean(config["flags"], (flag.key for flag in known))
+        faults.append(f"flags: '{config['flags']}' matches no audited flag.{near}")
+    if faults:
+        raise ConfigError("the decision", faults)
+    return decision
+
+
+def decision_basis(
+    instance: dg.DagsterInstance, monitored: Mapping[dg.AssetCheckKey, FlagAudit]
+) -> dict[str, dict[str, Any]]:
+    """Return, by `<flag>:<check>`, what the failing checks say now: a waiver speaks of these faults only."""
+    records, _ = latest_checks(instance, list(monitored))
+    return {
+        f"{monitored[record.key].id}:{record.key.name}": {
+            name: record.metadata[name] for name in _BASIS if record.metadata.get(name) is not None
+        }
+        for record in records
+        if record.passed is False
+    }
+
+
+def record_decision(instance: dg.DagsterInstance, decision: Decision) -> None:
+    """Record a decision outside a run, as the command line does."""
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(asset_key=DECISIONS_KEY, metadata=decision_metadata(decision))
+    )
+
+
+def decision_metadata(decision: Decision) -> dict[str, Any]:
+    """Return a decision as Dagster metadata: readable fields, and the whole as JSON."""
+    whole = decision.as_metadata()
+    shown = {name: whole[name] for name in ("kind", "flags", "checks", "reason", "by", "until")}
+    return {
+        **{name: dg.MetadataValue.text(text) for name, text in shown.items()},
+        "decision": dg.MetadataValue.json(whole),
+    }
+
+
+def build_flag_decisions(
+    monitored: Mapping[dg.AssetCheckKey, FlagAudit],
+    *,
+    group_name: str = "experiments",
+    name: str = "flag_decision",
+) -> tuple[dg.AssetsDefinition, Any]:
+    """Build the asset `flag_decisions` and the job that records one decision from the launchpad.
+
+    Args:
+        monitored: every audited check and its flag.
+        group_name: asset group.
+        name: of the job.
+    """
+    flags = list({flag.id: flag for flag in monitored.values()}.values())
+
+    @dg.asset(key=DECISIONS_KEY, group_name=group_name, description=_DESCRIPTION)
+    def flag_decisions(
+        context: dg.AssetExecutionContext, config: DecisionConfig
+    ) -> dg.MaterializeResult[None]:
+        basis = decision_basis(context.instance, monitored)
+        decision = make_decision(config.model_dump(), flags, basis, datetime.now(timezone.utc))
+        return dg.MaterializeResult(metadata=decision_metadata(decision))
+
+    job = dg.define_asset_job(
+        name,
+        selection=dg.AssetSelection.assets(DECISIONS_KEY),
+        executor_def=dg.in_process_executor,
+        description="Records one decision of a person about failing flags: silence, waive or end.",
+    )
+    return flag_decisions, job
+
+
+_DESCRIPTION = "Decisions by people about failing flags. " + " ".join(f"{k}: {v}." for k, v in KINDS.items())
+
+
+def touched_checks(
+    monitored: Mapping[dg.AssetCheckKey, FlagAudit], decisions: Sequence[Decision]
+) -> list[dg.AssetCheckKey]:
+    """Return the checks to run again after these decisions: every check of each flag they cover."""
+    return [key for key, flag in monitored.items() if any(decision.covers(flag.id) for decision in decisions)]
