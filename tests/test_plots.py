@@ -2,21 +2,25 @@
 
 import re
 from base64 import b64decode
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exd_dagster.bins.model import FlagBins
 from exd_dagster.config import FlagAudit, FlagId, Phase
 from exd_dagster.plots import as_markdown_image, sparkline, split_plot, traffic_plot
 from exd_dagster.plots.svg import ARMS, BLUE, FAULT, INK
+from exd_dagster.stats.traffic import TrafficVerdict, traffic_drop_test
 from exd_dagster.stats.verdict import Verdict
 
 START = datetime(2026, 3, 1, tzinfo=timezone.utc)
 PASS = Verdict(check="srm", verdict="pass")
+LEVEL = TrafficVerdict(check="traffic_drop", verdict="pass")
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -51,15 +55,18 @@ def picture(markdown: str) -> str:
     return b64decode(found[1]).decode()
 
 
-def failing(since_hour: int, until_hour: int | None = None) -> Verdict:
-    until = None if until_hour is None else START + timedelta(hours=until_hour)
-    return Verdict(
-        check="srm",
-        verdict="fail",
-        severity="ERROR",
-        bad_from=START + timedelta(hours=since_hour),
-        bad_until=until,
-    )
+def failing(since_hour: int, until_hour: int | None = None, *, usable_hours: int | None = None) -> Verdict:
+    return Verdict(**_fault(since_hour, until_hour, usable_hours))
+
+
+def dropped(since_hour: int, until_hour: int | None = None) -> TrafficVerdict:
+    return TrafficVerdict(**_fault(since_hour, until_hour, None))
+
+
+def _fault(since: int, until: int | None, usable: int | None) -> dict:
+    hours = {"bad_from": since, "bad_until": until, "usable_until": usable}
+    instants = {name: START + timedelta(hours=h) for name, h in hours.items() if h is not None}
+    return {"check": "srm", "verdict": "fail", "severity": "ERROR", **instants}
 
 
 @pytest.mark.parametrize(("hours", "arms"), [(1, 2), (30, 3), (504, 2), (4000, 4), (4000, 12)])
@@ -74,9 +81,9 @@ def test_a_split_picture_is_valid_svg_of_at_most_6_kb(hours: int, arms: int) -> 
 
 @pytest.mark.parametrize("hours", [1, 100, 167, 169, 504, 4000])
 def test_a_traffic_picture_is_valid_svg_of_at_most_6_kb(hours: int) -> None:
-    flag = flag_of(0.5, 0.5)
-    bins = bins_of(flag, np.random.default_rng(7).poisson(2_000, (hours, 2)))
-    svg = traffic_plot(bins, failing(hours // 2, hours))
+    bins = bins_of(flag_of(0.5, 0.5), np.random.default_rng(7).poisson(2_000, (hours, 2)))
+    scanned = traffic_drop_test(bins.units.sum(axis=1)).scan
+    svg = traffic_plot(bins, replace(dropped(hours // 2, hours), scan=scanned))
     assert ElementTree.fromstring(svg).get("height") == "128"
     assert len(as_markdown_image(svg, "traffic of checkout")) <= 6_000
 
@@ -89,11 +96,33 @@ def test_a_sparkline_has_under_1000_characters(hours: int) -> None:
     assert len(ElementTree.fromstring(picture(markdown))) > 0
 
 
+@given(
+    shares=st.lists(st.integers(0, 5), min_size=1, max_size=6).filter(any),
+    hours=st.integers(0, 60),
+    change=st.integers(1, 59),
+    since=st.integers(-5, 70),
+    seed=st.integers(0, 10**6),
+)
+def test_whatever_was_counted_the_pictures_are_valid(
+    shares: list[int], hours: int, change: int, since: int, seed: int
+) -> None:
+    split = [share / sum(shares) for share in shares]
+    later = dict(zip(flag_of(*split).variants, split[::-1], strict=True))
+    flag = flag_of(*split, phases=(Phase(start=START + timedelta(hours=change), split=later),))
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(rng.choice([0, 0.1, 10, 1e7], (hours, 1)), (hours, len(split)))
+    bins = bins_of(flag, counts, landed=rng.random(hours) < 0.8)
+    for svg in (split_plot(bins, flag, failing(since)), traffic_plot(bins, dropped(since))):
+        assert "nan" not in svg.lower()
+        assert not svg or ElementTree.fromstring(svg).tag == f"{SVG}svg"
+    assert len(sparkline(bins, failing(since))) < 1_000
+
+
 def test_the_same_bins_and_verdict_give_the_same_picture() -> None:
     flag = flag_of(0.5, 0.5)
     bins = bins_of(flag, steady(300, 50, 50))
     assert split_plot(bins, flag, failing(9)) == split_plot(bins, flag, failing(9))
-    assert traffic_plot(bins, PASS) == traffic_plot(bins, PASS)
+    assert traffic_plot(bins, LEVEL) == traffic_plot(bins, LEVEL)
 
 
 def test_foreign_names_cannot_leave_their_place() -> None:
@@ -134,15 +163,38 @@ def test_only_the_current_iteration_is_counted() -> None:
 def test_a_mid_flight_fault_is_named_by_its_hour_and_a_fault_from_the_start_as_such() -> None:
     flag = flag_of(0.5, 0.5)
     bins = bins_of(flag, steady(72, 50, 50))
-    assert "broke about 2 Mar 14:00 UTC" in words(split_plot(bins, flag, failing(38)))
-    assert "wrong from the start" in words(split_plot(bins, flag, failing(0)))
+    assert "from about 2 Mar 14:00 UTC" in words(split_plot(bins, flag, failing(38)))
+    assert "from the start" in words(split_plot(bins, flag, failing(0)))
+
+
+def test_a_contained_fault_is_named_with_its_end() -> None:
+    flag = flag_of(0.5, 0.5)
+    bins = bins_of(flag, steady(72, 50, 50))
+    assert "from the start to 2 Mar 00:00 UTC" in words(split_plot(bins, flag, failing(0, 24)))
+
+
+def test_hours_that_may_be_at_fault_are_shaded_too() -> None:
+    flag = flag_of(0.5, 0.5)
+    bins = bins_of(flag, steady(100, 50, 50))
+    left_edges = [
+        re.search(rf'd="M(\d+) \d+H\d+V\d+H\d+z" fill="{FAULT}"', split_plot(bins, flag, verdict))[1]
+        for verdict in (failing(50), failing(50, usable_hours=40))
+    ]
+    assert int(left_edges[1]) < int(left_edges[0])
+
+
+def test_the_band_is_that_of_the_arm_it_is_colored_like() -> None:
+    flag = flag_of(0.95, 0.05)
+    bins = bins_of(flag, steady(100, 949, 51))
+    band = re.search(r'z" fill="(#\w+)" opacity', split_plot(bins, flag, PASS))
+    assert band[1] == ARMS[1]
 
 
 @pytest.mark.parametrize("draw", ["split", "traffic"])
 def test_a_passing_verdict_marks_no_hours(draw: str) -> None:
     flag = flag_of(0.5, 0.5)
     bins = bins_of(flag, steady(72, 50, 50))
-    svg = split_plot(bins, flag, PASS) if draw == "split" else traffic_plot(bins, PASS)
+    svg = split_plot(bins, flag, PASS) if draw == "split" else traffic_plot(bins, LEVEL)
     assert FAULT not in svg
 
 
@@ -166,30 +218,26 @@ def test_hours_in_which_nothing_landed_leave_a_gap() -> None:
     flag = flag_of(0.5, 0.5)
     landed = np.ones(48, bool)
     landed[20:23] = False
-    (line,) = lines(traffic_plot(bins_of(flag, steady(48, 50, 50), landed=landed), PASS), BLUE)
+    (line,) = lines(traffic_plot(bins_of(flag, steady(48, 50, 50), landed=landed), LEVEL), BLUE)
     assert line.count("M") == 2
 
 
-def test_traffic_is_expected_only_once_there_is_an_earlier_week() -> None:
+def test_traffic_is_expected_only_once_the_test_has_learned() -> None:
     flag = flag_of(0.5, 0.5)
-    bands = [
-        len(re.findall(r'd="[^"]+z" opacity', traffic_plot(bins_of(flag, steady(hours, 50, 50)), PASS)))
-        for hours in (168, 169, 400)
-    ]
-    assert bands == [0, 1, 1]
+    bands = []
+    for hours in (168, 239, 400):
+        bins = bins_of(flag, steady(hours, 50, 50))
+        svg = traffic_plot(bins, traffic_drop_test(bins.units.sum(axis=1)))
+        bands.append(len(re.findall(r'd="[^"]+z" fill', svg)))
+    assert bands == [0, 0, 1]
 
 
-def test_the_verdict_volumes_are_written_beside_the_last_hour() -> None:
-    @dataclass(frozen=True, slots=True, kw_only=True)
-    class Traffic(Verdict):
-        latest_volume: float
-        expected_volume: float
-
+def test_the_volumes_of_the_verdict_are_written_beside_the_last_hour() -> None:
     bins = bins_of(flag_of(0.5, 0.5), steady(400, 50, 50))
-    svg = traffic_plot(
-        bins, Traffic(check="traffic_drop", verdict="pass", latest_volume=1203, expected_volume=6010)
+    verdict = TrafficVerdict(
+        check="traffic_drop", verdict="pass", latest_volume=1203, expected_volume=6010, window=6
     )
-    assert {"1,203 seen", "6,010 expected"} <= set(words(svg))
+    assert {"1,203 seen in 6 h", "6,010 expected"} <= set(words(traffic_plot(bins, verdict)))
 
 
 def test_one_hour_makes_no_sparkline() -> None:

@@ -10,12 +10,10 @@ from exd_dagster.bins.model import FlagBins
 from exd_dagster.config import FlagAudit
 from exd_dagster.plots.svg import (
     ARMS,
-    FAULT,
     LEFT,
     RIGHT,
     Panel,
     document,
-    hour_name,
     nice,
     sample,
     text,
@@ -33,13 +31,14 @@ _POINTS = 400
 def split_plot(bins: FlagBins, flag: FlagAudit, verdict: Verdict) -> str:
     """Draw R(t) of each arm above the units counted so far.
 
-    The grey band holds R(t) of a healthy split at every hour with probability .999: the two-sided normal
-    mixture boundary of Howard, Ramdas, McAuliffe and Sekhon (2021), for the arm that differs most.
+    The band, in the colour of the arm that differs most, holds R(t) of that arm at every hour with
+    probability .999 while the split is healthy: the two-sided normal mixture boundary of Howard, Ramdas,
+    McAuliffe and Sekhon (2021).
 
     Args:
         bins: the flag's closed hours; those before the current iteration are left out.
         flag: its declared split and phases.
-        verdict: of `srm` or `sequential_srm`; `bad_from` and `bad_until` are marked.
+        verdict: of `srm` or `sequential_srm`; its hours at fault are marked.
 
     Returns:
         An SVG document of 640 x 160 px, or "" where nothing can be compared: no unit yet, or one arm at most.
@@ -56,8 +55,8 @@ def split_plot(bins: FlagBins, flag: FlagAudit, verdict: Verdict) -> str:
     ends = at + 1  # counts are known at the end of their hour
     colors = dict(zip(arms, ARMS, strict=False))
     marks = [
-        *_fault(ratio, verdict, units.bottom),
-        ratio.area(ends, 1 - split.band[at], 1 + split.band[at]),
+        *ratio.fault(verdict, bottom=units.bottom),
+        ratio.area(ends, 1 - split.band[at], 1 + split.band[at], colors[split.most_different()[0]]),
         ratio.rule(1.0),
         *(ratio.line(ends, split.ratio[at, arm], colors[arm]) for arm in arms),
         units.rule(0),
@@ -70,18 +69,6 @@ def split_plot(bins: FlagBins, flag: FlagAudit, verdict: Verdict) -> str:
         *units.dates(),
     ]
     return document(marks, height=320, title=f"Split of {flag.key}: {verdict.verdict}")
-
-
-def _fault(panel: Panel, verdict: Verdict, bottom: int) -> list[str]:
-    """Mark the hours at fault and say when the split broke."""
-    if not verdict.failed or verdict.bad_from is None:
-        return []
-    from_the_start = verdict.bad_from <= panel.start
-    words = "wrong from the start" if from_the_start else f"broke about {hour_name(verdict.bad_from)}"
-    return [
-        panel.fault(verdict.bad_from, verdict.bad_until, bottom=bottom),
-        text(RIGHT, 22, words, color=FAULT, anchor="end", bold=True),
-    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +112,11 @@ class _Split:
             return np.where(self.expected[:, arm] > 0, boundary / self.expected[:, arm], np.nan)
 
     def most_different(self) -> list[int]:
-        """Return the arms to draw: those furthest from their share in units of its standard deviation."""
+        """Return the arms to draw: most standard deviations from its share first, of equals the smaller."""
         spread = np.sqrt(np.maximum(self.variance[-1], 1e-9))
         z = np.abs(self.observed[-1] - self.expected[-1]) / spread
-        drawable = [arm for arm in np.argsort(-z, kind="stable") if self.expected[-1, arm] > 0]
-        return [int(arm) for arm in drawable[: len(ARMS)]]
+        order = np.lexsort((self.expected[-1], -z.round(6)))
+        return [int(arm) for arm in order if self.expected[-1, arm] > 0][: len(ARMS)]
 
     def reach(self) -> float:
         """Return how far from 1 the panel goes: room for the ratios and the band of the second half."""

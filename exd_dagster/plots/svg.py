@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from html import escape
-from itertools import pairwise
 from math import floor, log10
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exd_dagster.bins.model import HOUR, Counts
+from exd_dagster.stats.verdict import Verdict
 
 INK = "#7c828b"
 BLUE = "#3b82f6"
@@ -98,19 +98,23 @@ class Panel:
         pieces = [self._path(*piece) for piece in _pieces(hours, values)]
         return f'<path d="{"".join(pieces)}" fill="none" stroke="{color}" stroke-width="{width}"/>'
 
-    def area(self, hours: Counts, low: NDArray[np.float64], high: NDArray[np.float64]) -> str:
+    def area(
+        self, hours: Counts, low: NDArray[np.float64], high: NDArray[np.float64], color: str = INK
+    ) -> str:
         """Fill between two lines, softly; where either is NaN nothing is filled."""
         both = np.where(np.isnan(low), low, high)
         pieces = []
         for at, upper in _pieces(hours, both):
             lower = low[np.searchsorted(hours, at)]
             pieces.append(self._path(np.append(at, at[::-1]), np.append(upper, lower[::-1])) + "z")
-        return f'<path d="{"".join(pieces)}" opacity=".22"/>'
+        return f'<path d="{"".join(pieces)}" fill="{color}" opacity=".2"/>'
 
     def _path(self, hours: Counts, values: NDArray[np.float64]) -> str:
-        points = [(self.x(hour), self.y(value)) for hour, value in zip(hours, values, strict=True)]
-        steps = [f"{bx - ax} {by - ay}" for (ax, ay), (bx, by) in pairwise(points)]
-        return f"M{points[0][0]} {points[0][1]}l" + " ".join(steps or ["3 0"]).replace(" -", "-")
+        share = (values.clip(self.low, self.high) - self.low) / ((self.high - self.low) or 1)
+        x = np.rint(LEFT + (RIGHT - LEFT) * hours / max(self.hours, 1)).astype(int)
+        y = np.rint(self.bottom - (self.bottom - self.top) * share).astype(int)
+        steps = np.column_stack([np.diff(x), np.diff(y)]).ravel().tolist() or [3, 0]
+        return f"M{x[0]} {y[0]}l" + " ".join(map(str, steps)).replace(" -", "-")
 
     def rule(self, value: float) -> str:
         """Draw a thin horizontal line at a value."""
@@ -120,13 +124,28 @@ class Panel:
         """Write values left of the panel, each at its height."""
         return [text(LEFT - 12, self.y(value) + 8, words(value), anchor="end") for value in values]
 
-    def fault(self, start: datetime, end: datetime | None, *, bottom: int) -> str:
-        """Shade the hours at fault, from this panel's top to `bottom`, with a line where they begin."""
-        first, last = self.x_at(start), RIGHT if end is None else self.x_at(end)
-        return (
-            f'<path d="M{first} {self.top}H{last}V{bottom}H{first}z" fill="{FAULT}" opacity=".1"/>'
-            f'<path d="M{first} {self.top}V{bottom}" stroke="{FAULT}" stroke-width="3"/>'
-        )
+    def fault(self, verdict: Verdict, *, bottom: int) -> list[str]:
+        """Shade the hours that are not usable, down to `bottom`, and mark where the fault most likely began.
+
+        Nothing is drawn unless the verdict failed and knows its hours.
+        """
+        if not verdict.failed or verdict.bad_from is None:
+            return []
+        began = self.x_at(verdict.bad_from)
+        first = min(self.x_at(verdict.usable_until or verdict.bad_from), began)
+        last = RIGHT if verdict.bad_until is None else self.x_at(verdict.bad_until)
+        return [
+            f'<path d="M{first} {self.top}H{last}V{bottom}H{first}z" fill="{FAULT}" opacity=".1"/>',
+            f'<path d="M{began} {self.top}V{bottom}" stroke="{FAULT}" stroke-width="3"/>',
+            text(
+                RIGHT,
+                self.top - 14,
+                _when(verdict.bad_from, verdict.bad_until, self.start),
+                color=FAULT,
+                anchor="end",
+                bold=True,
+            ),
+        ]
 
     def dates(self, most: int = 6) -> list[str]:
         """Write the first of every so many days under the panel, `most` of them at most."""
@@ -151,6 +170,12 @@ class Panel:
             placed.append(text(RIGHT + 12, y, words, color=color, bold=True))
             free = y + LINE
         return placed
+
+
+def _when(began: datetime, ended: datetime | None, start: datetime) -> str:
+    """Say when a fault began and, if it has, ended."""
+    until = "" if ended is None else f" to {hour_name(ended)}"
+    return f"from the start{until}" if began <= start else f"from about {hour_name(began)}{until}"
 
 
 def _pieces(

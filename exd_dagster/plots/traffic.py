@@ -1,16 +1,13 @@
 """Hourly traffic against what the same hours of the weeks before let expect."""
 
-from math import isfinite
-
 import numpy as np
 from numpy.typing import NDArray
 
 from exd_dagster.bins.model import HOUR, FlagBins
-from exd_dagster.plots.svg import BLUE, FAULT, LEFT, RIGHT, Panel, document, hour_name, nice, text
+from exd_dagster.plots.svg import BLUE, FAULT, LEFT, LINE, RIGHT, Panel, document, nice, text
+from exd_dagster.stats.seasonal import WEEK, SeasonalScan
+from exd_dagster.stats.traffic import TrafficVerdict
 from exd_dagster.stats.verdict import Verdict
-
-WEEK = 168
-"""Hours shown, and the lag of the expectation."""
 
 
 def traffic_plot(bins: FlagBins, verdict: Verdict) -> str:
@@ -18,23 +15,23 @@ def traffic_plot(bins: FlagBins, verdict: Verdict) -> str:
 
     Args:
         bins: the flag's closed hours. Hours in which nothing landed for any flag leave a gap.
-        verdict: of `traffic_drop`; the hours from `bad_from` on are marked.
+        verdict: of `traffic_drop` over the same hours. What it expected is the band, its volumes are written
+            beside the last hour, its hours at fault are marked.
 
     Returns:
         An SVG document of 640 x 130 px, or "" where there is no hour.
     """
     if not len(bins):
         return ""
-    volumes = np.where(bins.landed, bins.units.sum(axis=1), np.nan)
-    low, high = _expected(volumes)
-    shown = slice(max(len(bins) - WEEK, 0), None)
-    volumes, low, high = volumes[shown], low[shown], high[shown]
+    volumes = np.where(bins.landed, bins.units.sum(axis=1), np.nan)[-WEEK:]
+    learned = verdict.scan if isinstance(verdict, TrafficVerdict) else None
+    low, high = _band(learned) if learned else (volumes * np.nan, volumes * np.nan)
     count = len(volumes)
     top = nice(float(np.nanmax(np.append(volumes, high), initial=1.0)))
     panel = Panel(bins.audited_through - HOUR * count, count, 36, 216, 0, top)
     ends = np.arange(count) + 1
     marks = [
-        *_fault(panel, verdict),
+        *panel.fault(verdict, bottom=panel.bottom),
         panel.area(ends, low, high),
         panel.rule(0),
         panel.line(ends, volumes, BLUE),
@@ -46,45 +43,26 @@ def traffic_plot(bins: FlagBins, verdict: Verdict) -> str:
     return document(marks, height=256, title=f"Traffic of {bins.flag}: {verdict.verdict}")
 
 
-def _expected(volumes: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the (low, high) of each hour: the mean of up to three weekly lags, give or take four deviations.
+def _band(learned: SeasonalScan) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (low, high) of each hour: what the test expected, give or take four deviations.
 
-    The deviation is negative binomial, its dispersion taken from how far earlier expectations missed; NaN
-    while there is no earlier week.
+    About there a single hour alarms. NaN while the test was learning.
     """
-    lags = np.full((3, len(volumes)), np.nan)
-    for lag in range(1, 4):
-        lags[lag - 1, WEEK * lag :] = volumes[: max(len(volumes) - WEEK * lag, 0)]
-    known = ~np.isnan(lags).all(axis=0)
-    mean = np.full(len(volumes), np.nan)
-    mean[known] = np.nanmean(lags[:, known], axis=0)
-    missed = ((volumes - mean) ** 2 - mean) / np.maximum(mean, 1) ** 2
-    missed = missed[~np.isnan(missed)]
-    dispersion = max(float(np.minimum(missed, np.quantile(missed, 0.95)).mean()), 0.0) if len(missed) else 0.0
-    deviation = np.sqrt(mean + dispersion * mean**2)
+    mean = learned.expected[-WEEK:]
+    deviation = np.sqrt(mean + learned.dispersion[0, -WEEK:] * mean**2)
     return np.maximum(mean - 4 * deviation, 0), mean + 4 * deviation
 
 
-def _fault(panel: Panel, verdict: Verdict) -> list[str]:
-    """Mark the hours at fault and say since when."""
-    if not verdict.failed or verdict.bad_from is None:
-        return []
-    until = "" if verdict.bad_until is None else f" to {hour_name(verdict.bad_until)}"
-    words = f"low from {hour_name(verdict.bad_from)}{until}"
-    return [
-        panel.fault(verdict.bad_from, verdict.bad_until, bottom=panel.bottom),
-        text(RIGHT, 22, words, color=FAULT, anchor="end", bold=True),
-    ]
-
-
 def _against(panel: Panel, verdict: Verdict, volumes: NDArray[np.float64]) -> list[str]:
-    """Say, right of the last hour, what was seen and what was expected."""
-    seen, expected = (getattr(verdict, name, None) for name in ("latest_volume", "expected_volume"))
-    if seen is None or expected is None or not isfinite(expected):
+    """Say, right of the last hour, what the worst window saw and what it expected."""
+    if not isinstance(verdict, TrafficVerdict):
         return []
+    if verdict.latest_volume is None or verdict.expected_volume is None:
+        return []
+    window = f" in {verdict.window} h" if verdict.window > 1 else ""
     color = FAULT if verdict.failed else BLUE
-    y = min(panel.y(float(np.nan_to_num(volumes[-1]))), panel.bottom - 24)
+    y = min(panel.y(float(np.nan_to_num(volumes[-1]))), panel.bottom - LINE)
     return [
-        text(RIGHT + 12, y, f"{seen:,.0f} seen", color=color, bold=True),
-        text(RIGHT + 12, y + 26, f"{expected:,.0f} expected"),
+        text(RIGHT + 12, y, f"{verdict.latest_volume:,.0f} seen{window}", color=color, bold=True),
+        text(RIGHT + 12, y + LINE, f"{verdict.expected_volume:,.0f} expected"),
     ]

@@ -5,7 +5,7 @@ speaks from hour 240; before that only the absence of all units is told. `zscore
 `zscore.py`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import exp
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from exd_dagster.errors import InputError, did_you_mean
 from exd_dagster.stats import words
 from exd_dagster.stats.inputs import Booleans, Floats, checked_counts, checked_level
 from exd_dagster.stats.seasonal import SPEAKS_FROM, WINDOWS, SeasonalScan, scan
-from exd_dagster.stats.verdict import Severity, Verdict
+from exd_dagster.stats.verdict import Json, Severity, Verdict
 from exd_dagster.stats.zscore import zscore
 
 TrafficMethod = Literal["seasonal", "zscore"]
@@ -40,6 +40,7 @@ class TrafficVerdict(Verdict):
         level: the window alarms below this p-value.
         first_bad: first bin at fault (from 0); None unless it failed.
         last_bad: last bin at fault.
+        scan: every hour against what it expected, for a picture; not part of the metadata.
     """
 
     method: str = "seasonal"
@@ -52,6 +53,13 @@ class TrafficVerdict(Verdict):
     level: float | None = None
     first_bad: int | None = None
     last_bad: int | None = None
+    scan: SeasonalScan | None = field(default=None, repr=False, compare=False)
+
+    def as_metadata(self) -> dict[str, Json]:
+        """Return every number but the scan as strict JSON."""
+        metadata = Verdict.as_metadata(replace(self, scan=None))
+        del metadata["scan"]
+        return metadata
 
 
 def traffic_drop_test(
@@ -157,6 +165,7 @@ def _numbers(seen: SeasonalScan, row: int, hour: int, level: float) -> dict[str,
         "window": WINDOWS[row],
         "dispersion": float(seen.dispersion[row, hour]),
         "level": level / len(WINDOWS),
+        "scan": seen,
     }
 
 
