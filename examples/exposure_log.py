@@ -1,4 +1,4 @@
-"""Audit one test from a plain exposure log that is not exd's: a CSV with other column names and no flag column.
+"""Audit one test from a log that is not exd's: a CSV with other column names and no flag column.
 
 EXPOSURE_LOG=exposures.csv dagster dev -f examples/exposure_log.py
 """
@@ -27,7 +27,6 @@ def build(log: str, store: str) -> dg.Definitions:
             path=log,
             columns={"unit_id_hash": "user_id", "variant_key": "group"},
             constants={"flag_key": "landing-page"},
-            naive_timezone="UTC",
         ),
         store=DuckDBResource(database=store),
     )

@@ -25,7 +25,7 @@ audit = exd.build_flag_audit_defs(
 
 @dg.asset(deps=[["experiments", "new_checkout_flow_bins"]], group_name="reports")
 def checkout_report() -> None:
-    """The team's own report. In a run with the audit it waits for the checks and is skipped when one fails."""
+    """The team's own report: in a run with the audit it is built only when the checks pass."""
 
 
 defs = dg.Definitions.merge(audit, dg.Definitions(assets=[checkout_report]))

@@ -197,3 +197,32 @@ def _flag_results(
         passed=build.error is None,
         description=f"Not checked: {build.error}" if build.error else None,
     )
+
+
+def _build_metadata(report: BuildReport, build: FlagBuild) -> dict[str, Any]:
+    """What an operator sees of one build; copied by Dagster onto every partition of the run."""
+    return {
+        "new_units": build.new_units,
+        "evaluations": build.evaluations,
+        "hours_changed": len(build.hours_changed),
+        "rebuilt": build.rebuilt,
+        "data_through": _instant(report.watermark),
+        "audited_through": _instant(report.closed_through),
+        "quarantined": sum(report.quarantined.values()),
+    }
+
+
+def _instant(instant: datetime | None) -> str:
+    return f"{instant:%Y-%m-%d %H:%M} UTC" if instant else "no record yet"
+
+
+def _log_report(context: dg.AssetExecutionContext, report: BuildReport) -> None:
+    context.log.info(
+        f"{report.source}: data through {_instant(report.watermark)}, closed through {_instant(report.closed_through)}"
+    )
+    for reason, count in report.quarantined.items():
+        context.log.warning(f"{report.source}: {count:,} rows set apart: {reason}")
+    for unreadable in report.unreadable:
+        context.log.warning(f"{report.source}: {unreadable}")
+    if report.absent:
+        context.log.info(f"{report.source} has no {', '.join(report.absent)}: the facts that need them are off")

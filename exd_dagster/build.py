@@ -125,6 +125,6 @@ def build_flag_audit_defs(
 def _records_spec(source: Records, group_name: str) -> dg.AssetSpec:
     return dg.AssetSpec(
         records_asset_key(source),
-        description=f"Evaluation records, read in place: {source.describe()}.",
+        description=f"Evaluation records, read in place: {source.place}.",
         group_name=group_name,
     )

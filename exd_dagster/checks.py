@@ -32,6 +32,11 @@ def check_keys(asset: dg.AssetKey) -> dict[str, dg.AssetCheckKey]:
     return {name: dg.AssetCheckKey(asset, name) for name in CHECKS}
 
 
+def trust_key(asset: dg.AssetKey) -> dg.AssetCheckKey:
+    """Return the key of the one check that gates and guards read."""
+    return dg.AssetCheckKey(asset, "trust")
+
+
 def build_flag_audit_checks(
     flag: FlagAudit,
     *,

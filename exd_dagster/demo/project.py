@@ -28,7 +28,7 @@ KEYS = bins_asset_keys(FLAGS)
 
 
 def build_exposure_report(flag: FlagAudit, bins: dg.AssetKey) -> dg.AssetsDefinition:
-    """Build the report of one flag: units exposed per day and variant. It must not be read when the split broke."""
+    """Build the report of one flag: units newly exposed, per day and variant."""
 
     @dg.asset(
         key=report_key(bins),

@@ -1,16 +1,27 @@
 """Run the demo: write records, audit them through Dagster, deliver the alerts, read back what happened."""
 
+import json
+import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+from uuid import uuid4
 
-Progress = Callable[[str, int, int], None]
+import dagster as dg
+
+from exd_dagster._dagster_internals import watch_run
+from exd_dagster.demo.data import FLAGS, write_records
+from exd_dagster.demo.inbox import Inbox
+
+Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with (what is being done, steps done, steps in all)."""
 
-JOB = "audit_and_report"
-HOME = Path()
-"""The folder with dagster.yaml and workspace.yaml; `dagster dev` started there shows what the demo did."""
+CHECKED = ("srm", "sequential_srm", "traffic_drop")
+TICKS = 20
+"""Sensor ticks at most; one is enough unless a destination is slow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +29,11 @@ class FlagOutcome:
     """What the audit said of one flag, and whether its report was built."""
 
     key: str
-    srm: str
-    sequential_srm: str
-    traffic_drop: str
+    verdicts: Mapping[str, str]
     report: str
     n: int
     declared: Mapping[str, float]
     observed: Mapping[str, int]
-    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +48,116 @@ class DeliveryOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The whole demo in numbers, as `.demo/summary.json` keeps it."""
+    """The whole demo in numbers, as `summary.json` keeps it."""
 
     flags: tuple[FlagOutcome, ...]
     deliveries: tuple[DeliveryOutcome, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Return the verdicts, reports and deliveries as strict JSON."""
-        answers = ("srm", "sequential_srm", "traffic_drop", "report")
         return {
-            "flags": {flag.key: {name: getattr(flag, name) for name in answers} for flag in self.flags},
+            "flags": {flag.key: {**flag.verdicts, "report": flag.report} for flag in self.flags},
             "deliveries": [asdict(delivery) for delivery in self.deliveries],
         }
+
+
+def run_demo(home: Path, folder: Path, progress: Progress) -> Summary:
+    """Do the whole job once; a second run does it again and sends nothing twice.
+
+    Args:
+        home: folder with dagster.yaml; `dagster dev` started there shows the result.
+        folder: where records, bins, reports and the inbox go.
+        progress: told what is being done.
+    """
+    write_demo_records(folder, progress)
+    prepare_home(home)
+    with Inbox(folder / "inbox") as inbox:
+        os.environ.update(inbox.environment(), EXD_DEMO_FOLDER=str(folder))
+        from exd_dagster.demo import project
+
+        started = datetime.now(timezone.utc)
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            result = audit(project.defs, instance, progress)
+            deliver(project.defs, instance, progress)
+            summary = summarise(result, instance, started)
+    (folder / "summary.json").write_text(json.dumps(summary.as_json(), indent=2) + "\n")
+    return summary
+
+
+def write_demo_records(folder: Path, progress: Progress) -> None:
+    """Write the records unless a complete set is there: the same seed would give the same ones."""
+    complete = folder / "records" / "complete"
+    if not complete.exists():
+        shutil.rmtree(folder / "records", ignore_errors=True)
+        data = write_records(
+            folder / "records", progress=lambda done, total: progress("writing evaluation records", done, total)
+        )
+        complete.write_text(f"{data.records}\n")
+
+
+def prepare_home(home: Path) -> None:
+    """Give a folder without an instance the demo's dagster.yaml and workspace.yaml."""
+    for name in ("dagster.yaml", "workspace.yaml"):
+        if not (home / name).exists():
+            shutil.copy(Path(__file__).with_name(name), home / name)
+
+
+def audit(defs: dg.Definitions, instance: dg.DagsterInstance, progress: Progress) -> dg.ExecuteInProcessResult:
+    """Run bins, checks and reports of all partitions as one ranged run."""
+    from exd_dagster.schedules import range_tags
+
+    job = defs.resolve_job_def("audit_and_report")
+    keys = job.partitions_def.get_partition_keys() if job.partitions_def else []
+    total, run_id = len(keys) * len(FLAGS), str(uuid4())
+    done = 0
+
+    def count(event: Any) -> None:
+        nonlocal done
+        done += event.is_dagster_event and event.get_dagster_event().is_step_materialization
+        progress("auditing through Dagster", min(done, total), total)
+
+    with watch_run(instance, run_id, count):
+        return job.execute_in_process(
+            instance=instance, run_id=run_id, tags=range_tags(keys[0], keys[-1]), raise_on_error=False
+        )
+
+
+def deliver(defs: dg.Definitions, instance: dg.DagsterInstance, progress: Progress) -> None:
+    """Let the alert sensor tick until nothing is left to send."""
+    from exd_dagster.sensors import deliveries, run_alert_sensor
+
+    (sensor,) = defs.sensors or ()
+    for tick in range(TICKS):
+        progress("delivering alerts", tick + 1, TICKS)
+        run_alert_sensor(sensor, instance)
+        if all(delivery.status in ("sent", "already_sent", "dead") for delivery in deliveries(instance)):
+            progress("delivering alerts", TICKS, TICKS)
+            return
+
+
+def summarise(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance, started: datetime) -> Summary:
+    """Read verdicts, reports and deliveries back from Dagster."""
+    from exd_dagster.demo.project import KEYS, report_key
+    from exd_dagster.sensors import deliveries
+
+    built = {event.asset_key for event in result.get_asset_materialization_events()}
+    checks = {(check.asset_key, check.check_name): check for check in result.get_asset_check_evaluations()}
+    outcomes = []
+    for flag in FLAGS:
+        key = KEYS[flag.id]
+        srm = checks[key, "srm"].metadata
+        outcomes.append(
+            FlagOutcome(
+                key=flag.key,
+                verdicts={name: str(checks[key, name].metadata["verdict"].value) for name in CHECKED},
+                report="built" if report_key(key) in built else "blocked",
+                n=int(str(srm["n"].value)),
+                declared=flag.split or {},
+                observed=srm["observed"].value,  # type: ignore[arg-type]
+            )
+        )
+    told = [
+        DeliveryOutcome(row.channel, row.flag.key, row.alert_type, row.status)
+        for row in deliveries(instance, since=started)
+    ]
+    return Summary(tuple(outcomes), tuple(told))
