@@ -163,8 +163,8 @@ def test_only_the_current_iteration_is_counted() -> None:
 def test_a_mid_flight_fault_is_named_by_its_hour_and_a_fault_from_the_start_as_such() -> None:
     flag = flag_of(0.5, 0.5)
     bins = bins_of(flag, steady(72, 50, 50))
-    assert "from about 2 Mar 14:00 UTC" in words(split_plot(bins, flag, failing(38)))
-    assert "from the start" in words(split_plot(bins, flag, failing(0)))
+    assert "since about 2 Mar 14:00 UTC" in words(split_plot(bins, flag, failing(38)))
+    assert "since the start" in words(split_plot(bins, flag, failing(0)))
 
 
 def test_a_contained_fault_is_named_with_its_end() -> None:
@@ -183,7 +183,7 @@ def test_hours_that_may_be_at_fault_are_shaded_too() -> None:
     assert int(left_edges[1]) < int(left_edges[0])
 
 
-def test_the_band_is_that_of_the_arm_it_is_colored_like() -> None:
+def test_the_band_of_a_healthy_split_is_that_of_its_smallest_arm_and_colored_like_it() -> None:
     flag = flag_of(0.95, 0.05)
     bins = bins_of(flag, steady(100, 949, 51))
     band = re.search(r'z" fill="(#\w+)" opacity', split_plot(bins, flag, PASS))

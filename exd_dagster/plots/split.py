@@ -16,8 +16,10 @@ from exd_dagster.plots.svg import (
     document,
     nice,
     sample,
+    short,
     text,
 )
+from exd_dagster.stats import words
 from exd_dagster.stats.verdict import Verdict
 
 _ALPHA = 0.001
@@ -31,9 +33,9 @@ _POINTS = 400
 def split_plot(bins: FlagBins, flag: FlagAudit, verdict: Verdict) -> str:
     """Draw R(t) of each arm above the units counted so far.
 
-    The band, in the colour of the arm that differs most, holds R(t) of that arm at every hour with
-    probability .999 while the split is healthy: the two-sided normal mixture boundary of Howard, Ramdas,
-    McAuliffe and Sekhon (2021).
+    The band, in the colour of one arm, holds R(t) of that arm at every hour with probability .999 while the
+    split is healthy: the two-sided normal mixture boundary of Howard, Ramdas, McAuliffe and Sekhon (2021). It
+    is drawn for the arm that differs most where the verdict failed, else for the smallest.
 
     Args:
         bins: the flag's closed hours; those before the current iteration are left out.
@@ -46,27 +48,30 @@ def split_plot(bins: FlagBins, flag: FlagAudit, verdict: Verdict) -> str:
     split = _counted(bins, flag)
     if split is None:
         return ""
-    reach = split.reach()
-    decimals = len(f"{reach:.3g}".partition(".")[2])
-    ratio = Panel(split.start, len(split.n), 36, 184, 1 - reach, 1 + reach)
-    units = Panel(split.start, len(split.n), 206, 280, 0, float(split.observed[-1].max()))
-    arms = sorted(split.most_different())
-    at = sample(len(split.n), _POINTS // (2 * len(arms) + 2))
-    ends = at + 1  # counts are known at the end of their hour
+    arms = split.most_different()
+    focus = arms[0] if verdict.failed else min(arms, key=lambda arm: split.expected[-1, arm])
+    arms = sorted(arms)
     colors = dict(zip(arms, ARMS, strict=False))
+    observed, ratio, band = split.observed, split.ratio, split.band(focus)
+    low, high = _range(ratio[:, arms], band)
+    above = Panel(split.start, len(band), 36, 184, low, high)
+    below = Panel(split.start, len(band), 206, 280, 0, float(observed[-1].max()))
+    at = sample(len(band), _POINTS // (2 * len(arms) + 2))
+    ends = at + 1  # counts are known at the end of their hour
+    decimals = len(f"{high - 1:.3g}".partition(".")[2])
     marks = [
-        *ratio.fault(verdict, bottom=units.bottom),
-        ratio.area(ends, 1 - split.band[at], 1 + split.band[at], colors[split.most_different()[0]]),
-        ratio.rule(1.0),
-        *(ratio.line(ends, split.ratio[at, arm], colors[arm]) for arm in arms),
-        units.rule(0),
-        *(units.line(ends, split.observed[at, arm], colors[arm]) for arm in arms),
-        *ratio.ticks((1 - reach, 1.0, 1 + reach), lambda value: f"{value:.{decimals}f}"),
-        *ratio.end_labels([(split.ratio[-1, arm], split.label(arm), colors[arm]) for arm in arms]),
+        *above.fault(verdict, bottom=below.bottom),
+        above.area(ends, 1 - band[at], 1 + band[at], colors[focus]),
+        above.rule(1.0),
+        *(above.line(ends, ratio[at, arm], colors[arm]) for arm in arms),
+        below.rule(0),
+        *(below.line(ends, observed[at, arm], colors[arm]) for arm in arms),
+        *above.ticks((low, 1.0, high), lambda value: f"{value:.{decimals}f}"),
+        *above.end_labels([(ratio[-1, arm], split.label(arm), colors[arm]) for arm in arms]),
         text(LEFT, 22, "observed / declared share"),
-        text(LEFT + 12, units.top + 14, "units so far"),
-        text(RIGHT + 12, units.bottom, f"{split.n[-1]:,} units"),
-        *units.dates(),
+        text(LEFT + 12, below.top + 14, "units so far"),
+        text(RIGHT + 12, below.bottom, f"{observed[-1].sum():,} units"),
+        *below.dates(),
     ]
     return document(marks, height=320, title=f"Split of {flag.key}: {verdict.verdict}")
 
@@ -101,12 +106,10 @@ class _Split:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(self.expected > 0, self.observed / self.expected, np.nan)
 
-    @property
-    def band(self) -> NDArray[np.float64]:
-        """(T,) half the height of the band around 1, for the arm that differs most."""
-        arm = self.most_different()[0]
-        variance, n = self.variance[:, arm], np.maximum(self.n, 1)
-        prior = max(variance[-1] / n[-1], 1e-9) * _TUNED_FOR
+    def band(self, arm: int) -> NDArray[np.float64]:
+        """(T,) half the height of an arm's band around 1; NaN before anything is expected."""
+        variance, n = self.variance[:, arm], max(self.n[-1], 1)
+        prior = max(variance[-1] / n, 1e-9) * _TUNED_FOR
         boundary = np.sqrt((variance + prior) * np.log((variance + prior) / (prior * _ALPHA**2)))
         with np.errstate(divide="ignore"):
             return np.where(self.expected[:, arm] > 0, boundary / self.expected[:, arm], np.nan)
@@ -118,22 +121,19 @@ class _Split:
         order = np.lexsort((self.expected[-1], -z.round(6)))
         return [int(arm) for arm in order if self.expected[-1, arm] > 0][: len(ARMS)]
 
-    def reach(self) -> float:
-        """Return how far from 1 the panel goes: room for the ratios and the band of the second half."""
-        late = slice(len(self.n) // 2, None)
-        furthest = np.nanmax(np.abs(self.ratio[late][:, self.most_different()] - 1))
-        return nice(1.1 * max(furthest, np.nanmax(self.band[late]), 0.001))
-
     def label(self, arm: int) -> str:
         """Return "treatment 47.3 % of 50 %": name, observed and declared share."""
         n = self.n[-1]
         observed, declared = self.observed[-1, arm] / n, self.expected[-1, arm] / n
-        return f"{self.variants[arm][:12]} {percent(observed)} / {percent(declared)}"
+        return f"{short(self.variants[arm])} {words.percent(observed)} / {words.percent(declared)}"
 
 
-def percent(share: float) -> str:
-    """Return a share as "47.3 %", with as few digits as tell it apart."""
-    return f"{share:.1%}".replace(".0%", "%").replace("%", " %")
+def _range(ratio: NDArray[np.float64], band: NDArray[np.float64]) -> tuple[float, float]:
+    """Return (low, high) of R(t) to show: room for the lines and the band of the second half."""
+    late = slice(len(band) // 2, None)
+    furthest = np.nanmax(np.abs(ratio[late] - 1))
+    reach = nice(1.1 * max(furthest, min(np.nanmax(band[late]), 1.0), 0.001))
+    return max(1 - reach, 0.0), 1 + reach
 
 
 def _counted(bins: FlagBins, flag: FlagAudit) -> _Split | None:

@@ -24,7 +24,7 @@ FAULT = "#e5484d"
 ARMS = (BLUE, "#cb6d05", "#0d9488", "#a855f7")
 """One colour for each arm drawn."""
 
-LEFT, RIGHT, WIDTH = 84, 944, 1280
+LEFT, RIGHT, WIDTH = 84, 928, 1280
 LINE = 26
 """Least distance between two lines of text."""
 
@@ -173,9 +173,11 @@ class Panel:
 
 
 def _when(began: datetime, ended: datetime | None, start: datetime) -> str:
-    """Say when a fault began and, if it has, ended."""
-    until = "" if ended is None else f" to {hour_name(ended)}"
-    return f"from the start{until}" if began <= start else f"from about {hour_name(began)}{until}"
+    """Say when a fault began and, if it has, ended: "since about 12 Mar 14:00 UTC"."""
+    onset = "the start" if began <= start else f"about {hour_name(began)}"
+    if ended is None:
+        return f"since {onset} UTC" if began > start else f"since {onset}"
+    return f"from {onset} to {hour_name(ended)} UTC"
 
 
 def _pieces(
@@ -204,5 +206,10 @@ def day_name(instant: datetime) -> str:
 
 
 def hour_name(instant: datetime) -> str:
-    """Return an instant as "12 Mar 14:00 UTC"."""
-    return f"{day_name(instant)} {instant:%H:%M} UTC"
+    """Return an instant as "12 Mar 14:00"."""
+    return f"{day_name(instant)} {instant:%H:%M}"
+
+
+def short(name: str, longest: int = 11) -> str:
+    """Return a name with its middle left out where it is long: names often differ at their end."""
+    return name if len(name) <= longest else f"{name[: longest // 2 - 1]}…{name[-(longest // 2 + 1) :]}"
