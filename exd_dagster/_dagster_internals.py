@@ -1,6 +1,7 @@
 """The only calls of Dagster that are not part of its public interface; contract tests hold each of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -24,6 +25,7 @@ class CheckRecord:
         metadata: plain Python values.
         at: when it was evaluated, else planned (UTC).
         run_id: the run.
+        target_at: when the materialization it speaks of was made (UTC), None where there was none.
     """
 
     key: dg.AssetCheckKey
@@ -33,6 +35,7 @@ class CheckRecord:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     at: datetime
     run_id: str
+    target_at: datetime | None = None
 
 
 def latest_checks(
@@ -85,6 +88,7 @@ def _before(storage: Any, key: dg.AssetCheckKey) -> list[CheckRecord]:
 
 def _completed(key: dg.AssetCheckKey, record: Any) -> CheckRecord:
     evaluation = record.evaluation
+    target = evaluation.target_materialization_data
     return CheckRecord(
         key=key,
         passed=evaluation.passed,
@@ -93,6 +97,7 @@ def _completed(key: dg.AssetCheckKey, record: Any) -> CheckRecord:
         metadata={name: _plain(value) for name, value in evaluation.metadata.items()},
         at=datetime.fromtimestamp(record.event.timestamp, timezone.utc),
         run_id=record.run_id,
+        target_at=datetime.fromtimestamp(target.timestamp, timezone.utc) if target else None,
     )
 
 
@@ -106,3 +111,16 @@ def _plain(value: Any) -> Any:
 def cursor_storage(instance: dg.DagsterInstance) -> CursorStorage:
     """Return the instance's key-value storage, which every Dagster storage has."""
     return instance.daemon_cursor_storage
+
+
+def materialized_at(instance: dg.DagsterInstance, asset: dg.AssetKey) -> datetime | None:
+    """Return when an asset was last materialized (UTC), None when never."""
+    event = instance.get_latest_materialization_event(asset)
+    return None if event is None else datetime.fromtimestamp(event.timestamp, timezone.utc)
+
+
+@contextmanager
+def watch_run(instance: dg.DagsterInstance, run_id: str, seen: Callable[[Any], None]) -> Iterator[None]:
+    """Call `seen` with each event of a run executed in this process."""
+    instance.add_event_listener(run_id, seen)
+    yield

@@ -8,10 +8,10 @@ from typing import Any, Literal, TypeAlias
 
 import dagster as dg
 
-from exd_dagster.bins.store import BuildReport, FlagBuild
+from exd_dagster.bins.report import BuildReport, FlagBuild
 from exd_dagster.config import FlagAudit, FlagId, Timing, floor_hour
 from exd_dagster.errors import ConfigError
-from exd_dagster.store_resource import BinStoreResource
+from exd_dagster.resources import BinStoreResource
 from exd_dagster.telemetry.sources import Records
 
 Grain: TypeAlias = Literal["hour", "day"]
@@ -225,4 +225,6 @@ def _log_report(context: dg.AssetExecutionContext, report: BuildReport) -> None:
     for unreadable in report.unreadable:
         context.log.warning(f"{report.source}: {unreadable}")
     if report.absent:
-        context.log.info(f"{report.source} has no {', '.join(report.absent)}: the facts that need them are off")
+        context.log.info(
+            f"{report.source} has no {', '.join(report.absent)}: the facts that need them are off"
+        )

@@ -11,7 +11,7 @@ from exd_dagster.checks import build_flag_audit_checks, check_keys
 from exd_dagster.config import FlagAudit, Thresholds, Timing
 from exd_dagster.schedules import build_nightly_audit_schedule
 from exd_dagster.sensors import AlertDestination, build_check_alert_sensor
-from exd_dagster.store_resource import BinStoreResource
+from exd_dagster.resources import BinStoreResource
 from exd_dagster.telemetry.sources import Records, as_records
 
 

@@ -1,19 +1,22 @@
 """The audit of one flag as Dagster asset checks: srm, sequential_srm, traffic_drop and trust."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from typing import Any, TypeAlias
 
 import dagster as dg
 
+from exd_dagster.alerts.decision import Decision, active_decisions, waiver
 from exd_dagster.assets import STORE_POOL
 from exd_dagster.bins.model import FlagBins
 from exd_dagster.config import FlagAudit, Thresholds
-from exd_dagster.stats.trust import TrustVerdict, settle, trust_verdict
-from exd_dagster.stats.verdict import Verdict
-from exd_dagster.store_resource import BinStoreResource
+from exd_dagster.stats.audit import audit_flag
+from exd_dagster.stats.trust import TrustVerdict, Waiver, settle, trust_verdict
+from exd_dagster.stats.verdict import Verdict, plain
+from exd_dagster.decisions import load_decisions
+from exd_dagster.resources import BinStoreResource
 
 AnyAsset: TypeAlias = dg.AssetKey | str | Sequence[str] | dg.AssetsDefinition | dg.AssetSpec
 
@@ -73,7 +76,14 @@ def build_flag_audit_checks(
     def flag_audit(
         context: dg.AssetCheckExecutionContext, exd_store: BinStoreResource
     ) -> Iterator[dg.AssetCheckResult]:
-        done = audit(flag, exd_store, levels, judged=judged_window(context.run.tags, partitions))
+        done = audit(
+            flag,
+            exd_store.bins.read(flag),
+            levels,
+            decisions=load_decisions(context.instance),
+            now=datetime.now(timezone.utc),
+            judged=judged_window(context.run.tags, partitions),
+        )
         for verdict in done.verdicts:
             if dg.AssetCheckKey(key, verdict.check) in context.selected_asset_check_keys:
                 yield check_result(done, key, verdict)
@@ -83,26 +93,51 @@ def build_flag_audit_checks(
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """One flag's bins with the verdicts on them, `trust` last."""
+    """One flag's bins, the verdicts on them (`trust` last), and the waivers in force by check."""
 
     flag: FlagAudit
     bins: FlagBins
     verdicts: tuple[Verdict, ...]
+    waivers: Mapping[str, Waiver | None]
 
 
 def audit(
     flag: FlagAudit,
-    exd_store: BinStoreResource,
+    bins: FlagBins,
     thresholds: Thresholds,
     *,
+    decisions: Iterable[Decision] = (),
+    now: datetime,
     judged: tuple[datetime, datetime] | None = None,
 ) -> Audit:
-    """Read the flag's bins, judge them, and add the flag's one answer."""
-    from exd_dagster.stats.audit import audit_flag
+    """Judge one flag: its three verdicts after mode and decisions, then its one answer.
 
-    bins = exd_store.bins.read(flag)
-    settled = [settle(verdict, flag.mode) for verdict in audit_flag(flag, bins, thresholds, judged=judged)]
-    return Audit(flag, bins, (*settled, trust_verdict(settled, flag.mode)))
+    Args:
+        flag: the flag.
+        bins: its closed bins.
+        thresholds: the levels of the tests.
+        decisions: every decision recorded.
+        now: which decisions are in force (UTC).
+        judged: the hours of the run, None: the last 24 closed ones.
+    """
+    active = active_decisions(decisions, flag.id, now)
+    ended = next((decision for decision in active if decision.kind == "end"), None)
+    verdicts = [_ended(v, ended) if ended else v for v in audit_flag(flag, bins, thresholds, judged=judged)]
+    waivers = {v.check: _waiver_of(v, flag, active) for v in verdicts if v.failed}
+    settled = [settle(verdict, flag.mode, waivers.get(verdict.check)) for verdict in verdicts]
+    return Audit(flag, bins, (*settled, trust_verdict(settled, flag.mode, waivers)), waivers)
+
+
+def _waiver_of(verdict: Verdict, flag: FlagAudit, active: Sequence[Decision]) -> Waiver | None:
+    begun = [phase.start for phase in flag.schedule if phase.start <= (verdict.audited_through or flag.start)]
+    facts = verdict.as_metadata()
+    decision = waiver(active, flag.id, verdict.check, facts, begun[-1] if begun else None)
+    return Waiver(decision.by, decision.until, decision.reason) if decision else None
+
+
+def _ended(verdict: Verdict, decision: Decision) -> Verdict:
+    sentence = f"Skipped: {decision.by} ended this audit ({decision.reason})."
+    return replace(verdict, verdict="skipped", severity=None, reason="ended", state=None, sentence=sentence)
 
 
 def judged_window(
@@ -121,6 +156,7 @@ def judged_window(
 
 def check_result(done: Audit, key: dg.AssetKey, verdict: Verdict) -> dg.AssetCheckResult:
     """Translate a verdict: only a failure fails; insufficient, skipped and not_checked say so in metadata."""
+    waived = done.waivers.get(verdict.check)
     passed = verdict.trusted if isinstance(verdict, TrustVerdict) else not verdict.failed
     severity = dg.AssetCheckSeverity.ERROR if verdict.severity == "ERROR" else dg.AssetCheckSeverity.WARN
     return dg.AssetCheckResult(
@@ -135,6 +171,7 @@ def check_result(done: Audit, key: dg.AssetKey, verdict: Verdict) -> dg.AssetChe
             "environment": done.flag.environment or "",
             "mode": done.flag.mode,
             **as_dagster_metadata(verdict.as_metadata()),
+            **({"waived_by": waived.by, "waived_until": str(plain(waived.until))} if waived else {}),
         },
     )
 

@@ -17,15 +17,12 @@ from typing import Any, TypeVar
 import dagster as dg
 
 from exd_dagster._dagster_internals import CheckRecord, latest_checks, materialized_at
-from exd_dagster.alerts.links import Links
 from exd_dagster.checks import AnyAsset, asset_key_of, trust_key
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def gated_job(
-    name: str, reports: dg.AssetSelection, *, bins: Sequence[AnyAsset], **job_options: Any
-) -> Any:
+def gated_job(name: str, reports: dg.AssetSelection, *, bins: Sequence[AnyAsset], **job_options: Any) -> Any:
     """Define a job that audits the flags again from their bins and builds only the reports they do not block.
 
     Args:
@@ -126,13 +123,14 @@ def refuse_unless_trusted(
     if not blocked:
         return
     lines = [f"{key.asset_key.to_user_string()}: {reason}" for key, reason in blocked.items()]
+    links = {
+        key: f"/assets/{'/'.join(key.asset_key.path)}?view=checks&checkDetail={key.name}" for key in blocked
+    }
     raise dg.Failure(
         "Blocked by the flag audit. " + " ".join(lines),
         metadata={
-            key.asset_key.to_user_string(): dg.MetadataValue.url(
-                Links(base_url).check(tuple(key.asset_key.path), key.name)
-            )
-            for key in blocked
+            key.asset_key.to_user_string(): dg.MetadataValue.url(base_url.rstrip("/") + link)
+            for key, link in links.items()
         },
         allow_retries=False,
     )
@@ -149,7 +147,9 @@ def why_not_trusted(
     if record is None:
         return "its audit never ran; run the audit job first."
     if record.passed is None:
-        return f"its audit did not finish (run {record.run_id}); see that run's error and run the audit again."
+        return (
+            f"its audit did not finish (run {record.run_id}); see that run's error and run the audit again."
+        )
     if not record.passed:
         return record.description.partition("\n")[0]
     built = materialized_at(instance, key.asset_key)

@@ -1,9 +1,11 @@
 """Destinations of alerts as Dagster resources. Secrets come from the environment: `dg.EnvVar("NAME")`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import Any, Literal, TypeAlias
 
 import dagster as dg
+from dagster_duckdb import DuckDBResource
 from pydantic import Field, PrivateAttr, ValidationError
 
 from exd_dagster.alerts.callback import Callback
@@ -13,7 +15,37 @@ from exd_dagster.alerts.model import Channel
 from exd_dagster.alerts.sender import Notification, Sender
 from exd_dagster.alerts.slack import API, SlackBot, SlackWebhook
 from exd_dagster.alerts.webhook import Webhook, secret_faults
+from exd_dagster.bins.store import BinStore
 from exd_dagster.errors import ConfigError, DeliveryError, did_you_mean
+
+
+class BinStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Opens the DuckDB file once for a run (in process) or a step (multiprocess) and closes it after.
+
+    Other resources may open the same file in the same process through `DuckDBResource`.
+    """
+
+    duckdb: DuckDBResource
+    _bins: BinStore = PrivateAttr()
+
+    @property
+    def bins(self) -> BinStore:
+        """The open store."""
+        return self._bins
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["BinStoreResource"]:  # noqa: ARG002
+        """Open the store for the run or step that asked for it."""
+        with open_bin_store(self.duckdb) as store:
+            self._bins = store
+            yield self
+
+
+@contextmanager
+def open_bin_store(duckdb: DuckDBResource) -> Iterator[BinStore]:
+    """Open the store behind `duckdb`, and close it whatever happens, which `DuckDBResource` does not."""
+    with closing(duckdb.get_connection().__enter__()) as connection:
+        yield BinStore(connection)
 
 
 class _Destination(dg.ConfigurableResource):  # type: ignore[type-arg]

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from exd_dagster.alerts.sender import Notification
-from exd_dagster.cli.inbox import Inbox
+from exd_dagster.demo.inbox import Inbox
 from exd_dagster.config import FlagAudit
 from exd_dagster.errors import ConfigError
 from exd_dagster.resources import CallbackAlerts, EmailAlerts, SlackAlerts, WebhookAlerts

@@ -15,7 +15,7 @@ from exd_dagster.build import build_flag_audit_defs
 from exd_dagster.config import FlagAudit
 from exd_dagster.demo.data import FLAGS
 from exd_dagster.resources import EmailAlerts, SlackAlerts, WebhookAlerts
-from exd_dagster.store_resource import BinStoreResource
+from exd_dagster.resources import BinStoreResource
 from exd_dagster.telemetry.sources import ParquetRecords
 
 FOLDER = Path(os.environ.get("EXD_DEMO_FOLDER", ".demo"))
@@ -70,13 +70,18 @@ def build_demo_defs() -> dg.Definitions:
             SlackAlerts(
                 token=dg.EnvVar("EXD_DEMO_SLACK_TOKEN"),
                 channel="#experiments",
-                base_url=dg.EnvVar("EXD_DEMO_SLACK_URL"),
+                base_url=os.environ.get("EXD_DEMO_SLACK_URL", "http://127.0.0.1:8025/api/"),
             ),
             EmailAlerts(
-                host="127.0.0.1", port=dg.EnvVar.int("EXD_DEMO_SMTP_PORT"), to=["experiments@shop.example"]
+                host="127.0.0.1",
+                port=int(os.environ.get("EXD_DEMO_SMTP_PORT", "8026")),
+                tls="none",
+                sender="exd@shop.example",
+                to=["experiments@shop.example"],
             ),
             WebhookAlerts(url=dg.EnvVar("EXD_DEMO_WEBHOOK_URL"), allow_hosts=["127.0.0.1"]),
         ],
+        grain="day",  # three weeks at once: a partition a day, 24 hourly bins in each
         schedule_status=dg.DefaultScheduleStatus.STOPPED,
         base_url="http://127.0.0.1:3000",
     )

@@ -1,9 +1,11 @@
 """Run the demo: write records, audit them through Dagster, deliver the alerts, read back what happened."""
 
 import json
+import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -90,7 +92,8 @@ def write_demo_records(folder: Path, progress: Progress) -> None:
     if not complete.exists():
         shutil.rmtree(folder / "records", ignore_errors=True)
         data = write_records(
-            folder / "records", progress=lambda done, total: progress("writing evaluation records", done, total)
+            folder / "records",
+            progress=lambda done, total: progress("writing evaluation records", done, total),
         )
         complete.write_text(f"{data.records}\n")
 
@@ -102,7 +105,9 @@ def prepare_home(home: Path) -> None:
             shutil.copy(Path(__file__).with_name(name), home / name)
 
 
-def audit(defs: dg.Definitions, instance: dg.DagsterInstance, progress: Progress) -> dg.ExecuteInProcessResult:
+def audit(
+    defs: dg.Definitions, instance: dg.DagsterInstance, progress: Progress
+) -> dg.ExecuteInProcessResult:
     """Run bins, checks and reports of all partitions as one ranged run."""
     from exd_dagster.schedules import range_tags
 
@@ -118,7 +123,11 @@ def audit(defs: dg.Definitions, instance: dg.DagsterInstance, progress: Progress
 
     with watch_run(instance, run_id, count):
         return job.execute_in_process(
-            instance=instance, run_id=run_id, tags=range_tags(keys[0], keys[-1]), raise_on_error=False
+            instance=instance,
+            run_id=run_id,
+            tags=range_tags(keys[0], keys[-1]),
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
         )
 
 
@@ -129,10 +138,21 @@ def deliver(defs: dg.Definitions, instance: dg.DagsterInstance, progress: Progre
     (sensor,) = defs.sensors or ()
     for tick in range(TICKS):
         progress("delivering alerts", tick + 1, TICKS)
-        run_alert_sensor(sensor, instance)
+        with quiet():
+            run_alert_sensor(sensor, instance)
         if all(delivery.status in ("sent", "already_sent", "dead") for delivery in deliveries(instance)):
             progress("delivering alerts", TICKS, TICKS)
             return
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Dagster's log lines out of the demo's own output; they stay in the instance."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def summarise(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance, started: datetime) -> Summary:
@@ -157,7 +177,7 @@ def summarise(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance, s
             )
         )
     told = [
-        DeliveryOutcome(row.channel, row.flag.key, row.alert_type, row.status)
+        DeliveryOutcome(row.channel, row.flag, row.alert_type, row.status)
         for row in deliveries(instance, since=started)
     ]
     return Summary(tuple(outcomes), tuple(told))

@@ -1,11 +1,11 @@
 """The one answer about a flag: may what builds on it be used?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from exd_dagster.config import Mode
-from exd_dagster.stats.verdict import Verdict
+from exd_dagster.stats.verdict import Answer, State, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,33 +50,30 @@ def settle(verdict: Verdict, mode: Mode, waiver: Waiver | None = None) -> Verdic
     return verdict
 
 
-def trust_verdict(verdicts: Sequence[Verdict], mode: Mode, waiver: Waiver | None = None) -> TrustVerdict:
-    """Return the flag's one answer from the settled verdicts of its blocking checks.
+def trust_verdict(
+    verdicts: Sequence[Verdict], mode: Mode, waivers: Mapping[str, Waiver | None] | None = None
+) -> TrustVerdict:
+    """Return the flag's one answer from the settled verdicts of its checks.
 
     Args:
         verdicts: settled verdicts (see `settle`).
         mode: the flag's mode.
-        waiver: the decision in force, if any.
+        waivers: the waiver in force by name of the failing check.
     """
     failing = [verdict for verdict in verdicts if verdict.failed]
     blocking = [verdict for verdict in failing if verdict.severity == "ERROR"]
-    waived = waiver if failing and not blocking else None
-    answer = "fail" if blocking else "not_checked" if _none_checked(verdicts) else "pass"
+    in_force = [waiver for waiver in (waivers or {}).values() if waiver is not None]
+    waived = min(in_force, key=lambda waiver: waiver.until) if in_force and not blocking else None
+    over = all(verdict.bad_until for verdict in failing)
     return TrustVerdict(
         check="trust",
-        verdict=answer,  # type: ignore[arg-type]
+        verdict=_answer(verdicts, blocking),
         severity="ERROR" if blocking else None,
         reason=",".join(verdict.check for verdict in blocking),
-        sentence=_sentence(failing, blocking, mode, waived, checked=not _none_checked(verdicts)),
-        state="ongoing"
-        if any(v.state == "ongoing" for v in blocking)
-        else blocking[0].state
-        if blocking
-        else None,
+        sentence=_sentence(verdicts, failing, blocking, mode, waived),
+        state=_state(blocking),
         bad_from=min((v.bad_from for v in failing if v.bad_from), default=None),
-        bad_until=max((v.bad_until for v in failing if v.bad_until), default=None)
-        if all(v.bad_until for v in failing)
-        else None,
+        bad_until=max((v.bad_until for v in failing if v.bad_until), default=None) if over else None,
         usable_until=min((v.usable_until for v in failing if v.usable_until), default=None),
         audited_through=max((v.audited_through for v in verdicts if v.audited_through), default=None),
         trusted=not blocking,
@@ -86,26 +83,33 @@ def trust_verdict(verdicts: Sequence[Verdict], mode: Mode, waiver: Waiver | None
     )
 
 
-def _none_checked(verdicts: Sequence[Verdict]) -> bool:
-    return all(verdict.verdict == "not_checked" for verdict in verdicts)
+def _answer(verdicts: Sequence[Verdict], blocking: Sequence[Verdict]) -> Answer:
+    if blocking:
+        return "fail"
+    return "not_checked" if all(verdict.verdict == "not_checked" for verdict in verdicts) else "pass"
+
+
+def _state(blocking: Sequence[Verdict]) -> State | None:
+    if not blocking:
+        return None
+    return "contained" if all(verdict.state == "contained" for verdict in blocking) else "ongoing"
 
 
 def _sentence(
+    verdicts: Sequence[Verdict],
     failing: Sequence[Verdict],
     blocking: Sequence[Verdict],
     mode: Mode,
     waiver: Waiver | None,
-    *,
-    checked: bool,
 ) -> str:
     if blocking:
-        return "Not trusted: " + " ".join(verdict.sentence for verdict in blocking)
-    if not checked:
-        return "Not checked: no closed hour yet."
+        return "Not trusted. " + " ".join(verdict.sentence for verdict in blocking)
     if waiver:
-        return f"Waived by {waiver.by} until {waiver.until:%Y-%m-%d %H:%M} UTC: " + failing[0].sentence
+        return f"Waived by {waiver.by} until {waiver.until:%Y-%m-%d %H:%M} UTC. {failing[0].sentence}"
     if failing and mode != "block":
-        return f"Would have blocked (mode {mode}): " + failing[0].sentence
+        return f"Would have blocked (mode {mode}). {failing[0].sentence}"
     if failing:
-        return "Trusted with a warning: " + failing[0].sentence
+        return f"Trusted, with a warning. {failing[0].sentence}"
+    if _answer(verdicts, blocking) == "not_checked":
+        return verdicts[0].sentence
     return "Trusted: no check fails."

@@ -46,6 +46,15 @@ class Inbox:
         self.webhook_url = f"{base}/webhook"
         self.smtp_port = int(self._smtp.server_address[1])
 
+    def environment(self) -> dict[str, str]:
+        """Return the environment variables by which the demo's destinations find these servers."""
+        return {
+            "EXD_DEMO_SLACK_TOKEN": "xoxb-demo",
+            "EXD_DEMO_SLACK_URL": self.slack_url,
+            "EXD_DEMO_SMTP_PORT": str(self.smtp_port),
+            "EXD_DEMO_WEBHOOK_URL": self.webhook_url,
+        }
+
     def __enter__(self) -> "Inbox":
         for server in (self._http, self._smtp):
             threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
