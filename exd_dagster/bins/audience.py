@@ -1,0 +1,179 @@
+"""Who is counted: flags as declared, turned into the conditions their records must meet."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from exd_dagster.config import FlagAudit, Scalar
+from exd_dagster.telemetry.records import instant_ms, literal
+
+HOUR_MS = 3_600_000
+RANKS = 1 << 20
+"""A variant's rank takes the low 20 bits of an exposure: 43 bits of milliseconds (to 2248), then the rank."""
+SUB_BITS = 6
+"""Bits for the parts of an hour that begin with a phase inside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One flag of one reading.
+
+    Attributes:
+        number: its number in the store.
+        flag: its declaration.
+        start: first millisecond read.
+        end: first millisecond no longer read.
+    """
+
+    number: int
+    flag: FlagAudit
+    start: int
+    end: int
+
+    @property
+    def phases(self) -> list[tuple[int, int]]:
+        """Start (ms) and iteration of each phase; a flag without a split has one."""
+        starts = [(instant_ms(self.flag.start), 0)]
+        for phase in self.flag.phases:
+            if phase.start > self.flag.start:
+                starts.append((instant_ms(phase.start), starts[-1][1] + phase.rerandomized))
+        return starts
+
+    @property
+    def extras(self) -> set[str]:
+        """Columns its filters need."""
+        return set(self.flag.include) | set(self.flag.exclude)
+
+
+def definition(flag: FlagAudit) -> dict[str, Any]:
+    """Return what decides which records of a flag are counted and how, as JSON values."""
+    return {
+        "start": instant_ms(flag.start),
+        "end": flag.end and instant_ms(flag.end),
+        "phases": [[instant_ms(phase.start), phase.rerandomized] for phase in flag.phases],
+        "include": {name: sorted(map(repr, values)) for name, values in sorted(flag.include.items())},
+        "exclude": {name: sorted(map(repr, values)) for name, values in sorted(flag.exclude.items())},
+        "ignore_variants": sorted(flag.ignore_variants),
+        "exclude_reasons": sorted(flag.exclude_reasons),
+    }
+
+
+def counts_the_same(stored: str, flag: FlagAudit, through: int) -> bool:
+    """Return True when bins of the stored definition hold for `flag` too, up to the hour `through`.
+
+    An end or a phase beyond what was counted changes nothing.
+    """
+    old, new = json.loads(stored), json.loads(json.dumps(definition(flag)))
+    for value in (old, new):
+        value["phases"] = [phase for phase in value["phases"] if phase[0] < through * HOUR_MS]
+        if value["end"] and value["end"] >= through * HOUR_MS:
+            value["end"] = None
+    return bool(old == new)
+
+
+def conditions(targets: Sequence[Target], columns: Mapping[str, str]) -> str:
+    """Return SQL that is true for the records `include` and `exclude` let through."""
+    wanted = [("include", "coalesce({}, false)"), ("exclude", "NOT coalesce({}, false)")]
+    clauses = []
+    for which, form in wanted:
+        filters = defaultdict(list)
+        for target in targets:
+            for column, values in getattr(target.flag, which).items():
+                filters[form.format(is_one_of(columns[column], values))].append(target)
+        clauses += [_only_for(chosen, clause, targets) for clause, chosen in filters.items()]
+    return " AND ".join(clauses) or "true"
+
+
+def left_out(targets: Sequence[Target]) -> str:
+    """Return SQL that is true for the records whose evaluation reason leaves them out."""
+    return _per_target(
+        targets, lambda t: t.flag.exclude_reasons, lambda reasons: f"reason IN ({_list(reasons)})"
+    )
+
+
+def ignored(targets: Sequence[Target]) -> str:
+    """Return SQL that is true for the records of ignored variants."""
+    return _per_target(
+        targets,
+        lambda t: t.flag.ignore_variants,
+        lambda names: f"coalesce(variant IN ({_list(names)}), false)",
+    )
+
+
+def is_one_of(column: str, values: Iterable[Scalar]) -> str:
+    """Return SQL for "the column holds one of these": numbers as numbers, all else as text."""
+    values = list(values)
+    numbers = [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    texts = [str(v).lower() if isinstance(v, bool) else v for v in values if v not in numbers]
+    tests = []
+    if texts:
+        tests.append(f"CAST({column} AS VARCHAR) IN ({_list(map(str, texts))})")
+    if numbers:
+        tests.append(f"TRY_CAST({column} AS DOUBLE) IN ({_list(numbers)})")
+    return f"({' OR '.join(tests) or 'false'})"
+
+
+def _per_target(
+    targets: Sequence[Target],
+    values_of: Callable[[Target], tuple[str, ...]],
+    clause_of: Callable[[tuple[str, ...]], str],
+) -> str:
+    groups = defaultdict(list)
+    for target in targets:
+        if values_of(target):
+            groups[values_of(target)].append(target)
+    clauses = []
+    for values, chosen in groups.items():
+        whose = "" if len(chosen) == len(targets) else f"target IN ({_numbers(chosen)}) AND "
+        clauses.append(f"({whose}{clause_of(values)})")
+    return f"({' OR '.join(clauses)})" if clauses else "false"
+
+
+def _only_for(chosen: Sequence[Target], clause: str, targets: Sequence[Target]) -> str:
+    return clause if len(chosen) == len(targets) else f"(target NOT IN ({_numbers(chosen)}) OR {clause})"
+
+
+def _numbers(targets: Iterable[Target]) -> str:
+    return ", ".join(str(target.number) for target in targets)
+
+
+def _list(values: Iterable[Scalar]) -> str:
+    return ", ".join(literal(value) for value in values)
+
+
+def spans(target: Target) -> list[tuple[int, int, int, int, int]]:
+    """Return number, phase, iteration, first slot and end slot of each phase.
+
+    A slot is an hour (since 1970) times 64 plus the part of the hour: a phase that begins inside an hour opens
+    a new part of it, so that no slot belongs to two phases.
+    """
+    phases = target.phases
+    inside: dict[int, int] = defaultdict(int)
+    firsts = []
+    for phase, (start, _) in enumerate(phases):
+        hour = start // HOUR_MS
+        inside[hour] += is_inside(phase, start)
+        firsts.append((hour << SUB_BITS) + inside[hour])
+    ends = [*firsts[1:], 1 << 62]
+    return [
+        (target.number, phase, iteration, first, end)
+        for phase, ((_, iteration), first, end) in enumerate(zip(phases, firsts, ends, strict=True))
+    ]
+
+
+def part_of_hour(targets: Sequence[Target]) -> str:
+    """Return SQL for the part of the hour a record falls into; 0 unless a phase begins inside the hour."""
+    terms = [
+        f"(target = {target.number} AND ms >= {start} AND ms < {(start // HOUR_MS + 1) * HOUR_MS})::INTEGER"
+        for target in targets
+        for phase, (start, _) in enumerate(target.phases)
+        if is_inside(phase, start)
+    ]
+    return f"({' + '.join(terms)})" if terms else "0"
+
+
+def is_inside(phase: int, start: int) -> bool:
+    """Return True for a phase after the first that does not begin on the hour."""
+    return phase > 0 and start % HOUR_MS > 0

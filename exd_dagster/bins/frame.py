@@ -1,0 +1,108 @@
+"""Bins of one flag as a DataFrame, straight from a log, for notebooks and for checks on any table."""
+
+from datetime import date, datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Literal
+
+import duckdb
+import numpy as np
+
+from exd_dagster.bins.model import FlagBins
+from exd_dagster.bins.select import select_bins
+from exd_dagster.bins.store import BinStore
+from exd_dagster.config import FlagAudit, Timing, to_utc
+from exd_dagster.errors import RecordsError
+from exd_dagster.telemetry.records import EARLIEST, from_ms
+from exd_dagster.telemetry.sources import Records, as_records
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def variant_bins(
+    source: object,
+    *,
+    flag: str | FlagAudit | None = None,
+    start: datetime | date | str | None = None,
+    end: datetime | date | str | None = None,
+    freq: Literal["h", "D"] = "h",
+    now: datetime | None = None,
+) -> "pd.DataFrame":
+    """Count the units, first exposures and evaluations of one flag by hour (or day) and variant.
+
+    Hours up to the newest record are all there, the last of them perhaps not whole: give `end` to leave it out.
+
+    Args:
+        source: a DataFrame with exd's column names, a path or glob, or a records object (which can rename columns).
+        flag: key of the flag, or a `FlagAudit` for filters and phases; may be left out when the records object
+            has a constant flag_key.
+        start: first instant counted (UTC); None: the first record.
+        end: first instant no longer counted (UTC); None: the end of the log.
+        freq: "h" for hours, "D" for days: new units are summed, active units counted once a day.
+        now: the clock (UTC); None: the machine's.
+
+    Returns:
+        One row per bin and variant, in that order: hour (UTC, start of the bin), variant, new_units, units,
+        evaluations, cumulative (new units so far: C_v(t)), ratio (cumulative against that of the first variant:
+        R(t), NaN while that is 0).
+
+    Raises:
+        RecordsError: when the log cannot be read or the flag cannot be counted.
+        ConfigError: when the arguments make no flag.
+    """
+    records = as_records(source)
+    audit = _audit(records, flag, start, end)
+    clock = now or datetime.now(timezone.utc)
+    with duckdb.connect() as connection:
+        store = BinStore(connection)
+        report = store.update(
+            records, [audit], audit.start, clock, timing=Timing(lateness=timedelta(0)), now=clock
+        )
+        error = report.flags[audit.id].error
+        if error:
+            raise RecordsError(error)
+        bins = _from_first(select_bins(connection, audit, closed_only=False), whole=start is not None)
+    return _frame(bins)
+
+
+def _audit(
+    records: Records,
+    flag: str | FlagAudit | None,
+    start: datetime | date | str | None,
+    end: datetime | date | str | None,
+) -> FlagAudit:
+    if isinstance(flag, FlagAudit):
+        changes = {"start": to_utc(start), "end": to_utc(end)}
+        return flag.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    key = flag or records.constants.get("flag_key")
+    if key is None:
+        raise RecordsError(f"{records.place}: name the flag to count with flag=")
+    return FlagAudit(key=str(key), start=start or from_ms(EARLIEST), end=end)
+
+
+def _from_first(bins: FlagBins, *, whole: bool) -> FlagBins:
+    """Leave out the hours before the first record, unless a start was given."""
+    counted = np.flatnonzero(bins.units.sum(axis=1))
+    if whole or not len(counted):
+        return bins if whole else bins.between(bins.start, bins.start)
+    return bins.between(bins.hours[int(counted[0])], bins.audited_through)
+
+
+def _frame(bins: FlagBins) -> "pd.DataFrame":
+    import pandas as pd
+
+    cumulative = bins.new_units.cumsum(axis=0)
+    first = cumulative[:, :1].astype(float)
+    ratio = np.divide(cumulative, first, out=np.full(cumulative.shape, np.nan), where=first > 0)
+    variants = len(bins.variants)
+    hours = pd.date_range(bins.start, periods=len(bins), freq="h")
+    return pd.DataFrame(
+        {
+            "hour": hours.repeat(variants),
+            "variant": np.tile(np.array(bins.variants, dtype=object), len(bins)),
+            "new_units": bins.new_units.ravel(),
+            "units": bins.units.ravel(),
+            "evaluations": bins.evaluations.ravel(),
+            "cumulative": cumulative.ravel(),
+            "ratio": ratio.ravel(),
+        }
+    )

@@ -1,0 +1,95 @@
+"""What one update reads: which hours of which flags, decided before anything is read."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from exd_dagster.bins.audience import HOUR_MS, Target, counts_the_same
+from exd_dagster.bins.calendar import hour_of, instant_of
+from exd_dagster.bins.registry import StoredFlag
+from exd_dagster.config import FlagAudit, FlagId, Timing
+from exd_dagster.telemetry.records import from_ms, instant_ms
+from exd_dagster.telemetry.sources import Records
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is asked for: the hours `[first, last)` since 1970 of these flags.
+
+    Attributes:
+        source: the log.
+        flags: the flags to count.
+        first: first hour asked for.
+        last: first hour not asked for.
+        timing: lateness, lookback, tolerance of clocks ahead.
+        now: the clock (UTC).
+        anew: count every flag from its start, whatever is stored.
+    """
+
+    source: Records
+    flags: Sequence[FlagAudit]
+    first: int
+    last: int
+    timing: Timing
+    now: datetime
+    anew: bool = False
+
+    @property
+    def latest(self) -> int:
+        """Records at or after this (ms) are ahead of the clock."""
+        return instant_ms(self.now + self.timing.future_tolerance) + 1
+
+    @property
+    def listed_until(self) -> datetime:
+        """Files are listed this far, so that the last hour can be seen to be complete."""
+        return instant_of(self.last) + self.timing.lateness + 2 * (instant_of(1) - instant_of(0))
+
+    @property
+    def lateness_ms(self) -> int:
+        """Lateness in milliseconds."""
+        return instant_ms(from_ms(0) + self.timing.lateness)
+
+
+def plan_targets(
+    reading: Reading, stored: Mapping[FlagId, StoredFlag], through: Collection[int] = ()
+) -> tuple[list[Target], set[int]]:
+    """Decide from where to where each flag is read.
+
+    A flag that the store does not know, or knows from another log or definition, is read from its start.
+    Any other is read from the first hour not yet read, or `lookback` before the window where that is earlier: there
+    are no gaps, so a first exposure is always the first.
+
+    Args:
+        reading: what is asked for.
+        stored: flags the store knows.
+        through: numbers of flags to read through to the last hour ever read.
+
+    Returns:
+        One target for each flag with anything to read, and the numbers of those counted anew.
+    """
+    targets, anew = [], set()
+    unused = max((known.number for known in stored.values()), default=0) + 1
+    lookback = -(-instant_ms(from_ms(0) + reading.timing.lookback) // HOUR_MS)
+    for flag in reading.flags:
+        known = stored.get(flag.id)
+        number, first, last = unused, hour_of(flag.start), reading.last
+        if known is None:
+            unused += 1
+        else:
+            number = known.number
+        if known is None or reading.anew or not _continues(known, flag, reading):
+            anew.add(number)
+            last = max(last, known.read_through if known else last)
+        else:
+            first = max(first, min(reading.first - lookback, known.read_through))
+            last = max(last, known.read_through) if number in through else last
+        end = min(last * HOUR_MS, reading.latest, instant_ms(flag.end) if flag.end else reading.latest)
+        target = Target(number, flag, max(instant_ms(flag.start), first * HOUR_MS), end)
+        if target.start < target.end:
+            targets.append(target)
+    return targets, anew
+
+
+def _continues(known: StoredFlag, flag: FlagAudit, reading: Reading) -> bool:
+    same_log = known.source == reading.source.label
+    return same_log and counts_the_same(known.definition, flag, known.read_through)

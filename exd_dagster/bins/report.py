@@ -1,0 +1,50 @@
+"""What one update of the store did, for logs, metadata and messages."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from exd_dagster.config import FlagId
+from exd_dagster.telemetry.records import Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class FlagBuild:
+    """What was done for one flag.
+
+    Attributes:
+        hours_changed: starts of the hours (UTC) whose bins or facts are no longer what they were.
+        new_units: units counted for the first time, net of those that were corrected away.
+        evaluations: distinct evaluations in the hours that were read.
+        rebuilt: True when what is counted had changed, so that all was counted anew from `start`.
+        error: why the flag could not be counted, with the fix; its stored bins are as they were.
+    """
+
+    hours_changed: tuple[datetime, ...] = ()
+    new_units: int = 0
+    evaluations: int = 0
+    rebuilt: bool = False
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What one update did.
+
+    Attributes:
+        source: name of the log.
+        watermark: its newest valid record (UTC); None when it has none.
+        closed_through: end of its last closed hour (UTC); None when it has none.
+        flags: each flag's part.
+        quarantined: rows set apart in this reading, by reason.
+        unreadable: files and lines that could not be read.
+        absent: optional columns the log does not have; see `records.FACTS_OFF` for what that switches off.
+    """
+
+    source: str
+    watermark: datetime | None
+    closed_through: datetime | None
+    flags: Mapping[FlagId, FlagBuild] = field(default_factory=dict)
+    quarantined: Mapping[str, int] = field(default_factory=dict)
+    unreadable: tuple[Unreadable, ...] = ()
+    absent: tuple[str, ...] = ()

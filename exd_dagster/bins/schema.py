@@ -1,0 +1,74 @@
+"""The tables of the store: made on first use, checked on every other.
+
+exd.meta     format of the tables, the seed of the unit hashes, and a probe of the hash function
+exd.sources  each log: its watermark (ms) and the hour through which its bins are closed
+exd.hours    hours (since 1970) in which a log has any record
+exd.flags    each audited flag: what was counted (definition), and through which hour
+exd.scopes   namespaces and environments a flag was seen in
+exd.variants the rank of each variant of a flag, in order of name
+exd.units    per flag, phase and unit: the first exposure, and the first one to another variant
+exd.bins     per flag, hour and variant: the counts
+exd.facts    per flag and hour: what else was seen
+"""
+
+import secrets
+
+import duckdb
+
+from exd_dagster.errors import StoreError
+
+FORMAT = 1
+
+_TABLES = """
+CREATE SCHEMA IF NOT EXISTS exd;
+CREATE TABLE exd.meta (format INTEGER, seed UBIGINT, probe UBIGINT);
+CREATE TABLE exd.sources (source VARCHAR, watermark BIGINT, closed_through BIGINT);
+CREATE TABLE exd.hours (source VARCHAR, hour BIGINT);
+CREATE TABLE exd.flags (flag INTEGER, source VARCHAR, namespace VARCHAR, environment VARCHAR, key VARCHAR,
+    definition VARCHAR, read_through BIGINT);
+CREATE TABLE exd.scopes (flag INTEGER, namespace VARCHAR, environment VARCHAR);
+CREATE TABLE exd.variants (flag INTEGER, variant VARCHAR, rank BIGINT);
+CREATE TABLE exd.units (flag INTEGER, phase INTEGER, unit UBIGINT, first BIGINT, other BIGINT);
+CREATE TABLE exd.bins (flag INTEGER, hour BIGINT, variant VARCHAR, new_units BIGINT, units BIGINT,
+    evaluations BIGINT, multi_variant_units BIGINT, carry_over_units BIGINT);
+CREATE TABLE exd.facts (flag INTEGER, hour BIGINT, name VARCHAR, detail VARCHAR, count BIGINT);
+"""
+
+_PROBE = "SELECT hash('exd', ?::UBIGINT)"
+
+
+def ensure_schema(connection: duckdb.DuckDBPyConnection) -> int:
+    """Make or check the tables and return the seed of the unit hashes.
+
+    Raises:
+        StoreError: when the store was written by a newer version, or its hashes cannot be continued.
+    """
+    query = "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'exd' AND table_name = 'meta'"
+    if not _one(connection, query + " AND database_name = current_database()"):
+        seed = secrets.randbits(64)
+        connection.execute("BEGIN")
+        connection.execute(_TABLES)
+        connection.execute(
+            "INSERT INTO exd.meta SELECT ?, ?::UBIGINT, hash('exd', ?::UBIGINT)", [FORMAT, seed, seed]
+        )
+        connection.execute("COMMIT")
+        return seed
+    row = connection.execute("SELECT format, seed, probe FROM exd.meta").fetchone()
+    if row is None or row[0] != FORMAT:
+        found = row[0] if row else "none"
+        raise StoreError(
+            f"the bin store has format {found}, this version of exd_dagster reads {FORMAT}; "
+            "install the version that wrote it or newer, or give a new store and materialize the bins again"
+        )
+    seed = int(row[1])
+    if _one(connection, _PROBE, [seed]) != row[2]:
+        raise StoreError(
+            f"the bin store was written with a version of DuckDB whose hash differs from {duckdb.__version__}, so "
+            "its units cannot be recognised; install that version, or give a new store and materialize again"
+        )
+    return seed
+
+
+def _one(connection: duckdb.DuckDBPyConnection, query: str, values: list[object] | None = None) -> int:
+    row = connection.execute(query, values or []).fetchone()
+    return int(row[0]) if row else 0

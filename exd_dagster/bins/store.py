@@ -1,0 +1,170 @@
+"""The bin store: what was counted, in one DuckDB database that is brought up to date window by window."""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from os import PathLike, fspath
+from pathlib import Path
+
+import duckdb
+
+from exd_dagster.bins.calendar import ceil_hour, hour_of
+from exd_dagster.bins.model import FlagBins
+from exd_dagster.bins.reading import Reading
+from exd_dagster.bins.registry import Registry
+from exd_dagster.bins.report import BuildReport
+from exd_dagster.bins.schema import ensure_schema
+from exd_dagster.bins.select import select_bins
+from exd_dagster.bins.update import ExposuresLostError, Update
+from exd_dagster.config import FlagAudit, Timing
+from exd_dagster.errors import RecordsError, StoreError
+from exd_dagster.telemetry.records import from_ms
+from exd_dagster.telemetry.sources import as_records
+
+
+class BinStore:
+    """The bins of many flags in schema `exd` of one open DuckDB connection.
+
+    Args:
+        connection: an open, writable connection; it stays the caller's to close.
+
+    Raises:
+        StoreError: when the store was written by a newer version or another hash.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        with _store_errors():
+            self._seed = ensure_schema(connection)
+
+    def update(
+        self,
+        source: object,
+        flags: Sequence[FlagAudit],
+        start: datetime,
+        end: datetime,
+        *,
+        timing: Timing | None = None,
+        now: datetime,
+    ) -> BuildReport:
+        """Bring the bins of these flags up to date with the records of `[start, end)`.
+
+        Reads the log once for all flags, from `lookback` before `start`, and for a flag not counted so far (or
+        counted otherwise) from that flag's own start. All of it is written, or nothing. Doing it again, in other
+        cuts or another order, ends in the same bins.
+
+        Args:
+            source: a records object, DataFrame, path or glob.
+            flags: the flags to count.
+            start: first instant of the window (UTC); taken down to the hour.
+            end: first instant after it; taken up to the hour.
+            timing: lateness, lookback and tolerance of clocks ahead.
+            now: the clock (UTC).
+
+        Returns:
+            What was done. A flag that could not be counted carries its error there; the others are counted.
+
+        Raises:
+            RecordsError: when the log cannot be read.
+            StoreError: when the store cannot be written; it is as it was.
+        """
+        reading = Reading(
+            as_records(source), tuple(flags), hour_of(start), ceil_hour(end), timing or Timing(), now
+        )
+        return self._run(reading)
+
+    def rebuild(
+        self, source: object, flags: Sequence[FlagAudit], *, timing: Timing | None = None, now: datetime
+    ) -> BuildReport:
+        """Count these flags anew from their start up to `now`, whatever is stored; see `update`."""
+        starts = [hour_of(flag.start) for flag in flags]
+        first = min(starts, default=hour_of(now))
+        last = max(ceil_hour(now), first)
+        return self._run(
+            Reading(as_records(source), tuple(flags), first, last, timing or Timing(), now, anew=True)
+        )
+
+    def read(self, flag: FlagAudit) -> FlagBins:
+        """Return the closed hourly bins of a flag from its start: a complete calendar, empty hours included.
+
+        Raises:
+            StoreError: when what is stored was counted otherwise than `flag` now says.
+        """
+        with _store_errors():
+            return select_bins(self._connection, flag)
+
+    def watermark(self, source_name: str) -> datetime | None:
+        """Return the newest valid record (UTC) of a log, None when none was read."""
+        with _store_errors():
+            source = Registry(self._connection).source(source_name)
+        return from_ms(source.watermark) if source else None
+
+    def _run(self, reading: Reading) -> BuildReport:
+        through: Collection[int] = ()
+        while True:
+            self._connection.execute("BEGIN")
+            try:
+                with _store_errors():
+                    report = Update(self._connection, reading, self._seed, through).run()
+                    self._connection.execute("COMMIT")
+                    return report
+            except ExposuresLostError as lost:
+                self._connection.execute("ROLLBACK")
+                through = {*through, *lost.flags}
+            except BaseException:
+                self._roll_back()
+                raise
+
+    def _roll_back(self) -> None:
+        try:
+            self._connection.execute("ROLLBACK")
+        except duckdb.Error:
+            return  # the failure itself has already ended the transaction
+
+
+@contextmanager
+def open_store(path: str | PathLike[str]) -> Iterator[BinStore]:
+    """Open the bin store in a DuckDB file and close it on exit.
+
+    Inside Dagster use `DuckDBResource` and `BinStore(connection)` instead, which waits for its turn.
+
+    Raises:
+        StoreError: when the file is locked by another process or is no DuckDB database.
+    """
+    file = fspath(path)
+    try:
+        connection = duckdb.connect(file)
+    except duckdb.Error as error:
+        raise StoreError(_cannot_open(file, error)) from error
+    try:
+        yield BinStore(connection)
+    finally:
+        connection.close()
+
+
+def _cannot_open(file: str, error: duckdb.Error) -> str:
+    reason = str(error).splitlines()[0]
+    if "lock" in reason.lower():
+        return f"{file} is in use by another process ({reason}); wait for it, or stop it, and run again"
+    if not Path(file).parent.is_dir():
+        return f"{file} cannot be opened: its folder does not exist; create {Path(file).parent}"
+    return f"{file} cannot be opened as a DuckDB database: {reason}; give another path"
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    try:
+        yield
+    except duckdb.TransactionException as error:
+        raise StoreError(
+            f"another run wrote to the bin store at the same time: {error}\nNothing was changed; run again, and put "
+            "the audit assets in one pool with a limit of 1 so that runs take turns"
+        ) from error
+    except duckdb.OutOfMemoryException as error:
+        raise StoreError(
+            f"not enough memory or disk: {error}\nNothing was changed; free some and run again"
+        ) from error
+    except duckdb.IOException as error:
+        raise StoreError(f"the bin store cannot be written: {error}\nNothing was changed") from error
+    except duckdb.Error as error:
+        raise RecordsError(f"the records cannot be counted: {error}\nNothing was changed") from error

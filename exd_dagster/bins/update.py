@@ -1,0 +1,242 @@
+"""One update of the store: read a window of one log, count it for every flag, write what changed."""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+import duckdb
+
+from exd_dagster.bins.audience import HOUR_MS, Target
+from exd_dagster.bins.calendar import instant_of
+from exd_dagster.bins.count import Counter
+from exd_dagster.bins.merge import drop_temporary, lost_exposures, merge_units
+from exd_dagster.bins.reading import Reading, plan_targets
+from exd_dagster.bins.registry import Registry, StoredSource
+from exd_dagster.bins.report import BuildReport, FlagBuild
+from exd_dagster.bins.write import write_bins
+from exd_dagster.config import FlagId
+from exd_dagster.errors import RecordsError, did_you_mean
+from exd_dagster.telemetry.records import (
+    BEFORE_2000,
+    EARLIEST,
+    FUTURE,
+    NO_FLAG,
+    UNREADABLE_LINE,
+    UNREADABLE_TIME,
+    Columns,
+    from_ms,
+)
+
+
+class ExposuresLostError(Exception):
+    """Records were removed from hours read before: these flags must be read through to their last hour."""
+
+    def __init__(self, flags: Collection[int]) -> None:
+        self.flags = frozenset(flags)
+        super().__init__(f"flags {sorted(flags)}")
+
+
+@dataclass(slots=True)
+class Update:
+    """One reading into one store, inside the caller's transaction.
+
+    Attributes:
+        connection: the store.
+        reading: what is asked for.
+        seed: of the store's unit hashes.
+        through: numbers of flags to read through to the last hour ever read.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    reading: Reading
+    seed: int
+    through: Collection[int] = ()
+    builds: dict[FlagId, FlagBuild] = field(default_factory=dict)
+
+    @property
+    def registry(self) -> Registry:
+        """What the store knows."""
+        return Registry(self.connection)
+
+    def run(self) -> BuildReport:
+        """Read, count and write.
+
+        Raises:
+            RecordsError: when the log cannot be read at all.
+            ExposuresLostError: when flags must be read further; nothing may be committed.
+        """
+        reading = self.reading
+        stored = self.registry.flags()
+        targets, anew = plan_targets(reading, stored, self.through)
+        self.builds = {flag.id: FlagBuild() for flag in reading.flags}
+        start = min((target.start for target in targets), default=reading.first * HOUR_MS)
+        extras = sorted({column for target in targets for column in target.extras})
+        with reading.source.open(self.connection, from_ms(start), reading.listed_until, extras) as scan:
+            columns = reading.source.column_map.resolve(scan, extras)
+            quarantined = self._quarantine(columns, start)
+            quarantined[UNREADABLE_LINE] = sum(part.lines or 0 for part in scan.unreadable)
+            source = self._land(columns, start)
+            counted = self._count(columns, self._filterable(targets, columns), anew)
+        for target in counted:
+            past = stored.get(target.flag.id)
+            read = 0 if past is None or target.number in anew else past.read_through
+            seen = min(max(reading.last, target.end // HOUR_MS), source.watermark // HOUR_MS) if source else 0
+            self.registry.save_flag(target.flag, target.number, reading.source.label, max(read, seen))
+        return BuildReport(
+            source=reading.source.label,
+            watermark=from_ms(source.watermark) if source else None,
+            closed_through=instant_of(source.closed_through) if source else None,
+            flags=self.builds,
+            quarantined={reason: count for reason, count in quarantined.items() if count},
+            unreadable=scan.unreadable,
+            absent=columns.absent,
+        )
+
+    def _quarantine(self, columns: Columns, start: int) -> dict[str, int]:
+        """Count the rows that can be in no bin, by reason."""
+        ms, flag = columns.expressions["ms"], columns.expressions["flag"]
+        latest = self.reading.latest
+        queries = {
+            UNREADABLE_TIME: f"({columns.implausible}) AND {ms} IS NULL",
+            BEFORE_2000: f"({columns.implausible}) AND {ms} < {EARLIEST}",
+            FUTURE: columns.between(latest, None),
+            NO_FLAG: f"{columns.between(start, latest)} AND {flag} IS NULL",
+        }
+        return {
+            reason: self._one(f"SELECT count(*) FROM {columns.scan.relation} WHERE {where}")
+            for reason, where in queries.items()
+        }
+
+    def _land(self, columns: Columns, start: int) -> StoredSource | None:
+        """Write down which hours have landed and return the log's watermark."""
+        reading, label = self.reading, self.reading.source.label
+        ms = columns.expressions["ms"]
+        rows = self.connection.execute(
+            f"SELECT {ms} // {HOUR_MS} AS hour, max({ms}) FROM {columns.scan.relation} "
+            f"WHERE {columns.between(start, reading.latest)} GROUP BY hour"
+        ).fetchall()
+        first = start // HOUR_MS
+        self.registry.save_hours(label, [row[0] for row in rows], first, max(reading.last, first))
+        known = self.registry.source(label)
+        newest = [row[1] for row in rows]
+        if known and not reading.anew:
+            newest.append(known.watermark)
+        if not newest:
+            return None
+        closed = (max(newest) - reading.lateness_ms) // HOUR_MS
+        source = StoredSource(max(newest), closed)
+        self.registry.save_source(label, source)
+        return source
+
+    def _filterable(self, targets: Sequence[Target], columns: Columns) -> list[Target]:
+        """Keep the flags whose filter columns the log has; the others get their error."""
+        kept = []
+        for target in targets:
+            missing = sorted(target.extras - set(columns.extras))
+            if missing:
+                hints = " ".join(
+                    f"'{m}' is not a column.{did_you_mean(m, columns.scan.types)}" for m in missing
+                )
+                self._fail(target, f"include or exclude cannot be applied: {hints}")
+            else:
+                kept.append(target)
+        return kept
+
+    def _count(self, columns: Columns, targets: Sequence[Target], anew: Collection[int]) -> list[Target]:
+        """Count the flags that can be counted and return them."""
+        if not targets:
+            return []
+        counter = Counter(self.connection, columns, self.reading.lateness_ms, self.seed)
+        try:
+            counter.look(targets)
+            counted = self._scoped(targets, counter.scopes(), anew)
+            ranks = self._rank(counted, counter.variants(), anew)
+            counted = [target for target in counted if self.builds[target.flag.id].error is None]
+            if counted:
+                counter.count(counted, ranks)
+                merge_units(self.connection, counter.fresh(), counted)
+                self._refuse_losses(counted, anew)
+                self._build(counted, write_bins(self.connection, counted, anew), anew)
+            return counted
+        finally:
+            counter.clear()
+            drop_temporary(self.connection)
+
+    def _scoped(
+        self, targets: Sequence[Target], seen: Sequence[tuple[int, str, str]], anew: Collection[int]
+    ) -> list[Target]:
+        """Keep the flags whose records come from one namespace and environment; the others get their error."""
+        scopes = defaultdict(set)
+        for number, namespace, environment in seen:
+            scopes[number].add((namespace, environment))
+        kept = []
+        for target in targets:
+            found = scopes[target.number]
+            if target.number in anew:
+                self.registry.forget_units(target.number)
+            else:
+                found |= self.registry.scopes(target.number)
+            fault = _ambiguous(target, found)
+            if fault:
+                self._fail(target, fault)
+            else:
+                self.registry.save_scopes(target.number, found)
+                kept.append(target)
+        return kept
+
+    def _rank(
+        self, targets: Sequence[Target], seen: Sequence[tuple[int, str]], anew: Collection[int]
+    ) -> list[tuple[int, str, int]]:
+        names = defaultdict(list)
+        for number, variant in seen:
+            names[number].append(variant)
+        ranks = []
+        for target in targets:
+            try:
+                ranked = self.registry.rank(target.number, names[target.number])
+            except RecordsError as error:
+                self._fail(target, str(error))
+            else:
+                ranks += [(target.number, name, rank) for name, rank in ranked.items()]
+        return ranks
+
+    def _refuse_losses(self, targets: Sequence[Target], anew: Collection[int]) -> None:
+        stored = {known.number: known.read_through for known in self.registry.flags().values()}
+        further = {t.number for t in targets if t.end < stored.get(t.number, 0) * HOUR_MS} - set(anew)
+        further -= set(self.through)
+        lost = further and further & lost_exposures(self.connection)
+        if lost:
+            raise ExposuresLostError(lost)
+
+    def _build(self, targets: Sequence[Target], changed: dict[int, list[int]], anew: Collection[int]) -> None:
+        counts = "SELECT target, sum(evaluations)::BIGINT FROM exd_counts GROUP BY target"
+        evaluations = dict(self.connection.execute(counts).fetchall())
+        units = "SELECT target, sum(new_units)::BIGINT FROM exd_delta GROUP BY target"
+        new_units = dict(self.connection.execute(units).fetchall())
+        for target in targets:
+            self.builds[target.flag.id] = FlagBuild(
+                hours_changed=tuple(instant_of(hour) for hour in changed.get(target.number, ())),
+                new_units=new_units.get(target.number, 0),
+                evaluations=evaluations.get(target.number, 0),
+                rebuilt=target.number in anew,
+            )
+
+    def _fail(self, target: Target, error: str) -> None:
+        failed = replace(self.builds[target.flag.id], error=f"flag '{target.flag.id}': {error}")
+        self.builds[target.flag.id] = failed
+
+    def _one(self, query: str) -> int:
+        row = self.connection.execute(query).fetchone()
+        return int(row[0]) if row else 0
+
+
+def _ambiguous(target: Target, scopes: Collection[tuple[str, str]]) -> str | None:
+    """Return what to say when records of several namespaces or environments would be counted as one flag."""
+    for place, (name, declared) in enumerate(
+        [("namespace", target.flag.namespace), ("environment", target.flag.environment)]
+    ):
+        found = sorted({scope[place] for scope in scopes})
+        if declared is None and len(found) > 1:
+            shown = ", ".join(f"'{value}'" for value in found[:20])
+            return f"its records come from {len(found)} {name}s: {shown}; name one with {name}="
+    return None

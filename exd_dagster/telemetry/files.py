@@ -1,0 +1,111 @@
+"""Paths, globs and URLs to files: which there are, and how to look into one."""
+
+import glob
+import gzip
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import IO, Any
+
+import duckdb
+
+from exd_dagster.errors import RecordsError
+
+_STEPS = (("%H", timedelta(hours=1)), ("%d", timedelta(days=1)), ("%m", timedelta(days=28)))
+
+
+def list_files(
+    connection: duckdb.DuckDBPyConnection, patterns: Sequence[str], start: datetime, end: datetime
+) -> list[str]:
+    """Return the files that match, sorted, each once.
+
+    Args:
+        connection: gets the fsspec file system of a URL registered, unless DuckDB's own is loaded.
+        patterns: paths or globs; %Y, %m, %d and %H are filled in for every hour of `[start, end)`.
+        start: first instant of interest (UTC).
+        end: end of it.
+
+    Raises:
+        RecordsError: when no file matches.
+    """
+    files: set[str] = set()
+    expanded = [path for pattern in patterns for path in _dated(pattern, start, end)]
+    for path in expanded:
+        files.update(_remote(connection, path) if "://" in path else _local(path))
+    if not files:
+        shown = ", ".join(expanded[:3]) + (", ..." if len(expanded) > 3 else "")
+        raise RecordsError(f"no file matches {shown}; correct path=, or wait for the files to land")
+    return sorted(files)
+
+
+def _dated(pattern: str, start: datetime, end: datetime) -> list[str]:
+    step = next((step for code, step in _STEPS if code in pattern), None)
+    if step is None and "%Y" not in pattern:
+        return [pattern]
+    step = step or timedelta(days=365)
+    instants = [start]
+    while instants[-1] + step < end:
+        instants.append(instants[-1] + step)
+    return list(dict.fromkeys(at.strftime(pattern) for at in (*instants, end - timedelta(microseconds=1))))
+
+
+def _local(path: str) -> list[str]:
+    if Path(path).is_file():
+        return [path]
+    found = glob.glob(path, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+    return [name for name in found if Path(name).is_file() and not Path(name).name.startswith((".", "_"))]
+
+
+def _remote(connection: duckdb.DuckDBPyConnection, url: str) -> list[str]:
+    if url.startswith(("s3://", "http://", "https://")) and _own_extension(connection):
+        return [row[0] for row in connection.execute("SELECT file FROM glob(?)", [url]).fetchall()]
+    file_system, path = _file_system(url)
+    for protocol in _protocols(file_system):
+        if protocol not in connection.list_filesystems():
+            connection.register_filesystem(file_system)
+    found = file_system.glob(path) if glob.has_magic(path) else [path] * file_system.exists(path)
+    return [str(file_system.unstrip_protocol(name)) for name in found]
+
+
+def _own_extension(connection: duckdb.DuckDBPyConnection) -> bool:
+    query = "SELECT count(*) FROM duckdb_extensions() WHERE extension_name = 'httpfs' AND loaded"
+    row = connection.execute(query).fetchone()
+    return bool(row and row[0])
+
+
+def _protocols(file_system: Any) -> tuple[str, ...]:
+    protocol = file_system.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)[:1]
+
+
+def _file_system(url: str) -> tuple[Any, str]:
+    try:
+        from fsspec.core import url_to_fs
+
+        file_system, path = url_to_fs(url)
+    except ImportError as error:
+        scheme = url.split("://", maxsplit=1)[0]
+        extra = "exd-dagster[s3]" if scheme == "s3" else f"fsspec and its package for {scheme}://"
+        raise RecordsError(
+            f"{url} needs a package that is not installed ({error}); install {extra}"
+        ) from error
+    except ValueError as error:
+        raise RecordsError(f"{url} is not a URL that fsspec can open: {error}") from error
+    return file_system, path
+
+
+@contextmanager
+def open_bytes(path: str) -> Iterator[IO[bytes]]:
+    """Open one file for reading its lines, decompressed when its name ends in .gz."""
+    if "://" in path:
+        file_system, inner = _file_system(path)
+        raw = file_system.open(inner, "rb")
+    else:
+        raw = Path(path).open("rb")
+    with raw:
+        if path.endswith(".gz"):
+            with gzip.open(raw) as plain:
+                yield plain  # type: ignore[misc]
+        else:
+            yield raw

@@ -1,0 +1,301 @@
+"""Where evaluation records are read from. Each source is a plain value; nothing is opened until it is used."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from itertools import count
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from zoneinfo import ZoneInfo
+
+import duckdb
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import Self
+
+from exd_dagster.config import ConfigModel, Scalar
+from exd_dagster.errors import RecordsError
+from exd_dagster.telemetry.files import list_files
+from exd_dagster.telemetry.parquet import open_parquet
+from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, ColumnMap, Scan, ident
+from exd_dagster.telemetry.text import is_text_path, stage_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Connection: TypeAlias = duckdb.DuckDBPyConnection
+
+_serial = count()
+
+
+def scratch_name(what: str) -> str:
+    """Return a name for a temporary object that no other scan of this process uses."""
+    return f"exd_{what}_{next(_serial)}"
+
+
+class Records(ConfigModel):
+    """What every source has: how its columns are named.
+
+    A log without a column that every row would repeat says so once, for example
+    `constants={"flag_key": "landing-page"}`.
+    """
+
+    columns: dict[str, str] = Field(default={}, description="exd's column name: the log's own name.")
+    constants: dict[str, Scalar] = Field(
+        default={}, description="exd's column name: the one value of every row."
+    )
+    time_zone: str = Field(default="UTC", description="Zone of timestamps without an offset (IANA name).")
+    name: str | None = Field(
+        default=None, min_length=1, description="Name of this log in the store; None: its place."
+    )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"'{zone}' is not an IANA time zone such as UTC or Europe/Berlin") from None
+        return zone
+
+    @model_validator(mode="after")
+    def _said_once(self) -> Self:
+        twice = sorted(set(self.columns) & set(self.constants))
+        if twice:
+            raise ValueError(f"{', '.join(twice)}: given in columns and in constants; keep one")
+        if "timestamp" in self.constants or "unit_id_hash" in self.constants:
+            raise ValueError(
+                "constants cannot stand for timestamp or unit_id_hash; map the columns that hold them"
+            )
+        return self
+
+    @property
+    def place(self) -> str:
+        """Where the records are, as text for messages."""
+        raise NotImplementedError
+
+    @property
+    def label(self) -> str:
+        """The name of this log in the store."""
+        return self.name or self.place
+
+    @property
+    def column_map(self) -> ColumnMap:
+        """How this log's columns become the canonical ones."""
+        return ColumnMap(self.columns, self.constants, self.time_zone)
+
+    def open(
+        self, connection: Connection, start: datetime, end: datetime, extras: Sequence[str] = ()
+    ) -> AbstractContextManager[Scan]:
+        """Open the records for reading with DuckDB.
+
+        Args:
+            connection: an open connection; what is created in it is temporary and gone on exit.
+            start: records before this instant (UTC) need not be listed.
+            end: nor records at or after this one.
+            extras: columns wanted beside the contract's.
+
+        Raises:
+            RecordsError: when nothing can be read, naming file, column and fix.
+        """
+        raise NotImplementedError
+
+    def raw_columns(self, extras: Sequence[str]) -> dict[str, str]:
+        """Return exd's name to raw name of every column that may be read."""
+        names = [name for name in (*REQUIRED, *OPTIONAL, *extras) if name not in self.constants]
+        return {name: self.columns.get(name, name) for name in names}
+
+
+class _Files(Records):
+    path: str | tuple[str, ...] = Field(
+        description="Paths or globs, local or of any fsspec URL. %Y %m %d %H stand for the hour of the records: "
+        "then only the files of the window are listed."
+    )
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _as_text(cls, path: object) -> object:
+        if isinstance(path, PathLike):
+            return fspath(path)
+        return tuple(fspath(p) for p in path) if isinstance(path, (list, tuple)) else path
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every path or glob."""
+        return (self.path,) if isinstance(self.path, str) else self.path
+
+    @property
+    def place(self) -> str:
+        """The paths, separated by commas."""
+        return ", ".join(self.paths)
+
+
+class ParquetRecords(_Files):
+    """Parquet files; a file that cannot be read is named and left out, the others count."""
+
+    @contextmanager
+    def open(
+        self, connection: Connection, start: datetime, end: datetime, extras: Sequence[str] = ()
+    ) -> Iterator[Scan]:
+        """Open the files; see `Records.open`."""
+        files = list_files(connection, self.paths, start, end)
+        yield open_parquet(connection, files, list(self.raw_columns(extras).values()), self.place)
+
+
+class FileRecords(_Files):
+    """NDJSON or CSV files, also gzipped; a line that cannot be read is counted and left out.
+
+    A CSV whose lines are each wrapped in one pair of quotes is read as if they were not.
+    """
+
+    format: Literal["ndjson", "csv"] | None = Field(
+        default=None, description="None: by the ending of the path (.ndjson, .jsonl, .json, .csv, .tsv)."
+    )
+
+    @model_validator(mode="after")
+    def _known_format(self) -> Self:
+        for path in self.paths:
+            if self.format is None and is_text_path(path) is None:
+                raise ValueError(
+                    f"'{path}' does not end in .ndjson, .jsonl, .json, .csv or .tsv; give format="
+                )
+        return self
+
+    @contextmanager
+    def open(
+        self, connection: Connection, start: datetime, end: datetime, extras: Sequence[str] = ()
+    ) -> Iterator[Scan]:
+        """Read the files into a temporary table; see `Records.open`."""
+        files = list_files(connection, self.paths, start, end)
+        kind = self.format or is_text_path(self.paths[0]) or "ndjson"
+        table = scratch_name("lines")
+        try:
+            yield stage_text(
+                connection, files, kind, list(self.raw_columns(extras).values()), table, self.place
+            )
+        finally:
+            connection.execute(f"DROP TABLE IF EXISTS {table}")
+
+
+class TableRecords(Records):
+    """A DuckDB table or view, in the store's own database or in another file, which is opened read-only."""
+
+    table: str = Field(min_length=1, description='Name of the table; "schema.table" too.')
+    database: str | None = Field(default=None, description="DuckDB file; None: the store's own database.")
+
+    @field_validator("database", mode="before")
+    @classmethod
+    def _path(cls, database: object) -> object:
+        return fspath(database) if isinstance(database, PathLike) else database
+
+    @property
+    def place(self) -> str:
+        """File and table."""
+        return f"{self.database}:{self.table}" if self.database else self.table
+
+    @contextmanager
+    def open(
+        self, connection: Connection, start: datetime, end: datetime, extras: Sequence[str] = ()
+    ) -> Iterator[Scan]:
+        """Attach the file if there is one; see `Records.open`."""
+        alias = self._attach(connection)
+        parts = ([alias] if alias else []) + self.table.split(".")
+        relation = ".".join(ident(part) for part in parts)
+        try:
+            yield Scan(self.place, relation, describe(connection, relation, self.place))
+        finally:
+            if alias and alias.startswith("exd_"):
+                connection.execute(f"DETACH {alias}")
+
+    def _attach(self, connection: Connection) -> str | None:
+        if self.database is None:
+            return None
+        path = str(Path(self.database).resolve())
+        attached = connection.execute("SELECT database_name, path FROM duckdb_databases()").fetchall()
+        for name, known in attached:
+            if known and str(Path(known).resolve()) == path:
+                return str(name)
+        if not Path(path).is_file():
+            raise RecordsError(f"{self.database} does not exist; correct database= of TableRecords")
+        alias = scratch_name("database")
+        try:
+            connection.execute(f"ATTACH '{path.replace(chr(39), chr(39) * 2)}' AS {alias} (READ_ONLY)")
+        except duckdb.Error as error:
+            raise RecordsError(
+                f"{self.database} cannot be opened: {error}\nIf another process writes to it, run again later."
+            ) from error
+        return alias
+
+
+class DataFrameRecords(Records):
+    """A pandas DataFrame; made by `as_records`."""
+
+    frame: Any
+
+    @property
+    def place(self) -> str:
+        """What it is."""
+        return "DataFrame"
+
+    @contextmanager
+    def open(
+        self, connection: Connection, start: datetime, end: datetime, extras: Sequence[str] = ()
+    ) -> Iterator[Scan]:
+        """Show the frame to DuckDB; see `Records.open`."""
+        view = scratch_name("frame")
+        wanted = set(self.raw_columns(extras).values())
+        connection.register(view, _plain_objects(self.frame, wanted))
+        try:
+            yield Scan(self.place, view, describe(connection, view, self.place))
+        finally:
+            connection.unregister(view)
+
+
+def _plain_objects(frame: "pd.DataFrame", wanted: set[str]) -> "pd.DataFrame":
+    """Keep the wanted columns; a column of mixed Python objects becomes text, missing values stay missing."""
+    columns = {str(name): frame[name] for name in frame.columns if str(name) in wanted} or dict(frame.items())
+    plain = {
+        name: values.map(_as_text, na_action="ignore") if values.dtype == object else values
+        for name, values in columns.items()
+    }
+    return type(frame)(plain)
+
+
+def _as_text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def describe(connection: Connection, relation: str, place: str) -> Mapping[str, str]:
+    """Return the DuckDB type of each column of a relation.
+
+    Raises:
+        RecordsError: when the relation does not exist or cannot be read.
+    """
+    try:
+        rows = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
+    except duckdb.Error as error:
+        raise RecordsError(f"{place} cannot be read: {error}") from error
+    return {name: kind for name, kind, *_ in rows}
+
+
+def as_records(source: object) -> Records:
+    """Return the records object for what a person would call a log.
+
+    Args:
+        source: a records object, a DataFrame, an Ibis table, or a path, glob or URL (or a list of them).
+
+    Raises:
+        RecordsError: when it is none of these.
+    """
+    if isinstance(source, Records):
+        return source
+    kind = f"{type(source).__module__.split('.')[0]}.{type(source).__name__}"
+    if kind == "pandas.DataFrame":
+        return DataFrameRecords(frame=source)
+    if isinstance(source, (str, PathLike, list, tuple)) and source:
+        paths = [fspath(p) for p in (source if isinstance(source, (list, tuple)) else [source])]
+        return FileRecords(path=paths) if is_text_path(paths[0]) else ParquetRecords(path=paths)
+    raise RecordsError(
+        f"{kind} is not a log of evaluations; give a DataFrame, a path or glob to Parquet, NDJSON or CSV files, "
+        "or ParquetRecords, FileRecords, TableRecords or IbisRecords"
+    )
