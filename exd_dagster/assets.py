@@ -34,8 +34,8 @@ def bins_asset_keys(
 ) -> dict[FlagId, dg.AssetKey]:
     """Return the asset key of each flag: `experiments[/<namespace>/<environment>]/<flag>_bins`.
 
-    Asset keys allow letters, digits and underscores. Where two flags would share a key once cleaned, the later
-    one in the list carries four hex digits of its own name, so that adding a flag renames no other.
+    Asset keys allow letters, digits and underscores. Where two flags would share a key once cleaned, the
+    later one in the list carries four hex digits of its own name, so that adding a flag renames no other.
 
     Raises:
         ConfigError: when the same flag is listed twice.
@@ -217,14 +217,16 @@ def _instant(instant: datetime | None) -> str:
 
 
 def _log_report(context: dg.AssetExecutionContext, report: BuildReport) -> None:
-    context.log.info(
-        f"{report.source}: data through {_instant(report.watermark)}, closed through {_instant(report.closed_through)}"
+    log, source = context.log, report.source
+    log.info(
+        "%s: data through %s, closed through %s",
+        source,
+        _instant(report.watermark),
+        _instant(report.closed_through),
     )
     for reason, count in report.quarantined.items():
-        context.log.warning(f"{report.source}: {count:,} rows set apart: {reason}")
+        log.warning("%s: %s rows set apart: %s", source, f"{count:,}", reason)
     for unreadable in report.unreadable:
-        context.log.warning(f"{report.source}: {unreadable}")
+        log.warning("%s: %s", source, unreadable)
     if report.absent:
-        context.log.info(
-            f"{report.source} has no {', '.join(report.absent)}: the facts that need them are off"
-        )
+        log.info("%s has no %s: the facts that need them are off", source, ", ".join(report.absent))

@@ -9,9 +9,9 @@ from dagster_duckdb import DuckDBResource
 from exd_dagster.assets import STORE_KEY, Grain, bins_asset_keys, build_variant_bins_assets, records_asset_key
 from exd_dagster.checks import build_flag_audit_checks, check_keys
 from exd_dagster.config import FlagAudit, Thresholds, Timing
+from exd_dagster.resources import BinStoreResource
 from exd_dagster.schedules import build_nightly_audit_schedule
 from exd_dagster.sensors import AlertDestination, build_check_alert_sensor
-from exd_dagster.resources import BinStoreResource
 from exd_dagster.telemetry.sources import Records, as_records
 
 

@@ -12,11 +12,11 @@ from exd_dagster.alerts.decision import Decision, active_decisions, waiver
 from exd_dagster.assets import STORE_POOL
 from exd_dagster.bins.model import FlagBins
 from exd_dagster.config import FlagAudit, Thresholds
+from exd_dagster.decisions import load_decisions
+from exd_dagster.resources import BinStoreResource
 from exd_dagster.stats.audit import audit_flag
 from exd_dagster.stats.trust import TrustVerdict, Waiver, settle, trust_verdict
 from exd_dagster.stats.verdict import Verdict, plain
-from exd_dagster.decisions import load_decisions
-from exd_dagster.resources import BinStoreResource
 
 AnyAsset: TypeAlias = dg.AssetKey | str | Sequence[str] | dg.AssetsDefinition | dg.AssetSpec
 

@@ -23,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def gated_job(name: str, reports: dg.AssetSelection, *, bins: Sequence[AnyAsset], **job_options: Any) -> Any:
-    """Define a job that audits the flags again from their bins and builds only the reports they do not block.
+    """Define a job that audits the flags again from their bins and builds the reports they do not block.
 
     Args:
         name: job name.
@@ -41,8 +41,8 @@ def gated_job(name: str, reports: dg.AssetSelection, *, bins: Sequence[AnyAsset]
 def gate_condition(*bins: AnyAsset) -> dg.AutomationCondition[dg.AssetKey]:
     """Return the condition "an upstream asset was updated, and every flag upstream is trusted".
 
-    Works for unpartitioned reports over hourly bins, where `AutomationCondition.eager()` never fires. Add it to
-    assets of one's own, or to foreign ones with `Definitions.map_asset_specs`.
+    Works for unpartitioned reports over hourly bins, where `AutomationCondition.eager()` never fires. Add it
+    to assets of one's own, or to foreign ones with `Definitions.map_asset_specs`.
 
     Args:
         *bins: the bins assets upstream, whose `trust` checks are read. Without any, all blocking checks
@@ -68,7 +68,7 @@ def _trusted(bins: Sequence[AnyAsset]) -> Any:
 def blocked_by(*bins: AnyAsset, max_age: timedelta | None = None, base_url: str = "") -> Callable[[F], F]:
     """Decorate a report so that it refuses to run while a flag it builds on is not trusted.
 
-    It refuses when the flag blocks, was never audited, its audit crashed, or its bins are newer than the audit.
+    It refuses when the flag blocks, was never audited, its audit crashed, or its bins are newer than that.
 
     Args:
         *bins: the bins assets the report builds on.
@@ -156,7 +156,8 @@ def why_not_trusted(
     if built is not None and record.target_at is not None and record.target_at < built:
         return "its bins are newer than its audit; run the checks again."
     if max_age is not None and now - record.at > max_age:
-        return f"its last audit is of {record.at:%Y-%m-%d %H:%M} UTC, older than {max_age}; is the schedule running?"
+        last = f"its last audit is of {record.at:%Y-%m-%d %H:%M} UTC, older than {max_age}"
+        return f"{last}; is the schedule running?"
     return ""
 
 

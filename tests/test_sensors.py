@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 
 from exd_dagster.alerts.sender import Notification
-from exd_dagster.demo.inbox import Inbox
 from exd_dagster.config import FlagAudit
+from exd_dagster.demo.inbox import Inbox
 from exd_dagster.errors import ConfigError
 from exd_dagster.resources import CallbackAlerts, EmailAlerts, SlackAlerts, WebhookAlerts
 from exd_dagster.sensors import build_check_alert_sensor, deliveries, run_alert_sensor

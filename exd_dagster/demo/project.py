@@ -14,8 +14,7 @@ from exd_dagster.assets import bins_asset_keys
 from exd_dagster.build import build_flag_audit_defs
 from exd_dagster.config import FlagAudit
 from exd_dagster.demo.data import FLAGS
-from exd_dagster.resources import EmailAlerts, SlackAlerts, WebhookAlerts
-from exd_dagster.resources import BinStoreResource
+from exd_dagster.resources import BinStoreResource, EmailAlerts, SlackAlerts, WebhookAlerts
 from exd_dagster.telemetry.sources import ParquetRecords
 
 FOLDER = Path(os.environ.get("EXD_DEMO_FOLDER", ".demo"))

@@ -1,0 +1,21 @@
+"""What many tests share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster_duckdb import DuckDBResource
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance in memory."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DuckDBResource:
+    """The DuckDB file that keeps the bins."""
+    return DuckDBResource(database=str(tmp_path / "exd.duckdb"))

@@ -1,0 +1,178 @@
+"""What a failing flag really stops: in its own run, in a later one, under automation, by hand."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from exd_dagster.gate import blocked_by, gate_condition, gated_job
+from tests.fleet import Fleet, built, verdicts
+from tests.logs import broken, healthy
+
+HOURS = 6
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Fleet:
+    """One healthy flag and one whose treatment is all but gone."""
+    return Fleet(tmp_path, {"good": healthy(HOURS), "bad": broken(HOURS)})
+
+
+def test_a_failing_flag_blocks_its_own_report_and_no_other(
+    fleet: Fleet, instance: dg.DagsterInstance
+) -> None:
+    result = fleet.run(instance)
+    assert not result.success
+    assert built(result) == {"good_bins", "bad_bins", "good_report"}
+
+
+def test_the_verdicts_are_those_of_the_bins(fleet: Fleet, instance: dg.DagsterInstance) -> None:
+    result = fleet.run(instance)
+    assert verdicts(result, fleet.keys["good"]) == {
+        "srm": "pass",
+        "sequential_srm": "pass",
+        "traffic_drop": "insufficient",
+        "trust": "pass",
+    }
+    assert verdicts(result, fleet.keys["bad"])["srm"] == "fail"
+    assert verdicts(result, fleet.keys["bad"])["trust"] == "fail"
+
+
+@pytest.mark.parametrize("mode", ["observe", "warn"])
+def test_a_failure_does_not_block_outside_mode_block(
+    tmp_path: Path, instance: dg.DagsterInstance, mode: str
+) -> None:
+    fleet = Fleet(tmp_path, {"bad": broken(HOURS)}, mode=mode)
+    result = fleet.run(instance)
+    assert result.success
+    assert built(result) == {"bad_bins", "bad_report"}
+    assert verdicts(result, fleet.keys["bad"])["srm"] == "fail"
+
+
+def test_mode_warn_fails_the_checks_with_severity_warn(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    fleet = Fleet(tmp_path, {"bad": broken(HOURS)}, mode="warn")
+    (srm,) = [c for c in fleet.run(instance).get_asset_check_evaluations() if c.check_name == "srm"]
+    assert (srm.passed, srm.severity) == (False, dg.AssetCheckSeverity.WARN)
+
+
+def test_a_later_run_of_the_report_alone_is_not_stopped_by_dagster(
+    fleet: Fleet, instance: dg.DagsterInstance
+) -> None:
+    """Why guard, gate and gated job exist."""
+    fleet.run(instance, fleet.bins)
+    assert "bad_report" in built(fleet.run(instance, fleet.only_reports, hours=False))
+
+
+def test_a_gated_job_stops_the_report_of_a_failing_flag_only(
+    fleet: Fleet, instance: dg.DagsterInstance
+) -> None:
+    fleet.run(instance, fleet.bins)
+    job = gated_job("gated", fleet.only_reports, bins=list(fleet.keys.values()))
+    defs = dg.Definitions.merge(fleet.defs, dg.Definitions(jobs=[job]))
+    result = defs.resolve_job_def("gated").execute_in_process(instance=instance, raise_on_error=False)
+    assert built(result) == {"good_report"}
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Fleet:
+    """The same two flags, their reports guarded."""
+    return Fleet(tmp_path, {"good": healthy(HOURS), "bad": broken(HOURS)}, guard=blocked_by)
+
+
+def test_a_guard_refuses_by_hand_and_says_which_check_failed(
+    guarded: Fleet, instance: dg.DagsterInstance
+) -> None:
+    guarded.run(instance, guarded.bins)
+    result = guarded.run(instance, guarded.only_reports, hours=False)
+    assert built(result) == {"good_report"}
+    (failure,) = [e for e in result.all_events if e.is_step_failure and "bad_report" in str(e.step_key)]
+    message = str(failure.step_failure_data.error_display_string)
+    assert "Blocked by the flag audit" in message
+    assert "control got" in message or "treatment got" in message
+
+
+def test_a_guard_refuses_when_the_audit_never_ran(guarded: Fleet, instance: dg.DagsterInstance) -> None:
+    assert built(guarded.run(instance, guarded.only_reports, hours=False)) == set()
+
+
+def test_a_guard_refuses_bins_that_are_newer_than_their_audit(
+    guarded: Fleet, instance: dg.DagsterInstance
+) -> None:
+    guarded.run(instance, guarded.bins)
+    guarded.run(instance, guarded.bins - dg.AssetSelection.all_asset_checks())
+    assert built(guarded.run(instance, guarded.only_reports, hours=False)) == set()
+
+
+def test_a_guard_lets_a_report_run_in_the_run_that_audits_it(
+    guarded: Fleet, instance: dg.DagsterInstance
+) -> None:
+    assert built(guarded.run(instance)) >= {"good_report"}
+
+
+def test_a_guard_refuses_an_audit_older_than_max_age(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    fleet = Fleet(
+        tmp_path,
+        {"good": healthy(HOURS)},
+        guard=lambda key: blocked_by(key, max_age=timedelta(microseconds=1)),
+    )
+    fleet.run(instance, fleet.bins)
+    assert built(fleet.run(instance, fleet.only_reports, hours=False)) == set()
+
+
+def test_a_guarded_report_may_take_the_context(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    seen = []
+
+    @dg.asset
+    @blocked_by()
+    def report(context: dg.AssetExecutionContext) -> None:
+        seen.append(context.run.run_id)
+
+    assert dg.materialize([report], instance=instance).success
+    assert seen
+
+
+class TestGate:
+    """`gate_condition` under declarative automation."""
+
+    def requested(
+        self, fleet: Fleet, instance: dg.DagsterInstance, cursor: object = None
+    ) -> tuple[set[str], object]:
+        gate = gate_condition(*fleet.keys.values())
+        defs = fleet.defs.map_asset_specs(
+            func=lambda spec: (
+                spec.replace_attributes(automation_condition=gate)
+                if spec.key.path[-1].endswith("_report")
+                else spec
+            )
+        )
+        outcome = dg.evaluate_automation_conditions(defs, instance, cursor=cursor)
+        asked = {key.path[-1] for key in fleet_keys(fleet) if outcome.get_num_requested(key)}
+        return asked, outcome.cursor
+
+    def test_only_the_trusted_report_is_requested(self, fleet: Fleet, instance: dg.DagsterInstance) -> None:
+        _, cursor = self.requested(fleet, instance)
+        fleet.run(instance, fleet.bins)
+        assert self.requested(fleet, instance, cursor)[0] == {"good_report"}
+
+    def test_nothing_is_requested_before_the_bins_are_updated(
+        self, fleet: Fleet, instance: dg.DagsterInstance
+    ) -> None:
+        assert self.requested(fleet, instance)[0] == set()
+
+    def test_bins_without_a_new_audit_keep_the_gate_closed(
+        self, fleet: Fleet, instance: dg.DagsterInstance
+    ) -> None:
+        _, cursor = self.requested(fleet, instance)
+        fleet.run(instance, fleet.bins - dg.AssetSelection.all_asset_checks())
+        assert self.requested(fleet, instance, cursor)[0] == set()
+
+    def test_a_warning_keeps_no_gate_closed(self, tmp_path: Path, instance: dg.DagsterInstance) -> None:
+        fleet = Fleet(tmp_path, {"bad": broken(HOURS)}, mode="warn")
+        _, cursor = self.requested(fleet, instance)
+        fleet.run(instance, fleet.bins)
+        assert self.requested(fleet, instance, cursor)[0] == {"bad_report"}
+
+
+def fleet_keys(fleet: Fleet) -> list[dg.AssetKey]:
+    return [report.key for report in fleet.reports]
