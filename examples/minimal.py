@@ -18,7 +18,7 @@ checkout = exd.FlagAudit(
 audit = exd.build_flag_audit_defs(
     flags=[checkout],
     records=exd.ParquetRecords(path="logs/*.parquet"),
-    store=DuckDBResource(database="exd.duckdb"),
+    store=DuckDBResource(database="bins.duckdb"),
     alerts=[exd.SlackAlerts(token=dg.EnvVar("SLACK_BOT_TOKEN"), channel="#experiments")],
 )
 

@@ -18,4 +18,4 @@ def instance() -> Iterator[dg.DagsterInstance]:
 @pytest.fixture
 def store(tmp_path: Path) -> DuckDBResource:
     """The DuckDB file that keeps the bins."""
-    return DuckDBResource(database=str(tmp_path / "exd.duckdb"))
+    return DuckDBResource(database=str(tmp_path / "bins.duckdb"))

@@ -47,7 +47,7 @@ class Fleet:
         audit = build_flag_audit_defs(
             self.flags,
             records=str(self.folder / "log" / "*.parquet"),
-            store=DuckDBResource(database=str(self.folder / "exd.duckdb")),
+            store=DuckDBResource(database=str(self.folder / "bins.duckdb")),
             **self.options,
         )
         self.reports = [self._report(key) for key in self.counts]
