@@ -76,7 +76,7 @@ class _Destination(dg.ConfigurableResource):  # type: ignore[type-arg]
     def _value(self, field: str) -> Any:
         """Return a field, read from the environment where it is an EnvVar; None where that is not set."""
         value = getattr(self, field)
-        return value.get_value() if isinstance(value, dg.EnvVar) else value
+        return value.get_value() if _from_environment(value) else value
 
     def _needed(self, field: str) -> str:
         """Return a field that must have a value.
@@ -88,9 +88,15 @@ class _Destination(dg.ConfigurableResource):  # type: ignore[type-arg]
         if value:
             return str(value)
         given = getattr(self, field)
-        if isinstance(given, dg.EnvVar):
-            raise DeliveryError(f"environment variable {given.env_var_name} is not set ({field})")
+        if _from_environment(given):
+            name = getattr(given, "env_var_name", None) or given.name
+            raise DeliveryError(f"environment variable {name} is not set ({field})")
         raise DeliveryError(f"{field} is not set; give {field}=dg.EnvVar('NAME')")
+
+
+def _from_environment(value: object) -> bool:
+    """True for `dg.EnvVar("NAME")` and `dg.EnvVar.int("NAME")`, whose classes share no public base."""
+    return isinstance(value, (dg.EnvVar, type(dg.EnvVar.int("_"))))
 
 
 class SlackAlerts(_Destination):
@@ -121,7 +127,8 @@ class SlackAlerts(_Destination):
             faults.append("channel: is missing; name a channel, or give webhook_url")
         webhook = self._value("webhook_url")
         faults += [f"webhook_{fault}" for fault in url_faults(webhook, self.allow_hosts)] if webhook else []
-        faults += [f"base_{fault}" for fault in url_faults(self.base_url, [*self.allow_hosts, *_LOCAL])]
+        api = self._value("base_url")
+        faults += [f"base_{fault}" for fault in url_faults(api, [*self.allow_hosts, *_LOCAL])] if api else []
         return faults
 
     def open(self) -> Sender:
@@ -141,7 +148,7 @@ class SlackAlerts(_Destination):
             name=self.name,
             token=self._needed("token"),
             conversation=self._needed("channel"),
-            base_url=self.base_url.rstrip("/") + "/",
+            base_url=self._needed("base_url").rstrip("/") + "/",
             timeout=self.timeout,
         )
 
@@ -165,10 +172,12 @@ class EmailAlerts(_Destination):
     name: str = Field(default="email", min_length=1, description="Name in routes.")
     host: str = Field(min_length=1, description="SMTP server.")
     port: int = Field(default=587, ge=1, le=65535, description="TCP port.")
-    sender: str = Field(description="Address in From.")
+    sender: str | None = Field(
+        default=None, description="Address in From; None: exd-dagster at the first recipient's domain."
+    )
     to: list[str] = Field(min_length=1, description="Addresses in To.")
-    tls: Literal["starttls", "tls", "none"] = Field(
-        default="starttls", description="How the connection is secured."
+    tls: Literal["starttls", "tls", "none"] | None = Field(
+        default=None, description="How the connection is secured; None: starttls, on this machine none."
     )
     user: str | None = Field(default=None, description="Login name.")
     password: str | None = Field(default=None, repr=False, description="Login password.")
@@ -182,11 +191,12 @@ class EmailAlerts(_Destination):
     def _faults(self) -> list[str]:
         faults = []
         for field, address in [("sender", self.sender), *(("to", address) for address in self.to)]:
-            if isinstance(address, dg.EnvVar):
+            if address is None or _from_environment(address):
                 continue
             if "@" not in address or any(ord(c) <= 32 or ord(c) == 127 for c in address):
                 faults.append(f"{field}: {address!r} is not an e-mail address; write name@example.com")
-        if self.tls == "none" and self.user and not is_loopback(self.host):
+        host = self._value("host")
+        if self.tls == "none" and self.user and host and not is_loopback(host):
             faults.append("tls: 'none' would send the password in the clear; use 'starttls' or 'tls'")
         return faults
 
@@ -196,13 +206,14 @@ class EmailAlerts(_Destination):
         Raises:
             DeliveryError: when an address or a secret that was asked for is not set.
         """
+        host, to = self._needed("host"), tuple(self.to)
         return Smtp(
             name=self.name,
-            host=self._needed("host"),
-            port=self.port,
-            sender=self._needed("sender"),
-            to=tuple(self.to),
-            tls=self.tls,
+            host=host,
+            port=int(self._needed("port")),
+            sender=self._needed("sender") if self.sender else f"exd-dagster@{to[0].rpartition('@')[2]}",
+            to=to,
+            tls=self.tls or ("none" if is_loopback(host) else "starttls"),
             user=self._needed("user") if self.user is not None else None,
             password=self._needed("password") if self.password is not None else None,
             ca_file=self.ca_file,

@@ -75,7 +75,7 @@ def all_channels(inbox: Inbox, told: list[Notification], monkeypatch: pytest.Mon
     return [
         SlackAlerts(token=dg.EnvVar("TEST_SLACK_TOKEN"), channel="#growth", base_url=inbox.slack_url),
         EmailAlerts(
-            host="127.0.0.1", port=inbox.smtp_port, tls="none", sender="exd@example.com", to=["a@example.com"]
+            host="127.0.0.1", port=inbox.smtp_port, to=["a@example.com"]
         ),
         WebhookAlerts(url=inbox.webhook_url, allow_hosts=["127.0.0.1"]),
         CallbackAlerts(told.append),
@@ -89,7 +89,7 @@ def test_a_failure_is_told_once_on_every_channel(instance, inbox, monkeypatch):
     evaluate(instance, "checkout", "srm", FAILED)
     for _ in range(3):
         run_alert_sensor(sensor, instance)
-    rows = [(row.channel, row.flag, row.alert_type, row.status) for row in deliveries(instance)]
+    rows = [(row.channel, row.flag.key, row.alert_type, row.status) for row in deliveries(instance)]
     assert sorted(rows) == [
         (channel, "checkout", "SRM_SHUTOFF_TRIGGERED", "sent")
         for channel in ("callback", "email", "slack", "webhook")

@@ -222,9 +222,7 @@ class Receipt:
 class Delivery:
     """One alert to one destination, one row however many alerts shared a message."""
 
-    flag: str
-    namespace: str
-    environment: str
+    flag: FlagId
     check: str
     alert_type: str
     reason: Reason
@@ -326,9 +324,7 @@ def _row(
 ) -> Delivery:
     namespace, environment, flag, check, alert_type = subject
     return Delivery(
-        flag=flag,
-        namespace=namespace,
-        environment=environment,
+        flag=FlagId(namespace, environment, flag),
         check=check,
         alert_type=alert_type,
         reason=parcel.reason,
