@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 from pydantic import Field, PrivateAttr, ValidationError
 
 from exd_dagster.alerts.callback import Callback
-from exd_dagster.alerts.email import Smtp, is_loopback
+from exd_dagster.alerts.email import TLS, Smtp, Tls, is_loopback
 from exd_dagster.alerts.guard import url_faults
 from exd_dagster.alerts.model import Channel
 from exd_dagster.alerts.sender import Notification, Sender
@@ -176,8 +176,8 @@ class EmailAlerts(_Destination):
         default=None, description="Address in From; None: exd-dagster at the first recipient's domain."
     )
     to: list[str] = Field(min_length=1, description="Addresses in To.")
-    tls: Literal["starttls", "tls", "none"] | None = Field(
-        default=None, description="How the connection is secured; None: starttls, on this machine none."
+    tls: str | None = Field(
+        default=None, description="starttls, tls or none; None: starttls, on this machine none."
     )
     user: str | None = Field(default=None, description="Login name.")
     password: str | None = Field(default=None, repr=False, description="Login password.")
@@ -195,6 +195,8 @@ class EmailAlerts(_Destination):
                 continue
             if "@" not in address or any(ord(c) <= 32 or ord(c) == 127 for c in address):
                 faults.append(f"{field}: {address!r} is not an e-mail address; write name@example.com")
+        if self.tls is not None and self.tls not in TLS:
+            faults.append(f"tls: '{self.tls}' is not known.{did_you_mean(self.tls, TLS)}")
         host = self._value("host")
         if self.tls == "none" and self.user and host and not is_loopback(host):
             faults.append("tls: 'none' would send the password in the clear; use 'starttls' or 'tls'")
@@ -213,12 +215,16 @@ class EmailAlerts(_Destination):
             port=int(self._needed("port")),
             sender=self._needed("sender") if self.sender else f"exd-dagster@{to[0].rpartition('@')[2]}",
             to=to,
-            tls=self.tls or ("none" if is_loopback(host) else "starttls"),
+            tls=_tls(self.tls, host),
             user=self._needed("user") if self.user is not None else None,
             password=self._needed("password") if self.password is not None else None,
             ca_file=self.ca_file,
             timeout=self.timeout,
         )
+
+
+def _tls(given: str | None, host: str) -> Tls:
+    return next((tls for tls in TLS if tls == given), "none" if is_loopback(host) else "starttls")
 
 
 class WebhookAlerts(_Destination):

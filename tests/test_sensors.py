@@ -74,9 +74,7 @@ def all_channels(inbox: Inbox, told: list[Notification], monkeypatch: pytest.Mon
     monkeypatch.setenv("TEST_SLACK_TOKEN", "xoxb-test-token")
     return [
         SlackAlerts(token=dg.EnvVar("TEST_SLACK_TOKEN"), channel="#growth", base_url=inbox.slack_url),
-        EmailAlerts(
-            host="127.0.0.1", port=inbox.smtp_port, to=["a@example.com"]
-        ),
+        EmailAlerts(host="127.0.0.1", port=inbox.smtp_port, to=["a@example.com"]),
         WebhookAlerts(url=inbox.webhook_url, allow_hosts=["127.0.0.1"]),
         CallbackAlerts(told.append),
     ]

@@ -14,6 +14,7 @@ from exd_dagster.alerts.retry import Outcome, smtp_outcome
 from exd_dagster.alerts.sender import Notification
 
 Tls: TypeAlias = Literal["starttls", "tls", "none"]
+TLS: tuple[Tls, ...] = ("starttls", "tls", "none")
 _Replies: TypeAlias = Mapping[str, tuple[int, bytes]]
 
 

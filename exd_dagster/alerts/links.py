@@ -29,14 +29,21 @@ class Links:
         """
         if not self.base_url or not asset:
             return ()
-        page = f"{self.base_url.rstrip('/')}/assets/" + "/".join(quote(part, safe="") for part in asset)
-        links = [("Check", f"{page}?view=checks&checkDetail={quote(check, safe='')}")]
+        page = self._page(asset)
+        links = [("Check", self.check(asset, check))]
         if hour is not None:
             key = quote(hour.strftime("%Y-%m-%d-%H:%M"), safe="")
             links.append(("First bad hour", f"{page}?view=partitions&partition={key}"))
         if run_id:
             links.append(("Run", f"{self.base_url.rstrip('/')}/runs/{quote(run_id, safe='')}"))
         return tuple(links)
+
+    def check(self, asset: Sequence[str], check: str) -> str:
+        """Return the address of a check's page; without a base address, the path below it."""
+        return f"{self._page(asset)}?view=checks&checkDetail={quote(check, safe='')}"
+
+    def _page(self, asset: Sequence[str]) -> str:
+        return f"{self.base_url.rstrip('/')}/assets/" + "/".join(quote(part, safe="") for part in asset)
 
     def overview(self) -> tuple[tuple[str, str], ...]:
         """Return the link to all assets."""
