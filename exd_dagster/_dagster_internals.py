@@ -1,6 +1,6 @@
 """The only calls of Dagster that are not part of its public interface; contract tests hold each of them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -124,3 +124,16 @@ def watch_run(instance: dg.DagsterInstance, run_id: str, seen: Callable[[Any], N
     """Call `seen` with each event of a run executed in this process."""
     instance.add_event_listener(run_id, seen)
     yield
+
+
+def downstream_assets(
+    repository: dg.RepositoryDefinition, assets: Collection[dg.AssetKey]
+) -> dict[dg.AssetKey, list[str]]:
+    """Return, by asset, the names of the assets that read it directly, sorted."""
+    graph = repository.asset_graph
+    known = graph.get_all_asset_keys()
+    return {
+        asset: sorted(child.to_user_string() for child in graph.get(asset).child_keys)
+        for asset in assets
+        if asset in known
+    }

@@ -1,37 +1,22 @@
-"""The alert sensor: Dagster's check records in, one tick of alerting, deliveries for those who ask."""
+"""The alert sensor, and what it delivered for those who ask."""
 
-import os
-import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
-from exd_dagster._dagster_internals import CheckRecord, cursor_storage, latest_checks
-from exd_dagster.alerts.compose import Context
-from exd_dagster.alerts.links import Links
-from exd_dagster.alerts.log_only import log_only
-from exd_dagster.alerts.model import AlertState, CheckState, Delivery
-from exd_dagster.alerts.route import Route, Routing, read_routes
+from exd_dagster._dagster_internals import cursor_storage, downstream_assets
+from exd_dagster.alert_plan import AlertPlan, plan_alerts
+from exd_dagster.alerts.model import AlertState, Delivery
+from exd_dagster.alerts.route import Route
 from exd_dagster.alerts.state import StateStore, sensors
-from exd_dagster.alerts.tick import Desk, Scene, people, run_tick
-from exd_dagster.config import FlagAudit, nearest_faults
-from exd_dagster.decisions import load_decisions
-from exd_dagster.errors import ConfigError
-from exd_dagster.resources import (
-    AlertDestination,
-    CallbackAlerts,
-    WebhookAlerts,
-    channels,
-    duplicate_faults,
-    open_senders,
-)
+from exd_dagster.config import FlagAudit
+from exd_dagster.resources import AlertDestination, CallbackAlerts, WebhookAlerts
 
-__all__ = ["AlertDestination", "build_check_alert_sensor", "deliveries", "run_alert_sensor"]
+__all__ = ["AlertDestination", "alert_plans", "build_check_alert_sensor", "deliveries", "run_alert_sensor"]
 
-REPEATS = frozenset({"trust"})
-"""Checks that only repeat the answer of others; they are not told on their own."""
+_PLANS: dict[str, AlertPlan] = {}
 
 
 def build_check_alert_sensor(
@@ -63,9 +48,10 @@ def build_check_alert_sensor(
     Raises:
         ConfigError: for unknown or repeated names and a missing default, all faults at once.
     """
-    routing, digested = _validated(alerts, routes, digest)
-    watched = {key: flag for key, flag in monitored.items() if key.name not in REPEATS}
-    flags = sorted({flag.id for flag in monitored.values()})
+    plan = plan_alerts(
+        name, monitored, alerts, routes=routes, digest=digest, on_shutoff=on_shutoff, base_url=base_url
+    )
+    _PLANS[name] = plan
 
     @dg.sensor(
         name=name,
@@ -74,126 +60,30 @@ def build_check_alert_sensor(
         description="Tells each destination once when a flag's checks fail, are contained or pass again.",
     )
     def check_alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        senders, unready = open_senders(alerts)
-        hooks, failed = open_senders([on_shutoff] if on_shutoff else [])
-        desk = Desk(
-            senders=senders,
-            unready={**unready, **failed},
-            routing=routing,
-            digest=digested,
-            hook=next(iter(hooks.values()), None),
-            context=Context(links=Links(base_url or "")),
+        origin = context.code_location_origin
+        state = plan.tick(
+            context.instance,
+            context.log,
+            home=origin.location_name if origin is not None else "",
+            cursor=context.cursor,
+            blocked=_blocked(context.repository_def, plan),
         )
-        store = StateStore(cursor_storage(context.instance), name)
-        if off := alerts_off():
-            desk, store = (
-                log_only(desk, context.log),
-                StateStore(cursor_storage(context.instance), f"{name} (off)"),
-            )
-            context.log.info("Alerts: rendered and logged, not sent (%s)", off)
-        found, running = check_states(context.instance, watched)
-        scene = Scene(
-            found=found,
-            monitored=flags,
-            decisions=load_decisions(context.instance),
-            running=running,
-            home=_home(context),
-            told_before=_revision(context.cursor),
-        )
-        state = run_tick(store, desk, scene, clock=_now, timer=time.monotonic, log=context.log)
         context.update_cursor(str(state.revision))
         return dg.SkipReason(summary(state))
 
     return check_alerts
 
 
-def _validated(
-    alerts: Sequence[AlertDestination],
-    routes: Sequence[Route | Mapping[str, Any]] | None,
-    digest: bool | Sequence[str],
-) -> tuple[Routing, tuple[str, ...]]:
-    faults = duplicate_faults(alerts)
-    names = [alert.name for alert in alerts]
-    routing = Routing(routes=())
-    try:
-        routing = read_routes(routes, names)
-    except ConfigError as error:
-        faults += error.faults
-    if isinstance(digest, bool):
-        digested = people(channels(alerts), routing.default) if digest and routing.routes else ()
-    else:
-        digested = tuple(digest)
-        faults += nearest_faults(digested, names, "digest: destination")
-    if faults:
-        raise ConfigError("alerts", faults)
-    return routing, digested
+def alert_plans() -> list[AlertPlan]:
+    """Return the plan of every alert sensor built in this process, for the command line."""
+    return list(_PLANS.values())
 
 
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
-
-
-def _revision(cursor: str | None) -> int:
-    return int(cursor) if cursor is not None and cursor.isdigit() else 0
-
-
-def _home(context: dg.SensorEvaluationContext) -> str:
-    origin = context.code_location_origin
-    return origin.location_name if origin is not None else ""
-
-
-def alerts_off() -> str:
-    """Return why alerts are only logged here: EXD_DAGSTER_ALERTS=off or a branch deployment; else ""."""
-    if os.environ.get("EXD_DAGSTER_ALERTS", "").lower() == "off":
-        return "EXD_DAGSTER_ALERTS=off"
-    if os.environ.get("DAGSTER_CLOUD_IS_BRANCH_DEPLOYMENT") == "1":
-        return "branch deployment"
-    return ""
-
-
-def check_states(
-    instance: dg.DagsterInstance, monitored: Mapping[dg.AssetCheckKey, FlagAudit]
-) -> tuple[list[CheckState], bool]:
-    """Read the latest state of every monitored check, and whether one is being executed now.
-
-    Args:
-        instance: the Dagster instance.
-        monitored: every check and the flag it belongs to.
-    """
-    records, running = latest_checks(instance, list(monitored))
-    return [_state(record, monitored[record.key]) for record in records], bool(running)
-
-
-def _state(record: CheckRecord, flag: FlagAudit) -> CheckState:
-    verdict = record.metadata.get("verdict", "pass" if record.passed else "fail")
-    facts = dict(record.metadata)
-    sentence = str(facts.pop("sentence", "") or record.description.partition("\n")[0])
-    if record.passed is None:
-        verdict, facts = "not_checked", {"reason": "the run ended without an answer"}
-    elif record.key.name == "bins_built" and not record.passed:
-        verdict, facts = "not_checked", {**facts, "reason": "the bins could not be built"}
-    return CheckState(
-        flag=flag.id,
-        check=record.key.name,
-        verdict=verdict,
-        severity=_severity(record) if verdict == "fail" else None,
-        sentence=sentence,
-        at=record.at,
-        run_id=record.run_id,
-        facts=_slim(facts),
-        mode=flag.mode,
-        owners=flag.owners,
-        asset=tuple(record.key.asset_key.path),
-    )
-
-
-def _severity(record: CheckRecord) -> Any:
-    return record.metadata.get("severity") or record.severity or "ERROR"
-
-
-def _slim(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out long values: the alert state holds message facts, not evidence."""
-    return {name: value for name, value in facts.items() if len(str(value)) <= 2000}
+def _blocked(repository: dg.RepositoryDefinition | None, plan: AlertPlan) -> dict[str, Sequence[str]]:
+    """Return, by flag, what is downstream of its bins."""
+    assets = {key.asset_key: flag for key, flag in plan.monitored.items()}
+    below = downstream_assets(repository, set(assets)) if repository is not None else {}
+    return {str(assets[asset].id): names for asset, names in below.items()}
 
 
 def summary(state: AlertState) -> str:

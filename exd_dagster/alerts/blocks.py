@@ -17,6 +17,7 @@ _MARKS = {
     "not_checked": "⚪",
     "digest": "📋",
     "undelivered": "📭",
+    "test": "🔵",
 }
 
 

@@ -19,6 +19,7 @@ _STATUS: Mapping[Reason, MessageStatus] = {
     "not_checked": "not_checked",
     "digest": "digest",
     "dead_letter": "undelivered",
+    "test": "test",
 }
 _ORDER = ("srm", "sequential_srm", "traffic_drop")
 _MEANING = {
@@ -96,6 +97,8 @@ def _headline(parcel: Parcel, alerts: Sequence[Alert]) -> str:
     what = words.key_fact(first.check, first.facts)
     if parcel.reason == "resolve":
         return f"Resolved: {name}"
+    if parcel.reason == "test":
+        return f"Test alert: {name}, {first.check}"
     if parcel.reason == "not_checked":
         return f"Not checked: {name}"
     if parcel.reason == "contained":
@@ -123,6 +126,8 @@ def _many_headline(reason: Reason, alerts: Sequence[Alert], count: int) -> str:
 def _lead(parcel: Parcel, alerts: Sequence[Alert]) -> str:
     if parcel.reason in ("digest", "dead_letter"):
         return ""
+    if parcel.reason == "test":
+        return alerts[0].sentence
     if parcel.reason == "resolve":
         return f"{visible(parcel.note)}."
     if parcel.reason == "not_checked":
@@ -142,6 +147,8 @@ def _listed(parcel: Parcel) -> list[Section]:
 
 
 def _one_flag(parcel: Parcel, alerts: Sequence[Alert], state: AlertState, context: Context) -> list[Section]:
+    if parcel.reason == "test":
+        return [_links(alerts[0], context)]
     if parcel.reason == "not_checked":
         points = tuple(f"{alert.check}: {visible(alert.sentence or parcel.note)}" for alert in alerts)
         return [Section(points=points), _links(alerts[0], context)]

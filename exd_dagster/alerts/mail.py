@@ -20,6 +20,7 @@ _COLOURS = {
     "not_checked": "#475467",
     "digest": "#344054",
     "undelivered": "#7a2e0e",
+    "test": "#175cd3",
 }
 
 

@@ -9,7 +9,9 @@ HEADLINE = 80
 LISTED = 10
 """Flags listed in a grouped message; the others are counted."""
 
-MessageStatus: TypeAlias = Literal["firing", "contained", "resolved", "not_checked", "digest", "undelivered"]
+MessageStatus: TypeAlias = Literal[
+    "firing", "contained", "resolved", "not_checked", "digest", "undelivered", "test"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

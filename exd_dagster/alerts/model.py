@@ -15,7 +15,7 @@ from exd_dagster.stats.verdict import Answer, Severity, State
 
 Channel: TypeAlias = Literal["slack", "email", "webhook", "callback"]
 Reason: TypeAlias = Literal[
-    "fire", "remind", "contained", "resolve", "not_checked", "digest", "dead_letter", "shutoff"
+    "fire", "remind", "contained", "resolve", "not_checked", "digest", "dead_letter", "shutoff", "test"
 ]
 Status: TypeAlias = Literal["sent", "already_sent", "pending", "dead"]
 Facts: TypeAlias = Mapping[str, Any]
@@ -252,6 +252,7 @@ class AlertState:
         receipts: what became of the others, newest last.
         paused: by destination, no attempt before this instant (UTC).
         digest_through: data time the last digest spoke of (UTC).
+        replayed: the last request to queue dead parcels again that was granted (UTC).
     """
 
     version: int = 1
@@ -266,6 +267,7 @@ class AlertState:
     receipts: tuple[Receipt, ...] = ()
     paused: Mapping[str, datetime] = field(default_factory=dict)
     digest_through: datetime | None = None
+    replayed: datetime | None = None
 
     def incident(self, incident_id: str) -> Incident | None:
         """Return the open or just closed incident of that id."""

@@ -49,8 +49,19 @@ class Routing(ConfigModel):
 
     @property
     def default(self) -> tuple[str, ...]:
-        """Destinations of the default route."""
-        return self.routes[-1].to
+        """Destinations of the default route; none without destinations."""
+        return self.routes[-1].to if self.routes else ()
+
+    def explain(self, alert: Alert) -> str:
+        """Return which route chose the destinations of an alert, for people."""
+        index, route = next((i, route) for i, route in enumerate(self.routes) if route.matches(alert))
+        globs = {name: getattr(route, name) for name in ("owner", "severity", "check", "flag")}
+        asked = ", ".join(f"{name}={glob}" for name, glob in globs.items() if glob != "*")
+        return f"routes[{index}]: {asked or 'the default'}"
+
+    def only(self, names: tuple[str, ...]) -> "Routing":
+        """Return a routing that sends everything to these destinations."""
+        return Routing(routes=(Route(to=names),))
 
     def destinations(self, alert: Alert) -> tuple[str, ...]:
         """Return the names of the destinations told of an alert."""

@@ -19,6 +19,7 @@ from exd_dagster.alerts.sender import Notification
 if TYPE_CHECKING:
     from slack_sdk import WebClient
 
+_LOST_THREAD = ("thread_not_found", "cannot_reply_to_message", "message_not_found")
 API = "https://slack.com/api/"
 _LOG = logging.getLogger("exd_dagster.slack_sdk")
 _LOG.setLevel(logging.CRITICAL)  # slack_sdk logs headers and URLs that hold secrets
@@ -51,6 +52,9 @@ class SlackBot:
         if thread.get("ts"):
             body["thread_ts"] = thread["ts"]
         outcome = self._call("chat.postMessage", body, now)
+        if outcome.status == "dead" and any(name in outcome.detail for name in _LOST_THREAD):
+            del body["thread_ts"]
+            outcome = self._call("chat.postMessage", body, now)
         if outcome.status == "dead" and any(name in outcome.detail for name in SLACK_OURS):
             del body["blocks"]
             outcome = self._call("chat.postMessage", {**body, "text": slack_text(notification.message)}, now)

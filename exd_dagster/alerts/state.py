@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from pydantic import TypeAdapter, ValidationError
 
 from exd_dagster.alerts.decide import DAMPING
-from exd_dagster.alerts.model import AlertState, Incident
+from exd_dagster.alerts.model import AlertState, Incident, instant
 from exd_dagster.errors import ExdError
 
 VERSION = 1
@@ -48,7 +48,7 @@ class StateStore:
             AlertStateError: when it was written by a newer exd_dagster or is damaged.
         """
         text = self._storage.get_cursor_values({self.key}).get(self.key)
-        return None if text is None else _read(text, self.key)
+        return _read(text, self.key) if text else None
 
     def save(self, state: AlertState) -> None:
         """Write the state; it is durable when this returns."""
@@ -57,6 +57,18 @@ class StateStore:
             names = sorted({*sensors(self._storage), self._sensor})
             pairs[INDEX] = json.dumps(names)
         self._storage.set_cursor_values(pairs)
+
+    def ask_replay(self, now: datetime) -> None:
+        """Ask the sensor to queue what is undeliverable again, without touching its state."""
+        self._storage.set_cursor_values({f"{self.key}/replay": now.isoformat()})
+
+    def replay_asked(self) -> datetime | None:
+        """Return when a replay was last asked for (UTC)."""
+        return instant(self._storage.get_cursor_values({f"{self.key}/replay"}).get(f"{self.key}/replay"))
+
+    def reset(self) -> None:
+        """Forget everything; what still fails is told again."""
+        self._storage.set_cursor_values({self.key: ""})
 
 
 def sensors(storage: CursorStorage) -> list[str]:
@@ -90,13 +102,15 @@ def prune(state: AlertState, now: datetime) -> AlertState:
         return incident.id in waiting or now - (incident.told_at or now) < DAMPING
 
     closed = {name: incident for name, incident in state.closed.items() if needed(incident)}
+    kept = tuple(receipt for receipt in state.receipts if now - receipt.at < KEPT_FOR)[-KEPT_RECEIPTS:]
     used = {alert for parcel in state.outbox for alert in parcel.alerts}
+    used.update(alert for receipt in kept if receipt.status == "dead" for alert in receipt.parcel.alerts)
     for incident in (*state.incidents.values(), *closed.values()):
         used.update(incident.alerts.values())
     return replace(
         state,
         closed=closed,
         alerts={name: alert for name, alert in state.alerts.items() if name in used},
-        receipts=tuple(r for r in state.receipts if now - r.at < KEPT_FOR)[-KEPT_RECEIPTS:],
+        receipts=kept,
         paused={name: until for name, until in state.paused.items() if until > now},
     )

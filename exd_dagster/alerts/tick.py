@@ -94,8 +94,11 @@ def run_tick(
     now = clock()
     for name, why in desk.unready.items():
         log.warning("Alerts: destination '%s' is skipped: %s", name, why)
+    if not desk.senders:
+        log.warning("Alerts: no destination can be used; nothing is decided until one can")
+        return before
     decided = decide(before, scene.found, scene.monitored, now, decisions=scene.decisions)
-    state = _queue(before, decided, desk, scene, now)
+    state = _replayed(_queue(before, decided, desk, scene, now), store.replay_asked(), now)
     if state != before:
         state = state.bump()
         store.save(state)
@@ -104,7 +107,7 @@ def run_tick(
         Round(
             senders={**desk.senders, **({SHUTOFF_HOOK: desk.hook} if desk.hook else {})},
             configured=(*desk.senders, *desk.unready, *([SHUTOFF_HOOK] if desk.hook else [])),
-            fallback=tuple(dict.fromkeys((*desk.routing.default, *desk.senders))) if desk.senders else (),
+            fallback=tuple(dict.fromkeys((*desk.routing.default, *desk.senders))),
             context=desk.context,
             save=store.save,
             clock=clock,
@@ -133,6 +136,19 @@ def _load(store: StateStore, scene: Scene, log: logging.Logger) -> AlertState:
             f"run: exd-dagster alerts adopt {scene.home}"
         )
     return replace(state, home=state.home or scene.home)
+
+
+def _replayed(state: AlertState, asked: datetime | None, now: datetime) -> AlertState:
+    """Queue dead parcels again when a person asked for it since the last time."""
+    if asked is None or (state.replayed is not None and asked <= state.replayed):
+        return state
+    again = tuple(
+        replace(receipt.parcel, attempts=0, created_at=now, next_attempt_at=now)
+        for receipt in state.receipts
+        if receipt.status == "dead" and receipt.parcel.reason != "dead_letter"
+    )
+    kept = tuple(receipt for receipt in state.receipts if receipt.status == "sent")
+    return replace(state, outbox=(*state.outbox, *again), receipts=kept, replayed=asked)
 
 
 def _queue(before: AlertState, decided: Decided, desk: Desk, scene: Scene, now: datetime) -> AlertState:

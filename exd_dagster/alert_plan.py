@@ -1,0 +1,206 @@
+"""What one alert sensor watches and whom it tells: one plan for the sensor and the command line."""
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import dagster as dg
+
+from exd_dagster._dagster_internals import CheckRecord, cursor_storage, latest_checks
+from exd_dagster.alerts.compose import Context
+from exd_dagster.alerts.links import Links
+from exd_dagster.alerts.log_only import log_only
+from exd_dagster.alerts.model import AlertState, CheckState
+from exd_dagster.alerts.route import Route, Routing, read_routes
+from exd_dagster.alerts.state import StateStore
+from exd_dagster.alerts.tick import Desk, Scene, people, run_tick
+from exd_dagster.config import FlagAudit, FlagId, nearest_faults
+from exd_dagster.decisions import load_decisions
+from exd_dagster.errors import ConfigError
+from exd_dagster.resources import (
+    AlertDestination,
+    CallbackAlerts,
+    WebhookAlerts,
+    channels,
+    duplicate_faults,
+    open_senders,
+)
+
+REPEATS = frozenset({"trust"})
+"""Checks that only repeat the answer of others; they are not told on their own."""
+LONGEST_FACT = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertPlan:
+    """One alert sensor as configured.
+
+    Attributes:
+        name: of the sensor; the alerting state is kept under it.
+        monitored: every check to watch and the flag it belongs to.
+        alerts: the destinations.
+        routing: who is told.
+        digest: names of the destinations of the digest.
+        on_shutoff: the shutoff hook.
+        base_url: address of the Dagster UI.
+    """
+
+    name: str
+    monitored: Mapping[dg.AssetCheckKey, FlagAudit]
+    alerts: tuple[AlertDestination, ...]
+    routing: Routing
+    digest: tuple[str, ...]
+    on_shutoff: WebhookAlerts | CallbackAlerts | None
+    base_url: str
+
+    @property
+    def flags(self) -> list[FlagId]:
+        """Every flag the sensor looks after."""
+        return sorted({flag.id for flag in self.monitored.values()})
+
+    def desk(self, blocked: Mapping[str, Sequence[str]] | None = None) -> Desk:
+        """Return the destinations as they can be used now, with their secrets read."""
+        senders, unready = open_senders(self.alerts)
+        hooks, failed = open_senders([self.on_shutoff] if self.on_shutoff else [])
+        return Desk(
+            senders=senders,
+            unready={**unready, **failed},
+            routing=self.routing,
+            digest=self.digest,
+            hook=next(iter(hooks.values()), None),
+            context=Context(links=Links(self.base_url), blocked=blocked or {}),
+        )
+
+    def tick(
+        self,
+        instance: dg.DagsterInstance,
+        log: logging.Logger,
+        *,
+        home: str = "",
+        cursor: str | None = None,
+        blocked: Mapping[str, Sequence[str]] | None = None,
+    ) -> AlertState:
+        """Do one tick's work.
+
+        Args:
+            instance: the Dagster instance.
+            log: receives one line per attempt.
+            home: code location of the sensor.
+            cursor: the revision the sensor last saw.
+            blocked: by `str(FlagId)`, the assets that wait for the flag.
+        """
+        watched = {key: flag for key, flag in self.monitored.items() if key.name not in REPEATS}
+        found, running = check_states(instance, watched)
+        desk, key = self.desk(blocked), self.name
+        if off := alerts_off():
+            desk, key = log_only(desk, log), f"{self.name} (off)"
+            log.info("Alerts: rendered and logged, not sent (%s)", off)
+        scene = Scene(
+            found=found,
+            monitored=self.flags,
+            decisions=load_decisions(instance),
+            running=running,
+            home=home,
+            told_before=int(cursor) if cursor is not None and cursor.isdigit() else 0,
+        )
+        store = StateStore(cursor_storage(instance), key)
+        return run_tick(store, desk, scene, clock=_now, timer=time.monotonic, log=log)
+
+
+def plan_alerts(
+    name: str,
+    monitored: Mapping[dg.AssetCheckKey, FlagAudit],
+    alerts: Sequence[AlertDestination],
+    *,
+    routes: Sequence[Route | Mapping[str, Any]] | None = None,
+    digest: bool | Sequence[str] = True,
+    on_shutoff: WebhookAlerts | CallbackAlerts | None = None,
+    base_url: str | None = None,
+) -> AlertPlan:
+    """Validate how alerts are configured; arguments as of `build_check_alert_sensor`.
+
+    Raises:
+        ConfigError: for unknown or repeated names and a missing default, all faults at once.
+    """
+    faults = duplicate_faults(alerts)
+    names = [alert.name for alert in alerts]
+    routing = Routing(routes=())
+    try:
+        routing = read_routes(routes, names)
+    except ConfigError as error:
+        faults += error.faults
+    if isinstance(digest, bool):
+        digested = people(channels(alerts), routing.default) if digest else ()
+    else:
+        digested = tuple(digest)
+        faults += nearest_faults(digested, names, "digest: destination")
+    if faults:
+        raise ConfigError("alerts", faults)
+    return AlertPlan(
+        name=name,
+        monitored=monitored,
+        alerts=tuple(alerts),
+        routing=routing,
+        digest=digested,
+        on_shutoff=on_shutoff,
+        base_url=base_url or "",
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def alerts_off() -> str:
+    """Return why alerts are only logged here: EXD_DAGSTER_ALERTS=off or a branch deployment; else ""."""
+    if os.environ.get("EXD_DAGSTER_ALERTS", "").lower() == "off":
+        return "EXD_DAGSTER_ALERTS=off"
+    if os.environ.get("DAGSTER_CLOUD_IS_BRANCH_DEPLOYMENT") == "1":
+        return "branch deployment"
+    return ""
+
+
+def check_states(
+    instance: dg.DagsterInstance, monitored: Mapping[dg.AssetCheckKey, FlagAudit]
+) -> tuple[list[CheckState], bool]:
+    """Read the latest state of every monitored check, and whether one is being executed now.
+
+    Args:
+        instance: the Dagster instance.
+        monitored: every check and the flag it belongs to.
+    """
+    records, running = latest_checks(instance, list(monitored))
+    return [_state(record, monitored[record.key]) for record in records], bool(running)
+
+
+def _state(record: CheckRecord, flag: FlagAudit) -> CheckState:
+    facts = {name: value for name, value in record.metadata.items() if _fits(value)}
+    verdict = facts.get("verdict", "pass" if record.passed else "fail")
+    sentence = str(facts.pop("sentence", "") or record.description.partition("\n")[0])
+    if record.passed is None:
+        verdict, facts = "not_checked", {"reason": "the run ended without an answer"}
+    elif record.key.name == "bins_built" and not record.passed:
+        verdict, facts = "not_checked", {**facts, "reason": "the bins could not be built"}
+    severity: Any = facts.get("severity") or record.severity or "ERROR"
+    return CheckState(
+        flag=flag.id,
+        check=record.key.name,
+        verdict=verdict,
+        severity=severity if verdict == "fail" else None,
+        sentence=sentence,
+        at=record.at,
+        run_id=record.run_id,
+        facts=facts,
+        mode=flag.mode,
+        owners=flag.owners,
+        asset=tuple(record.key.asset_key.path),
+    )
+
+
+def _fits(value: object) -> bool:
+    """The alerting state holds message facts, not evidence: long values stay in Dagster's record."""
+    return not isinstance(value, (str, list, dict)) or len(str(value)) <= LONGEST_FACT

@@ -1,0 +1,132 @@
+"""`exd-dagster alerts`: open incidents, deliveries and what could not be delivered."""
+
+import json
+from dataclasses import replace
+from datetime import datetime
+
+import click
+
+from exd_dagster._dagster_internals import cursor_storage
+from exd_dagster.alerts.model import AlertState, Delivery, Incident
+from exd_dagster.alerts.state import StateStore
+from exd_dagster.alerts.words import utc
+from exd_dagster.cli.project import open_instance
+from exd_dagster.errors import ConfigError, did_you_mean
+from exd_dagster.sensors import load_states
+from exd_dagster.stats.verdict import plain
+
+sensor_option = click.option(
+    "--sensor", default=None, help="Name of the alert sensor; default: the only one."
+)
+
+
+@click.group()
+def alerts() -> None:
+    """Show open incidents and deliveries."""
+
+
+@alerts.command()
+@click.option("--last", default=20, show_default=True, help="Deliveries to show, newest last.")
+@click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def status(last: int, shape: str) -> None:
+    """Show what is open, what waits, and what was told to whom."""
+    with open_instance() as instance:
+        states = load_states(instance)
+    if shape == "json":
+        click.echo(json.dumps({name: _as_json(state, last) for name, state in states.items()}, indent=2))
+        return
+    if not states:
+        click.echo("No alert sensor has ticked on this instance yet. Is the daemon running?")
+    for name, state in states.items():
+        _show(name, state, last)
+
+
+def _show(name: str, state: AlertState, last: int) -> None:
+    click.echo(f"{name}: {len(state.incidents)} open incidents, {len(state.outbox)} messages waiting")
+    for incident in state.incidents.values():
+        click.echo(
+            f"  open since {utc(incident.opened_at)}  {incident.flag}: {', '.join(_open_checks(incident))}"
+        )
+    for until_name, until in state.paused.items():
+        click.echo(f"  {until_name} asked to be left alone until {utc(until)}")
+    for row in state.deliveries()[-last:]:
+        click.echo("  " + _line(row))
+
+
+def _open_checks(incident: Incident) -> list[str]:
+    return [check for check in incident.alerts if check not in incident.healed]
+
+
+def _line(row: Delivery) -> str:
+    told = f"{utc(row.at)}  {row.status:<8} {row.destination:<12} {row.reason:<11} {row.flag} {row.check}"
+    return f"{told}  {row.detail}".rstrip()
+
+
+def _as_json(state: AlertState, last: int) -> dict[str, object]:
+    return {
+        "incidents": [
+            {"flag": str(i.flag), "opened_at": plain(i.opened_at), "checks": _open_checks(i)}
+            for i in state.incidents.values()
+        ],
+        "waiting": len(state.outbox),
+        "deliveries": [
+            {
+                "flag": row.flag.key,
+                "namespace": row.flag.namespace,
+                "environment": row.flag.environment,
+                "check": row.check,
+                "alert_type": row.alert_type,
+                "reason": row.reason,
+                "channel": row.channel,
+                "destination": row.destination,
+                "status": row.status,
+                "at": plain(row.at),
+                "attempts": row.attempts,
+                "provider_id": row.provider_id,
+                "detail": row.detail,
+            }
+            for row in state.deliveries()[-last:]
+        ],
+    }
+
+
+@alerts.command()
+@sensor_option
+def retry(sensor: str | None) -> None:
+    """Send undeliverable messages again at the sensor's next tick."""
+    with open_instance() as instance:
+        store = StateStore(cursor_storage(instance), _chosen(load_states(instance), sensor))
+        store.ask_replay(datetime.now().astimezone())
+    click.echo("Asked. The sensor's next tick queues them again.")
+
+
+@alerts.command()
+@sensor_option
+@click.confirmation_option(prompt="Forget what was told? Every check that still fails is told again")
+def reset(sensor: str | None) -> None:
+    """Forget the alerting state; what still fails is told again."""
+    with open_instance() as instance:
+        name = sensor or _chosen(load_states(instance), sensor)
+        StateStore(cursor_storage(instance), name).reset()
+    click.echo(f"The alerting state of {name} is empty.")
+
+
+@alerts.command()
+@click.argument("location")
+@sensor_option
+def adopt(location: str, sensor: str | None) -> None:
+    """Hand the alerting state to the code location LOCATION after it was renamed."""
+    with open_instance() as instance:
+        states = load_states(instance)
+        name = _chosen(states, sensor)
+        StateStore(cursor_storage(instance), name).save(replace(states[name], home=location).bump())
+    click.echo(f"The alerting state of {name} belongs to {location}.")
+
+
+def _chosen(states: dict[str, AlertState], sensor: str | None) -> str:
+    if sensor is None and len(states) == 1:
+        return next(iter(states))
+    if sensor in states:
+        return str(sensor)
+    fault = f"--sensor: '{sensor}' is not known." if sensor else "--sensor: name one."
+    raise ConfigError("alerts", [fault + did_you_mean(sensor or "", states)])

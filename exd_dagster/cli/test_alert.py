@@ -1,0 +1,55 @@
+"""`exd-dagster test-alert`: walk the real path of an alert."""
+
+from datetime import datetime, timezone
+
+import click
+
+from exd_dagster.alerts.message import plain_text
+from exd_dagster.alerts.model import ALERT_TYPES
+from exd_dagster.alerts.rehearse import Rehearsed, rehearsal, rehearse
+from exd_dagster.cli.project import load_plans, module_option
+from exd_dagster.config import nearest_faults
+from exd_dagster.errors import ConfigError, did_you_mean
+
+
+@click.command("test-alert")
+@click.option("--flag", required=True, help="Key of an audited flag; its owner decides who is told.")
+@click.option(
+    "--check", default="srm", show_default=True, type=click.Choice(list(ALERT_TYPES)), help="Which check."
+)
+@click.option("--to", multiple=True, help="Only these destinations, whatever the routes say. Repeatable.")
+@click.option("--dry-run", is_flag=True, help="Show the message, send nothing.")
+@module_option
+def test_alert(flag: str, check: str, to: tuple[str, ...], dry_run: bool, module: str | None) -> int:
+    """Send a test alert the way a real one goes, and show each destination's answer."""
+    failed = False
+    found = False
+    for plan in load_plans(module):
+        matching = {key: audit for key, audit in plan.monitored.items() if flag in (audit.key, str(audit.id))}
+        if not matching:
+            continue
+        found = True
+        if faults := nearest_faults(to, [alert.name for alert in plan.alerts], "--to: destination"):
+            raise ConfigError("test-alert", faults)
+        key, audit = next(iter(matching.items()))
+        desk = plan.desk()
+        for name, why in desk.unready.items():
+            click.echo(f"{name}: skipped, {why}")
+        now = datetime.now(timezone.utc)
+        alert = rehearsal(audit, check, key.asset_key.path, now)
+        for done in rehearse(desk, alert, now, to=to, dry_run=dry_run):
+            failed |= _show(done)
+    if not found:
+        known = {audit.key for plan in load_plans(module) for audit in plan.monitored.values()}
+        raise ConfigError("test-alert", [f"--flag: '{flag}' is not audited.{did_you_mean(flag, known)}"])
+    return int(failed)
+
+
+def _show(done: Rehearsed) -> bool:
+    """Print one destination's part; True when it was not delivered."""
+    click.echo(f"{done.destination} ({done.channel}), by {done.why}")
+    if done.outcome is None:
+        click.echo(plain_text(done.message))
+        return False
+    click.echo(f"  {done.outcome.status}: {done.outcome.detail}")
+    return done.outcome.status != "sent"
