@@ -153,23 +153,29 @@ def _open(tick: _Tick, flag: FlagId, failing: Sequence[CheckState]) -> None:
     """Open an incident, or reopen the one closed within the damping window without telling it too soon."""
     alerts = {check.check: _alert(check) for check in failing}
     first = min(check.at for check in failing)
-    starts = [start for check in failing if (start := check.facts.get("iteration_start"))]
-    before = tick.closed.get(str(flag))
-    if before is not None and tick.now - (before.told_at or tick.now) >= DAMPING:
-        before = None
+    starts = [str(start) for check in failing if (start := check.facts.get("iteration_start"))]
     incident = Incident(
         id=_digest("incident", *_names(flag), first.isoformat()),
         flag=flag,
         opened_at=first,
-        iteration=str(max(starts, default="")),
+        iteration=max(starts, default=""),
         alerts={check: alert.id for check, alert in alerts.items()},
     )
+    before = _flapped(tick, incident)
     if before is not None:
         incident = replace(incident, fired_at=before.fired_at, threads=before.threads, shutoff=before.shutoff)
     tick.alerts.update({alert.id: alert for alert in alerts.values()})
     tick.incidents[str(flag)] = incident
     if incident.fired_at is None or tick.now - incident.fired_at >= DAMPING:
         _fire(tick, incident, tuple(alerts.values()), "" if before is None else "failing again")
+
+
+def _flapped(tick: _Tick, incident: Incident) -> Incident | None:
+    """Return the incident of the same flag and iteration that was closed within the damping window."""
+    before = tick.closed.get(str(incident.flag))
+    if before is None or before.iteration != incident.iteration:
+        return None
+    return before if tick.now - (before.told_at or tick.now) < DAMPING else None
 
 
 def _fire(tick: _Tick, incident: Incident, alerts: tuple[Alert, ...], note: str = "") -> None:
