@@ -37,7 +37,7 @@ def flag(key: str = "checkout", namespace: str = "", environment: str = "") -> F
 
 def check(name: str = "srm", verdict: str = "fail", key: str = "checkout", **changes: Any) -> CheckState:
     """A check as a tick finds it; a failure blocks unless said otherwise. Unknown names change its facts."""
-    known = {f for f in CheckState.__dataclass_fields__}
+    known = set(CheckState.__dataclass_fields__)
     facts = {**SPLIT_FACTS, "verdict": verdict, **{k: v for k, v in changes.items() if k not in known}}
     state = CheckState(
         flag=flag(key),
