@@ -177,7 +177,7 @@ def summarise(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance, s
             )
         )
     told = [
-        DeliveryOutcome(row.channel, row.flag, row.alert_type, row.status)
+        DeliveryOutcome(row.channel, row.flag.key, row.alert_type, row.status)
         for row in deliveries(instance, since=started)
     ]
     return Summary(tuple(outcomes), tuple(told))
