@@ -111,6 +111,17 @@ class Tab:
         """Wait until the page shows the words."""
         self.wait_until(f"document.body && document.body.innerText.includes({json.dumps(words)})", seconds)
 
+    def settle(self, seconds: float = 1.0) -> None:
+        """Wait until all pictures are there and the text has not changed for so many seconds."""
+        # Digits are left out: pages count the seconds since something happened.
+        state = "[...document.images].every(i => i.complete) + document.body.innerText.replace(/[0-9]+/g, '')"
+        seen, since = self.evaluate(state), time.monotonic()
+        while time.monotonic() - since < seconds:
+            time.sleep(0.05)
+            now = self.evaluate(state)
+            if now != seen or not now.startswith("true"):
+                seen, since = now, time.monotonic()
+
     def click(self, words: str) -> None:
         """Click the innermost element whose text is the words."""
         self.wait_until(f"Boolean({_ELEMENT % json.dumps(words)})")
