@@ -22,34 +22,36 @@ LOCATION = "exd_demo"
 
 
 class Shot(NamedTuple):
-    """One picture: its name, the address under the server, words to wait for, height and theme."""
+    """One picture: its name, the address it is taken from, words to wait for, its size and theme."""
 
     name: str
-    path: str
+    address: str
     words: str
     height: int = 900
+    width: int = 1440
     dark: bool = False
 
 
-def shots() -> Iterator[Shot]:
-    """List the pictures of the Dagster UI."""
-    bins = {flag.key: "/assets/" + "/".join(KEYS[flag.id].path) for flag in FLAGS}
-    for check, key in (("srm", "recommendations"), ("traffic_drop", "payment-retry")):
-        path = f"{bins[key]}?view=checks&checkDetail={check}"
-        yield Shot(f"check_{check}", path, "Latest execution")
-        yield Shot(f"check_{check}_dark", path, "Latest execution", dark=True)
+def shots(server: str) -> Iterator[Shot]:
+    """List the pictures: the Dagster UI at `server`, then what lies in the demo's folder."""
+    bins = {flag.key: f"{server}/assets/" + "/".join(KEYS[flag.id].path) for flag in FLAGS}
+    srm = f"{bins['recommendations']}?view=checks&checkDetail=srm"
+    drop = f"{bins['payment-retry']}?view=checks&checkDetail=traffic_drop"
+    yield Shot("check_srm", srm, "SRM: treatment got")
+    yield Shot("check_srm_dark", srm, "SRM: treatment got", dark=True)
+    yield Shot("check_traffic_drop", drop, "Traffic fell to")
     yield Shot("lineage_blocked", f"{bins['recommendations']}?view=lineage", "recommendations_report", 640)
-    yield Shot(
-        "lineage_healthy", f"{bins['new-checkout-flow']}?view=lineage", "new_checkout_flow_report", 640
-    )
     yield Shot("overview", f"{bins['search-ranking']}?view=overview", "Latest materialization", 1000)
-    yield Shot("graph", f"/locations/{LOCATION}/asset-groups/experiments/lineage", "Asset checks", 1500)
+    group = f"{server}/locations/{LOCATION}/asset-groups/experiments/lineage"
+    yield Shot("graph", group, "Passed", 1500)
+    for mail in sorted((HOME / ".demo" / "inbox" / "email").glob("*-recommendations-*.html"))[:1]:
+        yield Shot("alert_email", mail.as_uri(), "recommendations", 900, 680)
 
 
-def take(tab: Tab, address: str, shot: Shot, folder: Path) -> Path:
+def take(tab: Tab, shot: Shot, folder: Path) -> Path:
     """Take one picture and return its file."""
-    tab.resize(1440, shot.height, dark=shot.dark)
-    tab.open(address + shot.path)
+    tab.resize(shot.width, shot.height, dark=shot.dark)
+    tab.open(shot.address)
     tab.wait_for(shot.words)
     tab.settle()
     path = folder / f"{shot.name}.png"
@@ -65,12 +67,11 @@ def main() -> None:
     if not (HOME / ".dagster").is_dir():
         sys.exit("there is no demo to show yet; run `make demo` first")
     folder.mkdir(parents=True, exist_ok=True)
-    with webserver(HOME, "-w", "workspace.yaml") as address, browser() as tab:
-        tab.resize(1440, 900)
-        tab.open(address)
+    with webserver(HOME, "-w", "workspace.yaml") as server, browser() as tab:
+        tab.open(server)
         tab.evaluate("localStorage.setItem('dagster-theme', '\"themeSystem\"')")
-        for shot in shots():
-            sys.stdout.write(f"{take(tab, address, shot, folder)}\n")
+        for shot in shots(server):
+            sys.stdout.write(f"{take(tab, shot, folder)}\n")
 
 
 if __name__ == "__main__":
