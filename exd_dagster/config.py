@@ -297,6 +297,10 @@ class Timing(ConfigModel):
     )
 
 
+AT_ONCE = Timing(lateness=timedelta(0), lookback=timedelta(0))
+"""For a log that is read once and whole: nothing is waited for, nothing read again."""
+
+
 def nearest_faults(names: Sequence[str], known: Sequence[str], what: str) -> list[str]:
     """Return one fault line for each name that is not known, with the nearest known one."""
     return [

@@ -53,8 +53,9 @@ class LazyGroup(click.Group):
     def main(self, args: Sequence[str] | None = None, *_: Any, **extra: Any) -> NoReturn:
         """Run, then exit: 0 fine, 1 a finding was asked to fail, 2 wrong usage or unusable input."""
         arguments = list(sys.argv[1:] if args is None else args)
+        settings = {**extra, "prog_name": "exd-dagster", "obj": arguments, "standalone_mode": False}
         try:
-            code = super().main(arguments, "exd-dagster", **{**extra, "standalone_mode": False})
+            code = super().main(arguments, **settings)
         except (click.Abort, KeyboardInterrupt):
             sys.exit(INTERRUPTED)
         except BrokenPipeError:

@@ -35,7 +35,7 @@ class Diagnostic:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under their headers: a name first, then its numbers."""
+    """Rows under their headers; numbers and percentages stand to the right."""
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str | int | None]]
@@ -121,10 +121,12 @@ def as_text(finding: Finding) -> str:
 def _table_lines(table: Table) -> Iterator[str]:
     """Lay the columns out: names to the left, numbers to the right."""
     lines = [list(table.headers), *([_cell(cell) for cell in row] for row in table.rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(table.headers))]
-    for name, *numbers in lines:
-        cells = [cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=True)]
-        yield "  ".join([name.ljust(widths[0]), *cells]).rstrip()
+    columns = list(zip(*lines, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    right = [any(cell[-1:] == "%" or cell[:1].isdigit() for cell in column[1:]) for column in columns]
+    for line in lines:
+        cells = zip(line, widths, right, strict=True)
+        yield "  ".join(cell.rjust(w) if number else cell.ljust(w) for cell, w, number in cells).rstrip()
 
 
 def _cell(value: str | int | None) -> str:

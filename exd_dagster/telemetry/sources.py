@@ -197,15 +197,14 @@ class TableRecords(Records):
     def open(
         self, connection: Connection, start: datetime, end: datetime, extras: Sequence[str] = ()
     ) -> Iterator[Scan]:
-        """Attach the file if there is one; see `Records.open`."""
+        """Attach the file if there is one; see `Records.open`.
+
+        It stays attached until the connection closes: DuckDB detaches nothing inside a transaction.
+        """
         alias = self._attach(connection)
         parts = ([alias] if alias else []) + self.table.split(".")
         relation = ".".join(ident(part) for part in parts)
-        try:
-            yield Scan(self.place, relation, describe(connection, relation, self.place))
-        finally:
-            if alias and alias.startswith("exd_"):
-                connection.execute(f"DETACH {alias}")
+        yield Scan(self.place, relation, describe(connection, relation, self.place))
 
     def _attach(self, connection: Connection) -> str | None:
         if self.database is None:
