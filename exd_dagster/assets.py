@@ -66,7 +66,14 @@ def bins_partitions(
     """Return the UTC partitions shared by all flags of one source.
 
     They begin with the earliest flag and end with the last one when every flag has an end.
+
+    Raises:
+        ConfigError: when there is no flag.
     """
+    if not flags:
+        raise ConfigError(
+            "flags", ["none is given; list at least one FlagAudit(key=..., split=..., start=...)"]
+        )
     grain = grain or ("day" if len(flags) > DAY_GRAIN_ABOVE else "hour")
     start = floor_hour(min(flag.start for flag in flags))
     ends = [flag.end for flag in flags if flag.end is not None]

@@ -6,13 +6,25 @@ from typing import Any
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
-from exd_dagster.assets import STORE_KEY, Grain, bins_asset_keys, build_variant_bins_assets, records_asset_key
+from exd_dagster.assets import (
+    BINS_BUILT,
+    STORE_KEY,
+    Grain,
+    bins_asset_keys,
+    bins_partitions,
+    build_variant_bins_assets,
+    records_asset_key,
+)
 from exd_dagster.checks import build_flag_audit_checks, check_keys
-from exd_dagster.config import FlagAudit, Thresholds, Timing
+from exd_dagster.config import FlagAudit, FlagId, Thresholds, Timing
+from exd_dagster.decisions import build_flag_decisions
 from exd_dagster.resources import BinStoreResource
 from exd_dagster.schedules import build_nightly_audit_schedule
 from exd_dagster.sensors import AlertDestination, build_check_alert_sensor
 from exd_dagster.telemetry.sources import Records, as_records
+
+AUDIT_TAG = "exd/audit"
+"""Run tag of audits, so that a team's own run-failure pager can tell them apart."""
 
 
 def build_flag_audit_defs(
@@ -83,21 +95,18 @@ def build_flag_audit_defs(
         asset_attributes=asset_attributes,
     )
     keys = bins_asset_keys(flags, key_prefix)
-    partitions = bins.partitions_def
-    checks = [
-        build_flag_audit_checks(flag, asset=keys[flag.id], partitions=partitions, thresholds=thresholds)
-        for flag in flags
-    ]
-    job = dg.define_asset_job(
-        f"{name}_audit",
-        selection=dg.AssetSelection.assets(*keys.values()),
-        executor_def=dg.in_process_executor,
-        description="Builds the bins of every flag and runs their checks.",
-        tags={"exd/audit": "true"},
-    )
-    schedules = []
-    if cron is not None:
-        schedules.append(
+    partitions = bins_partitions(flags, grain)
+    monitored = monitored_checks(flags, keys)
+    job = _audit_job(f"{name}_audit", list(keys.values()))
+    decisions, decision_job = build_flag_decisions(monitored, group_name=group_name)
+    return dg.Definitions(
+        assets=[*_records_asset(source, group_name, records_asset), bins, decisions],
+        asset_checks=[
+            build_flag_audit_checks(flag, asset=keys[flag.id], partitions=partitions, thresholds=thresholds)
+            for flag in flags
+        ],
+        jobs=[job, decision_job],
+        schedules=[
             build_nightly_audit_schedule(
                 job,
                 partitions,
@@ -106,25 +115,46 @@ def build_flag_audit_defs(
                 cron_timezone=cron_timezone,
                 default_status=schedule_status,
             )
-        )
-    monitored = {check: flag for flag in flags for check in check_keys(keys[flag.id]).values()}
-    sensor = build_check_alert_sensor(
-        monitored, alerts, name=f"{name}_check_alerts", base_url=base_url, default_status=sensor_status
-    )
-    records_spec = [] if records_asset else [_records_spec(source, group_name)]
-    return dg.Definitions(
-        assets=[*records_spec, bins],
-        asset_checks=checks,
-        jobs=[job],
-        schedules=schedules,
-        sensors=[sensor],
+        ]
+        if cron
+        else [],
+        sensors=[
+            build_check_alert_sensor(
+                monitored,
+                alerts,
+                name=f"{name}_check_alerts",
+                base_url=base_url,
+                default_status=sensor_status,
+            )
+        ],
         resources={STORE_KEY: BinStoreResource(duckdb=store)},
     )
 
 
-def _records_spec(source: Records, group_name: str) -> dg.AssetSpec:
-    return dg.AssetSpec(
-        records_asset_key(source),
-        description=f"Evaluation records, read in place: {source.place}.",
-        group_name=group_name,
+def monitored_checks(
+    flags: Sequence[FlagAudit], keys: Mapping[FlagId, dg.AssetKey]
+) -> dict[dg.AssetCheckKey, FlagAudit]:
+    """Return every check of every flag: those that judge it, and the one that says its bins were built."""
+    return {
+        check: flag
+        for flag in flags
+        for check in (*check_keys(keys[flag.id]).values(), dg.AssetCheckKey(keys[flag.id], BINS_BUILT))
+    }
+
+
+def _audit_job(name: str, bins: Sequence[dg.AssetKey]) -> Any:
+    return dg.define_asset_job(
+        name,
+        selection=dg.AssetSelection.assets(*bins),
+        executor_def=dg.in_process_executor,
+        description="Builds the bins of every flag and runs their checks.",
+        tags={AUDIT_TAG: "true"},
     )
+
+
+def _records_asset(source: Records, group_name: str, records_asset: dg.AssetKey | None) -> list[dg.AssetSpec]:
+    """Return the external asset that stands for the records, unless the project has one."""
+    if records_asset is not None:
+        return []
+    description = f"Evaluation records, read in place: {source.place}."
+    return [dg.AssetSpec(records_asset_key(source), description=description, group_name=group_name)]

@@ -38,7 +38,7 @@ def gated_job(name: str, reports: dg.AssetSelection, *, bins: Sequence[AnyAsset]
     )
 
 
-def gate_condition(*bins: AnyAsset) -> dg.AutomationCondition[dg.AssetKey]:
+def gate_condition(*bins: AnyAsset) -> dg.AutomationCondition[Any]:
     """Return the condition "an upstream asset was updated, and every flag upstream is trusted".
 
     Works for unpartitioned reports over hourly bins, where `AutomationCondition.eager()` never fires. Add it
