@@ -1,6 +1,6 @@
 """Decisions by people as Dagster records: the asset `flag_decisions` and the job that adds to it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -160,10 +160,3 @@ def build_flag_decisions(
 
 
 _DESCRIPTION = "Decisions by people about failing flags. " + " ".join(f"{k}: {v}." for k, v in KINDS.items())
-
-
-def touched_checks(
-    monitored: Mapping[dg.AssetCheckKey, FlagAudit], decisions: Sequence[Decision]
-) -> list[dg.AssetCheckKey]:
-    """Return the checks to run again after these decisions: every check of each flag they cover."""
-    return [key for key, flag in monitored.items() if any(decision.covers(flag.id) for decision in decisions)]

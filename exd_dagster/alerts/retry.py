@@ -117,7 +117,9 @@ _SLACK_FIXES: Mapping[str, str] = {
 
 
 def slack_outcome(error: str, header: str | None, now: datetime) -> Outcome:
-    """Classify an error that Slack names; a name we do not know is dead for this message only."""
+    """Classify an error that Slack names; an unknown one is dead for this message only."""
+    if not error:
+        return Outcome(status="retry", detail="the answer was not one of Slack's; is a proxy in the way?")
     if error in SLACK_RETRY:
         return Outcome(
             status="retry",
@@ -128,7 +130,7 @@ def slack_outcome(error: str, header: str | None, now: datetime) -> Outcome:
     fix = _SLACK_FIXES.get(error)
     if fix:
         return Outcome(status="dead", detail=f"Slack answered {error}: {fix}", whole=True)
-    return Outcome(status="dead", detail=f"Slack answered {error or 'an unknown error'}")
+    return Outcome(status="dead", detail=f"Slack answered {error}")
 
 
 def smtp_outcome(code: int, text: str) -> Outcome:

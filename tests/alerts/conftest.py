@@ -1,0 +1,45 @@
+"""A test certificate authority and one notification for the channels."""
+
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from exd_dagster.alerts.compose import Context, compose
+from exd_dagster.alerts.model import AlertState, Parcel
+from exd_dagster.alerts.sender import Notification
+from tests.alerts.make import NOW, alert
+
+AUTHORITY = trustme.CA()
+
+
+@pytest.fixture
+def ca_file(tmp_path: Path) -> Iterator[str]:
+    with AUTHORITY.cert_pem.tempfile(dir=str(tmp_path)) as path:
+        yield path
+
+
+@pytest.fixture
+def tls() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    AUTHORITY.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def notification() -> Notification:
+    told = alert()
+    parcel = Parcel(
+        id="5ea1" * 8,
+        destination="any",
+        channel="webhook",
+        reason="fire",
+        alerts=(told.id,),
+        incidents=("incident-1",),
+        created_at=NOW,
+        next_attempt_at=NOW,
+    )
+    message = compose(parcel, AlertState(alerts={told.id: told}), Context())
+    return Notification(id=parcel.id, reason="fire", message=message, alerts=(told,), created_at=NOW)
