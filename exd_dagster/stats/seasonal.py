@@ -1,16 +1,23 @@
 r"""What volume this hour of the week expects, and how surprising a smaller one is.
 
-Expected volume mu: the mean of the same hour in up to three earlier weeks. Hours that alarmed are left out
-of later expectations, so an outage does not become its own baseline; when six weeks hold no other hour, the
-newest three do. Overdispersion phi: the mean of u = ((x - mu)^2 - mu) / mu^2 over the 168 newest earlier
-hours, cut at its 99th centile; from prediction errors, so the uncertainty of mu is in it. Then
+Expected volume mu: the mean of the same hour in up to K = 3 earlier weeks. Hours that alarmed are left out of
+later expectations, so an outage does not become its own baseline; when six weeks hold no other hour, the
+newest three do. Overdispersion phi: the mean of
 
-    p = P(NB(mean mu, variance mu + phi mu^2) <= x) = I_{r/(r+mu)}(r, x + 1),  r = 1/phi,
+    u = ((x - mu)^2 c - mu) / mu^2,    c = (1 + 1/K now) / (1 + 1/K then),
 
-the regularised incomplete beta function, for trailing windows of 1, 3, 6 and 24 hours; an alarm is p < a/4.
+over the newest earlier windows, cut at its 99th centile; from prediction errors, so the uncertainty of mu
+is in it. Then, with the regularised incomplete beta function I,
+
+    p = P(NB(mean mu, variance mu + phi mu^2) <= x) = I_{r/(r+mu)}(r, x + 1),    r = 1/phi,
+
+for trailing windows of 1, 3, 6 and 24 hours; an alarm is p < a/4. Windows of several hours overlap: n of
+them hold only v = n / window separate errors, so phi is multiplied by (t_v / z)^2 at a/4, Student's
+allowance for a variance learned from v errors.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -24,7 +31,7 @@ SPEAKS_FROM = 240
 LAGS = 3
 OLDEST_LAG = 6
 ENOUGH_ERRORS = 72
-ERRORS_KEPT = 168
+ERRORS_KEPT = {1: WEEK, 3: 3 * WEEK, 6: 4 * WEEK, 24: 4 * WEEK}
 SMALLEST_DISPERSION = 1e-6
 BLOCK = 24
 
@@ -86,14 +93,16 @@ class _Learner:
         self.low = np.zeros(len(volumes), dtype=bool)  # hours at fault: never learned from
         self.sums, self.wanted = np.zeros(shape), np.full(shape, np.nan)
         self.dispersion, self.p = np.full(shape, np.nan), np.ones(shape)
-        self.error = np.full(shape, np.nan)
+        self.weeks = np.ones(len(volumes))  # 1 + 1/K: what averaging only K weeks adds to the squared error
+        self.square = np.full(shape, np.nan)  # squared error over `weeks`; NaN where it teaches nothing
+        self.allowance = [_allowance(window, level) for window in WINDOWS]
 
     def judge(self, begin: int, end: int) -> None:
         self._expect(begin, end)
         smaller = np.nan
-        for row, window in enumerate(WINDOWS):
-            self._add_windows(row, window, begin, end)
-            smaller = self._disperse(row, window, begin, end, smaller)
+        for row in range(len(WINDOWS)):
+            self._add_windows(row, begin, end)
+            smaller = self._disperse(row, begin, end, smaller)
             if begin >= SPEAKS_FROM and np.isfinite(smaller):
                 self._test(row, begin, end)
         self._set_apart(begin, end)
@@ -105,43 +114,41 @@ class _Learner:
         clean = usable & ~self.low[np.maximum(lags, 0)]
         chosen = np.where(clean.any(axis=0), clean, usable)
         chosen &= chosen.cumsum(axis=0) <= LAGS
-        count = chosen.sum(axis=0)
+        count = np.maximum(chosen.sum(axis=0), 1)
         total = np.where(chosen, self.volumes[np.maximum(lags, 0)], 0.0).sum(axis=0)
-        self.expected[begin:end] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        self.expected[begin:end] = np.where(chosen.any(axis=0), total / count, np.nan)
+        self.weeks[begin:end] = 1 + 1 / count
 
-    def _add_windows(self, row: int, window: int, begin: int, end: int) -> None:
-        """Sum volume and mu over the trailing windows of the block, over hours that can be judged."""
+    def _add_windows(self, row: int, begin: int, end: int) -> None:
+        """Sum volume and mu over the trailing windows of the block, over the hours that can be judged."""
+        window, size = WINDOWS[row], end - begin
         back = max(begin - window + 1, 0)
         known = self.landed[back:end] & np.isfinite(self.expected[back:end])
-        volume = np.where(known, self.volumes[back:end], 0.0)
-        wanted = np.where(known, self.expected[back:end], 0.0)
-        whole = np.arange(begin, end) >= WEEK + window - 1
-        judged = (
-            whole & known[begin - back :] & (_trailing(known.astype(float), window, end - begin) > window / 2)
-        )
-        self.sums[row, begin:end] = _trailing(
-            np.where(self.landed[back:end], self.volumes[back:end], 0.0), window, end - begin
-        )
-        seen, mean = _trailing(volume, window, end - begin), _trailing(wanted, window, end - begin)
-        self.sums[row, begin:end] = np.where(judged, seen, self.sums[row, begin:end])
+        enough = _trailing(known.astype(float), window, size) > window / 2
+        judged = (np.arange(begin, end) >= WEEK + window - 1) & known[begin - back :] & enough
+        seen = _trailing(np.where(known, self.volumes[back:end], 0.0), window, size)
+        mean = _trailing(np.where(known, self.expected[back:end], 0.0), window, size)
+        self.sums[row, begin:end] = seen
         self.wanted[row, begin:end] = np.where(judged, mean, np.nan)
-        self.error[row, begin:end] = ((seen - mean) ** 2 - mean) / np.maximum(mean, 1.0) ** 2
-        self.error[row, begin:end][~judged] = np.nan
+        self.square[row, begin:end] = np.where(judged, (seen - mean) ** 2 / self.weeks[begin:end], np.nan)
 
-    def _disperse(self, row: int, window: int, begin: int, end: int, smaller: float) -> float:
+    def _disperse(self, row: int, begin: int, end: int, smaller: float) -> float:
         """Set phi of the block from earlier windows that share no hour with it and hold no hour at fault.
 
-        With fewer than 72 of its own, a window borrows phi of the next smaller one, which is larger:
-        cautious.
+        With fewer than 72 of its own, a window borrows phi of the next smaller one.
         """
+        window = WINDOWS[row]
         last = max(begin - window + 1, 0)
-        errors = self.error[row, :last]
         at_fault = _trailing(self.low[:last].astype(float), window, last) > 0
-        kept = errors[np.isfinite(errors) & ~at_fault][-ERRORS_KEPT:]
+        kept = np.flatnonzero(np.isfinite(self.square[row, :last]) & ~at_fault)[-ERRORS_KEPT[window] :]
+        allowance = 1.0
         if len(kept) >= ENOUGH_ERRORS:
-            kept = np.minimum(kept, np.quantile(kept, 0.99))
-            smaller = max(float(kept.mean()), SMALLEST_DISPERSION)
-        self.dispersion[row, begin:end] = smaller
+            mean = self.wanted[row, kept]
+            errors = self.square[row, kept] * self.weeks[begin:end].mean() - mean
+            errors /= np.maximum(mean, 1.0) ** 2
+            smaller = max(float(np.minimum(errors, np.quantile(errors, 0.99)).mean()), SMALLEST_DISPERSION)
+            allowance = self.allowance[row][len(kept)]
+        self.dispersion[row, begin:end] = smaller * allowance
         return smaller
 
     def _test(self, row: int, begin: int, end: int) -> None:
@@ -156,6 +163,17 @@ class _Learner:
         for row, offset in np.argwhere(hits):
             span = slice(begin + int(offset) - WINDOWS[int(row)] + 1, begin + int(offset) + 1)
             self.low[span] |= self.volumes[span] < self.expected[span]
+
+
+@lru_cache(maxsize=64)
+def _allowance(window: int, level: float) -> Floats:
+    """Return (t_v / z)^2 by number of windows learned from; 1 for single hours, which do not overlap."""
+    from scipy.special import ndtri, stdtrit
+
+    learned = np.arange(ERRORS_KEPT[window] + 1)
+    if window == 1:
+        return np.ones(len(learned))
+    return np.asarray((stdtrit(np.maximum(learned / window, 1.0), level) / ndtri(level)) ** 2)
 
 
 def _trailing(values: Floats, window: int, last: int) -> Floats:

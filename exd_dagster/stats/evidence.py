@@ -1,0 +1,187 @@
+"""The combined sequential test, one closed hour at a time: a small state that can be stored and replayed.
+
+Its answer equals that of `sequential.log_e_values` over the same bins. For late data keep the state of each
+bin and replay from the one before the change.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import exp, inf, log, log1p
+from typing import Any
+
+import numpy as np
+
+from exd_dagster.errors import InputError
+from exd_dagster.stats.dirichlet import CONCENTRATIONS, remainder
+from exd_dagster.stats.inputs import Floats, checked_split
+from exd_dagster.stats.restart import component_count, log_ratios, log_remaining, log_weights
+from exd_dagster.stats.verdict import Json
+
+Shares = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EvidenceState:
+    """What the combined test remembers of one flag.
+
+    Attributes:
+        variants: V names.
+        shares: declared share of each, in the current phase.
+        bins: bins seen.
+        counts: units by variant in the current phase.
+        carried: ln E of the Dirichlet-multinomial part at the end of the phases before.
+        log_sums: ln S_c of the restart part, float (C,); -inf before the first bin.
+        log_e_value: ln E now.
+        max_log_e_value: the largest ln E so far.
+    """
+
+    variants: tuple[str, ...]
+    shares: Shares
+    bins: int
+    counts: Shares
+    carried: float
+    log_sums: Floats
+    log_e_value: float = 0.0
+    max_log_e_value: float = 0.0
+
+    @classmethod
+    def begin(cls, expected: Mapping[str, float]) -> "EvidenceState":
+        """Return the state before the first bin of an iteration."""
+        split = checked_split(expected)
+        nothing = np.full(component_count(len(split)), -inf)
+        return cls(tuple(split), tuple(split.values()), 0, (0.0,) * len(split), 0.0, nothing)
+
+    def next_phase(self, expected: Mapping[str, float]) -> "EvidenceState":
+        """Return the state at the first bin of a phase with another declared split of the same variants."""
+        split = checked_split(expected)
+        if set(split) != set(self.variants):
+            raise InputError(f"expected names {sorted(split)}, the state {sorted(self.variants)}")
+        return replace(
+            self,
+            shares=tuple(split[name] for name in self.variants),
+            counts=(0.0,) * len(split),
+            carried=self.carried + _log_mixture(self.counts, self.shares),
+        )
+
+    def update(self, new_units: Sequence[int]) -> "EvidenceState":
+        """Return the state after one more bin.
+
+        Args:
+            new_units: newly exposed units of each variant, in the order of `variants`.
+        """
+        counts = tuple(x + float(y) for x, y in zip(self.counts, new_units, strict=True))
+        weight, remaining = _weights(self.bins // _PAGE)[self.bins % _PAGE]
+        log_sums = np.logaddexp(self.log_sums, weight)
+        log_sums += np.dot(new_units, _table(self.shares))
+        since = float(np.logaddexp.reduce(log_sums)) - log(len(log_sums))
+        whole = self.carried + _log_mixture(counts, self.shares)
+        log_e = _log_add(whole, _log_add(since, remaining)) - _LOG_2
+        return EvidenceState(
+            self.variants,
+            self.shares,
+            self.bins + 1,
+            counts,
+            self.carried,
+            log_sums,
+            log_e,
+            max(self.max_log_e_value, log_e),
+        )
+
+    def as_metadata(self) -> dict[str, Json]:
+        """Return the state as strict JSON; floats keep every digit."""
+        return {
+            "variants": list(self.variants),
+            "shares": list(self.shares),
+            "bins": self.bins,
+            "counts": list(self.counts),
+            "carried": self.carried,
+            "log_sums": self.log_sums.tolist() if self.bins else None,
+            "log_e_value": self.log_e_value,
+            "max_log_e_value": self.max_log_e_value,
+        }
+
+    @classmethod
+    def from_metadata(cls, stored: Mapping[str, Any]) -> "EvidenceState":
+        """Return the state that `as_metadata` wrote."""
+        empty = np.full(component_count(len(stored["variants"])), -inf)
+        sums = empty if stored["log_sums"] is None else np.array(stored["log_sums"], dtype=np.float64)
+        return cls(
+            variants=tuple(stored["variants"]),
+            shares=tuple(stored["shares"]),
+            bins=int(stored["bins"]),
+            counts=tuple(stored["counts"]),
+            carried=float(stored["carried"]),
+            log_sums=sums,
+            log_e_value=float(stored["log_e_value"]),
+            max_log_e_value=float(stored["max_log_e_value"]),
+        )
+
+
+_LOG_2 = log(2)
+_PAGE = 1024
+
+
+@lru_cache(maxsize=64)
+def _weights(page: int) -> list[tuple[float, float]]:
+    """Return (ln w, ln remaining) of 1024 bins."""
+    weights, remaining = log_weights(page * _PAGE, _PAGE), log_remaining(page * _PAGE, _PAGE)
+    return list(zip(weights.tolist(), remaining.tolist(), strict=True))
+
+
+@lru_cache(maxsize=4096)
+def _table(shares: Shares) -> Floats:
+    return log_ratios(np.array(shares))
+
+
+def _log_add(a: float, b: float) -> float:
+    """Return ln(e^a + e^b)."""
+    high, low = (a, b) if a > b else (b, a)
+    return high + log1p(exp(low - high)) if high > -inf else high
+
+
+@lru_cache(maxsize=4096)
+def _anchors(shares: Shares) -> list[tuple[float, float, list[tuple[int, float, float]]]]:
+    """Return, for each k, what does not change with the counts: k, its remainders, (index, s, k s) by arm."""
+    arms = [(i, share) for i, share in enumerate(shares) if share > 0]
+    return [
+        (
+            k,
+            float(remainder(k)) - sum(float(remainder(k * share)) for _, share in arms),
+            [(i, share, k * share) for i, share in arms],
+        )
+        for k in CONCENTRATIONS
+    ]
+
+
+def _log_mixture(counts: Shares, shares: Shares) -> float:
+    """Return `dirichlet.log_mixture` of one count vector: the same formula on plain floats, for speed."""
+    anchors = _anchors(shares)
+    if len(anchors[0][2]) < 2:
+        return 0.0
+    n = sum([counts[i] for i, _, _ in anchors[0][2]])
+    each = [_log_e_value(counts, n, *anchor) for anchor in anchors]
+    top = max(each)
+    return top + log(sum([exp(e - top) for e in each]) / len(each))
+
+
+def _log_e_value(
+    counts: Shares, n: float, k: float, remainders: float, arms: list[tuple[int, float, float]]
+) -> float:
+    total = k + n
+    result = remainders - _remainder(total) - log1p(n / k) * (len(arms) - 1) / 2
+    for i, share, start in arms:
+        x = counts[i]
+        scale = total * share
+        excess = (x - n * share) / scale
+        gain = log1p(excess)
+        result += scale * ((1 + excess) * gain - excess) - gain / 2 + _remainder(start + x)
+    return result
+
+
+def _remainder(z: float) -> float:
+    if z < 10:
+        return float(remainder(z))
+    w = 1 / z
+    v = w * w
+    return w * (1 / 12 - v * (1 / 360 - v * (1 / 1260 - v / 1680)))
