@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from exd_dagster.stats.combined import log_e_values
 from exd_dagster.stats.dirichlet import log_mixture
-from exd_dagster.stats.inputs import Floats, Integers, Stretch, bounds
+from exd_dagster.stats.inputs import Floats, Integers, Stretch, after, bounds
 from exd_dagster.stats.verdict import Json, plain
 
 CREDIBLE_LEVEL = 0.95
@@ -56,32 +57,51 @@ class ChangePoint:
 
 
 def find_change(
-    counts: Floats, stretches: Sequence[Stretch], names: Sequence[str], detected: int
+    counts: Floats, stretches: Sequence[Stretch], names: Sequence[str], detected: int, alpha: float = 0.001
 ) -> ChangePoint:
     """Locate the fault that was detected at the end of bin `detected`.
+
+    Bins after it that agree again are watched anew at level `alpha`: a fault that returns is the same
+    failure.
 
     Args:
         counts: float (T, V), newly exposed units per bin.
         stretches: the declared split of every bin.
         names: V variants.
         detected: bin at whose end the test failed.
+        alpha: level at which a fault counts as having returned.
     """
     evidence = Evidence(counts, stretches)
-    onset = int(_last_maximum(evidence.since(np.arange(detected + 1), detected + 1)))
-    ends = np.arange(detected + 1, len(counts) + 1)
-    ended = evidence.until(onset, ends)
-    healed = ended.max() - ended[-1] > HEALED
-    until = int(ends[int(np.argmax(ended))]) if healed else len(counts)
-    posterior = evidence.since(np.arange(until), until)
-    best, earliest, latest = _credible(posterior)
+    until = _ending(evidence, _onset(evidence, 0, detected), detected, len(counts))
+    best, earliest, latest = _credible(evidence.since(np.arange(until), until))
+    end = until
+    while end < len(counts):
+        series = log_e_values(counts[end:], after(stretches, end))
+        returned = np.flatnonzero(series >= -np.log(alpha))
+        if not len(returned):
+            break
+        again = end + int(returned[0])
+        end = _ending(evidence, _onset(evidence, end, again), again, len(counts))
     return ChangePoint(
         bin=best,
         earliest=earliest,
         latest=latest,
-        until=until if healed else None,
+        until=end if end < len(counts) else None,
         before=_shares(counts[:earliest], names),
         after=_shares(counts[best:until], names),
     )
+
+
+def _onset(evidence: "Evidence", first: int, detected: int) -> int:
+    """Return the most likely first bin, from `first` on, of the fault seen at the end of `detected`."""
+    return first + _last_maximum(evidence.since(np.arange(first, detected + 1), detected + 1))
+
+
+def _ending(evidence: "Evidence", onset: int, detected: int, bins: int) -> int:
+    """Return the first bin that agrees again, or the number of bins while none clearly does."""
+    ends = np.arange(detected + 1, bins + 1)
+    ended = evidence.until(onset, ends)
+    return int(ends[int(np.argmax(ended))]) if ended.max() - ended[-1] > HEALED else bins
 
 
 class Evidence:

@@ -122,6 +122,13 @@ def bounds(stretches: Sequence[Stretch], bins: int) -> list[tuple[int, int, Floa
     ]
 
 
+def after(stretches: Sequence[Stretch], first: int) -> list[Stretch]:
+    """Return the stretches of the bins from `first` on, counted from there."""
+    begun = [stretch for stretch in stretches if stretch.first <= first][-1:]
+    later = [stretch for stretch in stretches if stretch.first > first]
+    return [Stretch(max(stretch.first - first, 0), stretch.shares) for stretch in begun + later]
+
+
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from exd_dagster.errors import InputError, did_you_mean
-from exd_dagster.stats import dirichlet, restart, sprt, words
+from exd_dagster.stats import words
 from exd_dagster.stats.change_point import ChangePoint, find_change
+from exd_dagster.stats.combined import declared_only, log_e_values
 from exd_dagster.stats.inputs import (
     Expected,
     Floats,
@@ -106,28 +107,6 @@ def sequential_srm_test(
     counts = checked_counts(given.reshape(0, names) if given.size == 0 else given, "new_units", 2)
     variants, stretches = checked_stretches(expected, counts.shape[1])
     return judge_sequence(counts, stretches, variants, method=method, alpha=level, delta=delta)
-
-
-def log_e_values(
-    counts: Floats, stretches: Sequence[Stretch], *, method: str = "combined", delta: float = 0.02
-) -> Floats:
-    """Return ln E after each bin, float (..., T), of counts (..., T, V)."""
-    if counts.shape[-2] == 0:
-        return np.zeros(counts.shape[:-1])
-    tested = declared_only(counts, stretches)
-    if method == "sprt":
-        return sprt.log_e_values(tested, stretches, delta)
-    whole = dirichlet.log_e_values(tested, stretches)
-    since = restart.log_e_values(restart.log_sums(tested, stretches))
-    return np.asarray(np.logaddexp(whole, since) - np.log(2))
-
-
-def declared_only(counts: Floats, stretches: Sequence[Stretch]) -> Floats:
-    """Return the counts with 0 where a variant has no share in that bin's phase."""
-    tested = counts.copy()
-    for stretch in stretches:  # each later stretch overwrites from its own first bin on
-        tested[..., stretch.first :, :] = np.where(stretch.shares > 0, counts[..., stretch.first :, :], 0.0)
-    return np.asarray(tested)
 
 
 def judge_sequence(

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from exd_dagster.stats.inputs import Floats, Stretch
-from exd_dagster.stats.sequential import log_e_values
+from exd_dagster.stats.combined import log_e_values
 
 HOURS = 14 * 24
 CHUNK = 100
