@@ -151,6 +151,7 @@ def _cause(
     gaps = np.abs(inside - outside) / np.sqrt(declared)
     i = int(np.flatnonzero(gaps >= gaps.max() * (1 - 1e-9))[-1])
     seen, other = words.against(float(inside[i]), float(outside[i]))
+    part = "all" if numbers["explained"] > 0.995 else words.percent(numbers["explained"], 2)
     return Cause(
         dimension=where[0],
         value=where[1],
@@ -160,8 +161,8 @@ def _cause(
         declared_share=float(declared[i]),
         sentence=(
             f"{where[0]} = {where[1]}: {names[i]} {seen}, elsewhere {other} "
-            f"({words.percent(numbers['unit_share'])} of units, {words.percent(numbers['explained'], 2)} of "
-            f"the imbalance, {words.p_value(numbers['p_value'])})."
+            f"({words.percent(numbers['unit_share'])} of units, {part} of the "
+            f"imbalance, {words.p_value(numbers['p_value'])})."
         ),
         **numbers,
     )

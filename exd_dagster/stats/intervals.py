@@ -47,7 +47,7 @@ def _extent(x: float, n: float, limit: float) -> tuple[float, float]:
 
     def log_likelihood(q: float) -> float:
         hit = x * np.log(q) if x else 0.0
-        miss = (n - x) * np.log1p(-q) if n > x else 0.0
+        miss = (n - x) * np.log1p(-min(q, 1 - 1e-16)) if n > x else 0.0
         return float(hit + miss)
 
     def end(outside: float) -> float:

@@ -124,16 +124,43 @@ def _by_season(
     if not len(alarms):
         return _passes(seen, landed, level)
     newest = int(alarms[-1])
-    first, last = _extent(seen, volumes, newest)
+    episode = _episode(seen, newest)
+    first, last = _extent(seen, volumes, episode, level)
     ongoing = _ongoing(seen, last, level)
-    row = _blocking_row(seen, level, drop) if ongoing else None
-    severity: Severity = "WARN" if row is None else "ERROR"
-    numbers = _numbers(seen, _worst_row(seen, newest) if row is None else row, newest, level)
+    row, hour = (_worst_row(seen, newest), newest) if ongoing else _deepest(seen, episode, level)
+    blocking = _blocking_row(seen, level, drop) if ongoing else None
+    severity: Severity = "WARN" if blocking is None else "ERROR"
+    numbers = _numbers(seen, row if blocking is None else blocking, hour, level)
     return _answer(
-        "fail", "traffic_drop", _sentence(numbers),
-        severity=severity, state="ongoing" if ongoing else "contained", first_bad=first, last_bad=last,
+        "fail",
+        "traffic_drop",
+        _sentence(numbers),
+        severity=severity,
+        state="ongoing" if ongoing else "contained",
+        first_bad=first,
+        last_bad=last,
         **numbers,
-    )  # fmt: skip
+    )
+
+
+def _episode(seen: SeasonalScan, newest: int) -> slice:
+    """Return the unbroken run of alarms that ends at bin `newest`."""
+    quiet = np.flatnonzero(~seen.alarm[:newest])
+    return slice(int(quiet[-1]) + 1 if len(quiet) else 0, newest + 1)
+
+
+def _deepest(seen: SeasonalScan, episode: slice, level: float) -> tuple[int, int]:
+    """Return (row, bin) of the alarm that lost the largest share; of equals the longest, newest window."""
+    kept = _kept(seen, episode, level)
+    row, offset = np.argwhere(kept <= kept.min() + 1e-12)[-1]
+    return int(row), episode.start + int(offset)
+
+
+def _kept(seen: SeasonalScan, episode: slice, level: float) -> Floats:
+    """Return volume / expected of the windows that alarmed in the episode, float (4, hours); 1 for others."""
+    alarmed = seen.p[:, episode] < level / len(WINDOWS)
+    share = seen.volumes[:, episode] / np.maximum(np.nan_to_num(seen.window_expected[:, episode]), 1e-300)
+    return np.asarray(np.where(alarmed, share, 1.0))
 
 
 def _ongoing(seen: SeasonalScan, last_bad: int, level: float) -> bool:
@@ -177,22 +204,18 @@ def _sentence(numbers: dict[str, Any]) -> str:
     )
 
 
-def _extent(seen: SeasonalScan, volumes: Floats, newest: int) -> tuple[int, int]:
-    """Return first and last hour at fault of the episode that alarms last.
+def _extent(seen: SeasonalScan, volumes: Floats, episode: slice, level: float) -> tuple[int, int]:
+    """Return first and last bin at fault of an episode.
 
     Within the windows that alarmed, hours count as lost while they stay below the midpoint between what was
-    expected and what the worst window shows: the stretch of largest total loss below that line.
+    expected and the deepest window: the stretch of largest total loss below that line.
     """
-    first = newest
-    while first > 0 and seen.alarm[first - 1]:
-        first -= 1
-    begin = max(
-        first - max(w for r, w in enumerate(WINDOWS) if seen.p[r, first] <= seen.p[:, first].min()) + 1, 0
-    )
-    row = _worst_row(seen, newest)
-    kept = seen.volumes[row, newest] / max(seen.window_expected[row, newest], 1.0)
-    loss = np.nan_to_num(seen.expected[begin : newest + 1] * (1 + kept) / 2 - volumes[begin : newest + 1])
-    total = np.concatenate([np.zeros(1), loss.cumsum()])
+    first = [
+        window for row, window in enumerate(WINDOWS) if seen.p[row, episode.start] < level / len(WINDOWS)
+    ]
+    begin = max(episode.start - max(first) + 1, 0)
+    line = seen.expected[begin : episode.stop] * (1 + float(_kept(seen, episode, level).min())) / 2
+    total = np.concatenate([np.zeros(1), np.nan_to_num(line - volumes[begin : episode.stop]).cumsum()])
     gains = total[1:] - np.minimum.accumulate(total)[:-1]
     last = int(np.argmax(gains))
     onset = int(np.argmin(total[: last + 1]))

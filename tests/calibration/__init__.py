@@ -1,0 +1,1 @@
+"""Seeded Monte-Carlo runs that hold the statistical claims."""

@@ -1,0 +1,124 @@
+"""Laws that hold for every input."""
+
+import json
+from dataclasses import replace
+from itertools import product
+from math import exp, factorial, prod
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exd_dagster.stats import audit_flag, sequential_srm_test, srm_test, traffic_drop_test
+from exd_dagster.stats.combined import log_e_values
+from exd_dagster.stats.dirichlet import log_e_values as dirichlet_series
+from exd_dagster.stats.inputs import Stretch
+from tests.stats.build import HALVES, bins_of, flag
+
+MANY = settings(max_examples=60, deadline=None)
+counts = st.integers(0, 10**6)
+three_arms = st.lists(st.tuples(counts, counts, counts), min_size=1, max_size=30)
+weights = st.tuples(*[st.integers(1, 1000)] * 3)
+NAMES = ("a", "b", "c")
+
+
+def shares_of(weight: tuple[int, ...]) -> dict[str, float]:
+    return {name: w / sum(weight) for name, w in zip(NAMES, weight, strict=True)}
+
+
+@pytest.mark.parametrize("method", ["combined", "sprt"])
+@pytest.mark.parametrize("cuts", [(6,), (3, 3), (1, 2, 3)])
+def test_the_expected_e_value_of_a_healthy_flag_is_one(method, cuts):
+    """Every way 6 units can fall into 3 arms, in bins of the given sizes."""
+    shares = (0.5, 0.3, 0.2)
+
+    def outcomes(n):
+        return [x for x in product(range(n + 1), repeat=3) if sum(x) == n]
+
+    def chance(x):
+        return (
+            factorial(sum(x)) / prod(map(factorial, x)) * prod(s**i for s, i in zip(shares, x, strict=True))
+        )
+
+    total = 0.0
+    for bins in product(*[outcomes(n) for n in cuts]):
+        series = log_e_values(np.array(bins, float), [Stretch(0, np.array(shares))], method=method)
+        total += prod(chance(x) for x in bins) * exp(series[-1])
+    assert total == pytest.approx(1, abs=1e-9)
+
+
+@MANY
+@given(three_arms, weights)
+def test_renaming_variants_renames_results(bins, weight):
+    rolled = [row[1:] + row[:1] for row in bins]
+    one = sequential_srm_test(bins, shares_of(weight))
+    other = sequential_srm_test(
+        rolled, dict(zip(NAMES, shares_of(weight[1:] + weight[:1]).values(), strict=True))
+    )
+    assert other.log_e_values == pytest.approx(one.log_e_values, rel=1e-9, abs=1e-9)
+    total = [sum(column) for column in zip(*bins, strict=True)]
+    here = srm_test(dict(zip(NAMES, total, strict=True)), shares_of(weight))
+    there = srm_test(dict(zip(NAMES, total[1:] + total[:1], strict=True)), shares_of(weight[1:] + weight[:1]))
+    assert (here.verdict, here.n) == (there.verdict, there.n)
+    if here.n:
+        assert here.p_value == pytest.approx(there.p_value, rel=1e-6, abs=1e-300)
+
+
+@MANY
+@given(three_arms, weights, st.data())
+def test_splitting_a_bin_changes_nothing_at_its_end(bins, weight, data):
+    """For the Dirichlet-multinomial part: only the cumulative counts matter."""
+    first = [tuple(data.draw(st.integers(0, x)) for x in row) for row in bins]
+    halves = [part for row, head in zip(bins, first, strict=True) for part in (head, np.subtract(row, head))]
+    stretches = [Stretch(0, np.array(list(shares_of(weight).values())))]
+    whole = dirichlet_series(np.array(bins, float), stretches)
+    split = dirichlet_series(np.array(halves, float), stretches)
+    assert split[1::2] == pytest.approx(whole, rel=1e-9, abs=1e-9)
+
+
+@MANY
+@given(st.lists(st.tuples(counts, counts), min_size=0, max_size=40))
+def test_doubling_evaluations_changes_no_verdict(rows):
+    bins = bins_of(np.array(rows, dtype=np.int64).reshape(-1, 2))
+    doubled = replace(bins, evaluations=2 * bins.evaluations)
+    assert audit_flag(flag(), doubled) == audit_flag(flag(), bins)
+
+
+@MANY
+@given(st.lists(st.tuples(counts, counts, counts), max_size=60), st.lists(st.booleans(), max_size=60))
+def test_every_audit_is_strict_json(rows, landed):
+    new_units = np.array(rows, dtype=np.int64).reshape(-1, 3)
+    known = np.array((landed + [True] * len(rows))[: len(rows)], dtype=bool)
+    bins = bins_of(new_units, ("control", "treatment", "stray"), landed=known)
+    for verdict in audit_flag(flag(), bins):
+        json.dumps(verdict.as_metadata(), allow_nan=False)
+        assert verdict.sentence
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 10**5), min_size=240, max_size=400), st.integers(0, 2**32))
+def test_every_traffic_verdict_is_strict_json(volumes, seed):
+    landed = np.random.default_rng(seed).random(len(volumes)) < 0.9
+    found = traffic_drop_test(volumes, landed=landed)
+    json.dumps(found.as_metadata(), allow_nan=False)
+
+
+@MANY
+@given(st.lists(st.tuples(counts, counts), min_size=2, max_size=20))
+def test_the_chi_square_check_fails_for_good(rows):
+    """Once a look has failed, no later bin lifts the failure."""
+    bins = bins_of(np.array(rows, dtype=np.int64))
+    failed = False
+    for through in bins.hours[1:]:
+        severity = audit_flag(flag(), bins.between(bins.start, through)).srm.severity
+        assert not failed or severity == "ERROR"
+        failed = severity == "ERROR"
+
+
+def test_shares_that_differ_by_rounding_are_the_same_split():
+    bins = [[333, 333, 334]] * 5
+    thirds = sequential_srm_test(bins, dict.fromkeys(NAMES, 1 / 3))
+    rounded = sequential_srm_test(bins, {"a": 0.3333, "b": 0.3333, "c": 0.3334})
+    assert thirds.verdict == rounded.verdict == "pass"
+    assert HALVES == {"control": 0.5, "treatment": 0.5}

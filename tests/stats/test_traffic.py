@@ -1,0 +1,151 @@
+"""Traffic drops: the seasonal test, and the plain rule."""
+
+import json
+
+import numpy as np
+import pytest
+
+from exd_dagster.errors import InputError
+from exd_dagster.stats import traffic_drop_test
+from exd_dagster.stats.seasonal import scan
+from tests.stats.build import seasonal_units
+
+
+def everywhere(volumes):
+    return np.ones(len(volumes), dtype=bool)
+
+
+def cut(volumes: np.ndarray, first: int, last: int | None, factor: float) -> np.ndarray:
+    changed = volumes.copy()
+    changed[first:last] = changed[first:last] * factor
+    return changed
+
+
+def test_a_healthy_rhythm_passes():
+    found = traffic_drop_test(seasonal_units(1, 28, 1000))
+    assert found.verdict == "pass"
+    assert found.expected_volume == pytest.approx(found.latest_volume, rel=0.3)
+
+
+def test_it_speaks_from_hour_240():
+    volumes = seasonal_units(1, 12, 1000)
+    assert traffic_drop_test(volumes[:240]).reason == "learning"
+    assert traffic_drop_test(volumes[:241]).verdict == "pass"
+    assert traffic_drop_test(cut(volumes[:241], -1, None, 0.0)).verdict == "fail"
+
+
+def test_an_outage_warns_after_one_hour_and_blocks_after_three():
+    volumes = seasonal_units(1, 28, 1000)
+    after_one = traffic_drop_test(cut(volumes, -1, None, 0.0))
+    after_three = traffic_drop_test(cut(volumes, -3, None, 0.0))
+    assert (after_one.severity, after_one.window) == ("WARN", 1)
+    assert (after_three.severity, after_three.state) == ("ERROR", "ongoing")
+
+
+def test_a_loss_below_the_drop_fraction_never_blocks():
+    volumes = cut(seasonal_units(1, 28, 5000), -24, None, 0.6)
+    found = traffic_drop_test(volumes)
+    assert (found.verdict, found.severity) == ("fail", "WARN")
+    assert traffic_drop_test(volumes, drop_fraction=0.3).severity == "ERROR"
+
+
+def test_an_outage_does_not_become_its_own_baseline():
+    volumes = cut(seasonal_units(1, 42, 1000), -14 * 24, None, 0.1)
+    found = traffic_drop_test(volumes)
+    assert found.severity == "ERROR"
+    assert found.latest_volume < 0.2 * found.expected_volume
+
+
+def test_after_six_weeks_a_new_level_is_the_normal_one():
+    volumes = cut(seasonal_units(1, 84, 1000), 28 * 24, None, 0.4)
+    assert traffic_drop_test(volumes).verdict == "pass"
+
+
+def test_unlanded_hours_are_neither_zero_nor_judged():
+    volumes = cut(seasonal_units(1, 28, 1000), -30, -5, 0.0)
+    landed = everywhere(volumes)
+    landed[-30:-5] = False
+    assert traffic_drop_test(volumes, landed=landed).verdict == "pass"
+    landed[-30:] = False
+    assert traffic_drop_test(volumes, landed=landed).verdict == "not_checked"
+
+
+def test_an_hour_depends_on_no_later_hour():
+    volumes = seasonal_units(3, 28, 300).astype(float)
+    whole = scan(volumes, everywhere(volumes), 1e-4)
+    for through in (300, 417, 600):
+        part = scan(volumes[:through], everywhere(volumes[:through]), 1e-4)
+        assert np.array_equal(part.p, whole.p[:, :through])
+
+
+def test_before_hour_240_only_the_absence_of_all_units_is_told():
+    volumes = seasonal_units(1, 5, 1000)
+    assert traffic_drop_test(cut(volumes, -3, None, 0.1)).reason == "learning"
+    gone = traffic_drop_test(cut(volumes, -3, None, 0.0))
+    assert (gone.reason, gone.severity, gone.first_bad) == ("no_data", "ERROR", len(volumes) - 3)
+
+
+def test_a_quiet_flag_is_not_reported_as_absent():
+    volumes = np.random.default_rng(1).poisson(0.4, 100)
+    assert traffic_drop_test(volumes).verdict == "insufficient"
+
+
+def test_alarms_count_only_in_the_judged_bins():
+    volumes = cut(seasonal_units(1, 28, 1000), -100, -95, 0.0)
+    size = len(volumes)
+    assert traffic_drop_test(volumes).verdict == "pass"
+    judged = traffic_drop_test(volumes, judged=(size - 110, size - 90))
+    assert (judged.severity, judged.state) == ("WARN", "contained")
+    assert (judged.first_bad, judged.last_bad) == (size - 100, size - 96)
+
+
+def test_the_plain_rule_gives_the_known_numbers():
+    found = traffic_drop_test([100, 110, 90, 105, 95, 100, 102, 60], method="zscore")
+    assert found.expected_volume == pytest.approx(100.285714, abs=1e-6)
+    assert found.z_score == pytest.approx(-6.198676, abs=1e-6)
+    assert found.verdict == "fail"
+
+
+@pytest.mark.parametrize(
+    ("volumes", "verdict", "z"),
+    [
+        ([5], "pass", 0.0),
+        ([5, 0], "pass", 0.0),
+        ([5, 5, 2], "fail", 0.0),
+        ([5, 5, 3], "pass", 0.0),
+        ([0, 0, 0], "pass", 0.0),
+        ([4, 6, 5], "pass", 0.0),
+    ],
+)
+def test_the_plain_rule_at_its_edges(volumes, verdict, z):
+    found = traffic_drop_test(volumes, method="zscore")
+    assert (found.verdict, found.z_score) == (verdict, z)
+
+
+def test_the_plain_rule_with_one_bin_of_history_has_no_deviation():
+    found = traffic_drop_test([9, 9, 9, 0], method="zscore", window=1)
+    assert (found.verdict, found.z_score) == ("pass", None)
+
+
+@pytest.mark.parametrize("method", ["seasonal", "zscore"])
+@pytest.mark.parametrize("volumes", [[], [0], [7], np.zeros(500), np.full(500, 10**9)])
+def test_any_series_gives_a_verdict_in_strict_json(method, volumes):
+    json.dumps(traffic_drop_test(volumes, method=method).as_metadata(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("volumes", "options", "told"),
+    [
+        ([1, -1], {}, "volumes\\[1\\] is -1"),
+        ([1, float("inf")], {}, "volumes\\[1\\] is inf"),
+        ([[1]], {}, "1 axes"),
+        ([1], {"method": "zscor"}, "Did you mean 'zscore'"),
+        ([1], {"alarm_level": 2}, "alarm_level is 2"),
+        ([1], {"drop_fraction": 0}, "drop_fraction is 0"),
+        ([1], {"window": 0}, "window is 0"),
+        ([1], {"landed": [True, False]}, "landed has shape"),
+    ],
+)
+def test_unusable_input_is_refused_with_its_value(volumes, options, told):
+    with pytest.raises(InputError, match=told):
+        traffic_drop_test(volumes, **options)
