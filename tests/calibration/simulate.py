@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from exd_dagster.stats.inputs import Floats, Stretch
 from exd_dagster.stats.combined import log_e_values
+from exd_dagster.stats.inputs import Floats, Stretch
 
 HOURS = 14 * 24
 CHUNK = 100
@@ -30,7 +30,13 @@ def draws(rates: Floats, served: Floats, runs: int, seed: int) -> Iterator[Float
 
 
 def first_crossings(
-    rates: Floats, served: Floats, declared: Floats | Sequence[Stretch], *, runs: int, seed: int, alpha: float = 0.001
+    rates: Floats,
+    served: Floats,
+    declared: Floats | Sequence[Stretch],
+    *,
+    runs: int,
+    seed: int,
+    alpha: float = 0.001,
 ) -> Floats:
     """Return the first hour (from 0) at whose end the combined test fails, float (runs,); inf if none."""
     stretches = [Stretch(0, declared)] if isinstance(declared, np.ndarray) else list(declared)
