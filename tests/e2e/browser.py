@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def browser(width: int = 1280, height: int = 800) -> Iterator["Tab"]:
 def _tab_address(profile: Path) -> str:
     """Return the WebSocket address of the first tab, once the browser listens."""
     port_file = profile / "DevToolsActivePort"
-    _until(lambda: port_file.exists() and "\n" in port_file.read_text(), "Chromium to listen", 30)
+    eventually(lambda: port_file.exists() and "\n" in port_file.read_text(), "Chromium to listen", 30)
     port = port_file.read_text().splitlines()[0]
     with urlopen(f"http://127.0.0.1:{port}/json/list") as answer:
         pages = [target for target in json.load(answer) if target["type"] == "page"]
@@ -105,7 +105,7 @@ class Tab:
 
     def wait_until(self, script: str, seconds: float = 60) -> None:
         """Wait until a JavaScript expression is true."""
-        _until(lambda: bool(self.evaluate(script)), script, seconds)
+        eventually(lambda: bool(self.evaluate(script)), script, seconds)
 
     def wait_for(self, words: str, seconds: float = 60) -> None:
         """Wait until the page shows the words."""
@@ -148,7 +148,8 @@ _ELEMENT = """[...document.querySelectorAll('a, button, [role], span, div')]
     .filter(e => e.innerText && e.innerText.trim() === %s).at(-1)"""
 
 
-def _until(is_true: Any, what: str, seconds: float) -> None:
+def eventually(is_true: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Return once it is true; raise a TimeoutError that says what never came."""
     deadline = time.monotonic() + seconds
     while not is_true():
         if time.monotonic() > deadline:

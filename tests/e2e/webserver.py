@@ -1,6 +1,7 @@
-"""Dagster's own web server on a free port of this machine, over an instance that is already there."""
+"""Dagster's own UI on a free port of this machine."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,35 +12,39 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+ROOT = Path(__file__).parent.parent.parent
+
 
 @contextmanager
-def webserver(home: Path, *target: str, seconds: float = 120) -> Iterator[str]:
+def webserver(home: Path, *target: str, daemon: bool = False, seconds: float = 120) -> Iterator[str]:
     """Serve a project and give the server's address; end it on leaving.
-
-    No daemon runs beside it: looking changes nothing.
 
     Args:
         home: the folder with dagster.yaml; the server runs in it.
-        target: what to load, as for `dagster-webserver`: `-w workspace.yaml`, `-m module`.
+        target: what to load, as for `dagster dev`: `-w workspace.yaml`, `-f definitions.py`.
+        daemon: True for `dagster dev`, whose daemon launches runs; without it looking changes nothing.
         seconds: how long it may take to load.
     """
     port = _free_port()
-    command = [sys.executable, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), *target]
-    with (home / ".webserver.log").open("w+") as log:
+    program = ["dagster", "dev"] if daemon else ["dagster_webserver"]
+    command = [sys.executable, "-m", *program, "-h", "127.0.0.1", "-p", str(port), *target]
+    log = home / ".webserver.log"
+    with log.open("w") as output:
         process = subprocess.Popen(
-            command, cwd=home, env=_environment(home), stdout=log, stderr=subprocess.STDOUT
+            command,
+            cwd=home,
+            env={**os.environ, "DAGSTER_HOME": str(home.resolve()), "PYTHONPATH": str(ROOT)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
-            _wait_until_up(f"http://127.0.0.1:{port}", process, seconds, log.name)
+            _wait_until_up(f"http://127.0.0.1:{port}", process, seconds, log)
             yield f"http://127.0.0.1:{port}"
         finally:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGINT)
             process.wait(timeout=60)
-    Path(log.name).unlink()
-
-
-def _environment(home: Path) -> dict[str, str]:
-    return {**os.environ, "DAGSTER_HOME": str(home.resolve())}
+    log.unlink()
 
 
 def _free_port() -> int:
@@ -48,15 +53,15 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_up(url: str, process: "subprocess.Popen[bytes]", seconds: float, log: str) -> None:
+def _wait_until_up(url: str, process: "subprocess.Popen[bytes]", seconds: float, log: Path) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"dagster-webserver ended with code {process.returncode}; see {log}")
+            raise RuntimeError(f"Dagster ended with code {process.returncode}; see {log}")
         try:
             urlopen(f"{url}/server_info").close()
         except URLError:
             time.sleep(0.1)
         else:
             return
-    raise TimeoutError(f"dagster-webserver did not answer at {url} within {seconds:g} s; see {log}")
+    raise TimeoutError(f"Dagster did not answer at {url} within {seconds:g} s; see {log}")
