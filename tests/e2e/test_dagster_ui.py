@@ -4,11 +4,14 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from exd_dagster.checks import check_keys
+from exd_dagster.decisions import decision_basis, make_decision, record_decision
 from exd_dagster.gate import blocked_by
 from tests.e2e.browser import Tab, browser, eventually, find_chromium
 from tests.e2e.webserver import ROOT, webserver
@@ -48,19 +51,14 @@ class Ui:
         self.tab.wait_for(words)
         self.tab.settle()
 
-    def materialize(self, asset: str) -> str:
-        """Press the button on an asset's page, wait until the run is over, and return its id."""
+    def press(self, button: str, page: str) -> dg.DagsterRun:
+        """Press a button that launches a run, and return the run once it is over."""
         before = self.instance.get_runs_count()
-        self.open(f"/assets/{asset}?view=overview", "Materialize")
-        self.tab.click("Materialize")
-        eventually(lambda: self.instance.get_runs_count() > before, f"a run of {asset}")
-        run_id = self.instance.get_runs(limit=1)[0].run_id
-        eventually(lambda: self._is_over(run_id), f"the end of the run of {asset}", 120)
-        return run_id
-
-    def _is_over(self, run_id: str) -> bool:
-        run = self.instance.get_run_by_id(run_id)
-        return run is not None and run.is_finished
+        self.open(page, button)
+        self.tab.click(button)
+        eventually(lambda: self.instance.get_runs_count() > before, f"a run by {button} on {page}")
+        eventually(lambda: self.instance.get_runs(limit=1)[0].is_finished, "the end of the run", 120)
+        return self.instance.get_runs(limit=1)[0]
 
     @property
     def text(self) -> str:
@@ -98,7 +96,27 @@ def test_a_check_opens_with_its_sentence_and_its_picture_without_a_click(ui: Ui)
     assert ui.tab.evaluate(widths) == [640]
 
 
-def test_a_blocked_report_launched_by_hand_fails_with_the_reason(ui: Ui) -> None:
-    run_id = ui.materialize("bad_report")
-    ui.open(f"/runs/{run_id}", "Blocked by the flag audit.")
+def test_a_blocked_report_launched_by_hand_fails_with_the_reason_until_a_person_waives(ui: Ui) -> None:
+    run = ui.press("Materialize", "/assets/bad_report?view=overview")
+    assert run.is_failure
+    ui.open(f"/runs/{run.run_id}", "Blocked by the flag audit.")
     assert "SRM: treatment got" in ui.text
+
+    waive(ui.fleet, ui.instance)
+    ui.press("Execute all", "/assets/experiments/bad_bins?view=checks&checkDetail=trust")
+    ui.open("/assets/experiments/bad_bins?view=checks&checkDetail=trust", "Waived by ada")
+    assert ui.press("Materialize", "/assets/bad_report?view=overview").is_success
+
+
+def waive(fleet: Fleet, instance: dg.DagsterInstance) -> None:
+    monitored = {check: flag for flag in fleet.flags for check in check_keys(fleet.keys[flag.key]).values()}
+    asked = {
+        "kind": "waive",
+        "flags": "bad",
+        "checks": "*",
+        "reason": "known",
+        "by": "ada",
+        "until": "2999-01-01",
+    }
+    basis = decision_basis(instance, monitored)
+    record_decision(instance, make_decision(asked, fleet.flags, basis, datetime.now(timezone.utc)))
