@@ -15,9 +15,10 @@ from exd_dagster.assets import (
     build_variant_bins_assets,
     records_asset_key,
 )
-from exd_dagster.checks import build_flag_audit_checks, check_keys
+from exd_dagster.checks import build_flag_audit_checks, check_keys, trust_key
 from exd_dagster.config import FlagAudit, FlagId, Thresholds, Timing
 from exd_dagster.decisions import build_flag_decisions
+from exd_dagster.flag_trust import build_flag_trust
 from exd_dagster.resources import BinStoreResource
 from exd_dagster.schedules import build_nightly_audit_schedule
 from exd_dagster.sensors import AlertDestination, build_check_alert_sensor
@@ -99,13 +100,21 @@ def build_flag_audit_defs(
     monitored = monitored_checks(flags, keys)
     job = _audit_job(f"{name}_audit", list(keys.values()))
     decisions, decision_job = build_flag_decisions(monitored, group_name=group_name)
+    trust, trust_job, trust_sensor = build_flag_trust(
+        flags,
+        [trust_key(key) for key in keys.values()],
+        name=name,
+        group_name=group_name,
+        base_url=base_url or "",
+        sensor_status=sensor_status,
+    )
     return dg.Definitions(
-        assets=[*_records_asset(source, group_name, records_asset), bins, decisions],
+        assets=[*_records_asset(source, group_name, records_asset), bins, decisions, trust],
         asset_checks=[
             build_flag_audit_checks(flag, asset=keys[flag.id], partitions=partitions, thresholds=thresholds)
             for flag in flags
         ],
-        jobs=[job, decision_job],
+        jobs=[job, decision_job, trust_job],
         schedules=[
             build_nightly_audit_schedule(
                 job,
@@ -125,7 +134,8 @@ def build_flag_audit_defs(
                 name=f"{name}_check_alerts",
                 base_url=base_url,
                 default_status=sensor_status,
-            )
+            ),
+            trust_sensor,
         ],
         resources={STORE_KEY: BinStoreResource(duckdb=store)},
     )

@@ -13,10 +13,13 @@ from exd_dagster.assets import STORE_POOL
 from exd_dagster.bins.model import FlagBins
 from exd_dagster.config import FlagAudit, Thresholds
 from exd_dagster.decisions import load_decisions
+from exd_dagster.flag_trust import iteration_start, trust_row
+from exd_dagster.plots import as_markdown_image, split_plot, traffic_plot
 from exd_dagster.resources import BinStoreResource
 from exd_dagster.stats.audit import audit_flag
 from exd_dagster.stats.trust import TrustVerdict, Waiver, settle, trust_verdict
 from exd_dagster.stats.verdict import Verdict, plain
+from exd_dagster.trust_table import TrustEntry, write_trust
 
 AnyAsset: TypeAlias = dg.AssetKey | str | Sequence[str] | dg.AssetsDefinition | dg.AssetSpec
 
@@ -84,7 +87,8 @@ def build_flag_audit_checks(
             now=datetime.now(timezone.utc),
             judged=judged_window(context.run.tags, partitions),
         )
-        for verdict in done.verdicts:
+        write_trust(exd_store.connection, trust_entry(done, context.run.run_id))
+        for verdict in (*done.verdicts, done.trust):
             if dg.AssetCheckKey(key, verdict.check) in context.selected_asset_check_keys:
                 yield check_result(done, key, verdict)
 
@@ -93,11 +97,12 @@ def build_flag_audit_checks(
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """One flag's bins, the verdicts on them (`trust` last), and the waivers in force by check."""
+    """One flag's bins, the verdicts on them, its one answer, and the waivers in force by check."""
 
     flag: FlagAudit
     bins: FlagBins
     verdicts: tuple[Verdict, ...]
+    trust: TrustVerdict
     waivers: Mapping[str, Waiver | None]
 
 
@@ -125,7 +130,7 @@ def audit(
     verdicts = [_ended(v, ended) if ended else v for v in audit_flag(flag, bins, thresholds, judged=judged)]
     waivers = {v.check: _waiver_of(v, flag, active) for v in verdicts if v.failed}
     settled = [settle(verdict, flag.mode, waivers.get(verdict.check)) for verdict in verdicts]
-    return Audit(flag, bins, (*settled, trust_verdict(settled, flag.mode, waivers)), waivers)
+    return Audit(flag, bins, tuple(settled), trust_verdict(settled, flag.mode, waivers), waivers)
 
 
 def _waiver_of(verdict: Verdict, flag: FlagAudit, active: Sequence[Decision]) -> Waiver | None:
@@ -154,6 +159,15 @@ def judged_window(
     )
 
 
+def trust_entry(done: Audit, run_id: str) -> TrustEntry:
+    """Return the flag's row of the table `flag_trust`, with the picture of the first failing check."""
+    failing = [verdict for verdict in done.verdicts if verdict.failed]
+    evidence = next(v for v in done.verdicts if v.check == "sequential_srm")
+    log_e_value = getattr(evidence, "log_e_value", None) if evidence.verdict in ("pass", "fail") else None
+    row = trust_row(done.flag, done.trust, picture(done, failing[0]) if failing else "")
+    return TrustEntry(row, run_id, log_e_value)
+
+
 def check_result(done: Audit, key: dg.AssetKey, verdict: Verdict) -> dg.AssetCheckResult:
     """Translate a verdict: only a failure fails; insufficient, skipped and not_checked say so in metadata."""
     waived = done.waivers.get(verdict.check)
@@ -170,6 +184,7 @@ def check_result(done: Audit, key: dg.AssetKey, verdict: Verdict) -> dg.AssetChe
             "namespace": done.flag.namespace or "",
             "environment": done.flag.environment or "",
             "mode": done.flag.mode,
+            "iteration_start": str(plain(iteration_start(done.flag, verdict.audited_through))),
             **as_dagster_metadata(verdict.as_metadata()),
             **({"waived_by": waived.by, "waived_until": str(plain(waived.until))} if waived else {}),
         },
@@ -179,21 +194,17 @@ def check_result(done: Audit, key: dg.AssetKey, verdict: Verdict) -> dg.AssetChe
 def description(done: Audit, verdict: Verdict) -> str:
     """Return what the UI shows without a click: the sentence on the first line, then the picture."""
     sentence = escape_markdown(verdict.sentence)
-    image = picture(done, verdict)
-    return f"{sentence}\n\n{image}" if image else sentence
+    svg = picture(done, verdict)
+    if not svg:
+        return sentence
+    return f"{sentence}\n\n{as_markdown_image(svg, f'{verdict.check} of {done.flag.key}')}"
 
 
 def picture(done: Audit, verdict: Verdict) -> str:
-    """Draw what the verdict is about as a markdown image; "" where there is nothing to draw."""
-    from exd_dagster.plots import as_markdown_image, split_plot, traffic_plot
-
+    """Draw what the verdict is about as SVG; "" where there is nothing to draw."""
     if verdict.check in ("srm", "sequential_srm"):
-        svg = split_plot(done.bins, done.flag, verdict)
-    elif verdict.check == "traffic_drop":
-        svg = traffic_plot(done.bins, verdict)
-    else:
-        svg = ""
-    return as_markdown_image(svg, f"{verdict.check} of {done.flag.key}") if svg else ""
+        return split_plot(done.bins, done.flag, verdict)
+    return traffic_plot(done.bins, verdict) if verdict.check == "traffic_drop" else ""
 
 
 def as_dagster_metadata(values: Mapping[str, Any]) -> dict[str, Any]:

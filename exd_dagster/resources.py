@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import dagster as dg
 from dagster_duckdb import DuckDBResource
+from duckdb import DuckDBPyConnection
 from pydantic import Field, PrivateAttr, ValidationError
 
 from exd_dagster.alerts.callback import Callback
@@ -26,26 +27,32 @@ class BinStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """
 
     duckdb: DuckDBResource
+    _connection: DuckDBPyConnection = PrivateAttr()
     _bins: BinStore = PrivateAttr()
 
     @property
+    def connection(self) -> DuckDBPyConnection:
+        """The open connection, for tables beside the bins."""
+        return self._connection
+
+    @property
     def bins(self) -> BinStore:
-        """The open store."""
+        """The bins."""
         return self._bins
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["BinStoreResource"]:  # noqa: ARG002
         """Open the store for the run or step that asked for it."""
-        with open_bin_store(self.duckdb) as store:
-            self._bins = store
+        with connected(self.duckdb) as connection:
+            self._connection, self._bins = connection, BinStore(connection)
             yield self
 
 
 @contextmanager
-def open_bin_store(duckdb: DuckDBResource) -> Iterator[BinStore]:
-    """Open the store behind `duckdb`, and close it whatever happens, which `DuckDBResource` does not."""
+def connected(duckdb: DuckDBResource) -> Iterator[DuckDBPyConnection]:
+    """Open the file behind `duckdb`, and close it whatever happens, which `DuckDBResource` does not."""
     with closing(duckdb.get_connection().__enter__()) as connection:
-        yield BinStore(connection)
+        yield connection
 
 
 class _Destination(dg.ConfigurableResource):  # type: ignore[type-arg]

@@ -81,6 +81,7 @@ def run_demo(home: Path, folder: Path, progress: Progress) -> Summary:
         with dg.DagsterInstance.from_config(str(home)) as instance:
             result = audit(project.defs, instance, progress)
             deliver(project.defs, instance, progress)
+            execute(project.defs, "exd_flag_trust", instance)
             summary = summarise(result, instance, started)
     (folder / "summary.json").write_text(json.dumps(summary.as_json(), indent=2) + "\n")
     return summary
@@ -122,20 +123,24 @@ def audit(
         progress("auditing through Dagster", min(done, total), total)
 
     with watch_run(instance, run_id, count):
-        return job.execute_in_process(
-            instance=instance,
-            run_id=run_id,
-            tags=range_tags(keys[0], keys[-1]),
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            raise_on_error=False,
-        )
+        return execute(defs, job.name, instance, run_id=run_id, tags=range_tags(keys[0], keys[-1]))
+
+
+def execute(
+    defs: dg.Definitions, job: str, instance: dg.DagsterInstance, **options: Any
+) -> dg.ExecuteInProcessResult:
+    """Run a job here, with its log kept in the instance only."""
+    silent = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    return defs.resolve_job_def(job).execute_in_process(
+        instance=instance, run_config=silent, raise_on_error=False, **options
+    )
 
 
 def deliver(defs: dg.Definitions, instance: dg.DagsterInstance, progress: Progress) -> None:
     """Let the alert sensor tick until nothing is left to send."""
     from exd_dagster.sensors import deliveries, run_alert_sensor
 
-    (sensor,) = defs.sensors or ()
+    sensor = next(sensor for sensor in defs.sensors or () if sensor.name == "exd_check_alerts")
     for tick in range(TICKS):
         progress("delivering alerts", tick + 1, TICKS)
         with quiet():
