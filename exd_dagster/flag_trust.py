@@ -189,9 +189,6 @@ def _metadata(rows: Sequence[TrustRow], page: Path) -> Mapping[str, Any]:
         )
         for row in by_urgency(rows)
     ]
-    counts = {
-        standing: sum(row.standing == standing for row in rows) for standing in ("trusted", "not-trusted")
-    }
     return {
         "flags": dg.MetadataValue.table(shown) if shown else dg.MetadataValue.text("no flag is audited yet"),
         "trusted": sum(row.trusted is True for row in rows),
