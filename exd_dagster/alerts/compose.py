@@ -3,12 +3,13 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from exd_dagster.alerts import words
 from exd_dagster.alerts.links import Links
-from exd_dagster.alerts.message import LISTED, Message, MessageStatus, Section, Table
+from exd_dagster.alerts.message import HEADLINE, LISTED, Message, MessageStatus, Section, Table
 from exd_dagster.alerts.model import Alert, AlertState, Parcel, Reason, instant
-from exd_dagster.alerts.text import visible
+from exd_dagster.alerts.text import clip, visible
 
 _STATUS: Mapping[Reason, MessageStatus] = {
     "fire": "firing",
@@ -21,6 +22,8 @@ _STATUS: Mapping[Reason, MessageStatus] = {
     "dead_letter": "undelivered",
     "test": "test",
 }
+_PREPARED: tuple[Reason, ...] = ("digest", "dead_letter")
+"""Reasons whose parcels bring their own headline and lines."""
 _ORDER = ("srm", "sequential_srm", "traffic_drop")
 _MEANING = {
     "srm": "Users are not split between the variants as declared; results of this flag would be wrong.",
@@ -61,8 +64,8 @@ def compose(parcel: Parcel, state: AlertState, context: Context) -> Message:
         key=lambda alert: (alert.flag, _rank(alert)),
     )
     flags = list(dict.fromkeys(alert.flag for alert in alerts))
-    if parcel.reason in ("digest", "dead_letter"):
-        sections = _listed(parcel)
+    if parcel.reason in _PREPARED:
+        sections = [*_listed(parcel), Section(links=context.links.overview())]
     elif len(flags) == 1:
         sections = _one_flag(parcel, alerts, state, context)
     else:
@@ -73,7 +76,7 @@ def compose(parcel: Parcel, state: AlertState, context: Context) -> Message:
         headline=_headline(parcel, alerts),
         lead=_lead(parcel, alerts),
         sections=tuple(sections),
-        threads=parcel.incidents,
+        threads=() if parcel.reason in _PREPARED else parcel.incidents,
         closes=parcel.reason == "resolve",
     )
 
@@ -88,24 +91,26 @@ def _name(alert: Alert) -> str:
 
 
 def _headline(parcel: Parcel, alerts: Sequence[Alert]) -> str:
-    flags = list(dict.fromkeys(_name(alert) for alert in alerts))
-    if not flags:
+    if parcel.reason in _PREPARED:
         return visible(parcel.note)
+    flags = list(dict.fromkeys(_name(alert) for alert in alerts))
     if len(flags) > 1:
         return _many_headline(parcel.reason, alerts, len(flags))
-    first, name = alerts[0], flags[0]
-    what = words.key_fact(first.check, first.facts)
-    if parcel.reason == "resolve":
-        return f"Resolved: {name}"
-    if parcel.reason == "test":
-        return f"Test alert: {name}, {first.check}"
-    if parcel.reason == "not_checked":
-        return f"Not checked: {name}"
-    if parcel.reason == "contained":
-        return f"Contained: {name}, {words.bad_hours(first.facts)}"
-    if parcel.reason == "remind":
-        return f"Still failing: {name}, {what}"
-    return f"{_TITLE.get(first.check, first.check)} on {name}: {what}"
+    before, after = _around_name(parcel.reason, alerts[0])
+    return before + clip(flags[0], max(HEADLINE - len(before) - len(after), 8)) + after
+
+
+def _around_name(reason: Reason, alert: Alert) -> tuple[str, str]:
+    """Return what a headline says before and after the flag's name; a long name is cut, not the key fact."""
+    what = words.key_fact(alert.check, alert.facts)
+    says = {
+        "resolve": ("Resolved: ", ""),
+        "test": ("Test alert: ", f", {alert.check}"),
+        "not_checked": ("Not checked: ", ""),
+        "contained": ("Contained: ", f", {words.bad_hours(alert.facts)}"),
+        "remind": ("Still failing: ", f", {what}"),
+    }
+    return says.get(reason, (f"{_TITLE.get(alert.check, alert.check)} on ", f": {what}"))
 
 
 _TITLE = {"srm": "SRM", "sequential_srm": "SRM", "traffic_drop": "Traffic drop"}
@@ -124,7 +129,7 @@ def _many_headline(reason: Reason, alerts: Sequence[Alert], count: int) -> str:
 
 
 def _lead(parcel: Parcel, alerts: Sequence[Alert]) -> str:
-    if parcel.reason in ("digest", "dead_letter"):
+    if parcel.reason in _PREPARED:
         return ""
     if parcel.reason == "test":
         return alerts[0].sentence
@@ -150,11 +155,11 @@ def _one_flag(parcel: Parcel, alerts: Sequence[Alert], state: AlertState, contex
     if parcel.reason == "test":
         return [_links(alerts[0], context)]
     if parcel.reason == "not_checked":
-        points = tuple(f"{alert.check}: {visible(alert.sentence or parcel.note)}" for alert in alerts)
+        points = tuple(_point(parcel.reason, alert) for alert in alerts)
         return [Section(points=points), _links(alerts[0], context)]
-    sections = [_numbers(alert, alerts[:index]) for index, alert in enumerate(alerts)]
     if parcel.reason == "resolve":
-        return [*sections[:1], _links(alerts[0], context)]
+        return [_history(parcel, alerts), _links(alerts[0], context)]
+    sections = [_numbers(alert, alerts[:index]) for index, alert in enumerate(alerts)]
     sections.append(_consequence(parcel, alerts, state, context))
     causes = [visible(cause) for alert in alerts for cause in words.causes(alert.facts)]
     if causes:
@@ -182,14 +187,34 @@ _HEADING = {"srm": "Split of all units", "sequential_srm": "Split over time", "t
 def _consequence(parcel: Parcel, alerts: Sequence[Alert], state: AlertState, context: Context) -> Section:
     """Since when, usable until, what it blocks, and whether the flag itself was touched."""
     facts: list[tuple[str, str]] = []
-    since = [at for alert in alerts if (at := instant(alert.facts.get("bad_from")))]
-    usable = [at for alert in alerts if (at := instant(alert.facts.get("usable_until")))]
-    if since:
-        facts.append(("Since", words.utc(min(since))))
+    since, until = _first(alerts, "bad_from"), _last(alerts, "bad_until")
+    usable = _first(alerts, "usable_until")
+    if since and until and all(alert.contained for alert in alerts):
+        facts.append(("Bad hours", f"{words.utc(since)} to {words.utc(until)}; the recent ones agree again"))
+    elif since:
+        facts.append(("Since", words.utc(since)))
     if usable:
-        facts.append(("Usable until", words.utc(min(usable))))
+        facts.append(("Usable until", words.utc(usable)))
     facts.append(("Blocked", _blocked(alerts, context)))
     facts.append(("Assignment", _assignment(parcel, state)))
+    return Section(facts=tuple(facts))
+
+
+def _first(alerts: Sequence[Alert], fact: str) -> datetime | None:
+    return min((at for alert in alerts if (at := instant(alert.facts.get(fact)))), default=None)
+
+
+def _last(alerts: Sequence[Alert], fact: str) -> datetime | None:
+    return max((at for alert in alerts if (at := instant(alert.facts.get(fact)))), default=None)
+
+
+def _history(parcel: Parcel, alerts: Sequence[Alert]) -> Section:
+    """What had failed, since when, and for how long people knew."""
+    opened = min(alert.opened_at for alert in alerts)
+    facts = [("Had failed", ", ".join(alert.check for alert in alerts))]
+    if since := _first(alerts, "bad_from"):
+        facts.append(("First bad hour", words.utc(since)))
+    facts.append(("Open for", words.duration(parcel.created_at - opened)))
     return Section(facts=tuple(facts))
 
 
@@ -219,6 +244,8 @@ def _next(alerts: Sequence[Alert]) -> Section:
     points.append(
         "When the records are corrected, materialize the bins again; passing checks close this alert."
     )
+    if not any(alert.blocks for alert in alerts):
+        return Section(heading="What to do next", points=tuple(dict.fromkeys(points)))
     points.append(
         f"To let reports run: exd-dagster decide waive --flag {flag} --reason WHY --by YOU --until WHEN"
     )
@@ -251,5 +278,7 @@ def _many_flags(parcel: Parcel, alerts: Sequence[Alert], context: Context) -> li
 
 def _point(reason: Reason, alert: Alert) -> str:
     if reason == "resolve":
-        return f"{alert.check}: failed since {words.utc(alert.opened_at)}"
+        return f"{alert.check}: had failed since {words.utc(alert.opened_at)}"
+    if reason == "not_checked":
+        return f"{alert.check}: {visible(alert.sentence or alert.facts.get('reason') or 'no answer')}"
     return f"{alert.check}: {visible(alert.sentence) or words.key_fact(alert.check, alert.facts)}"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from exd_dagster.alerts import words
 from exd_dagster.alerts.compose import Context, compose
 from exd_dagster.alerts.guard import redact
 from exd_dagster.alerts.model import AlertState, Incident, Parcel, Receipt, subject
@@ -182,7 +183,7 @@ def _sent(state: AlertState, parcel: Parcel, outcome: Outcome, now: datetime) ->
             return incident
         if parcel.reason == "shutoff":
             return replace(incident, shutoff="suspended")
-        if not outcome.thread.get("ts") or parcel.destination in incident.threads:
+        if not outcome.thread.get("ts") or parcel.reason != "fire" or parcel.destination in incident.threads:
             return incident
         return replace(incident, threads={**incident.threads, parcel.destination: outcome.thread})
 
@@ -268,7 +269,7 @@ def _dead_letter(
     ]
     more = [f"and {len(told) - _TOLD} more"] if len(told) > _TOLD else []
     why = tuple(dict.fromkeys(detail for _, detail in lost))[:3]
-    count = f"{len(lost)} message{'s' if len(lost) != 1 else ''}"
+    count = words.count(len(lost), "message")
     return Parcel(
         id=parcel_id(other.name, "dead_letter", [parcel.id for parcel, _ in lost], state.revision),
         destination=other.name,

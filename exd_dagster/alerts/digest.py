@@ -28,17 +28,17 @@ def is_due(state: AlertState, found: Sequence[CheckState]) -> bool:
 
 
 def headline(found: Sequence[CheckState]) -> str:
-    """Return the digest in one line."""
+    """Return the digest in one line; what was not checked or has too little data is never counted as well."""
     through = data_through(found)
     flags = {check.flag for check in found}
     failing = {check.flag for check in found if check.verdict == "fail" and check.severity == "ERROR"}
-    when = f" through {words.utc(through)}" if through else ""
-    if failing:
-        return f"Audit{when}: {len(failing)} of {len(flags)} flags fail"
     unchecked = {check.flag for check in found if check.verdict == "not_checked"}
-    if unchecked:
-        return f"Audit{when}: no failure, {len(unchecked)} of {len(flags)} flags not checked"
-    return f"Audit{when}: all {len(flags)} flags pass"
+    early = {check.flag for check in found if check.verdict == "insufficient"}
+    flags_said = words.count(len(flags), "flag")
+    said = [f"{len(failing)} of {flags_said} failing" if failing else f"No failure in {flags_said}"]
+    said += [f"{len(unchecked)} not checked"] if unchecked else []
+    said += [f"{len(early)} too early"] if early else []
+    return ", ".join(said) + (f" (data to {words.utc(through)})" if through else "")
 
 
 def lines(
@@ -63,7 +63,9 @@ def lines(
         ("Too little data yet", _reasons([c for c in found if c.verdict == "insufficient"])),
     )
     listed = tuple((heading, *_cut(entries)) for heading, entries in groups if entries)
-    return listed or (("All well", "Every check of every flag passes."),)
+    return listed or (
+        ("All well", f"Every check of {words.count(len({c.flag for c in found}), 'flag')} passes."),
+    )
 
 
 def _cut(entries: Sequence[str]) -> list[str]:
@@ -91,7 +93,7 @@ def _failures(
             parts.append("contained" + (f", usable until {words.utc(usable)}" if usable else ""))
         incident = state.incidents.get(str(flag))
         if incident and incident.opened_at < now:
-            parts.append(f"open for {_age(incident.opened_at, now)}")
+            parts.append(f"open for {words.duration(now - incident.opened_at)}")
         parts += [f"owner {', '.join(members[0].owners)}"] if members[0].owners else []
         parts += [
             f"{decision.kind} by {decision.by} until {words.utc(decision.until)}"
@@ -99,11 +101,6 @@ def _failures(
         ]
         entries.append("; ".join(parts))
     return entries
-
-
-def _age(since: datetime, now: datetime) -> str:
-    hours = (now - since).total_seconds() / 3600
-    return f"{hours:.0f} h" if hours < 48 else f"{hours / 24:.0f} days"
 
 
 def _reasons(checks: Iterable[CheckState]) -> list[str]:

@@ -75,14 +75,15 @@ def plain_text(message: Message) -> str:
     if message.lead:
         lines += [message.lead, ""]
     for section in message.sections:
-        lines += [*_section_lines(section), ""]
+        if section_lines := _section_lines(section):
+            lines += [*section_lines, ""]
     return "\n".join([*lines, f"exd_dagster · {message.id[:12]}"]) + "\n"
 
 
 def _section_lines(section: Section) -> list[str]:
     lines = [section.heading] if section.heading else []
     lines += [section.text] if section.text else []
-    lines += _table_lines(section.table) if section.table else []
+    lines += ["", *_table_lines(section.table), ""] if section.table else []
     width = max((len(label) for label, _ in section.facts), default=0)
     lines += [f"{label:<{width}}  {value}" for label, value in section.facts]
     lines += [f"- {point}" for point in section.points]

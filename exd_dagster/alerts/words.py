@@ -16,6 +16,19 @@ def utc(at: datetime) -> str:
     return at.strftime("%Y-%m-%d %H:%M UTC")
 
 
+def duration(span: timedelta) -> str:
+    """Return a length of time as people say it: minutes, hours, then days."""
+    minutes = max(span / timedelta(minutes=1), 0)
+    if minutes < 90:
+        return count(round(minutes), "minute")
+    return count(round(minutes / 60), "hour") if minutes < 48 * 60 else count(round(minutes / 1440), "day")
+
+
+def count(number: int, noun: str) -> str:
+    """Return "1 flag" or "2 flags"."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 def number(value: object) -> float | None:
     """Return a fact as a number; None when it is not one."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -88,7 +101,7 @@ def key_fact(check: str, facts: Facts) -> str:
 def statistics(check: str, facts: Facts) -> list[tuple[str, str]]:
     """Return how sure the verdict is: p or e-value, statistic and sample size, as (label, value)."""
     lines: list[tuple[str, str]] = []
-    p = facts.get("p_value", facts.get("anytime_p_value"))
+    p = facts.get("anytime_p_value", facts.get("p_value"))
     if number(p) is not None:
         lines.append(("p", probability(p) + _limit(facts)))
     log_e = number(facts.get("log_e_value"))
@@ -126,7 +139,7 @@ def bad_hours(facts: Facts) -> str:
     if start is None or end is None:
         return "the bad hours remain"
     hours = max(round((end - start) / timedelta(hours=1)), 1)
-    return f"{hours} bad hour{'s' if hours != 1 else ''} remain{'s' if hours == 1 else ''}"
+    return f"{count(hours, 'bad hour')} remain{'s' if hours == 1 else ''}"
 
 
 def causes(facts: Facts) -> Sequence[str]:

@@ -1,0 +1,251 @@
+"""Every message in every form, as it is sent: golden files, one per case and channel.
+
+To renew them after a change that is meant: `EXD_GOLDEN=write python -m pytest tests/alerts/test_messages.py`.
+"""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from exd_dagster.alerts import digest
+from exd_dagster.alerts.blocks import (
+    BLOCK_LIMIT,
+    HEADER_LIMIT,
+    SECTION_LIMIT,
+    slack_blocks,
+    slack_summary,
+    slack_text,
+)
+from exd_dagster.alerts.compose import Context, compose
+from exd_dagster.alerts.links import Links
+from exd_dagster.alerts.mail import email_message, html_body
+from exd_dagster.alerts.message import HEADLINE, plain_text
+from exd_dagster.alerts.model import Alert, AlertState, Incident, Parcel
+from exd_dagster.alerts.sender import Notification
+from exd_dagster.alerts.webhook import payload
+from exd_dagster.config import FlagId
+from tests.alerts.make import NOW, alert, check, flag
+
+GOLDEN = Path(__file__).parent / "golden"
+EVIL = "<!channel> <https://evil|click> & `x` *b* _i_ ~s~ <img src=x onerror=1> \r\nBcc: a@b =HYPERLINK(1)"
+SPLIT = alert()
+DRIFT = alert(
+    "sequential_srm",
+    anytime_p_value=1.1e-8,
+    log_e_value=18.3,
+    change_point="2026-03-04T14:00:00Z",
+    causes=[
+        "Chrome 122 holds 91 % of the excess: 58.9 % of its 3,120 units got on.",
+        {"sentence": "Only requests through edge-cache differ.", "share": 0.9},
+    ],
+)
+DROP = replace(
+    alert("traffic_drop"),
+    sentence="Traffic of the last 6 h is 20 % of what its hours of the week expect.",
+    facts={
+        "latest_volume": 812,
+        "expected_volume": 4060.2,
+        "p_value": 0.0,
+        "threshold": 2.5e-05,
+        "bad_from": "2026-03-04T20:00:00Z",
+        "usable_until": "2026-03-04T20:00:00Z",
+        "audited_through": "2026-03-05T02:00:00Z",
+        "state": "ongoing",
+    },
+)
+CONTAINED = alert(state="contained", bad_until="2026-03-05T01:00:00Z")
+HOSTILE = replace(
+    alert(expected={EVIL: 0.5, "\u202egnp": 0.5}, observed={EVIL: 5300, "\u202egnp": 4700}),
+    flag=FlagId("", "", EVIL),
+    sentence=f"{EVIL} got 53.0 % of the units.",
+)
+UNCHECKED = replace(
+    alert(), alert_type="NOT_CHECKED", sentence="", facts={"reason": "the run ended without an answer"}
+)
+FLEET = [alert(key=f"flag-{i:02d}") for i in range(12)]
+CONTEXT = Context(
+    links=Links("https://dagster.example.com"),
+    blocked={"checkout": ["reports/checkout_report", "reports/weekly"]},
+)
+
+CASES: dict[str, tuple[str, Sequence[Alert], str]] = {
+    "fire": ("fire", [SPLIT], ""),
+    "fire_two_checks": ("fire", [SPLIT, DRIFT], ""),
+    "fire_traffic_drop": ("fire", [DROP], ""),
+    "fire_many_flags": ("fire", FLEET, ""),
+    "fire_hostile": ("fire", [HOSTILE], ""),
+    "remind": ("remind", [SPLIT], ""),
+    "contained": ("contained", [CONTAINED], ""),
+    "resolve": ("resolve", [SPLIT, DRIFT], "The corrected bins pass every check"),
+    "resolve_waived": ("resolve", [SPLIT], "Waived by ana until 2026-04-01T00:00:00Z; reports run"),
+    "not_checked": ("not_checked", [UNCHECKED], "the run ended without an answer"),
+    "not_checked_many_flags": (
+        "not_checked",
+        [replace(UNCHECKED, flag=flag(f"flag-{i}"), id=f"{i}") for i in range(3)],
+        "source_silent",
+    ),
+    "shutoff": ("shutoff", [SPLIT], ""),
+    "test": (
+        "test",
+        [replace(SPLIT, alert_type="TEST_ALERT", sentence="This is a test of the alert path.")],
+        "",
+    ),
+    "digest": ("digest", [], ""),
+    "digest_all_well": ("digest", [], ""),
+    "dead_letter": ("dead_letter", [], "Undelivered: 2 messages to slack-growth"),
+}
+
+
+def lines_of(case: str) -> tuple[str, digest.Lines]:
+    """Headline and lines of the cases that bring their own."""
+    if case == "dead_letter":
+        why = "Slack answered token_revoked: reinstall the Slack app and set its new token"
+        return CASES[case][2], (("Why", why), ("What it would have said", "fire: srm of checkout"))
+    if case == "digest_all_well":
+        found = [check(name, "pass", key=key) for name in ("srm", "traffic_drop") for key in ("a", "b")]
+        return digest.headline(found), digest.lines(AlertState(), found, (), NOW)
+    found = [
+        check(key="new"),
+        check(key="old"),
+        check("sequential_srm", key="old", state="contained"),
+        check(key="quiet", severity="WARN"),
+        replace(
+            check(verdict="not_checked", key="crashed"), facts={"reason": "the run ended without an answer"}
+        ),
+        replace(check(verdict="insufficient", key="young"), sentence="42 of the 100 units it needs."),
+        check(verdict="pass", key="well"),
+    ]
+    incidents = {
+        "new": Incident(id="1", flag=flag("new"), opened_at=NOW, told_at=NOW),
+        "old": Incident(
+            id="2", flag=flag("old"), opened_at=NOW - timedelta(days=3), told_at=NOW - timedelta(days=3)
+        ),
+    }
+    return digest.headline(found), digest.lines(AlertState(incidents=incidents), found, (), NOW)
+
+
+def notification(case: str) -> Notification:
+    reason, alerts, note = CASES[case]
+    listed: digest.Lines = ()
+    if not alerts:
+        note, listed = lines_of(case)
+    parcel = Parcel(
+        id="0123456789abcdef" * 2,
+        destination="any",
+        channel="webhook",
+        reason=reason,
+        alerts=tuple(a.id for a in alerts),
+        incidents=("incident-1",) if alerts and reason != "test" else (),
+        note=note,
+        lines=listed,
+        created_at=NOW + timedelta(hours=3),
+        next_attempt_at=NOW,
+    )
+    message = compose(parcel, AlertState(alerts={a.id: a for a in alerts}), CONTEXT)
+    return Notification(
+        id=parcel.id,
+        reason=parcel.reason,
+        message=message,
+        alerts=tuple(alerts),
+        created_at=parcel.created_at,
+    )
+
+
+def rendered(case: str) -> dict[str, str]:
+    """Return the text of each form by file ending."""
+    told = notification(case)
+    slack = {"text": slack_summary(told.message), "blocks": slack_blocks(told.message)}
+    forms = {
+        "slack.json": json.dumps(slack, indent=1, ensure_ascii=False),
+        "txt": plain_text(told.message),
+        "html": html_body(told.message),
+    }
+    if len(told.alerts) <= 1:
+        forms["webhook.json"] = json.dumps(payload(told), indent=1, ensure_ascii=False, sort_keys=True)
+    return forms
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_message_reads_as_its_golden_file(case):
+    for ending, text in rendered(case).items():
+        path = GOLDEN / f"{case}.{ending}"
+        if os.environ.get("EXD_GOLDEN") == "write":
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text.rstrip("\n") + "\n")
+        assert text.rstrip("\n") + "\n" == path.read_text(), path.name
+
+
+def test_no_golden_file_is_left_over():
+    expected = {f"{case}.{ending}" for case in CASES for ending in rendered(case)}
+    assert {path.name for path in GOLDEN.iterdir()} == expected
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_headline_has_at_most_80_characters(case):
+    assert len(notification(case).message.headline) <= HEADLINE
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_message_keeps_within_slacks_limits(case):
+    blocks = slack_blocks(notification(case).message)
+    assert len(blocks) <= BLOCK_LIMIT
+    for block in blocks:
+        texts = [block["text"]] if "text" in block else block["elements"]
+        limit = HEADER_LIMIT if block["type"] == "header" else SECTION_LIMIT
+        assert all(0 < len(text["text"]) <= limit for text in texts)
+
+
+def test_a_hostile_flag_is_only_ever_text():
+    """Scenario 36: no mention, no link, no tag, no header, in any form."""
+    told = notification("fire_hostile")
+    slack = json.dumps([slack_summary(told.message), slack_text(told.message), slack_blocks(told.message)])
+    assert re.findall(r"<(?!https://dagster\.example\.com/)", slack) == []
+    page = html_body(told.message)
+    assert "<img" not in page
+    assert "<!channel" not in page
+    mail = email_message(told.message, "exd@example.com", ["a@example.com"], NOW)
+    assert "\nBcc:" not in mail.as_string()
+    assert mail["Bcc"] is None
+    assert "\u202e" not in page + slack + plain_text(told.message)
+
+
+def test_people_read_who_blocks_what_and_what_to_do():
+    text = plain_text(notification("fire").message)
+    for part in (
+        "53% vs 50% expected",
+        "on got 53.0 % of 10,000 units where 50 % were declared.",
+        "2e-09 (limit 0.001)",
+        "10,000",
+        "2026-03-04 14:00 UTC",
+        "reports/checkout_report, reports/weekly",
+        "exd-dagster decide waive --flag checkout",
+        "https://dagster.example.com/assets/experiments/checkout_bins?view=checks&checkDetail=srm",
+    ):
+        assert part in text
+
+
+def test_likely_causes_come_with_their_evidence():
+    text = plain_text(notification("fire_two_checks").message)
+    assert "Chrome 122 holds 91 % of the excess" in text
+    assert "Only requests through edge-cache differ." in text
+
+
+def test_a_p_value_too_small_to_store_reads_as_a_bound():
+    assert "< 1e-300" in plain_text(notification("fire_traffic_drop").message)
+
+
+def test_a_long_name_is_cut_in_the_headline_and_the_key_fact_is_not():
+    assert notification("fire_hostile").message.headline.endswith("…: 53% vs 50% expected")
+
+
+def test_a_message_that_says_not_checked_says_nothing_of_health():
+    message = notification("not_checked").message
+    assert message.headline.startswith("Not checked")
+    assert message.status == "not_checked"
+    assert "neither good nor bad" in message.lead

@@ -1,0 +1,358 @@
+"""One tick after another against real servers: at least once, isolated, and never silent about a loss."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from exd_dagster.alerts.callback import Callback
+from exd_dagster.alerts.email import Smtp
+from exd_dagster.alerts.model import AlertState
+from exd_dagster.alerts.sender import Notification
+from exd_dagster.alerts.slack import SlackBot
+from exd_dagster.alerts.state import AlertStateError
+from exd_dagster.alerts.webhook import Webhook
+from tests.alerts.make import HOUR, check
+from tests.alerts.office import KilledError, Office
+from tests.servers.http import HttpServer, Reply, slack_answers, slack_refuses
+from tests.servers.smtp import SmtpServer
+
+
+def hook(server: HttpServer, name: str = "webhook") -> Webhook:
+    return Webhook(name=name, url=server.url, allow_hosts=("127.0.0.1",))
+
+
+def bot(server: HttpServer, name: str = "slack") -> SlackBot:
+    return SlackBot(name=name, token="xoxb-1", conversation="#growth", base_url=f"{server.url}/api/")
+
+
+def collector(told: list[Notification], name: str = "callback") -> Callback:
+    return Callback(name=name, function=told.append)
+
+
+def test_a_destination_that_was_down_gets_its_message_once_when_it_is_back():
+    """Scenario 31: down for six hours."""
+    with HttpServer(default=Reply(503)) as server:
+        office = Office(hook(server))
+        office.tick(check())
+        for _ in range(60):
+            office.tick(check(), after=timedelta(minutes=6))
+        down = len(server.received)
+        server.default = Reply(200)
+        for _ in range(60):
+            office.tick(check(), after=timedelta(minutes=6))
+    assert 5 <= down <= 8
+    assert len(server.received) == down + 1
+    assert len({request.headers["webhook-id"] for request in server.received}) == 1
+    assert [row.status for row in office.deliveries()] == ["sent"]
+
+
+def test_one_broken_destination_never_delays_another():
+    with HttpServer(default=Reply(500)) as broken, HttpServer() as well:
+        office = Office(hook(broken, "a-broken"), hook(well, "b-well"))
+        office.tick(check("srm"), check("sequential_srm"))
+    assert len(well.received) == 2
+    assert len(broken.received) == 1
+
+
+def test_retry_after_is_honoured_for_the_whole_destination_and_the_tick_goes_on():
+    """Scenario 28."""
+    with HttpServer(Reply(429, "", {"Retry-After": "90"})) as server:
+        office = Office(hook(server))
+        office.tick(check("srm"), check("sequential_srm"), after=timedelta(seconds=60))
+        office.tick(check("srm"), check("sequential_srm"), after=timedelta(seconds=60))
+        assert len(server.received) == 1
+        office.tick(check("srm"), check("sequential_srm"))
+    assert len(server.received) == 3
+    assert {row.status for row in office.deliveries()} == {"sent"}
+
+
+def test_a_message_that_is_refused_for_good_is_told_on_another_destination():
+    """Scenario 30."""
+    told: list[Notification] = []
+    with HttpServer(default=slack_refuses("token_revoked")) as server:
+        office = Office(bot(server), collector(told))
+        office.tick(check())
+    assert [(n.reason, n.message.headline) for n in told] == [
+        ("fire", "SRM on checkout: 53% vs 50% expected"),
+        ("dead_letter", "Undelivered: 1 message to slack"),
+    ]
+    assert "reinstall the Slack app" in told[1].text
+    assert [(row.destination, row.status) for row in office.deliveries() if row.channel == "slack"] == [
+        ("slack", "dead")
+    ]
+
+
+def test_a_revoked_token_loses_every_waiting_message_in_one_notice():
+    told: list[Notification] = []
+    with HttpServer(slack_refuses("token_revoked")) as server:
+        office = Office(bot(server), collector(told))
+        office.tick(check(key="one", owners=("team:a",)), check(key="two", owners=("team:b",)))
+    assert len(server.received) == 1
+    assert [n.message.headline for n in told if n.reason == "dead_letter"] == [
+        "Undelivered: 2 messages to slack"
+    ]
+
+
+def test_a_message_undelivered_for_24_hours_is_told_on_another_destination():
+    told: list[Notification] = []
+    with HttpServer(default=Reply(503)) as server:
+        office = Office(hook(server), collector(told))
+        for _ in range(50):
+            office.tick(check(), after=timedelta(minutes=30))
+    assert [n.reason for n in told] == ["fire", "remind", "dead_letter"]
+    assert "given up after" in told[-1].text
+
+
+def test_the_death_of_a_dead_letter_notice_is_told_to_nobody():
+    with HttpServer(default=Reply(400)) as one, HttpServer(default=Reply(400)) as two:
+        office = Office(hook(one, "one"), hook(two, "two"))
+        for _ in range(5):
+            office.tick(check())
+    assert len(one.received) == len(two.received) == 2
+    assert office.state.outbox == ()
+
+
+def test_a_recipient_refused_for_good_is_told_on_another_destination():
+    """Scenario 31: two recipients get the mail, the third is a dead letter."""
+    told: list[Notification] = []
+    with SmtpServer(**{"c@example.com": "550 no such user"}) as server:
+        mail = Smtp(
+            name="email",
+            host="127.0.0.1",
+            port=server.port,
+            sender="exd@example.com",
+            to=("a@example.com", "c@example.com"),
+            tls="none",
+        )
+        office = Office(mail, collector(told))
+        office.tick(check())
+    assert server.envelopes == [["a@example.com"]]
+    assert "c@example.com refused: SMTP 550 no such user" in told[-1].text
+
+
+def test_a_callback_that_always_raises_is_given_up_after_three_attempts_and_told_elsewhere():
+    calls: list[Notification] = []
+
+    def raising(notification: Notification) -> None:
+        calls.append(notification)
+        raise RuntimeError("broken")
+
+    with HttpServer() as server:
+        office = Office(Callback(name="callback", function=raising), hook(server))
+        for _ in range(20):
+            office.tick(check(), after=timedelta(minutes=5))
+    assert len(calls) == 3
+    assert [request.json["alert_type"] for request in server.received] == [
+        "SRM_SHUTOFF_TRIGGERED",
+        "DEAD_LETTER",
+    ]
+
+
+@pytest.mark.parametrize("dies_at", range(2, 9))
+def test_a_tick_killed_at_any_write_loses_nothing_and_repeats_at_most_one_message(dies_at):
+    """Scenario 32: the write of the state is where a kill matters; every message keeps its id."""
+    with HttpServer() as one, HttpServer() as two:
+        office = Office(hook(one, "one"), hook(two, "two"))
+        office.storage.die_at = dies_at
+        found = (check("srm"), check("sequential_srm"))
+        for _ in range(4):
+            try:
+                office.tick(*found)
+            except KilledError:
+                continue
+    received = [request.headers["webhook-id"] for request in (*one.received, *two.received)]
+    assert len(set(received)) == 4
+    assert len(received) <= 5
+    assert {row.status for row in office.deliveries()} == {"sent"}
+
+
+def test_a_state_from_a_newer_version_is_refused_untouched():
+    """Scenario 33."""
+    with HttpServer() as server:
+        office = Office(hook(server))
+        newer = json.dumps({"version": 99, "incidents": {}})
+        office.storage.values[office.store.key] = newer
+        with pytest.raises(AlertStateError, match="Upgrade exd_dagster"):
+            office.tick(check())
+    assert office.storage.values[office.store.key] == newer
+    assert server.received == []
+
+
+@pytest.mark.parametrize("damaged", ["{", "[]", '{"version": 1, "incidents": 5}'])
+def test_a_damaged_state_is_refused_with_the_fix(damaged):
+    office = Office(collector([]))
+    office.storage.values[office.store.key] = damaged
+    with pytest.raises(AlertStateError, match="exd-dagster alerts reset"):
+        office.tick(check())
+
+
+def test_a_lost_state_is_rebuilt_loudly_and_what_fails_is_told_again(caplog):
+    """Scenario 33: resolved checks are not told."""
+    told: list[Notification] = []
+    office = Office(collector(told))
+    office.tick(check(key="bad"), check("srm", "pass", key="good"))
+    office.store.reset()
+    office.tick(check(key="bad"), check("srm", "pass", key="good"), told_before=7)
+    assert [(n.reason, n.alerts[0].flag.key) for n in told] == [("fire", "bad"), ("fire", "bad")]
+    assert "the alerting state is gone" in caplog.text
+
+
+def test_two_code_locations_with_the_same_sensor_name_are_told_apart():
+    office = Office(collector([]))
+    office.tick(check(), home="growth")
+    with pytest.raises(AlertStateError, match="Give one of them another"):
+        office.tick(check(), home="search")
+
+
+def test_a_tick_that_used_up_its_time_leaves_the_rest_for_the_next():
+    seconds = iter(range(0, 1000, 4))
+    with HttpServer() as server:
+        office = Office(hook(server))
+        found = [check(key=f"flag-{i}") for i in range(9)]
+        office.tick(*found, timer=lambda: next(seconds))
+        first = len(server.received)
+        office.tick(*found)
+    assert 0 < first < 9
+    assert len(server.received) == 9
+
+
+def test_many_failures_of_one_owner_are_one_message():
+    """Scenario 41."""
+    with HttpServer(default=slack_answers) as server:
+        office = Office(bot(server))
+        office.tick(*(check(key=f"flag-{i:03d}") for i in range(200)))
+    (request,) = server.received
+    assert request.json["text"].startswith("🔴 200 flags of team:growth fail their checks")
+    assert "+190 more flags." in json.dumps(request.json["blocks"])
+    assert len(office.deliveries()) == 200
+
+
+def test_a_first_audit_with_many_failing_flags_is_one_digest_on_each_destination():
+    with HttpServer(default=slack_answers) as slack, HttpServer() as other:
+        office = Office(bot(slack), hook(other), started=False, digest=True)
+        office.tick(*(check(key=f"flag-{i:02d}") for i in range(11)))
+        office.tick(*(check(key=f"flag-{i:02d}") for i in range(11)))
+    assert len(slack.received) == len(other.received) == 1
+    assert "11 of 11 flags failing (data to 2026-03-05 02:00 UTC)" in slack.received[0].json["text"]
+    assert other.received[0].json["type"] == "exd.alert.digest"
+
+
+def test_the_digest_comes_once_per_day_of_data_also_when_all_is_well():
+    with HttpServer(default=slack_answers) as server:
+        office = Office(bot(server), digest=True)
+        for day in (5, 5, 6):
+            office.tick(check("srm", "pass", audited_through=f"2026-03-{day:02d}T02:00:00Z"))
+    assert [request.json["text"] for request in server.received] == [
+        "📋 No failure in 1 flag (data to 2026-03-05 02:00 UTC)",
+        "📋 No failure in 1 flag (data to 2026-03-06 02:00 UTC)",
+    ]
+
+
+def test_the_digest_waits_for_the_end_of_the_audit():
+    with HttpServer(default=slack_answers) as server:
+        office = Office(bot(server), digest=True)
+        office.tick(check("srm", "pass"), running=True)
+        assert server.received == []
+        office.tick(check("srm", "pass"))
+    assert len(server.received) == 1
+
+
+def test_a_silent_source_is_one_message_for_all_its_flags():
+    """Scenario 22."""
+    found = [check("traffic_drop", "not_checked", key=f"flag-{i}", reason="source_silent") for i in range(7)]
+    with HttpServer(default=slack_answers) as server:
+        Office(bot(server)).tick(*found)
+    (request,) = server.received
+    assert request.json["text"].startswith("⚪ Not checked: 7 flags")
+    assert "source_silent" in request.json["text"]
+
+
+def test_without_a_usable_destination_nothing_counts_as_told():
+    told: list[Notification] = []
+    office = Office(collector(told))
+    desk = office.desk
+    office.without("callback")
+    office.tick(check())
+    office.desk = desk
+    office.tick(check())
+    assert [n.reason for n in told] == ["fire"]
+
+
+def test_an_alert_for_an_unready_destination_goes_to_the_default():
+    told: list[Notification] = []
+    with HttpServer(default=slack_answers) as server:
+        routes = [{"owner": "team:growth", "to": ["slack"]}, {"to": ["callback"]}]
+        office = Office(bot(server), collector(told), routes=routes)
+        office.without("slack")
+        office.tick(check())
+    assert [n.reason for n in told] == ["fire"]
+
+
+def test_a_destination_taken_out_of_the_configuration_is_told_as_a_dead_letter():
+    told: list[Notification] = []
+    with HttpServer(default=Reply(503)) as server:
+        office = Office(hook(server), collector(told))
+        office.tick(check())
+        office.without("webhook")
+        from dataclasses import replace
+
+        office.desk = replace(office.desk, unready={})
+        office.tick(check())
+    assert "no longer configured" in told[-1].text
+
+
+def test_dead_messages_are_queued_again_when_a_person_asks():
+    told: list[Notification] = []
+    with HttpServer(slack_refuses("is_archived"), default=slack_answers) as server:
+        office = Office(bot(server), collector(told))
+        office.tick(check())
+        office.store.ask_replay(office.now)
+        office.tick(check())
+        office.tick(check())
+    assert [row.status for row in office.deliveries() if row.channel == "slack"] == ["sent"]
+    assert len(server.received) == 2
+
+
+def test_the_shutoff_hook_is_called_once_per_incident_with_one_id():
+    with HttpServer(Reply(503)) as hook_server:
+        office = Office(collector([]), hook=hook(hook_server, "on_shutoff"))
+        for _ in range(5):
+            office.tick(check("srm"), check("sequential_srm"))
+            office.now += HOUR
+    assert len(hook_server.received) == 2
+    assert len({request.headers["webhook-id"] for request in hook_server.received}) == 1
+    assert hook_server.received[0].json["reason"] == "shutoff"
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(200, "assignment suspended by the shutoff hook"), (503, "the flag itself was not changed")],
+)
+def test_people_read_suspended_only_after_the_hook_answered(status, said):
+    told: list[Notification] = []
+    with HttpServer(default=Reply(status)) as hook_server:
+        Office(collector(told), hook=hook(hook_server, "on_shutoff")).tick(check())
+    assert said in told[0].text
+
+
+def test_a_drop_in_traffic_asks_for_no_shutoff():
+    with HttpServer() as hook_server:
+        Office(collector([]), hook=hook(hook_server, "on_shutoff")).tick(check("traffic_drop"))
+    assert hook_server.received == []
+
+
+def test_an_idle_tick_writes_nothing():
+    office = Office(collector([]))
+    office.tick(check("srm", "pass"))
+    before = office.storage.writes
+    office.tick(check("srm", "pass"))
+    assert office.storage.writes == before
+
+
+def test_the_state_survives_being_written_and_read():
+    office = Office(collector([]))
+    office.tick(check("srm"), check("traffic_drop", "not_checked"))
+    assert isinstance(office.state, AlertState)
+    assert office.store.load() == office.state
+    assert office.state.incidents["checkout"].flag.key == "checkout"
