@@ -44,6 +44,7 @@ def shots(server: str) -> Iterator[Shot]:
     yield Shot("overview", f"{bins['search-ranking']}?view=overview", "Latest materialization", 1000)
     group = f"{server}/locations/{LOCATION}/asset-groups/experiments/lineage"
     yield Shot("graph", group, "Passed", 1500)
+    yield Shot("trust_page", (HOME / ".demo" / "flag_trust.html").as_uri(), "Not trusted", 1000, 1100)
     for mail in sorted((HOME / ".demo" / "inbox" / "email").glob("*-recommendations-*.html"))[:1]:
         yield Shot("alert_email", mail.as_uri(), "recommendations", 900, 680)
 

@@ -152,7 +152,7 @@ def _facts(row: TrustRow) -> list[tuple[str, str]]:
     if row.waived_until:
         waived += f" until {_time(row.waived_until)}"
     facts = (
-        ("Since", _time(row.since)),
+        ("Since", _time(row.since) if row.since != row.audited_through else ""),
         ("Usable until", _usable(row)),
         ("Audited through", _time(row.audited_through)),
         ("Failing checks", escape(", ".join(row.failing))),
