@@ -137,7 +137,7 @@ def _card(row: TrustRow, *, is_newest: bool) -> str:
     mark, name, _ = STANDINGS[row.standing]
     place = " / ".join(part for part in (row.flag.namespace, row.flag.environment) if part)
     name_id = anchor(row.flag) + ("" if is_newest else f"@{row.iteration_start:%Y-%m-%dT%H}")
-    picture = f'<img src="{as_data_uri(row.picture)}" alt="{escape(row.sentence)}">' if row.picture else ""
+    picture = f'<figure><img src="{as_data_uri(row.picture)}" alt=""></figure>' if row.picture else ""
     facts = "".join(f"<div><dt>{what}</dt><dd>{value}</dd></div>" for what, value in _facts(row))
     return (
         f'<article id="{name_id}" class="{row.standing}"><h3><span class="mark" title="{name}">{mark}</span> '
@@ -227,7 +227,8 @@ article { margin: .75rem 0; padding: 1rem 1.25rem; border: 1px solid var(--rule)
 article:target { outline: 2px solid var(--tone); }
 article > p { margin: .35rem 0 .6rem; overflow-wrap: anywhere; }
 .mark { color: var(--tone); font-weight: 700; }
-img { display: block; width: 640px; max-width: 100%; height: auto; margin: .5rem 0 .75rem; }
+figure { margin: .5rem 0 .75rem; overflow-x: auto; }
+img { display: block; width: 640px; max-width: max(100%, 30rem); height: auto; }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); gap: .5rem 1.25rem;
   margin: 0; }
 @media (min-width: 40rem) { dl { grid-template-columns: repeat(auto-fill, minmax(12rem, 1fr)); } }
