@@ -124,8 +124,8 @@ class Registry:
         for hour in old - new:
             self.connection.execute("DELETE FROM exd.hours WHERE source = ? AND hour = ?", [name, hour])
         if new - old:
-            rows = [(name, hour) for hour in sorted(new - old)]
-            self.connection.executemany("INSERT INTO exd.hours VALUES (?, ?)", rows)
+            added = sorted(new - old)
+            self.connection.execute("INSERT INTO exd.hours SELECT ?, unnest(?::BIGINT[])", [name, added])
 
 
 def _parts(flag: FlagId) -> tuple[str, str, str]:

@@ -5,14 +5,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from exd_dagster.bins.model import FlagBins
-from exd_dagster.config import FlagAudit, SequentialSrmThresholds, Thresholds, to_utc
+from exd_dagster.config import Phase, SequentialSrmThresholds, Thresholds, to_utc
 from exd_dagster.errors import ConfigError, InputError
 from exd_dagster.monitor import compat as seed
 from exd_dagster.monitor.dispatcher import DeliveryResult, WebhookAlertDispatcher
 from exd_dagster.monitor.frame import FLAG, FrameBins, read_frame
-from exd_dagster.monitor.srm import Ratios, control_of, ratios_by_name, sequential_result, srm_result
+from exd_dagster.monitor.srm import Declared, Ratios, control_of, declared_flag, sequential_result, srm_result
 from exd_dagster.monitor.traffic import in_bins, traffic_result
 from exd_dagster.stats.audit import audit_flag
+from exd_dagster.stats.integrity import variant_integrity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,23 +116,23 @@ class LiveMonitor:
             return seed.traffic_anomaly(volumes, window, z_threshold, drop_threshold)
         return self._traffic(self._count(variant_col), freq, window, z_threshold, drop_threshold)
 
-    def check_live_srm(self, expected_ratios: Ratios, variant_col: str = "variant") -> Result:
+    def check_live_srm(self, expected_ratios: Declared, variant_col: str = "variant") -> Result:
         """Test all units so far against the declared split; looks are paid for.
 
         Args:
-            expected_ratios: by variant name; or a list in order of variant name.
+            expected_ratios: by variant name; a list in order of variant name; or the phases of a ramp.
             variant_col: column of the variant.
 
         Returns:
             srm_detected, p_value, observed_counts (in the order of `variants`), expected_ratios, message;
-            details holds the verdict.
+            details and variant_integrity hold the verdicts.
 
         Raises:
             InputError: when the ratios are no positive numbers.
         """
         if self._seed:
             daily = self.get_cumulative_traffic(variant_col)
-            return seed.live_srm(daily, expected_ratios)
+            return seed.live_srm(daily, _constant(expected_ratios))
         counted = self._count(variant_col)
         return _srm(counted.bins, expected_ratios, ALPHA)[0] | {"set_apart": dict(counted.set_apart)}
 
@@ -142,7 +143,7 @@ class LiveMonitor:
         delta: float = 0.02,
         alpha: float = ALPHA,
         *,
-        expected_ratios: Ratios | None = None,
+        expected_ratios: Declared | None = None,
     ) -> Result:
         """Test the split at every hour at once, for any number of variants.
 
@@ -171,7 +172,7 @@ class LiveMonitor:
 
     def run_telemetry_checks(
         self,
-        expected_ratios: Ratios,
+        expected_ratios: Declared,
         variant_col: str = "variant",
         freq: str = "D",
         window: int = 7,
@@ -182,7 +183,7 @@ class LiveMonitor:
         An alert is sent when it begins, and not again while it holds unless nobody could be reached.
 
         Args:
-            expected_ratios: by variant name; or a list in order of variant name.
+            expected_ratios: by variant name; a list in order of variant name; or the phases of a ramp.
             variant_col: column of the variant.
             freq: bins of the traffic check, and with compat of its table.
             window: bins of `freq` in which lost traffic is told.
@@ -196,7 +197,7 @@ class LiveMonitor:
             checks = (
                 self.check_traffic_anomaly(variant_col, freq, window, z_threshold),
                 self.check_live_srm(expected_ratios, variant_col),
-                seed.sequential_in_run(self.df, self.time_col, variant_col, expected_ratios),
+                seed.sequential_in_run(self.df, self.time_col, variant_col, _constant(expected_ratios)),
             )
         else:
             counted = self._count(variant_col)
@@ -257,15 +258,26 @@ class LiveMonitor:
         return deliveries
 
 
-def _srm(bins: FlagBins, ratios: Ratios, alpha: float) -> tuple[Result, Result]:
+def _srm(bins: FlagBins, declared: Declared, alpha: float) -> tuple[Result, Result]:
     """Return the cumulative and the sequential answer."""
-    counts = dict(zip(bins.variants, bins.new_units.sum(axis=0).tolist(), strict=True))
-    split = ratios_by_name(ratios, counts)
+    flag = declared_flag(FLAG, declared, bins)
     levels = Thresholds(sequential_srm=SequentialSrmThresholds(alpha=alpha))
-    verdicts = audit_flag(FlagAudit(key=FLAG, start=bins.start, split=split), bins, levels)
-    named = sorted(split) if isinstance(ratios, Mapping) else list(split)
-    variants = [*named, *sorted(set(counts) - set(named))]
-    return srm_result(verdicts.srm, ratios, variants), sequential_result(verdicts.sequential_srm)
+    verdicts = audit_flag(flag, bins, levels)
+    named = sorted(flag.variants) if isinstance(declared, Mapping) else list(flag.variants)
+    variants = [*named, *sorted(set(bins.variants) - set(named))]
+    integrity = variant_integrity(flag, bins, levels).as_metadata()
+    srm = srm_result(verdicts.srm, declared, variants) | {"variant_integrity": integrity}
+    return srm, sequential_result(verdicts.sequential_srm)
+
+
+def _constant(declared: Declared) -> Ratios:
+    """Return ratios that hold throughout; the compatible rules know no other."""
+    if isinstance(declared, Mapping):
+        return declared
+    ratios = [part for part in declared if not isinstance(part, Phase)]
+    if len(ratios) != len(declared):
+        raise InputError("compat='xpyrment' knows no phases; leave compat out to judge a ramp")
+    return ratios
 
 
 def _two_arms(bins: FlagBins, treatment: float) -> Ratios:

@@ -8,15 +8,36 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from exd_dagster.bins.model import FlagBins
+from exd_dagster.config import FlagAudit, Phase
 from exd_dagster.errors import InputError
 from exd_dagster.stats.sequential import SequentialSrmVerdict
 from exd_dagster.stats.srm import SrmVerdict, srm_test
+from exd_dagster.stats.verdict import plain
 
 Result: TypeAlias = dict[str, Any]
 Ratios: TypeAlias = Sequence[float] | Mapping[str, float]
+Declared: TypeAlias = Ratios | Sequence[Phase]
 
 UNSEEN = "(unseen {})"
 """Stands for a variant whose ratio was given by position and that has no record at all."""
+
+
+def declared_flag(key: str, declared: Declared, bins: FlagBins) -> FlagAudit:
+    """Return the flag with its declared split: ratios that hold throughout, or phases of a planned ramp.
+
+    Raises:
+        InputError: when a ratio cannot be used, or a phase assigns units afresh.
+    """
+    if isinstance(declared, Sequence) and declared and isinstance(declared[0], Phase):
+        phases = tuple(phase for phase in declared if isinstance(phase, Phase))
+        if any(phase.rerandomized for phase in phases):
+            raise InputError(
+                "a phase that assigns units afresh is a new experiment; give it a monitor of its own"
+            )
+        return FlagAudit(key=key, start=phases[0].start, phases=phases)
+    counts = dict(zip(bins.variants, bins.new_units.sum(axis=0).tolist(), strict=True))
+    return FlagAudit(key=key, start=bins.start, split=ratios_by_name(declared, counts))  # type: ignore[arg-type]
 
 
 def ratios_by_name(ratios: Ratios, counts: Mapping[str, int]) -> dict[str, float]:
@@ -69,13 +90,14 @@ def _split_words(name: str) -> list[str]:
     return "".join(letter if letter.isalnum() else " " for letter in name.lower()).split()
 
 
-def srm_result(verdict: SrmVerdict, ratios: Ratios, variants: Sequence[str]) -> Result:
+def srm_result(verdict: SrmVerdict, declared: Declared, variants: Sequence[str]) -> Result:
     """Return the cumulative verdict under the notebook's keys; detected means an ERROR, looks paid for."""
+    given = [plain(part.model_dump()) if isinstance(part, Phase) else part for part in declared]
     return {
         "srm_detected": verdict.severity == "ERROR",
         "p_value": 1.0 if verdict.p_value is None else verdict.p_value,
         "observed_counts": [verdict.observed.get(name, verdict.undeclared.get(name, 0)) for name in variants],
-        "expected_ratios": dict(ratios) if isinstance(ratios, Mapping) else list(ratios),
+        "expected_ratios": dict(declared) if isinstance(declared, Mapping) else given,
         "message": verdict.sentence,
         "variants": list(variants),
         "details": verdict.as_metadata(),

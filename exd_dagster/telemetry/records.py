@@ -211,12 +211,10 @@ def time_sql(column: str, kind: str, zone: str) -> str:
     if kind in _INTEGERS or kind.startswith(_NUMBERS):
         return _from_number(column)
     if kind == "VARCHAR":
-        stamp = f"TRY_CAST({column} AS TIMESTAMP)"
-        if zone != "UTC":
-            offset = f"regexp_matches({column}, '([zZ]|[+-][0-9]{{2}}(:?[0-9]{{2}})?)$')"
-            own = f"timezone('UTC', {stamp})"
-            stamp = f"CASE WHEN {offset} THEN {own} ELSE {_local(stamp, zone)} END"
-        return f"coalesce({_epoch(stamp)}, {_from_number(f'TRY_CAST({column} AS DOUBLE)')})"
+        aware = f"regexp_matches({column}, ':[0-9.]+([zZ]|[+-][0-9]{{2}}(:?[0-9]{{2}})?)$')"
+        local = _epoch(_local(f"TRY_CAST({column} AS TIMESTAMP)", zone))
+        stamp = f"CASE WHEN {aware} THEN {_epoch(f'TRY_CAST(upper({column}) AS TIMESTAMPTZ)')} ELSE {local} END"
+        return f"coalesce({stamp}, {_from_number(f'TRY_CAST({column} AS DOUBLE)')})"
     raise RecordsError(
         f"has type {kind}, which holds no instant; give a timestamp, RFC 3339 text, or a number since 1970"
     )

@@ -1,0 +1,40 @@
+"""Text instants: RFC 3339 with any offset; without one they are of the log's zone."""
+
+import duckdb
+import pytest
+
+from exd_dagster.telemetry.records import time_sql
+
+MIDNIGHT = 1_772_323_200_000  # 2026-03-01T00:00:00Z
+
+
+def hours_from_midnight(text: str, zone: str = "UTC", session: str = "UTC") -> float:
+    with duckdb.connect() as connection:
+        connection.execute(f"SET TimeZone = '{session}'")
+        ((ms,),) = connection.execute(
+            f"SELECT {time_sql('moment', 'VARCHAR', zone)} FROM (SELECT ? AS moment)", [text]
+        ).fetchall()
+    return (ms - MIDNIGHT) / 3_600_000
+
+
+@pytest.mark.parametrize("session", ["UTC", "America/New_York"])
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-03-01T00:00:00Z",
+        "2026-03-01T00:00:00.000z",
+        "2026-03-01 02:00:00+02",
+        "2026-03-01T02:00:00.000+02:00",
+        "2026-02-28T19:00:00-05:00",
+        "2026-02-28 19:00:00-0500",
+    ],
+)
+def test_offset_is_honoured_whatever_the_zones(text, zone, session):
+    assert hours_from_midnight(text, zone, session) == 0
+
+
+@pytest.mark.parametrize(("zone", "hours"), [("UTC", 0), ("Europe/Berlin", -1)])
+@pytest.mark.parametrize("text", ["2026-03-01T00:00:00", "2026-03-01 00:00", "2026-03-01"])
+def test_text_without_an_offset_is_of_the_logs_zone(text, zone, hours):
+    assert hours_from_midnight(text, zone, "America/New_York") == hours
