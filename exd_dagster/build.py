@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
+from exd_dagster.alerts.route import Route
 from exd_dagster.assets import (
     BINS_BUILT,
     STORE_KEY,
@@ -19,7 +20,7 @@ from exd_dagster.checks import build_flag_audit_checks, check_keys, trust_key
 from exd_dagster.config import FlagAudit, FlagId, Thresholds, Timing
 from exd_dagster.decisions import build_flag_decisions
 from exd_dagster.flag_trust import build_flag_trust
-from exd_dagster.resources import BinStoreResource
+from exd_dagster.resources import BinStoreResource, CallbackAlerts, WebhookAlerts
 from exd_dagster.schedules import build_nightly_audit_schedule
 from exd_dagster.sensors import AlertDestination, build_check_alert_sensor
 from exd_dagster.telemetry.sources import Records, as_records
@@ -34,6 +35,9 @@ def build_flag_audit_defs(
     store: DuckDBResource,
     *,
     alerts: Sequence[AlertDestination] = (),
+    routes: Sequence[Route | Mapping[str, Any]] | None = None,
+    digest: bool | Sequence[str] = True,
+    on_shutoff: WebhookAlerts | CallbackAlerts | None = None,
     thresholds: Thresholds | None = None,
     timing: Timing | None = None,
     grain: Grain | None = None,
@@ -56,6 +60,9 @@ def build_flag_audit_defs(
             `IbisRecords`, a path or glob, or a pandas DataFrame.
         store: the DuckDB file that keeps the bins.
         alerts: destinations of alerts; none: nothing is sent, the checks still block.
+        routes: which alert goes where, first match wins; None: every alert to every destination.
+        digest: True sends the summary after each audit to the default destinations, names send it there.
+        on_shutoff: called once when the split of a blocking flag is wrong.
         thresholds: the levels of the checks.
         timing: when an hour is closed and how far back each run reads again.
         grain: "hour" or "day" partitions; None takes hours up to 50 flags, days above.
@@ -131,6 +138,9 @@ def build_flag_audit_defs(
             build_check_alert_sensor(
                 monitored,
                 alerts,
+                routes=routes,
+                digest=digest,
+                on_shutoff=on_shutoff,
                 name=f"{name}_check_alerts",
                 base_url=base_url,
                 default_status=sensor_status,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from math import fsum, isfinite
+from re import DOTALL, fullmatch
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -53,7 +54,17 @@ def floor_hour(instant: datetime) -> datetime:
     return instant.replace(minute=0, second=0, microsecond=0)
 
 
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def to_duration(value: object) -> object:
+    """Read a duration such as 30m, 1h, 2d or 1w; anything else is left to pydantic."""
+    found = fullmatch(r"(\d{1,6})([mhdw])", value.strip()) if isinstance(value, str) else None
+    return timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else value
+
+
 Instant = Annotated[datetime, BeforeValidator(to_utc)]
+Duration = Annotated[timedelta, BeforeValidator(to_duration)]
 
 
 def validate_split(split: Mapping[str, float]) -> dict[str, float]:
@@ -101,7 +112,7 @@ def _faults(error: ValidationError, model: type[BaseModel]) -> list[str]:
         place = ".".join(str(part) for part in fault["loc"])
         nested = fault.get("ctx", {}).get("error")
         if isinstance(nested, ConfigError):
-            faults += [f"{place}.{line}" if place else line for line in nested.faults]
+            faults += [_at(place, line) for line in nested.faults]
             continue
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
@@ -110,6 +121,12 @@ def _faults(error: ValidationError, model: type[BaseModel]) -> list[str]:
             message = f"{message} (seen: {_short(fault.get('input'))})"
         faults.append(f"{place}: {message}" if place else message)
     return faults
+
+
+def _at(place: str, fault: str) -> str:
+    """Put `place` in front of a fault, which begins with a field or speaks of the whole object."""
+    joint = "." if fullmatch(r"[\w.]+:.*", fault, DOTALL) else ": "
+    return f"{place}{joint}{fault}" if place else fault
 
 
 def _short(value: object) -> str:
@@ -282,17 +299,17 @@ class Thresholds(ConfigModel):
 class Timing(ConfigModel):
     """When an hour counts as complete, and how far back each run reads again."""
 
-    lateness: timedelta = Field(
+    lateness: Duration = Field(
         default=timedelta(hours=1),
         ge=timedelta(0),
         description="An hour closes this long before the watermark.",
     )
-    lookback: timedelta = Field(
+    lookback: Duration = Field(
         default=timedelta(hours=48),
         ge=timedelta(0),
         description="Re-read before each window for late records.",
     )
-    future_tolerance: timedelta = Field(
+    future_tolerance: Duration = Field(
         default=timedelta(minutes=5), description="Records further ahead of the clock are set apart."
     )
 

@@ -1,0 +1,277 @@
+"""The same audit in YAML: `FlagAuditComponent`, for projects made with `dg`."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import dagster as dg
+from dagster.components import Scaffolder, ScaffoldRequest
+from dagster_duckdb import DuckDBResource
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from typing_extensions import Self
+
+from exd_dagster.alerts.route import Route
+from exd_dagster.assets import Grain
+from exd_dagster.build import build_flag_audit_defs
+from exd_dagster.component_yaml import Kinds, Rendering, file_of, with_lines, yaml_schema
+from exd_dagster.config import ConfigModel, FlagAudit, Instant, Thresholds, Timing
+from exd_dagster.errors import ConfigError, did_you_mean
+from exd_dagster.resources import (
+    AlertDestination,
+    CallbackAlerts,
+    EmailAlerts,
+    SlackAlerts,
+    WebhookAlerts,
+)
+from exd_dagster.scaffold import component_yaml
+from exd_dagster.telemetry.manifest import flags_from_manifest
+from exd_dagster.telemetry.sources import FileRecords, ParquetRecords, Records, TableRecords, as_records
+from exd_dagster.telemetry.thresholds import read_thresholds
+
+RECORDS = {"parquet": ParquetRecords, "files": FileRecords, "table": TableRecords}
+"""Sources of records by their `type` in YAML."""
+
+DESTINATIONS = {
+    "slack": SlackAlerts,
+    "email": EmailAlerts,
+    "webhook": WebhookAlerts,
+    "callback": CallbackAlerts,
+}
+"""Destinations of alerts by their `type` in YAML."""
+
+HOOKS = {name: DESTINATIONS[name] for name in ("webhook", "callback")}
+"""What can suspend the assignment of a flag."""
+
+DEFAULTS = tuple(name for name in FlagAudit.model_fields if name != "key")
+"""What `defaults` may give to every flag."""
+
+
+def _thresholds(value: object) -> object:
+    return read_thresholds(value) if isinstance(value, str) else value
+
+
+AnyRecords: TypeAlias = Annotated[Records, Kinds(RECORDS, Records, as_records)]
+AnyAlerts: TypeAlias = Annotated[AlertDestination, Kinds(DESTINATIONS, tuple(DESTINATIONS.values()))]
+AnyHook: TypeAlias = Annotated[WebhookAlerts | CallbackAlerts, Kinds(HOOKS, tuple(HOOKS.values()))]
+AnyThresholds: TypeAlias = Annotated[
+    Thresholds, BeforeValidator(_thresholds, json_schema_input_type=Thresholds | str)
+]
+
+
+class ManifestFlags(ConfigModel):
+    """Every flag of a manifest, with the split its buckets declare."""
+
+    path: str | dict[str | date | datetime, str | Path] = Field(
+        description="A namespace directory, a folder of them, or an archive; several versions are written as "
+        "{instant it took effect: path}."
+    )
+    environment: str = Field(min_length=1, description="Slug of the environment audited.")
+    start: Instant | None = Field(
+        default=None, description="First instant counted (UTC); needed with one version."
+    )
+    end: Instant | None = Field(default=None, description="First instant no longer counted (UTC).")
+
+
+class FlagAuditScaffolder(Scaffolder):
+    """Writes a commented defs.yaml in mode observe."""
+
+    def scaffold(self, request: ScaffoldRequest[Any]) -> None:
+        """Write the file `dg scaffold defs exd_dagster.FlagAuditComponent NAME` leaves."""
+        if request.scaffold_format == "python":
+            dg.scaffold_component(request, {})
+            return
+        text = component_yaml(request.type_name)
+        if request.append:
+            with request.target_path.open("a", encoding="utf-8") as file:
+                file.write(f"---\n{text}")
+        else:
+            (request.target_path / "defs.yaml").write_text(text, encoding="utf-8")
+
+
+@dg.scaffold_with(FlagAuditScaffolder)
+class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
+    """Hourly variant bins, blocking checks, a nightly audit and alerts for feature flags.
+
+    The same as `build_flag_audit_defs`, under the same names. Relative paths are those of Dagster's working
+    directory; `{{ context.project_root }}` names the project's own folder.
+    """
+
+    records: AnyRecords = Field(
+        description="Where the evaluation records are: a path or glob, or a mapping whose type is parquet, "
+        "files or table."
+    )
+    store: str = Field(min_length=1, description="DuckDB file that keeps the bins.")
+    flags: tuple[FlagAudit, ...] = Field(
+        default=(), description="The flags to audit; one that the manifest has too replaces it."
+    )
+    defaults: dict[str, Any] = Field(
+        default={}, description="Values for every flag that does not give its own."
+    )
+    manifest: ManifestFlags | None = Field(
+        default=None, description="A manifest whose flags are audited, with the splits it declares."
+    )
+    alerts: tuple[AnyAlerts, ...] = Field(
+        default=(), description="Who is told; none: nothing is sent, the checks still block."
+    )
+    routes: tuple[Route, ...] | None = Field(
+        default=None,
+        description="Which alert goes where: the first match wins, the last one has only `to`; "
+        "left out: every alert to every destination.",
+    )
+    digest: bool | tuple[str, ...] = Field(
+        default=True,
+        description="The summary after each audit: true sends it to the default destinations people read, "
+        "false to nobody, names to these.",
+    )
+    on_shutoff: AnyHook | None = Field(
+        default=None,
+        description="Called once when the split of a blocking flag is wrong: webhook or callback.",
+    )
+    thresholds: AnyThresholds | None = Field(
+        default=None, description="Levels of the checks, or the path of exd's thresholds.toml."
+    )
+    timing: Timing | None = Field(
+        default=None, description="When an hour is closed, and how far back each run reads."
+    )
+    grain: Grain | None = Field(
+        default=None, description="One partition per hour or day; left out: hours up to 50 flags."
+    )
+    name: str = Field(default="exd", min_length=1, description="Prefix of job, schedule and sensor.")
+    key_prefix: tuple[str, ...] = Field(
+        default=("experiments",), description="First parts of every asset key."
+    )
+    group_name: str = Field(default="experiments", min_length=1, description="Asset group.")
+    records_asset: str | None = Field(
+        default=None, description="Asset that loads the records, as a/b, where the same project has it."
+    )
+    asset_attributes: dict[str, Any] = Field(
+        default={}, description="Further attributes of every bins asset: tags, automation_condition, ..."
+    )
+    cron: str | None = Field(
+        default="30 3 * * *", description="When the nightly audit runs; null: no schedule."
+    )
+    cron_timezone: str = Field(default="UTC", description="Time zone of `cron`.")
+    base_url: str | None = Field(default=None, description="Address of the Dagster UI, for links in alerts.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_defaults(cls, values: Any) -> Any:
+        """Give each flag the defaults it does not set itself."""
+        defaults, flags = values.get("defaults"), values.get("flags")
+        if isinstance(defaults, Mapping) and isinstance(flags, (list, tuple)):
+            known = {key: value for key, value in defaults.items() if key in DEFAULTS}
+            flags = [{**known, **flag} if isinstance(flag, Mapping) else flag for flag in flags]
+            return {**values, "flags": flags}
+        return values
+
+    @field_validator("defaults")
+    @classmethod
+    def _known_defaults(cls, defaults: dict[str, Any]) -> dict[str, Any]:
+        unknown = [name for name in defaults if name not in DEFAULTS]
+        if unknown:
+            faults = [f"{name}: is not a known key.{did_you_mean(name, DEFAULTS)}" for name in unknown]
+            raise ConfigError("defaults", faults)
+        return defaults
+
+    @model_validator(mode="after")
+    def _some_flags(self) -> Self:
+        if not self.flags and self.manifest is None:
+            raise ValueError("flags: is empty; list the flags to audit, or name a manifest")
+        return self
+
+    @classmethod
+    def model(cls) -> type[BaseModel]:
+        """Return what Dagster reads the YAML into; the values are checked here, with instructive faults."""
+        return _Written
+
+    @classmethod
+    def resolve_from_model(cls, context: dg.ResolutionContext, model: BaseModel) -> "FlagAuditComponent":
+        """Render the templates of `model` and check every value.
+
+        Raises:
+            ConfigError: with every fault of the file and its line.
+        """
+        rendering = Rendering(context)
+        values = {name: rendering.value(value, (name,)) for name, value in model.model_dump().items()}
+        faults = rendering.faults
+        try:
+            component = cls(**values)
+        except ConfigError as error:
+            faults += error.faults
+        if faults:
+            raise ConfigError(f"{cls.__name__}{file_of(context)}", with_lines(faults, context))
+        return component
+
+    def audits(self) -> list[FlagAudit]:
+        """Return the flags of the manifest and those listed, which replace the manifest's.
+
+        Raises:
+            ConfigError: when the manifest cannot be read.
+        """
+        named = {flag.id: flag for flag in self._manifest_flags()}
+        return list({**named, **{flag.id: flag for flag in self.flags}}.values())
+
+    def _manifest_flags(self) -> list[FlagAudit]:
+        if self.manifest is None:
+            return []
+        source = self.manifest
+        found = flags_from_manifest(
+            source.path, environment=source.environment, start=source.start, end=source.end
+        )
+        return [FlagAudit(**{**self.defaults, **_given(flag)}) for flag in found]
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature
+        """Build what `build_flag_audit_defs` builds."""
+        return build_flag_audit_defs(
+            flags=self.audits(),
+            records=self.records,
+            store=DuckDBResource(database=self.store),
+            alerts=self.alerts,
+            routes=self.routes,
+            digest=self.digest,
+            on_shutoff=self.on_shutoff,
+            thresholds=self.thresholds,
+            timing=self.timing,
+            grain=self.grain,
+            name=self.name,
+            key_prefix=self.key_prefix,
+            group_name=self.group_name,
+            records_asset=dg.AssetKey.from_user_string(self.records_asset) if self.records_asset else None,
+            asset_attributes=self.asset_attributes,
+            cron=self.cron,
+            cron_timezone=self.cron_timezone,
+            base_url=self.base_url,
+        )
+
+
+def _given(flag: FlagAudit) -> dict[str, Any]:
+    """Return the fields of a flag that differ from their defaults."""
+    return {
+        name: getattr(flag, name)
+        for name, field in FlagAudit.model_fields.items()
+        if field.is_required() or getattr(flag, name) != field.default
+    }
+
+
+class _Written(BaseModel):
+    """The attributes as they stand in the file; described to editors by the component's own schema."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @classmethod
+    def model_json_schema(cls, *_: Any, **__: Any) -> dict[str, Any]:
+        """Return the schema that `dg check yaml` holds a file to."""
+        schema = yaml_schema(FlagAuditComponent)
+        flag = schema["$defs"]["FlagAudit"]
+        fields = {name: flag["properties"][name] for name in DEFAULTS}
+        described = schema["properties"]["defaults"]["description"]
+        schema["properties"]["defaults"] = {
+            "type": "object",
+            "description": described,
+            "properties": fields,
+            "additionalProperties": False,
+            "propertyNames": {"enum": list(DEFAULTS)},
+        }
+        schema["$defs"]["FlagAudit"] = {**flag, "required": ["key"]}  # start may come from defaults
+        return schema

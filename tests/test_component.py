@@ -1,0 +1,334 @@
+"""The YAML component: the same audit as in Python, with faults that say line, key and fix."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from jsonschema import Draft202012Validator
+
+from exd_dagster.component import DESTINATIONS, RECORDS, FlagAuditComponent
+from exd_dagster.component_yaml import SECRETS
+from exd_dagster.config import FlagAudit, Thresholds
+from exd_dagster.errors import ConfigError
+from exd_dagster.resources import SlackAlerts
+from exd_dagster.telemetry.sources import FileRecords, ParquetRecords, TableRecords
+from tests.telemetry.manifests import rollout
+
+ROOT = Path(__file__).parents[1]
+
+MINIMAL = """
+records: logs/*.parquet
+store: bins.duckdb
+flags:
+  - {key: checkout, start: 2026-03-01, split: {control: .5, treatment: .5}}
+"""
+
+
+def component(text: str = "", **scope: object) -> FlagAuditComponent:
+    return FlagAuditComponent.resolve_from_yaml(MINIMAL + text, scope=scope)
+
+
+def faults_of(text: str) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        FlagAuditComponent.resolve_from_yaml(text)
+    return caught.value.faults
+
+
+def complaints(text: str) -> list[str]:
+    """Return what `dg check yaml` says: the schema's complaints with their places."""
+    from dagster_shared.yaml_utils import parse_yaml_with_source_position
+
+    schema = FlagAuditComponent.get_model_cls().model_json_schema()
+    value = parse_yaml_with_source_position(text).value
+    errors = Draft202012Validator(schema).iter_errors(value)
+    return [f"{'.'.join(map(str, error.absolute_path))}: {error.message}" for error in errors]
+
+
+def asset_keys(defs: dg.Definitions) -> set[str]:
+    return {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
+
+
+def test_a_minimal_file_builds_what_the_python_door_builds():
+    defs = dg.component_defs(component=component())
+    assert "experiments/checkout_bins" in asset_keys(defs)
+    assert defs.resolve_job_def("exd_audit")
+    assert defs.resolve_schedule_def("exd_nightly_audit")
+    assert defs.resolve_sensor_def("exd_check_alerts")
+
+
+@pytest.mark.parametrize(
+    ("written", "kind"),
+    [
+        ("logs/*.parquet", ParquetRecords),
+        ("logs/*.csv", FileRecords),
+        ("{type: parquet, path: a.parquet, columns: {unit_id_hash: user_id}}", ParquetRecords),
+        ("{type: files, path: a.log, format: ndjson, constants: {flag_key: x}}", FileRecords),
+        ("{type: table, table: raw.evaluations, database: log.duckdb}", TableRecords),
+    ],
+)
+def test_records_are_a_path_or_a_mapping_with_a_type(written, kind):
+    text = MINIMAL.replace("logs/*.parquet", written)
+    assert type(FlagAuditComponent.resolve_from_yaml(text).records) is kind
+    assert not complaints(text)
+
+
+def test_an_unquoted_date_is_midnight_utc():
+    assert component().flags[0].start.isoformat() == "2026-03-01T00:00:00+00:00"
+
+
+def test_defaults_fill_what_a_flag_does_not_say():
+    found = FlagAuditComponent.resolve_from_yaml("""
+records: a.parquet
+store: b.duckdb
+defaults: {start: 2026-03-01, mode: observe, owners: [team:growth]}
+flags:
+  - {key: a}
+  - {key: b, mode: block, start: 2026-04-01}
+""")
+    first, second = found.flags
+    assert (first.mode, first.owners, first.start.month) == ("observe", ("team:growth",), 3)
+    assert (second.mode, second.owners, second.start.month) == ("block", ("team:growth",), 4)
+
+
+def test_a_manifest_gives_the_flags_and_the_defaults_hold_for_them(tmp_path):
+    (flag,) = FlagAuditComponent.resolve_from_yaml(from_manifest(tmp_path)).audits()
+    assert (flag.namespace, flag.key, flag.split) == ("shop", "new-checkout", {"on": 0.1, "off": 0.9})
+    assert (flag.mode, flag.owners) == ("observe", ("team:growth",))
+
+
+def test_a_listed_flag_replaces_the_one_of_the_manifest(tmp_path):
+    listed = """
+flags:
+  - {key: new-checkout, namespace: shop, environment: production, start: 2026-04-01}
+"""
+    (flag,) = FlagAuditComponent.resolve_from_yaml(from_manifest(tmp_path) + listed).audits()
+    assert (flag.start.month, flag.split) == (4, None)
+
+
+def from_manifest(folder: Path) -> str:
+    return f"""
+records: a.parquet
+store: b.duckdb
+defaults: {{mode: observe, owners: [team:growth]}}
+manifest: {{path: "{rollout(folder / "shop")}", environment: production, start: 2026-03-01}}
+"""
+
+
+def test_a_secret_is_read_from_the_environment_when_a_message_is_sent(monkeypatch):
+    monkeypatch.delenv("MY_TOKEN", raising=False)
+    found = component('alerts: [{type: slack, token: "{{ env.MY_TOKEN }}", channel: "#growth"}]')
+    (slack,) = found.alerts
+    assert isinstance(slack, SlackAlerts)
+    monkeypatch.setenv("MY_TOKEN", "xoxb-later")
+    assert slack.open().token == "xoxb-later"
+
+
+@pytest.mark.parametrize("field", sorted(SECRETS))
+def test_a_secret_written_down_is_a_fault_that_does_not_repeat_it(field):
+    written = MINIMAL + f"alerts:\n  - {{type: webhook, url: 'https://x.example', {field}: hush-hush}}\n"
+    faults = faults_of(written)
+    assert f'write "{{{{ env.{field.upper()} }}}}"' in "".join(faults)
+    assert "hush" not in "".join(faults)
+
+
+def test_an_unknown_destination_does_not_repeat_its_secrets():
+    faults = faults_of(MINIMAL + "alerts:\n  - {type: slak, token: '{{ env.T }}', url: 'https://hush'}\n")
+    assert faults == ("line 7: alerts.0.type: 'slak' is not known. Did you mean 'slack'?",)
+
+
+def test_text_that_looks_like_a_number_stays_text():
+    text = MINIMAL.replace("checkout", '"0123"')
+    assert FlagAuditComponent.resolve_from_yaml(text).flags[0].key == "0123"
+
+
+def test_a_template_may_stand_for_any_object():
+    records = TableRecords(table="raw.evaluations")
+    text = MINIMAL.replace("logs/*.parquet", '"{{ ours }}"')
+    assert FlagAuditComponent.resolve_from_yaml(text, scope={"ours": records}).records is records
+
+
+def test_a_variable_that_is_not_set_is_named(monkeypatch):
+    monkeypatch.delenv("DAGSTER_URL", raising=False)
+    (fault,) = faults_of(MINIMAL + 'base_url: "{{ env.DAGSTER_URL }}"')
+    assert fault == (
+        "line 6: base_url: environment variable DAGSTER_URL is not set; "
+        "set it, or write {{ env('DAGSTER_URL', 'a default') }}"
+    )
+
+
+TYPOS = """
+records: {type: parket, path: logs/*.parquet}
+store: bins.duckdb
+defaults: {mod: observe}
+flags:
+  - key: checkout
+    start: 2026-03-01
+    splt: {a: .5, b: .5}
+timing: {latenes: 2h}
+thresholds: {srm: {significance_levl: .01}}
+alerts:
+  - {type: slack, token: "{{ env.TOK }}", chanel: "#a", channel: "#b"}
+nam: ours
+"""
+
+
+def test_every_typo_is_told_at_once_with_its_line_and_the_nearest_name():
+    assert faults_of(TYPOS) == (
+        "line 2: records.type: 'parket' is not known. Did you mean 'parquet'?",
+        "line 4: defaults.mod: is not a known key. Did you mean 'mode'?",
+        "line 8: flags.0.splt: is not a known key. Did you mean 'split'?",
+        "line 9: timing.latenes: is not a known key. Did you mean 'lateness'?",
+        "line 10: thresholds.srm.significance_levl: is not a known key. Did you mean 'significance_level'?",
+        "line 12: alerts.0.chanel: is not a known key. Did you mean 'channel'?",
+        "line 13: nam: is not a known key. Did you mean 'name'?",
+    )
+
+
+def test_the_schema_tells_every_typo_at_its_own_place():
+    places = {complaint.partition(":")[0] for complaint in complaints(TYPOS)}
+    assert places == {"", "records.type", "defaults", "flags.0", "timing", "thresholds.srm", "alerts.0"}
+
+
+def test_a_name_that_yaml_reads_as_a_switch_is_told():
+    faults = faults_of(MINIMAL.replace("control: .5", "on: .5"))
+    assert "YAML reads on, yes and true as True, which is no text; put the name in quotes" in faults[0]
+    assert complaints(MINIMAL.replace("control: .5", "on: .5"))
+
+
+def test_durations_may_be_written_as_people_write_them():
+    timing = component("timing: {lateness: 2h, lookback: 3d}").timing
+    assert (timing.lateness.total_seconds(), timing.lookback.days) == (7200, 3)
+
+
+def test_thresholds_may_be_a_file(tmp_path):
+    (tmp_path / "thresholds.toml").write_text("[srm]\nmin_sample_size = 7\n")
+    found = component(f'thresholds: "{tmp_path}/thresholds.toml"').thresholds
+    assert isinstance(found, Thresholds)
+    assert found.srm.min_sample_size == 7
+
+
+def test_a_file_without_any_flag_is_a_fault():
+    (fault,) = faults_of("records: a.parquet\nstore: b.duckdb\n")
+    assert "flags: is empty" in fault
+
+
+def test_every_field_is_described():
+    schema = FlagAuditComponent.get_model_cls().model_json_schema()
+    named = {**schema["$defs"], "FlagAuditComponent": schema}
+    branches = [
+        branch["then"]
+        for name in ("records", "alerts")
+        for branch in find_branches(schema["properties"][name])
+    ]
+    assert len(branches) == len(RECORDS) + len(DESTINATIONS)
+    bare = [
+        f"{owner}.{name}"
+        for owner, body in [*named.items(), *((str(b["description"])[:20], b) for b in branches)]
+        for name, field in body["properties"].items()
+        if "description" not in field and "$ref" not in field and name != "type"
+    ]
+    assert not bare
+
+
+def find_branches(node: dict) -> list[dict]:
+    found = [branch for branch in node.get("allOf", ()) if "then" in branch]
+    for inner in node.values():
+        if isinstance(inner, dict):
+            found += find_branches(inner)
+    return found
+
+
+def test_every_flag_field_may_be_given_in_yaml():
+    schema = FlagAuditComponent.get_model_cls().model_json_schema()
+    assert set(schema["$defs"]["FlagAudit"]["properties"]) == set(FlagAudit.model_fields)
+
+
+def test_dagster_loads_the_file_that_it_scaffolds():
+    with dg.components.testing.create_defs_folder_sandbox() as sandbox:
+        path = sandbox.scaffold_component(component_cls=FlagAuditComponent)
+        assert not complaints(attributes_of(path / "defs.yaml"))
+        with sandbox.load_component_and_build_defs(defs_path=path) as (loaded, defs):
+            assert isinstance(loaded, FlagAuditComponent)
+            assert "experiments/new_checkout_flow_bins" in asset_keys(defs)
+            assert loaded.flags[0].mode == "observe"
+
+
+def attributes_of(file: Path) -> str:
+    """Return the attributes of a defs.yaml as a document of their own."""
+    import yaml
+
+    return yaml.safe_dump(yaml.safe_load(file.read_text())["attributes"])
+
+
+PROJECT = """
+[project]
+name = "my_project"
+version = "0.1.0"
+[tool.dg]
+directory_type = "project"
+[tool.dg.project]
+root_module = "my_project"
+"""
+DEFINITIONS = """
+from pathlib import Path
+from dagster import definitions, load_from_defs_folder
+
+@definitions
+def defs():
+    return load_from_defs_folder(path_within_project=Path(__file__).parent)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project as `create-dagster` lays it out."""
+    package = tmp_path / "src" / "my_project"
+    (package / "defs").mkdir(parents=True)
+    for file in (package / "__init__.py", package / "defs" / "__init__.py"):
+        file.touch()
+    (package / "definitions.py").write_text(DEFINITIONS)
+    (tmp_path / "pyproject.toml").write_text(PROJECT)
+    return tmp_path
+
+
+def dg_command(folder: Path, *arguments: str, code: int = 0) -> str:
+    """Run the real `dg` and return what it printed."""
+    tool = shutil.which("dg", path=str(Path(sys.executable).parent))
+    if tool is None:
+        pytest.skip("dg is not installed beside this Python")
+    done = subprocess.run(
+        [tool, *arguments],
+        check=False,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160", "NO_COLOR": "1", "TOK": "t"},
+        capture_output=True,
+        text=True,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == code, said
+    return said
+
+
+@pytest.mark.e2e
+def test_dg_lists_scaffolds_and_checks_the_component(project):
+    assert "exd_dagster.FlagAuditComponent" in dg_command(project, "list", "components")
+    dg_command(project, "scaffold", "defs", "exd_dagster.FlagAuditComponent", "experiments")
+    assert "validated successfully" in dg_command(project, "check", "yaml")
+    assert "All definitions loaded" in dg_command(project, "check", "defs")
+
+
+@pytest.mark.e2e
+def test_dg_tells_the_line_and_the_nearest_name_of_a_typo(project):
+    folder = project / "src" / "my_project" / "defs" / "experiments"
+    folder.mkdir()
+    indented = TYPOS.strip().replace("\n", "\n  ")
+    (folder / "defs.yaml").write_text(f"type: exd_dagster.FlagAuditComponent\nattributes:\n  {indented}\n")
+    assert "defs.yaml:9 - exd_dagster.FlagAuditComponent attributes.flags.0.splt" in dg_command(
+        project, "check", "yaml", code=1
+    )
+    said = dg_command(project, "check", "defs", "--no-check-yaml", code=1)
+    assert "line 9: flags.0.splt: is not a known key. Did you mean 'split'?" in said
