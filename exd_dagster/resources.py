@@ -74,7 +74,8 @@ class _Destination(dg.ConfigurableResource):  # type: ignore[type-arg]
         else:
             faults += self._faults()
         if faults:
-            raise ConfigError(f"{type(self).__name__}(name={values.get('name', '')!r})", faults)
+            name = values.get("name", known["name"].default)
+            raise ConfigError(f"{type(self).__name__}(name={name!r})", faults)
 
     def _faults(self) -> list[str]:
         """Return what is wrong with values that are known already."""
@@ -178,7 +179,7 @@ class EmailAlerts(_Destination):
 
     name: str = Field(default="email", min_length=1, description="Name in routes.")
     host: str = Field(min_length=1, description="SMTP server.")
-    port: int = Field(default=587, ge=1, le=65535, description="TCP port.")
+    port: int = Field(default=587, ge=0, le=65535, description="TCP port.")
     sender: str | None = Field(
         default=None, description="Address in From; None: exd-dagster at the first recipient's domain."
     )
@@ -202,6 +203,8 @@ class EmailAlerts(_Destination):
                 continue
             if "@" not in address or any(ord(c) <= 32 or ord(c) == 127 for c in address):
                 faults.append(f"{field}: {address!r} is not an e-mail address; write name@example.com")
+        if not self.port and not _from_environment(self.port):
+            faults.append("port: 0 is not a port; SMTP servers listen on 587, 465 or 25")
         if self.tls is not None and self.tls not in TLS:
             faults.append(f"tls: '{self.tls}' is not known.{did_you_mean(self.tls, TLS)}")
         host = self._value("host")

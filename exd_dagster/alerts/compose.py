@@ -136,7 +136,8 @@ def _lead(parcel: Parcel, alerts: Sequence[Alert]) -> str:
     if parcel.reason == "resolve":
         return f"{visible(parcel.note)}."
     if parcel.reason == "not_checked":
-        return f"This audit gave no answer ({visible(parcel.note)}), neither good nor bad."
+        why = visible(parcel.note).replace("_", " ")
+        return f"This audit gave no answer ({why}), neither good nor bad."
     if parcel.reason == "contained":
         return "The recent hours agree with the declared split again; the bad ones remain in the data."
     if len({alert.flag for alert in alerts}) > 1:
@@ -155,8 +156,7 @@ def _one_flag(parcel: Parcel, alerts: Sequence[Alert], state: AlertState, contex
     if parcel.reason == "test":
         return [_links(alerts[0], context)]
     if parcel.reason == "not_checked":
-        points = tuple(_point(parcel.reason, alert) for alert in alerts)
-        return [Section(points=points), _links(alerts[0], context)]
+        return [Section(points=_points(parcel.reason, alerts)), _links(alerts[0], context)]
     if parcel.reason == "resolve":
         return [_history(parcel, alerts), _links(alerts[0], context)]
     sections = [_numbers(alert, alerts[:index]) for index, alert in enumerate(alerts)]
@@ -265,7 +265,7 @@ def _many_flags(parcel: Parcel, alerts: Sequence[Alert], context: Context) -> li
     sections = [
         Section(
             heading=name,
-            points=tuple(_point(parcel.reason, alert) for alert in members),
+            points=_points(parcel.reason, members),
             links=context.links.of(members[0].asset, members[0].check)[:1],
         )
         for name, members in list(by_flag.items())[:LISTED]
@@ -276,9 +276,18 @@ def _many_flags(parcel: Parcel, alerts: Sequence[Alert], context: Context) -> li
     return sections
 
 
-def _point(reason: Reason, alert: Alert) -> str:
+def _points(reason: Reason, alerts: Sequence[Alert]) -> tuple[str, ...]:
+    """Return one line for each thing to say of a flag, in front of it the checks it is said of."""
+    said: dict[str, list[str]] = {}
+    for alert in alerts:
+        said.setdefault(_said(reason, alert), []).append(alert.check)
+    return tuple(f"{', '.join(checks)}: {text}" for text, checks in said.items())
+
+
+def _said(reason: Reason, alert: Alert) -> str:
     if reason == "resolve":
-        return f"{alert.check}: had failed since {words.utc(alert.opened_at)}"
+        return f"had failed since {words.utc(alert.opened_at)}"
     if reason == "not_checked":
-        return f"{alert.check}: {visible(alert.sentence or alert.facts.get('reason') or 'no answer')}"
-    return f"{alert.check}: {visible(alert.sentence) or words.key_fact(alert.check, alert.facts)}"
+        sentence = alert.sentence.removeprefix("Not checked: ")
+        return visible(sentence or alert.facts.get("reason") or "no answer")
+    return visible(alert.sentence) or words.key_fact(alert.check, alert.facts)

@@ -17,6 +17,8 @@ REMIND_AFTER = timedelta(hours=24)
 DAMPING = timedelta(hours=6)
 BACKFILL_AGE = timedelta(hours=48)
 FIRST_AUDIT_PAGES = 10
+NOT_YET = frozenset({"no_closed_hour"})
+"""Reasons for not being checked that only mean it is too early; the digest lists them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +128,10 @@ def _tell_unchecked(tick: _Tick, flag: FlagId, checks: Sequence[CheckState]) -> 
     news: list[CheckState] = []
     for check in checks:
         name = f"{flag}:{check.check}"
-        if check.verdict != "not_checked":
+        reason = str(check.facts.get("reason") or "no result")
+        if check.verdict != "not_checked" or reason in NOT_YET:
             tick.unchecked.pop(name, None)
             continue
-        reason = str(check.facts.get("reason") or "no result")
         if name not in tick.unchecked:
             news.append(check)
         tick.unchecked[name] = reason
@@ -166,7 +168,7 @@ def _open(tick: _Tick, flag: FlagId, failing: Sequence[CheckState]) -> None:
         incident = replace(incident, fired_at=before.fired_at, threads=before.threads, shutoff=before.shutoff)
     tick.alerts.update({alert.id: alert for alert in alerts.values()})
     tick.incidents[str(flag)] = incident
-    if incident.fired_at is None or tick.now - incident.fired_at >= DAMPING:
+    if _may_fire(tick, incident):
         _fire(tick, incident, tuple(alerts.values()), "" if before is None else "failing again")
 
 
@@ -209,17 +211,18 @@ def _continue(
     if len(healed) == len(known):
         _close(tick, name, _why_healed([latest[check] for check in known]))
     elif incident.told_at is None:
-        if incident.fired_at is None or tick.now - incident.fired_at >= DAMPING:
-            _fire(
-                tick,
-                incident,
-                tuple(tick.alerts[known[c]] for c in known if c not in healed),
-                "failing again",
-            )
+        if failing and _may_fire(tick, incident):
+            held = tuple(tick.alerts[known[check]] for check in known if check not in healed)
+            _fire(tick, incident, held, "failing again")
     elif added:
         _fire(tick, incident, tuple(added.values()), "joins the open incident")
-    else:
+    elif failing:
         _follow(tick, incident)
+
+
+def _may_fire(tick: _Tick, incident: Incident) -> bool:
+    """True unless the flag was told as failing within the damping window."""
+    return incident.fired_at is None or tick.now - incident.fired_at >= DAMPING
 
 
 def _healed(check: CheckState, before: bool) -> bool:
@@ -255,7 +258,7 @@ def _follow(tick: _Tick, incident: Incident) -> None:
         )
         return
     if not contained and incident.contained:
-        if tick.now - (incident.fired_at or tick.now) >= DAMPING:
+        if _may_fire(tick, incident):
             _fire(tick, incident, open_alerts, "failing again")
         return
     due = incident.told_at is not None and tick.now - incident.told_at >= REMIND_AFTER

@@ -222,7 +222,7 @@ def _subjects(state: AlertState, parcel: Parcel) -> tuple[tuple[str, str, str, s
 
 
 def _bury(state: AlertState, work: Round) -> AlertState:
-    """Give up what nobody can take any more: a destination that is gone, or unready for 24 h."""
+    """Give up what nobody can take any more: a destination that is gone, or unready for too long."""
     now = work.clock()
     for parcel in state.outbox:
         if parcel.destination in work.senders:
@@ -230,7 +230,7 @@ def _bury(state: AlertState, work: Round) -> AlertState:
         if parcel.destination not in work.configured:
             state = _died(state, [parcel], "this destination is no longer configured", work)
         elif now - parcel.created_at >= LIFETIME:
-            state = _died(state, [parcel], "the destination was not ready for 24 h", work)
+            state = _died(state, [parcel], f"the destination was not ready for {LIFETIME / timedelta(hours=1):.0f} h", work)
     return state
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from exd_dagster.alerts import words
 from exd_dagster.alerts.decide import Notice
 from exd_dagster.alerts.decision import Decision, active_decisions
-from exd_dagster.alerts.model import AlertState, Channel, CheckState, Parcel, instant
+from exd_dagster.alerts.model import AlertState, Channel, CheckState, Parcel
 from exd_dagster.alerts.route import parcel_id
 from exd_dagster.config import FlagId
 
@@ -109,10 +109,8 @@ def _reasons(checks: Iterable[CheckState]) -> list[str]:
         said = dict.fromkeys(
             check.sentence or str(check.facts.get("reason") or "no result") for check in members
         )
-        speaks = min((at for c in members if (at := instant(c.facts.get("enough_at")))), default=None)
-        until = f"; enough about {words.utc(speaks)}" if speaks else ""
         names = ", ".join(check.check for check in members)
-        entries.append(f"{flag} ({names}): {' '.join(said)}{until}")
+        entries.append(f"{flag} ({names}): {' '.join(said)}")
     return entries
 
 

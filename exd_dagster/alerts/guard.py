@@ -81,6 +81,13 @@ def _allowed(address: IPv4Address | IPv6Address, allow_hosts: Sequence[str]) -> 
     return False
 
 
+def url_secrets(url: str) -> tuple[str, ...]:
+    """Return what of a URL may be a secret: the whole, its path and query, and each longer part of them."""
+    parts = urlsplit(url)
+    pieces = [piece for piece in re.split(r"[/?&=]", f"{parts.path}?{parts.query}") if len(piece) >= 8]
+    return tuple(text for text in (url, parts.path.strip("/"), parts.query, *pieces) if len(text) >= 8)
+
+
 def redact(text: object, secrets: Sequence[str | None] = (), limit: int = 500) -> str:
     """Return an answer or error fit for logs: secrets replaced, one line, cut short."""
     from exd_dagster.alerts.text import visible

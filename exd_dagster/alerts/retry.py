@@ -1,7 +1,7 @@
 """What an answer means and when to try again. Pure: no clock, no network, no chance.
 
-The schedule is 30 s, 2 min, 10 min, 1 h, then every 3 h with a deterministic jitter; a message older than
-24 h is dead and told elsewhere. A server's Retry-After is honoured up to one hour.
+The schedule is 30 s, 2 min, 10 min, 1 h, then every 3 h with a deterministic jitter; after 23 h a message is
+dead and told elsewhere. A server's Retry-After is honoured up to one hour.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,8 @@ from typing import Literal
 
 from exd_dagster.alerts.model import Parcel
 
-LIFETIME = timedelta(hours=24)
+LIFETIME = timedelta(hours=23)
+"""Age at which a message is given up, so that its loss is told elsewhere within 24 h."""
 CALLBACK_ATTEMPTS = 3
 _STEPS = (30.0, 120.0, 600.0, 3600.0)
 _LATER = 3 * 3600.0
@@ -146,18 +147,19 @@ def smtp_outcome(code: int, text: str) -> Outcome:
 def tried(parcel: Parcel, outcome: Outcome, now: datetime) -> Parcel:
     """Return the parcel after an attempt that has to be repeated."""
     attempts = parcel.attempts + 1
-    wait = max(delay(attempts, parcel.id), outcome.retry_after or 0.0)
+    wait = timedelta(seconds=max(delay(attempts, parcel.id), outcome.retry_after or 0.0))
+    last = parcel.created_at + LIFETIME
     return replace(
         parcel,
         attempts=attempts,
-        next_attempt_at=now + timedelta(seconds=wait),
+        next_attempt_at=min(now + wait, last) if last > now else now + wait,
         last_error=outcome.detail,
         recipients=outcome.remaining or parcel.recipients,
     )
 
 
 def expired(parcel: Parcel, now: datetime) -> bool:
-    """True when no further attempt is made: older than 24 h, or a callback that failed three times."""
+    """True when no further attempt is made: 23 h old, or a callback that failed three times."""
     if parcel.channel == "callback" and parcel.attempts >= CALLBACK_ATTEMPTS:
         return True
     return parcel.attempts > 0 and now - parcel.created_at >= LIFETIME

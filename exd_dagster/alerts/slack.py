@@ -10,7 +10,7 @@ from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Literal
 
 from exd_dagster.alerts.blocks import slack_blocks, slack_summary, slack_text
-from exd_dagster.alerts.guard import RefusedAddressError, redact
+from exd_dagster.alerts.guard import RefusedAddressError, redact, url_secrets
 from exd_dagster.alerts.http import post
 from exd_dagster.alerts.model import Channel
 from exd_dagster.alerts.retry import SLACK_OURS, Outcome, http_outcome, slack_outcome
@@ -146,10 +146,10 @@ class SlackWebhook:
                 allow_hosts=self.allow_hosts,
             )
         except RefusedAddressError as error:
-            return Outcome(status="dead", detail=redact(error, [self.url]), whole=True)
+            return Outcome(status="dead", detail=redact(error, url_secrets(self.url)), whole=True)
         except (OSError, HTTPException) as error:
-            return Outcome(status="retry", detail=redact(error, [self.url]))
-        said = redact(answer.body, [self.url], 80)
+            return Outcome(status="retry", detail=redact(error, url_secrets(self.url)))
+        said = redact(answer.body, url_secrets(self.url), 80)
         if answer.status == 200 and said == "ok":
             return Outcome(status="sent", detail="ok")
         if answer.status == 429 or answer.status >= 500 or 300 <= answer.status < 400:

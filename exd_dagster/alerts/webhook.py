@@ -10,7 +10,7 @@ from datetime import datetime
 from http.client import HTTPException
 from typing import Any, Literal
 
-from exd_dagster.alerts.guard import RefusedAddressError, redact
+from exd_dagster.alerts.guard import RefusedAddressError, redact, url_secrets
 from exd_dagster.alerts.http import post
 from exd_dagster.alerts.message import plain_text
 from exd_dagster.alerts.model import Alert
@@ -50,7 +50,7 @@ class Webhook:
         """Post once; the id stays the same over attempts, the timestamp and signature are of this one."""
         body = payload_bytes(notification)
         signed = signature_headers(notification.id, body, now, self.secrets)
-        hidden = (self.url, *self.secrets, *self.headers.values())
+        hidden = (*url_secrets(self.url), *self.secrets, *self.headers.values())
         try:
             answer = post(
                 self.url,

@@ -71,6 +71,10 @@ def test_not_checked_is_told_once_as_itself_and_again_after_an_answer():
     assert story.tick(check(verdict="not_checked")) == [("not_checked", "checkout", ("srm",))]
 
 
+def test_a_flag_without_a_closed_hour_yet_is_not_told_as_not_checked():
+    assert Story().tick(check(verdict="not_checked", reason="no_closed_hour")) == []
+
+
 def test_a_warning_waits_for_the_digest():
     assert Story().tick(check(severity="WARN")) == []
 

@@ -265,7 +265,7 @@ def test_a_silent_source_is_one_message_for_all_its_flags():
         Office(bot(server)).tick(*found)
     (request,) = server.received
     assert request.json["text"].startswith("⚪ Not checked: 7 flags")
-    assert "source_silent" in request.json["text"]
+    assert "source silent" in request.json["text"]
 
 
 def test_without_a_usable_destination_nothing_counts_as_told():
