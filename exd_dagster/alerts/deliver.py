@@ -16,6 +16,7 @@ from exd_dagster.alerts.sender import Notification, Sender
 
 BUDGET = 20.0
 _TOLD = 20
+_NEVER_READY = f"the destination was not ready for {LIFETIME / timedelta(hours=1):.0f} h"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +231,7 @@ def _bury(state: AlertState, work: Round) -> AlertState:
         if parcel.destination not in work.configured:
             state = _died(state, [parcel], "this destination is no longer configured", work)
         elif now - parcel.created_at >= LIFETIME:
-            state = _died(state, [parcel], f"the destination was not ready for {LIFETIME / timedelta(hours=1):.0f} h", work)
+            state = _died(state, [parcel], _NEVER_READY, work)
     return state
 
 
