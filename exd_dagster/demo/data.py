@@ -25,7 +25,7 @@ AFTERGLOW = timedelta(minutes=65)
 RECOMMENDATIONS_BROKE = datetime(2026, 3, 12, 14, tzinfo=timezone.utc)
 PAYMENT_RETRY_DROPPED = END - timedelta(hours=6)
 
-SEED = 20260330
+SEED = 20260334
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with (files written, files in all)."""
