@@ -11,6 +11,7 @@ import dagster as dg
 from exd_dagster.bins.report import BuildReport, FlagBuild
 from exd_dagster.config import FlagAudit, FlagId, Timing, floor_hour
 from exd_dagster.errors import ConfigError
+from exd_dagster.overview import bins_metadata
 from exd_dagster.resources import BinStoreResource
 from exd_dagster.telemetry.sources import Records
 
@@ -141,7 +142,9 @@ def build_variant_bins_assets(
         )
         _log_report(context, report)
         for key, flag in selected.items():
-            yield from _flag_results(key, report, report.flags[flag.id])
+            build = report.flags[flag.id]
+            seen = {} if build.error else bins_metadata(flag, exd_store.bins.read(flag))
+            yield from _flag_results(key, report, build, seen)
 
     return variant_bins
 
@@ -193,11 +196,11 @@ def _bins_built_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
 
 
 def _flag_results(
-    key: dg.AssetKey, report: BuildReport, build: FlagBuild
+    key: dg.AssetKey, report: BuildReport, build: FlagBuild, seen: Mapping[str, Any]
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """A flag that cannot be built is skipped and says why; the others go on."""
     if build.error is None:
-        yield dg.MaterializeResult(asset_key=key, metadata=_build_metadata(report, build))
+        yield dg.MaterializeResult(asset_key=key, metadata={**seen, **_build_metadata(report, build)})
     yield dg.AssetCheckResult(
         asset_key=key,
         check_name=BINS_BUILT,

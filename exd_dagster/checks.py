@@ -14,6 +14,7 @@ from exd_dagster.bins.model import FlagBins
 from exd_dagster.config import FlagAudit, Thresholds
 from exd_dagster.decisions import load_decisions
 from exd_dagster.flag_trust import iteration_start, trust_row
+from exd_dagster.overview import verdict_metadata
 from exd_dagster.plots import as_markdown_image, split_plot, traffic_plot
 from exd_dagster.resources import BinStoreResource
 from exd_dagster.stats.audit import audit_flag
@@ -185,6 +186,7 @@ def check_result(done: Audit, key: dg.AssetKey, verdict: Verdict) -> dg.AssetChe
             "environment": done.flag.environment or "",
             "mode": done.flag.mode,
             "iteration_start": str(plain(iteration_start(done.flag, verdict.audited_through))),
+            **verdict_metadata(verdict),
             **as_dagster_metadata(verdict.as_metadata()),
             **({"waived_by": waived.by, "waived_until": str(plain(waived.until))} if waived else {}),
         },

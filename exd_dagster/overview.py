@@ -1,0 +1,99 @@
+"""What an operator reads at a glance on an asset's page and beside a verdict: tables, trends, a sparkline."""
+
+from collections.abc import Mapping
+from math import log, log10
+from typing import Any
+
+import dagster as dg
+
+from exd_dagster.bins.model import FlagBins
+from exd_dagster.config import FlagAudit
+from exd_dagster.flag_trust import iteration_start
+from exd_dagster.plots import sparkline
+from exd_dagster.stats.sequential import SequentialSrmVerdict
+from exd_dagster.stats.srm import SrmVerdict
+from exd_dagster.stats.traffic import TrafficVerdict
+from exd_dagster.stats.verdict import Verdict
+from exd_dagster.stats.words import percent
+
+SMALLEST_P = 5e-324
+"""Smallest positive float: what a p-value that underflowed is at most."""
+
+
+def bins_metadata(flag: FlagAudit, bins: FlagBins) -> dict[str, Any]:
+    """Return what the page of a bins asset shows: the traffic of the last week and the split so far.
+
+    Args:
+        flag: its declared split.
+        bins: its closed hours.
+    """
+    current = bins.between(iteration_start(flag, bins.audited_through), bins.audited_through)
+    units = dict(zip(bins.variants, current.new_units.sum(axis=0).tolist(), strict=True))
+    begun = [phase.split for phase in flag.schedule if phase.start <= bins.audited_through]
+    image = sparkline(bins)
+    return {
+        **({"traffic": dg.MetadataValue.md(image)} if image else {}),
+        "split": split_table(begun[-1] if begun else {}, units),
+    }
+
+
+def verdict_metadata(verdict: Verdict) -> dict[str, Any]:
+    """Return what a check shows beside a verdict's own numbers: a table, and scalars with a readable trend."""
+    if isinstance(verdict, (SrmVerdict, SequentialSrmVerdict)) and verdict.expected:
+        undeclared = verdict.undeclared if isinstance(verdict, SrmVerdict) else {}
+        trend = {
+            "neg_log10_p": neg_log10_p(verdict),
+            "max_ratio": max_ratio(verdict.expected, verdict.observed),
+        }
+        return {"split": split_table(verdict.expected, {**verdict.observed, **undeclared}), **_known(trend)}
+    if isinstance(verdict, TrafficVerdict):
+        seen, expected = verdict.latest_volume, verdict.expected_volume
+        ratio = seen / expected if seen is not None and expected else None
+        return _known({"neg_log10_p": neg_log10_p(verdict), "volume_ratio": ratio})
+    return {}
+
+
+def split_table(declared: Mapping[str, float], units: Mapping[str, int]) -> dg.TableMetadataValue:
+    """Return declared against observed, a row per variant; a variant nobody declared has no declared share.
+
+    Args:
+        declared: share by variant.
+        units: units counted by variant.
+    """
+    n = sum(units.values())
+    records = []
+    for variant in dict.fromkeys((*declared, *units)):
+        share = declared.get(variant)
+        records.append(
+            dg.TableRecord(
+                {
+                    "variant": variant,
+                    "declared": "not declared" if share is None else percent(share),
+                    "observed": percent(units.get(variant, 0) / n) if n else "no unit yet",
+                    "units": units.get(variant, 0),
+                }
+            )
+        )
+    names = ("variant", "declared", "observed")
+    columns = [dg.TableColumn(name, "string") for name in names]
+    return dg.MetadataValue.table(records, schema=dg.TableSchema([*columns, dg.TableColumn("units", "int")]))
+
+
+def neg_log10_p(verdict: SrmVerdict | SequentialSrmVerdict | TrafficVerdict) -> float | None:
+    """Return -log10 of a verdict's p-value, which a chart can show where the p-value itself is 8e-45."""
+    if isinstance(verdict, SequentialSrmVerdict):
+        return max(verdict.max_log_e_value, 0.0) / log(10)
+    if verdict.p_value is None:
+        return None
+    return -log10(max(verdict.p_value, SMALLEST_P))
+
+
+def max_ratio(declared: Mapping[str, float], units: Mapping[str, int]) -> float | None:
+    """Return the largest observed over declared share of any variant; 1 is a perfect split."""
+    n = sum(units.values())
+    ratios = [units.get(variant, 0) / n / share for variant, share in declared.items() if n and share > 0]
+    return max(ratios, default=None)
+
+
+def _known(values: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,86 @@
+"""What stands on an asset's page and beside a verdict."""
+
+from datetime import datetime, timedelta, timezone
+
+import dagster as dg
+import numpy as np
+import pytest
+
+from exd_dagster.bins.model import FlagBins
+from exd_dagster.config import FlagAudit, Phase
+from exd_dagster.overview import bins_metadata, split_table, verdict_metadata
+from exd_dagster.stats import sequential_srm_test, srm_test, traffic_drop_test
+from exd_dagster.stats.verdict import Verdict
+
+START = datetime(2026, 3, 1, tzinfo=timezone.utc)
+EVEN = {"control": 0.5, "treatment": 0.5}
+
+
+def bins_of(flag: FlagAudit, counts: object) -> FlagBins:
+    units = np.asarray(counts, np.int64)
+    variants = (*flag.variants, "stray")[: units.shape[1]]
+    return FlagBins(flag.id, variants, START, units, units, units, np.ones(len(units), bool))
+
+
+def rows(table: dg.TableMetadataValue) -> list[tuple[object, ...]]:
+    return [tuple(record.data.values()) for record in table.records]
+
+
+def test_the_table_sets_declared_against_observed() -> None:
+    table = split_table(EVEN, {"control": 527, "treatment": 473})
+    assert rows(table) == [("control", "50 %", "52.7 %", 527), ("treatment", "50 %", "47.3 %", 473)]
+
+
+def test_a_variant_nobody_declared_is_in_the_table_as_such() -> None:
+    assert rows(split_table({"control": 1.0}, {"control": 90, "stray": 10}))[-1] == (
+        "stray",
+        "not declared",
+        "10 %",
+        10,
+    )
+
+
+def test_a_declared_variant_without_units_is_in_the_table() -> None:
+    assert rows(split_table(EVEN, {"control": 10}))[-1] == ("treatment", "50 %", "0 %", 0)
+    assert rows(split_table(EVEN, {}))[0] == ("control", "50 %", "no unit yet", 0)
+
+
+def test_the_page_of_the_bins_shows_a_sparkline_and_the_split_of_the_current_iteration() -> None:
+    again = Phase(
+        start=START + timedelta(hours=10), split={"control": 0.9, "treatment": 0.1}, rerandomized=True
+    )
+    flag = FlagAudit(key="checkout", split=EVEN, start=START, phases=(again,))
+    shown = bins_metadata(flag, bins_of(flag, [[50, 50, 0]] * 10 + [[9, 0, 1]] * 10))
+    assert rows(shown["split"]) == [
+        ("control", "90 %", "90 %", 90),
+        ("treatment", "10 %", "0 %", 0),
+        ("stray", "not declared", "10 %", 10),
+    ]
+    assert len(shown["traffic"].value) < 1_000
+
+
+def test_bins_without_an_hour_have_a_table_and_no_sparkline() -> None:
+    flag = FlagAudit(key="checkout", split=EVEN, start=START)
+    assert set(bins_metadata(flag, bins_of(flag, np.zeros((0, 2))))) == {"split"}
+
+
+def test_a_p_value_too_small_for_a_float_still_has_a_place_in_a_trend() -> None:
+    srm = verdict_metadata(srm_test({"control": 10**7, "treatment": 0}, EVEN))
+    assert srm["neg_log10_p"] == pytest.approx(323.3, abs=0.1)
+    sequential = verdict_metadata(sequential_srm_test([[10**6, 0]], EVEN))
+    assert sequential["neg_log10_p"] > 100_000
+
+
+def test_the_largest_ratio_is_that_of_the_variant_that_got_most_of_its_share() -> None:
+    shown = verdict_metadata(srm_test({"control": 527, "treatment": 473}, EVEN))
+    assert shown["max_ratio"] == pytest.approx(1.054)
+
+
+def test_a_traffic_verdict_shows_the_share_of_the_expected_volume() -> None:
+    shown = verdict_metadata(traffic_drop_test([100] * 400))
+    assert shown["volume_ratio"] == pytest.approx(1.0)
+    assert set(verdict_metadata(traffic_drop_test([100] * 5))) == set()
+
+
+def test_a_verdict_without_numbers_has_nothing_to_show() -> None:
+    assert verdict_metadata(Verdict(check="trust", verdict="pass")) == {}
