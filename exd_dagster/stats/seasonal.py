@@ -139,14 +139,19 @@ class _Learner:
         """
         window = WINDOWS[row]
         last = max(begin - window + 1, 0)
-        at_fault = _trailing(self.low[:last].astype(float), window, last) > 0
-        kept = np.flatnonzero(np.isfinite(self.square[row, :last]) & ~at_fault)[-ERRORS_KEPT[window] :]
+        usable = np.isfinite(self.square[row, :last])
+        if self.low[:last].any():
+            usable &= _trailing(self.low[:last].astype(float), window, last) == 0
+        kept = np.flatnonzero(usable)[-ERRORS_KEPT[window] :]
         allowance = 1.0
         if len(kept) >= ENOUGH_ERRORS:
             mean = self.wanted[row, kept]
             errors = self.square[row, kept] * self.weeks[begin:end].mean() - mean
             errors /= np.maximum(mean, 1.0) ** 2
-            smaller = max(float(np.minimum(errors, np.quantile(errors, 0.99)).mean()), SMALLEST_DISPERSION)
+            smaller = max(
+                float(np.minimum(errors, np.sort(errors)[int(0.99 * len(errors))]).mean()),
+                SMALLEST_DISPERSION,
+            )
             allowance = self.allowance[row][len(kept)]
         self.dispersion[row, begin:end] = smaller * allowance
         return smaller

@@ -56,3 +56,9 @@ def at_most(probability: float, trials: int) -> int:
     """Return how many of `trials` a probability no larger may show: its mean plus 3.1 standard errors."""
     mean = probability * trials
     return int(mean + 3.1 * np.sqrt(mean * (1 - probability)))
+
+
+def percentiles(values: Floats) -> Floats:
+    """Return the median and the 90th centile of values that may be infinite."""
+    ordered = np.sort(values)
+    return ordered[[int(np.ceil(share * len(ordered))) - 1 for share in (0.5, 0.9)]]
