@@ -5,14 +5,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from exd_dagster.bins.model import FlagBins
-from exd_dagster.config import Phase, SequentialSrmThresholds, Thresholds, to_utc
+from exd_dagster.config import FlagAudit, Phase, SequentialSrmThresholds, Thresholds, to_utc
 from exd_dagster.errors import ConfigError, InputError
 from exd_dagster.monitor import compat as seed
 from exd_dagster.monitor.dispatcher import DeliveryResult, WebhookAlertDispatcher
 from exd_dagster.monitor.frame import FLAG, FrameBins, read_frame
+from exd_dagster.monitor.plot import Picture, monitor_plot
 from exd_dagster.monitor.srm import Declared, Ratios, control_of, declared_flag, sequential_result, srm_result
 from exd_dagster.monitor.traffic import in_bins, traffic_result
-from exd_dagster.stats.audit import audit_flag
+from exd_dagster.stats.audit import FlagVerdicts, audit_flag
 from exd_dagster.stats.integrity import variant_integrity
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class LiveMonitor:
         self._now = None if now is None else _instant(now)
         self._seed = compat is not None
         self._told: set[str] = set()
+        self._declared: Declared | None = None
 
     def get_binned_traffic(self, variant_col: str = "variant", freq: str = "D") -> "pd.DataFrame":
         """Return newly exposed units, float, by bin (UTC, labelled by its start) and variant."""
@@ -193,6 +195,7 @@ class LiveMonitor:
             shutoff_triggered, alerts_triggered (those that hold now), traffic_anomaly, cumulative_srm,
             sequential_srm; deliveries holds what became of each message sent.
         """
+        self._declared = expected_ratios
         if self._seed:
             checks = (
                 self.check_traffic_anomaly(variant_col, freq, window, z_threshold),
@@ -219,6 +222,20 @@ class LiveMonitor:
             "sequential_srm": sequential,
             "deliveries": self._tell(alerts),
         }
+
+    def plot(self, expected_ratios: Declared | None = None, variant_col: str = "variant") -> Picture:
+        """Draw units so far, R(t) and the sequential evidence; a notebook shows the picture by itself.
+
+        Args:
+            expected_ratios: the declared split; None: that of the last check, if any.
+            variant_col: column of the variant.
+        """
+        bins = self._count(variant_col).bins
+        declared = self._declared if expected_ratios is None else expected_ratios
+        verdict = None
+        if declared is not None:
+            verdict = _judge(declared_flag(FLAG, declared, bins), bins, ALPHA).sequential_srm
+        return monitor_plot(bins, control_of(bins.variants), verdict)
 
     def _count(self, variant_col: str) -> FrameBins:
         return read_frame(
@@ -261,13 +278,16 @@ class LiveMonitor:
 def _srm(bins: FlagBins, declared: Declared, alpha: float) -> tuple[Result, Result]:
     """Return the cumulative and the sequential answer."""
     flag = declared_flag(FLAG, declared, bins)
-    levels = Thresholds(sequential_srm=SequentialSrmThresholds(alpha=alpha))
-    verdicts = audit_flag(flag, bins, levels)
+    verdicts = _judge(flag, bins, alpha)
     named = sorted(flag.variants) if isinstance(declared, Mapping) else list(flag.variants)
     variants = [*named, *sorted(set(bins.variants) - set(named))]
-    integrity = variant_integrity(flag, bins, levels).as_metadata()
+    integrity = variant_integrity(flag, bins, Thresholds()).as_metadata()
     srm = srm_result(verdicts.srm, declared, variants) | {"variant_integrity": integrity}
     return srm, sequential_result(verdicts.sequential_srm)
+
+
+def _judge(flag: FlagAudit, bins: FlagBins, alpha: float) -> FlagVerdicts:
+    return audit_flag(flag, bins, Thresholds(sequential_srm=SequentialSrmThresholds(alpha=alpha)))
 
 
 def _constant(declared: Declared) -> Ratios:
