@@ -94,7 +94,11 @@ def _completed(key: dg.AssetCheckKey, record: Any) -> CheckRecord:
         passed=evaluation.passed,
         severity=evaluation.severity.value,
         description=evaluation.description or "",
-        metadata={name: _plain(value) for name, value in evaluation.metadata.items()},
+        metadata={
+            name: _plain(value)
+            for name, value in evaluation.metadata.items()
+            if not isinstance(value, dg.TableMetadataValue)  # for the eye; the numbers are there as JSON
+        },
         at=datetime.fromtimestamp(record.event.timestamp, timezone.utc),
         run_id=record.run_id,
         target_at=datetime.fromtimestamp(target.timestamp, timezone.utc) if target else None,

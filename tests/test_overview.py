@@ -1,16 +1,22 @@
 """What stands on an asset's page and beside a verdict."""
 
+import json
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import dagster as dg
 import numpy as np
 import pytest
 
+from exd_dagster._dagster_internals import latest_checks
 from exd_dagster.bins.model import FlagBins
+from exd_dagster.checks import check_keys
 from exd_dagster.config import FlagAudit, Phase
 from exd_dagster.overview import bins_metadata, split_table, verdict_metadata
 from exd_dagster.stats import sequential_srm_test, srm_test, traffic_drop_test
 from exd_dagster.stats.verdict import Verdict
+from tests.fleet import Fleet
+from tests.logs import broken
 
 START = datetime(2026, 3, 1, tzinfo=timezone.utc)
 EVEN = {"control": 0.5, "treatment": 0.5}
@@ -84,3 +90,16 @@ def test_a_traffic_verdict_shows_the_share_of_the_expected_volume() -> None:
 
 def test_a_verdict_without_numbers_has_nothing_to_show() -> None:
     assert verdict_metadata(Verdict(check="trust", verdict="pass")) == {}
+
+
+def test_what_a_check_shows_can_be_told_in_an_alert_as_strict_json(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    fleet = Fleet(tmp_path, {"bad": broken(6)})
+    result = fleet.run(instance)
+    (srm,) = [check for check in result.get_asset_check_evaluations() if check.check_name == "srm"]
+    assert isinstance(srm.metadata["split"], dg.TableMetadataValue)
+    records, _ = latest_checks(instance, list(check_keys(fleet.keys["bad"]).values()))
+    assert len(records) == len(check_keys(fleet.keys["bad"]))
+    for record in records:
+        json.dumps(dict(record.metadata), allow_nan=False)
