@@ -64,14 +64,15 @@ def _last_hour(registry: Registry, known: StoredFlag, flag: FlagAudit, *, closed
 
 def _variants(flag: FlagAudit, rows: Sequence[tuple[int, str, int, int, int, int, int]]) -> tuple[str, ...]:
     """Return the declared variants, then undeclared ones by name; too many keep the most seen."""
+    declared = flag.variants
     seen: dict[str, int] = {}
     for _, variant, *counts in rows:
-        if variant not in flag.variants:
+        if variant not in declared:
             seen[variant] = seen.get(variant, 0) + counts[1] + counts[2]
     if len(seen) <= MOST_UNDECLARED:
-        return (*flag.variants, *sorted(seen))
+        return (*declared, *sorted(seen))
     most = sorted(seen, key=lambda name: (-seen[name], name))[:MOST_UNDECLARED]
-    return (*flag.variants, *sorted(most), OTHER)
+    return (*declared, *sorted(most), OTHER)
 
 
 def _fill(
