@@ -14,14 +14,18 @@ _EVERY = 0.1
 
 @contextmanager
 def scanning(connection: "DuckDBPyConnection", words: str) -> Iterator[None]:
-    """Show how far the running query of `connection` is, while the block runs and a terminal shows it."""
-    if not sys.stderr.isatty():
+    """Show how far the running query of `connection` is, while the block runs and a terminal shows it.
+
+    DuckDB's own bar, which it prints to standard output where it takes the session for interactive, is off.
+    """
+    watched = sys.stderr.isatty()
+    connection.execute(f"SET enable_progress_bar = {watched}; SET enable_progress_bar_print = false")
+    if not watched:
         yield
         return
     from rich.console import Console
     from rich.progress import Progress
 
-    connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
     done = Event()
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(words, total=100)
