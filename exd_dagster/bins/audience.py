@@ -42,6 +42,11 @@ class Target:
         return starts
 
     @property
+    def scope(self) -> tuple[str, str | None, str | None]:
+        """Key, namespace and environment that its records carry; None where any will do."""
+        return self.flag.key, self.flag.namespace, self.flag.environment
+
+    @property
     def extras(self) -> set[str]:
         """Columns its filters need."""
         return set(self.flag.include) | set(self.flag.exclude)
@@ -89,7 +94,9 @@ def conditions(targets: Sequence[Target], columns: Mapping[str, str]) -> str:
 def left_out(targets: Sequence[Target]) -> str:
     """Return SQL that is true for the records whose evaluation reason leaves them out."""
     return _per_target(
-        targets, lambda t: t.flag.exclude_reasons, lambda reasons: f"reason IN ({_list(reasons)})"
+        targets,
+        lambda t: t.flag.exclude_reasons,
+        lambda reasons: f"coalesce(reason, '') IN ({_list(reasons)})",
     )
 
 
@@ -146,8 +153,8 @@ def _list(values: Iterable[Scalar]) -> str:
 def spans(target: Target) -> list[tuple[int, int, int, int, int]]:
     """Return number, phase, iteration, first slot and end slot of each phase.
 
-    A slot is an hour (since 1970) times 64 plus the part of the hour: a phase that begins inside an hour opens
-    a new part of it, so that no slot belongs to two phases.
+    A slot is an hour (since 1970) times 64 plus the part of the hour: a phase that begins inside an hour
+    opens a new part of it, so that no slot belongs to two phases.
     """
     phases = target.phases
     inside: dict[int, int] = defaultdict(int)
@@ -166,7 +173,8 @@ def spans(target: Target) -> list[tuple[int, int, int, int, int]]:
 def part_of_hour(targets: Sequence[Target]) -> str:
     """Return SQL for the part of the hour a record falls into; 0 unless a phase begins inside the hour."""
     terms = [
-        f"(target = {target.number} AND ms >= {start} AND ms < {(start // HOUR_MS + 1) * HOUR_MS})::INTEGER"
+        f"(target = {target.number} AND us >= {start * 1000} AND us < "
+        f"{(start // HOUR_MS + 1) * HOUR_MS * 1000})::INTEGER"
         for target in targets
         for phase, (start, _) in enumerate(target.phases)
         if is_inside(phase, start)

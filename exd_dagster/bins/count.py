@@ -1,6 +1,6 @@
 """Records to counts: one look at what is there, then one grouping by unit, hour and variant for all flags.
 
-The grouping leaves one *cell* per flag, unit, hour and variant, with the first millisecond, the number of
+The grouping leaves one *cell* per flag, unit, hour and variant, with the first microsecond, the number of
 rows and the exclusive-or of their id hashes. Every measure is a sum or a minimum over cells:
 
 - units of an hour: its cells; evaluations: their rows, once per evaluation_id;
@@ -22,24 +22,28 @@ from exd_dagster.bins.audience import (
     Target,
     conditions,
     ignored,
+    is_inside,
     left_out,
     part_of_hour,
     spans,
 )
-from exd_dagster.telemetry.records import Columns, stored_unit_sql
+from exd_dagster.telemetry.records import Columns, literal, stored_unit_sql
 
 _SHIFT = RANKS << SUB_BITS
 """A cell's number is its hour, the part of the hour (6 bits) and the variant's rank (20 bits)."""
+_HOUR_US = HOUR_MS * 1000
 
-TABLES = {
+_TABLES = {
     "targets": "target INTEGER, exd_key VARCHAR, exd_namespace VARCHAR, exd_environment VARCHAR, "
     "exd_start BIGINT, exd_end BIGINT",
     "labels": "target INTEGER, variant VARCHAR, rank BIGINT",
     "spans": "target INTEGER, phase INTEGER, iteration INTEGER, first BIGINT, last BIGINT",
     "noted": "target INTEGER, hour BIGINT, name VARCHAR, detail VARCHAR, count BIGINT",
 }
-_APART = "left_out OR (NOT ignored AND (variant IS NULL OR unitless))"
-_WHOLE = "NOT left_out AND NOT ignored AND variant IS NOT NULL AND NOT unitless"
+_APART = "(left_out OR (NOT ignored AND (variant IS NULL OR unitless)))"
+_COUNTED = "(NOT left_out AND NOT ignored AND variant IS NOT NULL AND NOT unitless)"
+_ONCE_PER_ID = "count(DISTINCT id) + count(*) FILTER (id IS NULL)"
+_EXPOSURES = f"us // 1000 * {RANKS} + cell % {RANKS}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +53,24 @@ class Counter:
     Attributes:
         connection: where the temporary tables are.
         columns: the canonical columns.
+        targets: the flags to look at.
         lateness_ms: how long after its end an hour closes.
         seed: of the store's unit hashes.
+        kept: further columns that rows keep, as kept_0, kept_1, ...
     """
 
     connection: duckdb.DuckDBPyConnection
     columns: Columns
-    lateness_ms: int
-    seed: int
+    targets: Sequence[Target]
+    lateness_ms: int = 0
+    seed: int = 0
+    kept: Sequence[str] = ()
 
-    def look(self, targets: Sequence[Target]) -> None:
+    def look(self) -> None:
         """Count rows by everything but unit and time within the hour: `exd_overview`."""
-        rows = [(t.number, t.flag.key, t.flag.namespace, t.flag.environment, t.start, t.end) for t in targets]
+        rows = [(t.number, *t.scope, t.start, t.end) for t in self.targets]
         self._write("targets", rows)
-        self.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE exd_overview AS SELECT target, hour, namespace, environment, "
-            f"variant, reason, version, late, unitless, left_out, ignored, count(*) AS n "
-            f"FROM ({self._marked(targets, ['namespace', 'environment'])}) GROUP BY ALL"
-        )
+        self.connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_overview AS {self._overview('count(*)')}")
 
     def scopes(self) -> list[tuple[int, str, str]]:
         """Return target, namespace and environment of the records seen."""
@@ -75,32 +79,29 @@ class Counter:
 
     def variants(self) -> list[tuple[int, str]]:
         """Return target and name of every variant that counts."""
-        query = f"SELECT DISTINCT target, variant FROM exd_overview WHERE {_WHOLE} ORDER BY ALL"
+        query = f"SELECT DISTINCT target, variant FROM exd_overview WHERE {_COUNTED} ORDER BY ALL"
         return self.connection.execute(query).fetchall()
 
-    def count(self, targets: Sequence[Target], ranks: Sequence[tuple[int, str, int]]) -> None:
-        """Count every measure of these flags: `exd_cells`, `exd_counts`, `exd_noted` and `exd_grouped`.
-
-        Args:
-            targets: the flags to count, all of them known to `look`.
-            ranks: target, variant and its rank.
-        """
+    def label(self, ranks: Sequence[tuple[int, str, int]]) -> None:
+        """Write down which variants count, as target, variant and rank: `exd_labels`."""
         self._write("labels", ranks)
-        self._write("spans", [span for target in targets for span in spans(target)])
-        self._make_cells(targets)
-        repeated = self._has_ids and self._count_ids(targets)
-        self._sum_cells(split=part_of_hour(targets) != "0")
-        self._note(targets, repeated)
+
+    def count(self) -> None:
+        """Count every measure: `exd_counts`, `exd_noted` and `exd_grouped`, out of `exd_cells`."""
+        self._write("spans", [span for target in self.targets for span in spans(target)])
+        self._make_cells()
+        repeated = self._has("id") and self._count_ids()
+        self._sum_cells()
+        self._note(repeated=repeated)
         self._group_exposures()
 
     def fresh(self) -> str:
         """Return a SELECT of target, phase, stored unit, first exposure and first to another variant."""
         unit = stored_unit_sql("unit", self.columns.unit_type, self.seed)
-        row = self.connection.execute("SELECT count(*) FROM exd_grouped WHERE mixed").fetchone()
-        if not row or not row[0]:
+        if not self._any("exd_grouped WHERE mixed"):
             return f"SELECT target, phase, {unit} AS unit, first, NULL::BIGINT AS other FROM exd_grouped"
         least = (
-            f"SELECT target, phase, unit, min(exposure) AS exposure FROM ({_EXPOSURES}) "
+            f"SELECT target, phase, unit, min(exposure) AS exposure FROM ({self._exposures}) "
             "SEMI JOIN (SELECT * FROM exd_grouped WHERE mixed) USING (target, phase, unit) "
             f"GROUP BY target, phase, unit, exposure % {RANKS}"
         )
@@ -112,64 +113,105 @@ class Counter:
 
     def clear(self) -> None:
         """Drop the temporary tables."""
-        for name in (*TABLES, "overview", "cells", "recount", "counts", "grouped"):
+        for name in (*_TABLES, "overview", "cells", "recount", "counts", "grouped"):
             self.connection.execute(f"DROP TABLE IF EXISTS exd_{name}")
 
-    @property
-    def _has_ids(self) -> bool:
-        return "id" in self.columns.expressions
+    def _has(self, name: str) -> bool:
+        return name in self.columns.expressions
+
+    def _any(self, rows: str) -> bool:
+        return bool(self.connection.execute(f"SELECT 1 FROM {rows} LIMIT 1").fetchone())
 
     def _write(self, name: str, rows: Sequence[tuple[object, ...]]) -> None:
-        self.connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_{name} ({TABLES[name]})")
+        self.connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_{name} ({_TABLES[name]})")
         if rows:
             marks = ", ".join("?" * len(rows[0]))
             self.connection.executemany(f"INSERT INTO exd_{name} VALUES ({marks})", rows)
 
-    def _rows(self, targets: Sequence[Target], names: Sequence[str]) -> str:
-        """Return a SELECT of the records of these flags that their filters let through."""
+    def _rows(self, names: Sequence[str], only: str = "true") -> str:
+        """Return a SELECT of the records of these flags that their filters let through.
+
+        One flag is compared with, several are joined.
+        """
         sql = self.columns.expressions
         chosen = ", ".join(f"{sql[name]} AS {name}" for name in names)
-        start, end = min(t.start for t in targets), max(t.end for t in targets)
-        numbers = ", ".join(str(t.number) for t in targets)
-        return (
-            f"SELECT target, {chosen} FROM {self.columns.scan.relation} JOIN exd_targets ON {sql['flag']} = exd_key "
-            f"WHERE target IN ({numbers}) AND {self.columns.between(start, end)} "
-            f"AND {sql['ms']} >= exd_start AND {sql['ms']} < exd_end "
-            f"AND (exd_namespace IS NULL OR {sql['namespace']} = exd_namespace) "
-            f"AND (exd_environment IS NULL OR {sql['environment']} = exd_environment) "
-            f"AND {conditions(targets, self.columns.extras)}"
-        )
+        chosen += "".join(f", {self.columns.extras[name]} AS kept_{i}" for i, name in enumerate(self.kept))
+        start, end = min(t.start for t in self.targets), max(t.end for t in self.targets)
+        where = [self.columns.between(start, end), conditions(self.targets, self.columns.extras), only]
+        scope = zip(("flag", "namespace", "environment"), self.targets[0].scope, strict=True)
+        if len(self.targets) == 1:
+            target, join = f"{self.targets[0].number}::INTEGER AS target", ""
+            where += [f"{sql[name]} = {literal(value)}" for name, value in scope if value is not None]
+        else:
+            target, join = "target", f"JOIN exd_targets ON {sql['flag']} = exd_key"
+            where += [f"{sql['us']} >= exd_start * 1000", f"{sql['us']} < exd_end * 1000"]
+            where += [
+                f"(exd_{name} IS NULL OR {sql[name]} = exd_{name})" for name in ("namespace", "environment")
+            ]
+        clauses = " AND ".join(clause for clause in where if clause != "true")
+        return f"SELECT {target}, {chosen} FROM {self.columns.scan.relation} {join} WHERE {clauses}"
 
-    def _marked(self, targets: Sequence[Target], names: Sequence[str]) -> str:
-        """Return a SELECT of those records with everything a fact depends on."""
+    def _overview(self, measure: str, only: str = "true") -> str:
+        """Return a SELECT of the rows by everything a fact depends on, `n` of each kind."""
+        names = ["us", "namespace", "environment", "variant", "reason", "version", "has_unit"]
         late = "false"
-        names = [*names, "ms", "variant", "reason", "version", "unit"]
-        if "ingested" in self.columns.expressions:
+        if self._has("ingested"):
             names.append("ingested")
-            late = f"coalesce(ingested > (ms // {HOUR_MS} + 1) * {HOUR_MS} + {self.lateness_ms}, false)"
+            late = f"ingested > (us // {_HOUR_US} + 1) * {_HOUR_US} + {self.lateness_ms * 1000}"
+        rows = self._rows(names + ["id"] * ("id" in measure), only)
+        raw = "target, hour, namespace, environment, variant, reason, version, late, has_unit"
+        grouped = (
+            f"SELECT {raw}, {measure} AS n FROM (SELECT *, us // {_HOUR_US} AS hour, {late} AS late FROM "
+            f"({rows})) "
+            f"GROUP BY {raw}"
+        )
+        marked = (
+            "SELECT target, hour, coalesce(namespace, '') AS namespace, coalesce(environment, '') AS "
+            "environment, "
+            "nullif(variant, '') AS variant, coalesce(reason, '') AS reason, coalesce(version, '') AS "
+            "version, "
+            f"coalesce(late, false) AS late, NOT coalesce(has_unit, false) AS unitless, n FROM ({grouped})"
+        )
         return (
-            f"SELECT *, ms // {HOUR_MS} AS hour, {late} AS late, unit IS NULL AS unitless, "
-            f"{left_out(targets)} AS left_out, {ignored(targets)} AS ignored FROM ({self._rows(targets, names)})"
+            f"SELECT * EXCLUDE (n), {left_out(self.targets)} AS left_out, {ignored(self.targets)} AS "
+            f"ignored, "
+            f"sum(n)::BIGINT AS n FROM ({marked}) GROUP BY ALL"
         )
 
-    def _counted(self, targets: Sequence[Target], names: Sequence[str]) -> str:
-        """Return a SELECT of the records that enter cells."""
-        rows = self._rows(targets, ["unit", "variant", "reason", "ms", *(["id"] if "id" in names else [])])
+    def rows(self, names: Sequence[str], only: str = "true") -> str:
+        """Return a SELECT of target, unit, cell and these columns of every record that counts."""
+        reasons = self._any("exd_overview WHERE left_out")
+        rows = self._rows([*dict.fromkeys(["unit", "variant", "us", *names, *["reason"] * reasons])], only)
+        where = f"NOT {left_out(self.targets)}" if reasons else "true"
+        part = f"{part_of_hour(self.targets)} * {RANKS} + " if self._in_parts else ""
         return (
-            f"SELECT target, unit, ms // {HOUR_MS} * {_SHIFT} + {part_of_hour(targets)} * {RANKS} + rank AS cell, "
-            f"{', '.join(names)} FROM ({rows}) JOIN exd_labels USING (target, variant) "
-            f"WHERE unit IS NOT NULL AND NOT {left_out(targets)}"
+            f"SELECT target, unit, us // {_HOUR_US} * {_SHIFT} + {part}rank AS cell, "
+            f"{', '.join([*names, *(f'kept_{i}' for i in range(len(self.kept)))])} "
+            f"FROM ({rows}) JOIN exd_labels USING (target, variant) WHERE {where}"
         )
 
-    def _make_cells(self, targets: Sequence[Target]) -> None:
-        ids = "bit_xor(id)" if self._has_ids else "NULL::UBIGINT"
-        rows = self._counted(targets, ["ms", "id"] if self._has_ids else ["ms"])
+    def _make_cells(self) -> None:
+        ids = "bit_xor(id)" if self._has("id") else "NULL::UBIGINT"
+        rows = self.rows(["us", "id"] if self._has("id") else ["us"], self.columns.expressions["has_unit"])
+        target, key = self._target
         self.connection.execute(
-            "CREATE OR REPLACE TEMP TABLE exd_cells AS SELECT target, unit, cell, min(ms) AS ms, "
-            f"count(*) AS n, {ids} AS ids FROM ({rows}) GROUP BY target, unit, cell"
+            f"CREATE OR REPLACE TEMP TABLE exd_cells AS SELECT {target}, unit, cell, min(us) AS us, "
+            f"count(*) AS n, {ids} AS ids FROM ({rows}) GROUP BY {key}unit, cell"
         )
 
-    def _count_ids(self, targets: Sequence[Target]) -> bool:
+    @property
+    def _target(self) -> tuple[str, str]:
+        """The target as a SELECT names it, and as a GROUP BY must repeat it."""
+        if len(self.targets) == 1:
+            return f"{self.targets[0].number}::INTEGER AS target", ""
+        return "target", "target, "
+
+    @property
+    def _in_parts(self) -> bool:
+        """True when a phase begins inside an hour."""
+        return any(is_inside(i, start) for t in self.targets for i, (start, _) in enumerate(t.phases))
+
+    def _count_ids(self) -> bool:
         """Count each evaluation of a cell once; return True when any id is repeated."""
         query = "SELECT count(*) FILTER (n = 2 AND ids = 0), count(*) FILTER (n > 2) FROM exd_cells"
         pairs, more = self.connection.execute(query).fetchall()[0]
@@ -177,10 +219,10 @@ class Counter:
             self.connection.execute("UPDATE exd_cells SET n = 1 WHERE n = 2 AND ids = 0")
         if not more:
             return bool(pairs)
+        suspects = f"{self.columns.expressions['unit']} IN (SELECT unit FROM exd_cells WHERE n > 2)"
         self.connection.execute(
-            "CREATE OR REPLACE TEMP TABLE exd_recount AS SELECT target, unit, cell, "
-            "count(DISTINCT id) + count(*) FILTER (id IS NULL) AS n "
-            f"FROM ({self._counted(targets, ['id'])}) "
+            f"CREATE OR REPLACE TEMP TABLE exd_recount AS SELECT target, unit, cell, {_ONCE_PER_ID} AS n "
+            f"FROM ({self.rows(['id'], suspects)}) "
             "SEMI JOIN (SELECT * FROM exd_cells WHERE n > 2) USING (target, unit, cell) GROUP BY ALL"
         )
         changed = self.connection.execute(
@@ -189,54 +231,71 @@ class Counter:
         ).fetchall()[0][0]
         return bool(pairs or changed)
 
-    def _sum_cells(self, *, split: bool) -> None:
-        """Sum cells into units and evaluations: `exd_counts`. A split hour may hold a unit in two parts."""
-        units = "count(DISTINCT unit)" if split else "count(*)"
+    def _sum_cells(self) -> None:
+        """Sum cells into units and evaluations: `exd_counts`."""
+        # an hour in parts may hold a unit in two of them
+        units = "count(DISTINCT unit)" if self._in_parts else "count(*)"
         self.connection.execute(
             "CREATE OR REPLACE TEMP TABLE exd_counts AS SELECT target, hour, variant, units, evaluations "
             f"FROM (SELECT target, cell // {_SHIFT} AS hour, cell % {RANKS} AS rank, {units} AS units, "
             "sum(n)::BIGINT AS evaluations FROM exd_cells GROUP BY ALL) JOIN exd_labels USING (target, rank)"
         )
 
-    def _note(self, targets: Sequence[Target], repeated: bool) -> None:
+    def _note(self, *, repeated: bool) -> None:
         """Write down what else was seen: `exd_noted`; each evaluation once, so far as ids tell."""
         self._write("noted", [])
-        for which, once in ((_APART, self._has_ids), (_WHOLE, repeated)):
-            found = f"SELECT * FROM exd_overview SEMI JOIN exd_spans USING (target) WHERE {which}"
-            row = self.connection.execute(f"SELECT count(*) FROM ({found})").fetchone()
-            if not row or not row[0]:
-                continue
-            measure = "sum(n)::BIGINT"
-            if once:
-                found = f"SELECT * FROM ({self._marked(targets, ['id'])}) WHERE {which}"
-                measure = "count(DISTINCT id) + count(*) FILTER (id IS NULL)"
-            self.connection.execute(f"INSERT INTO exd_noted {_facts(found, measure)}")
+        reasons = sorted({reason for target in self.targets for reason in target.flag.exclude_reasons})
+        sql = self.columns.expressions
+        odd = f"(coalesce({sql['variant']}, '') = '' OR NOT coalesce({sql['has_unit']}, false)"
+        odd += f" OR {sql['reason']} IN ({', '.join(map(literal, reasons))}))" if reasons else ")"
+        for which, only, once in ((_APART, odd, self._has("id")), (_COUNTED, "true", repeated)):
+            if self._any(f"exd_overview WHERE {which}"):
+                rows = f"({self._overview(_ONCE_PER_ID, only)})" if once else "exd_overview"
+                self.connection.execute(f"INSERT INTO exd_noted {_facts(rows, which)}")
+
+    @property
+    def _exposures(self) -> str:
+        """A SELECT of every cell's target, phase, unit and first exposure."""
+        if self._one_phase:
+            return f"SELECT target, 0::INTEGER AS phase, unit, {_EXPOSURES} AS exposure FROM exd_cells"
+        return (
+            f"SELECT target, phase, unit, {_EXPOSURES} AS exposure FROM exd_cells JOIN exd_spans s USING "
+            f"(target) "
+            f"WHERE cell // {RANKS} >= s.first AND cell // {RANKS} < s.last"
+        )
+
+    @property
+    def _one_phase(self) -> bool:
+        return all(len(target.phases) == 1 for target in self.targets)
 
     def _group_exposures(self) -> None:
-        """Reduce cells to units: `exd_grouped`, with the first exposure and whether there was another variant."""
+        """Reduce cells to units: `exd_grouped`, first exposure and whether there was another variant."""
+        target, key = self._target
+        phase = "0::INTEGER AS phase" if self._one_phase else "phase"
+        key += "" if self._one_phase else "phase, "
         self.connection.execute(
-            "CREATE OR REPLACE TEMP TABLE exd_grouped AS SELECT target, phase, unit, min(exposure) AS first, "
-            f"min(exposure % {RANKS}) <> max(exposure % {RANKS}) AS mixed FROM ({_EXPOSURES}) GROUP BY ALL"
+            f"CREATE OR REPLACE TEMP TABLE exd_grouped AS SELECT {target}, {phase}, unit, min(exposure) AS "
+            f"first, "
+            f"min(exposure % {RANKS}) <> max(exposure % {RANKS}) AS mixed FROM ({self._exposures}) "
+            f"GROUP BY {key}unit"
         )
 
 
-_EXPOSURES = (
-    f"SELECT target, phase, unit, ms * {RANKS} + cell % {RANKS} AS exposure FROM exd_cells "
-    f"JOIN exd_spans USING (target) WHERE cell // {RANKS} >= exd_spans.first AND cell // {RANKS} < exd_spans.last"
-)
-
-
-def _facts(rows: str, measure: str) -> str:
-    """Return a SELECT of target, hour, name, detail and count of each fact in the rows."""
+def _facts(rows: str, which: str) -> str:
+    """Return a SELECT of target, hour, name, detail and count of each fact in the rows of an overview."""
     facts = (
-        "CASE WHEN left_out THEN [{'name': 'excluded_reason', 'detail': reason}] "
-        "WHEN variant IS NULL THEN [{'name': 'null_variants', 'detail': ''}] "
-        "WHEN unitless THEN [{'name': 'null_units', 'detail': variant}] "
-        "ELSE list_filter([{'name': 'manifest_version', 'detail': version}, "
-        "CASE WHEN late THEN {'name': 'late_rows', 'detail': ''} END], "
-        "lambda fact: fact IS NOT NULL AND (fact.name <> 'manifest_version' OR fact.detail <> '')) END"
+        ("excluded_reason", "reason", "left_out"),
+        ("null_variants", "''", "NOT left_out AND variant IS NULL"),
+        ("null_units", "variant", "NOT left_out AND variant IS NOT NULL AND unitless"),
+        ("manifest_version", "version", f"{_COUNTED} AND version <> ''"),
+        ("late_rows", "''", f"{_COUNTED} AND late"),
+    )
+    selects = (
+        f"SELECT target, hour, {literal(name)} AS name, {detail} AS detail, n FROM chosen WHERE {where}"
+        for name, detail, where in facts
     )
     return (
-        f"SELECT target, hour, fact.name, fact.detail, {measure} FROM "
-        f"(SELECT *, unnest({facts}) AS fact FROM ({rows})) GROUP BY target, hour, fact.name, fact.detail"
+        f"WITH chosen AS (SELECT * FROM {rows} WHERE {which}) SELECT target, hour, name, detail, "
+        f"sum(n)::BIGINT "
+        f"FROM ({' UNION ALL '.join(selects)}) GROUP BY target, hour, name, detail"
     )

@@ -1,12 +1,14 @@
 """Bins of one flag as a DataFrame, straight from a log, for notebooks and for checks on any table."""
 
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import duckdb
 import numpy as np
 
 from exd_dagster.bins.model import FlagBins
+from exd_dagster.bins.recount import daily_units
 from exd_dagster.bins.select import select_bins
 from exd_dagster.bins.store import BinStore
 from exd_dagster.config import FlagAudit, Timing, to_utc
@@ -29,11 +31,14 @@ def variant_bins(
 ) -> "pd.DataFrame":
     """Count the units, first exposures and evaluations of one flag by hour (or day) and variant.
 
-    Hours up to the newest record are all there, the last of them perhaps not whole: give `end` to leave it out.
+    Hours up to the newest record are all there, the last of them perhaps not whole: give `end` to leave it
+    out.
 
     Args:
-        source: a DataFrame with exd's column names, a path or glob, or a records object (which can rename columns).
-        flag: key of the flag, or a `FlagAudit` for filters and phases; may be left out when the records object
+        source: a DataFrame with exd's column names, a path or glob, or a records object (which can rename
+        columns).
+        flag: key of the flag, or a `FlagAudit` for filters and phases; may be left out when the records
+        object
             has a constant flag_key.
         start: first instant counted (UTC); None: the first record.
         end: first instant no longer counted (UTC); None: the end of the log.
@@ -42,8 +47,8 @@ def variant_bins(
 
     Returns:
         One row per bin and variant, in that order: hour (UTC, start of the bin), variant, new_units, units,
-        evaluations, cumulative (new units so far: C_v(t)), ratio (cumulative against that of the first variant:
-        R(t), NaN while that is 0).
+        evaluations, cumulative (new units so far: C_v(t)), ratio (cumulative against that of the first
+        variant: R(t), NaN while that is 0).
 
     Raises:
         RecordsError: when the log cannot be read or the flag cannot be counted.
@@ -61,7 +66,10 @@ def variant_bins(
         if error:
             raise RecordsError(error)
         bins = _from_first(select_bins(connection, audit, closed_only=False), whole=start is not None)
-    return _frame(bins)
+        table = _frame(bins)
+        if freq == "D":
+            table = _by_day(table, daily_units(connection, records, audit, end=bins.audited_through))
+    return _with_traffic(table)
 
 
 def _audit(
@@ -76,7 +84,8 @@ def _audit(
     key = flag or records.constants.get("flag_key")
     if key is None:
         raise RecordsError(f"{records.place}: name the flag to count with flag=")
-    return FlagAudit(key=str(key), start=start or from_ms(EARLIEST), end=end)
+    span: dict[str, Any] = {"start": start or from_ms(EARLIEST), "end": end}
+    return FlagAudit(key=str(key), **span)
 
 
 def _from_first(bins: FlagBins, *, whole: bool) -> FlagBins:
@@ -90,19 +99,33 @@ def _from_first(bins: FlagBins, *, whole: bool) -> FlagBins:
 def _frame(bins: FlagBins) -> "pd.DataFrame":
     import pandas as pd
 
-    cumulative = bins.new_units.cumsum(axis=0)
-    first = cumulative[:, :1].astype(float)
-    ratio = np.divide(cumulative, first, out=np.full(cumulative.shape, np.nan), where=first > 0)
     variants = len(bins.variants)
-    hours = pd.date_range(bins.start, periods=len(bins), freq="h")
-    return pd.DataFrame(
+    hours = pd.date_range(bins.start, periods=len(bins), freq="h", unit="us")
+    table: pd.DataFrame = pd.DataFrame(
         {
             "hour": hours.repeat(variants),
             "variant": np.tile(np.array(bins.variants, dtype=object), len(bins)),
             "new_units": bins.new_units.ravel(),
             "units": bins.units.ravel(),
             "evaluations": bins.evaluations.ravel(),
-            "cumulative": cumulative.ravel(),
-            "ratio": ratio.ravel(),
         }
     )
+    return table
+
+
+def _by_day(hourly: "pd.DataFrame", active: Mapping[tuple[datetime, str], int]) -> "pd.DataFrame":
+    days = hourly.assign(hour=hourly["hour"].dt.floor("D"))
+    table: pd.DataFrame = days.groupby(["hour", "variant"], sort=False, as_index=False)[
+        ["new_units", "evaluations"]
+    ].sum()
+    keys = zip(table["hour"].dt.to_pydatetime(), table["variant"], strict=True)
+    table.insert(3, "units", [active.get(key, 0) for key in keys])
+    return table
+
+
+def _with_traffic(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Add C_v(t) and R(t)."""
+    table["cumulative"] = table.groupby("variant", sort=False)["new_units"].cumsum()
+    first = table.groupby("hour", sort=False)["cumulative"].transform("first")
+    table["ratio"] = table["cumulative"] / first.where(first > 0)
+    return table

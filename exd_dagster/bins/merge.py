@@ -1,8 +1,8 @@
 """New exposures into the stored ones: what was read again is believed anew, what was not is kept.
 
 Per flag, phase and unit the store keeps two exposures: the first, and the first to another variant. Both are
-least elements, so two readings combine in any order. Hours that are read again lose their stored exposures and
-get the ones now found, so that removed records are forgotten as surely as late ones are learned.
+least elements, so two readings combine in any order. Hours that are read again lose their stored exposures
+and get the ones now found, so that removed records are forgotten as surely as late ones are learned.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,8 @@ def merge_units(connection: duckdb.DuckDBPyConnection, fresh: str, targets: Sequ
         "sum(new_units)::BIGINT AS new_units, sum(multi)::BIGINT AS multi, sum(carried)::BIGINT AS carried "
         f"FROM (SELECT * FROM ({_contribution('exd_merged', 1, one_phase)}) "
         f"UNION ALL SELECT * FROM ({_contribution('exd_known', -1, one_phase)})) "
-        "JOIN exd_labels USING (target, rank) GROUP BY ALL HAVING new_units <> 0 OR multi <> 0 OR carried <> 0"
+        "JOIN exd_labels USING (target, rank) GROUP BY ALL HAVING new_units <> 0 OR multi <> 0 OR carried "
+        "<> 0"
     )
 
 
@@ -47,7 +48,8 @@ def lost_exposures(connection: duckdb.DuckDBPyConnection) -> set[int]:
     """Return the flags of which a stored exposure was not found again where it had been."""
     rows = connection.execute(
         "SELECT DISTINCT k.target FROM exd_known k LEFT JOIN exd_merged m USING (target, phase, unit) "
-        "WHERE m.first IS NULL OR m.first > k.first OR (k.other IS NOT NULL AND coalesce(m.other > k.other, true))"
+        "WHERE m.first IS NULL OR m.first > k.first OR (k.other IS NOT NULL AND coalesce(m.other > "
+        "k.other, true))"
     ).fetchall()
     return {row[0] for row in rows}
 
@@ -69,8 +71,10 @@ def _meet_known(connection: duckdb.DuckDBPyConnection, numbers: str) -> None:
         f"SELECT flag, unit FROM exd.units u JOIN exd_targets ON flag = target WHERE {first} OR {other}"
     )
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE exd_known AS SELECT u.rowid AS row, flag AS target, phase, unit, first, other "
-        f"FROM exd.units u SEMI JOIN exd_touched t ON u.flag = t.target AND u.unit = t.unit WHERE flag IN ({numbers})"
+        "CREATE OR REPLACE TEMP TABLE exd_known AS SELECT u.rowid AS row, flag AS target, phase, unit, "
+        "first, other "
+        f"FROM exd.units u SEMI JOIN exd_touched t ON u.flag = t.target AND u.unit = t.unit WHERE flag IN "
+        f"({numbers})"
     )
     kept = " UNION ALL ".join(
         f"SELECT target, phase, unit, {name} AS exposure FROM exd_known JOIN exd_targets USING (target) "
@@ -86,11 +90,13 @@ def _meet_known(connection: duckdb.DuckDBPyConnection, numbers: str) -> None:
         f"GROUP BY target, phase, unit, exposure % {RANKS}"
     )
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE exd_merged AS SELECT target, phase, unit, two[1] AS first, two[2] AS other "
+        "CREATE OR REPLACE TEMP TABLE exd_merged AS SELECT target, phase, unit, two[1] AS first, two[2] AS "
+        "other "
         f"FROM (SELECT target, phase, unit, min(exposure, 2) AS two FROM ({least}) GROUP BY ALL)"
     )
     connection.execute(
-        "DELETE FROM exd.units WHERE rowid IN (SELECT row FROM exd_known k WHERE NOT EXISTS (FROM exd_merged m "
+        "DELETE FROM exd.units WHERE rowid IN (SELECT row FROM exd_known k WHERE NOT EXISTS (FROM "
+        "exd_merged m "
         "WHERE m.target = k.target AND m.phase = k.phase AND m.unit = k.unit AND m.first = k.first "
         "AND m.other IS NOT DISTINCT FROM k.other))"
     )
@@ -116,7 +122,9 @@ def _contribution(units: str, sign: int, one_phase: bool) -> str:
             f"FROM {units} JOIN exd_spans USING (target, phase) GROUP BY target, iteration, unit"
         )
     return (
-        f"SELECT target, first // {RANKS * HOUR_MS} AS hour, first % {RANKS} AS rank, {sign} * count(*) AS new_units, "
-        f"{sign} * count(*) FILTER (multi) AS multi, {sign} * count(*) FILTER (multi AND NOT clash) AS carried "
+        f"SELECT target, first // {RANKS * HOUR_MS} AS hour, first % {RANKS} AS rank, {sign} * count(*) AS "
+        f"new_units, "
+        f"{sign} * count(*) FILTER (multi) AS multi, {sign} * count(*) FILTER (multi AND NOT clash) AS "
+        f"carried "
         f"FROM ({whole}) GROUP BY ALL"
     )

@@ -1,4 +1,4 @@
-"""The rank of each variant: its place in order of name, so that ties between exposures fall the same way always."""
+"""The rank of each variant: its place in order of name, so that ties fall the same way always."""
 
 from collections.abc import Iterable, Mapping
 
@@ -19,7 +19,8 @@ def place(known: Mapping[str, int], names: Iterable[str]) -> dict[str, int]:
     ordered = sorted({*known, *names})
     if len(ordered) >= RANKS - 1:
         raise RecordsError(
-            f"{len(ordered)} different variants were found, more than {RANKS - 2}; map variant_key to the column "
+            f"{len(ordered)} different variants were found, more than {RANKS - 2}; map variant_key to the "
+            f"column "
             "that names the variant"
         )
     ranks: dict[str, int] = {}

@@ -1,11 +1,11 @@
 """What one update reads: which hours of which flags, decided before anything is read."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from exd_dagster.bins.audience import HOUR_MS, Target, counts_the_same
-from exd_dagster.bins.calendar import hour_of, instant_of
+from exd_dagster.bins.calendar import ceil_hour, hour_of, instant_of
 from exd_dagster.bins.registry import StoredFlag
 from exd_dagster.config import FlagAudit, FlagId, Timing
 from exd_dagster.telemetry.records import from_ms, instant_ms
@@ -56,8 +56,8 @@ def plan_targets(
     """Decide from where to where each flag is read.
 
     A flag that the store does not know, or knows from another log or definition, is read from its start.
-    Any other is read from the first hour not yet read, or `lookback` before the window where that is earlier: there
-    are no gaps, so a first exposure is always the first.
+    Any other is read from the first hour not yet read, or `lookback` before the window where that is
+    earlier: there are no gaps, so a first exposure is always the first.
 
     Args:
         reading: what is asked for.
@@ -69,25 +69,42 @@ def plan_targets(
     """
     targets, anew = [], set()
     unused = max((known.number for known in stored.values()), default=0) + 1
-    lookback = -(-instant_ms(from_ms(0) + reading.timing.lookback) // HOUR_MS)
     for flag in reading.flags:
         known = stored.get(flag.id)
-        number, first, last = unused, hour_of(flag.start), reading.last
-        if known is None:
-            unused += 1
-        else:
-            number = known.number
-        if known is None or reading.anew or not _continues(known, flag, reading):
-            anew.add(number)
-            last = max(last, known.read_through if known else last)
-        else:
-            first = max(first, min(reading.first - lookback, known.read_through))
-            last = max(last, known.read_through) if number in through else last
-        end = min(last * HOUR_MS, reading.latest, instant_ms(flag.end) if flag.end else reading.latest)
-        target = Target(number, flag, max(instant_ms(flag.start), first * HOUR_MS), end)
+        target = _plan(reading, flag, known, unused, through)
+        unused += known is None
+        if target.start < target.end and known is not None and known.retired:
+            target = _plan(reading, flag, replace(known, source=""), unused, through)
         if target.start < target.end:
             targets.append(target)
+        if known is None or reading.anew or known.retired or not _continues(known, flag, reading):
+            anew.add(target.number)
     return targets, anew
+
+
+def _plan(
+    reading: Reading, flag: FlagAudit, known: StoredFlag | None, unused: int, through: Collection[int]
+) -> Target:
+    number, first, last = unused, hour_of(flag.start), reading.last
+    if known is not None:
+        number = known.number
+        if reading.anew or not _continues(known, flag, reading) or number in through:
+            last = max(last, known.read_through)
+        if not reading.anew and _continues(known, flag, reading):
+            lookback = ceil_hour(from_ms(0) + reading.timing.lookback)
+            first = max(first, min(reading.first - lookback, known.read_through))
+    end = min(last * HOUR_MS, reading.latest, instant_ms(flag.end) if flag.end else reading.latest)
+    return Target(number, flag, max(instant_ms(flag.start), first * HOUR_MS), end)
+
+
+def first_instant(reading: Reading, targets: Sequence[Target]) -> int:
+    """Return the first millisecond that any flag is read from."""
+    return min((target.start for target in targets), default=reading.first * HOUR_MS)
+
+
+def extra_columns(targets: Sequence[Target]) -> list[str]:
+    """Return the columns that filters need."""
+    return sorted({column for target in targets for column in target.extras})
 
 
 def _continues(known: StoredFlag, flag: FlagAudit, reading: Reading) -> bool:

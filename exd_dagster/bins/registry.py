@@ -20,12 +20,14 @@ class StoredFlag:
         source: the log it was counted from.
         definition: what was counted, as JSON; see `audience.definition`.
         read_through: first hour (since 1970) not yet read whole.
+        retired: True when its units were dropped; its bins are final.
     """
 
     number: int
     source: str
     definition: str
     read_through: int
+    retired: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +46,15 @@ class Registry:
 
     def flags(self) -> dict[FlagId, StoredFlag]:
         """Return every flag of the store."""
-        query = "SELECT namespace, environment, key, flag, source, definition, read_through FROM exd.flags"
-        rows = self.connection.execute(query).fetchall()
+        columns = "namespace, environment, key, flag, source, definition, read_through, retired"
+        rows = self.connection.execute(f"SELECT {columns} FROM exd.flags").fetchall()
         return {FlagId(*row[:3]): StoredFlag(*row[3:]) for row in rows}
 
     def save_flag(self, flag: FlagAudit, number: int, source: str, read_through: int) -> None:
         """Write down that a flag was counted through an hour."""
         self.connection.execute("DELETE FROM exd.flags WHERE flag = ?", [number])
         self.connection.execute(
-            "INSERT INTO exd.flags VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO exd.flags VALUES (?, ?, ?, ?, ?, ?, ?, false)",
             [number, source, *_parts(flag.id), json.dumps(definition(flag)), read_through],
         )
 
@@ -60,6 +62,21 @@ class Registry:
         """Drop what first exposures are told from; the bins stay until they are replaced."""
         for table in ("units", "variants", "scopes"):
             self.connection.execute(f"DELETE FROM exd.{table} WHERE flag = ?", [number])
+
+    def drop_ended_units(self, before: int) -> tuple[FlagId, ...]:
+        """Drop the units of flags whose end (ms) is earlier, and return the flags."""
+        ended = []
+        for flag, known in self.flags().items():
+            end = json.loads(known.definition)["end"]
+            if end is not None and end < before and self._has_units(known.number):
+                self.forget_units(known.number)
+                self.connection.execute("UPDATE exd.flags SET retired = true WHERE flag = ?", [known.number])
+                ended.append(flag)
+        return tuple(ended)
+
+    def _has_units(self, number: int) -> bool:
+        query = "SELECT 1 FROM exd.units WHERE flag = ? LIMIT 1"
+        return self.connection.execute(query, [number]).fetchone() is not None
 
     def scopes(self, number: int) -> set[tuple[str, str]]:
         """Return namespace and environment of every record counted for a flag."""

@@ -1,9 +1,11 @@
 """The tables of the store: made on first use, checked on every other.
 
-exd.meta     format of the tables, the seed of the unit hashes, and a probe of the hash function
+exd.meta     format of the tables, seed of the unit hashes, a probe of the hash function, and how many
+             updates there were: every update changes it first, so that two at once cannot both commit
 exd.sources  each log: its watermark (ms) and the hour through which its bins are closed
 exd.hours    hours (since 1970) in which a log has any record
-exd.flags    each audited flag: what was counted (definition), and through which hour
+exd.flags    each audited flag: what was counted (definition), through which hour, and whether its
+             units were dropped since (retired)
 exd.scopes   namespaces and environments a flag was seen in
 exd.variants the rank of each variant of a flag, in order of name
 exd.units    per flag, phase and unit: the first exposure, and the first one to another variant
@@ -21,11 +23,11 @@ FORMAT = 1
 
 _TABLES = """
 CREATE SCHEMA IF NOT EXISTS exd;
-CREATE TABLE exd.meta (format INTEGER, seed UBIGINT, probe UBIGINT);
+CREATE TABLE exd.meta (format INTEGER, seed UBIGINT, probe UBIGINT, updates BIGINT);
 CREATE TABLE exd.sources (source VARCHAR, watermark BIGINT, closed_through BIGINT);
 CREATE TABLE exd.hours (source VARCHAR, hour BIGINT);
 CREATE TABLE exd.flags (flag INTEGER, source VARCHAR, namespace VARCHAR, environment VARCHAR, key VARCHAR,
-    definition VARCHAR, read_through BIGINT);
+    definition VARCHAR, read_through BIGINT, retired BOOLEAN);
 CREATE TABLE exd.scopes (flag INTEGER, namespace VARCHAR, environment VARCHAR);
 CREATE TABLE exd.variants (flag INTEGER, variant VARCHAR, rank BIGINT);
 CREATE TABLE exd.units (flag INTEGER, phase INTEGER, unit UBIGINT, first BIGINT, other BIGINT);
@@ -49,7 +51,7 @@ def ensure_schema(connection: duckdb.DuckDBPyConnection) -> int:
         connection.execute("BEGIN")
         connection.execute(_TABLES)
         connection.execute(
-            "INSERT INTO exd.meta SELECT ?, ?::UBIGINT, hash('exd', ?::UBIGINT)", [FORMAT, seed, seed]
+            "INSERT INTO exd.meta SELECT ?, ?::UBIGINT, hash('exd', ?::UBIGINT), 0", [FORMAT, seed, seed]
         )
         connection.execute("COMMIT")
         return seed
@@ -63,7 +65,8 @@ def ensure_schema(connection: duckdb.DuckDBPyConnection) -> int:
     seed = int(row[1])
     if _one(connection, _PROBE, [seed]) != row[2]:
         raise StoreError(
-            f"the bin store was written with a version of DuckDB whose hash differs from {duckdb.__version__}, so "
+            f"the bin store was written with a version of DuckDB whose hash differs from "
+            f"{duckdb.__version__}, so "
             "its units cannot be recognised; install that version, or give a new store and materialize again"
         )
     return seed

@@ -37,17 +37,18 @@ def select_bins(
         return _fill(flag, (), first, first, [], set(), ())
     if not counts_the_same(known.definition, flag, known.read_through):
         raise StoreError(
-            f"flag '{flag.id}' is stored as it was declared before; materialize its bins again to count it as "
+            f"flag '{flag.id}' is stored as it was declared before; materialize its bins again to count it "
+            f"as "
             "it is declared now (the first run counts it from its start)"
         )
     last = max(first, _last_hour(registry, known, flag, closed_only=closed_only))
     query = (
-        "SELECT hour, variant, new_units, units, evaluations, multi_variant_units, carry_over_units FROM exd.bins "
-        "WHERE flag = ? AND hour >= ? AND hour < ? ORDER BY hour, variant"
+        "SELECT hour, variant, new_units, units, evaluations, multi_variant_units, carry_over_units "
+        "FROM exd.bins WHERE flag = ? AND hour >= ? AND hour < ? ORDER BY hour, variant"
     )
     rows = connection.execute(query, [known.number, first, last]).fetchall()
-    facts = "SELECT hour, name, detail, count FROM exd.facts WHERE flag = ? AND hour >= ? AND hour < ? ORDER BY ALL"
-    noted = connection.execute(facts, [known.number, first, last]).fetchall()
+    query = "SELECT hour, name, detail, count FROM exd.facts WHERE flag = ? AND hour >= ? AND hour < ?"
+    noted = connection.execute(query, [known.number, first, last]).fetchall()
     landed = registry.hours(known.source, first, last)
     return _fill(flag, _variants(flag, rows), first, last, rows, landed, noted)
 

@@ -1,7 +1,8 @@
 """The bin store: what was counted, in one DuckDB database that is brought up to date window by window."""
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from os import PathLike, fspath
 from pathlib import Path
@@ -10,15 +11,16 @@ import duckdb
 
 from exd_dagster.bins.calendar import ceil_hour, hour_of
 from exd_dagster.bins.model import FlagBins
-from exd_dagster.bins.reading import Reading
+from exd_dagster.bins.reading import Reading, extra_columns, first_instant, plan_targets
+from exd_dagster.bins.recount import segment_counts
 from exd_dagster.bins.registry import Registry
 from exd_dagster.bins.report import BuildReport
 from exd_dagster.bins.schema import ensure_schema
 from exd_dagster.bins.select import select_bins
 from exd_dagster.bins.update import ExposuresLostError, Update
-from exd_dagster.config import FlagAudit, Timing
+from exd_dagster.config import FlagAudit, FlagId, Timing
 from exd_dagster.errors import RecordsError, StoreError
-from exd_dagster.telemetry.records import from_ms
+from exd_dagster.telemetry.records import from_ms, instant_ms
 from exd_dagster.telemetry.sources import as_records
 
 
@@ -49,9 +51,9 @@ class BinStore:
     ) -> BuildReport:
         """Bring the bins of these flags up to date with the records of `[start, end)`.
 
-        Reads the log once for all flags, from `lookback` before `start`, and for a flag not counted so far (or
-        counted otherwise) from that flag's own start. All of it is written, or nothing. Doing it again, in other
-        cuts or another order, ends in the same bins.
+        Reads the log once for all flags, from `lookback` before `start`, and for a flag not counted so far
+        (or counted otherwise) from that flag's own start. All of it is written, or nothing. Doing it again,
+        in other cuts or another order, ends in the same bins.
 
         Args:
             source: a records object, DataFrame, path or glob.
@@ -93,6 +95,24 @@ class BinStore:
         with _store_errors():
             return select_bins(self._connection, flag)
 
+    def segment_counts(
+        self, source: object, flag: FlagAudit, dimensions: Sequence[str], *, end: datetime
+    ) -> dict[str, dict[str, dict[str, int]]]:
+        """Return units by dimension, value and variant; see `recount.segment_counts`."""
+        with _store_errors():
+            return segment_counts(self._connection, source, flag, dimensions, end=end)
+
+    def drop_ended_units(self, *, before: datetime) -> tuple[FlagId, ...]:
+        """Forget the units of flags that ended before an instant (UTC); their bins stay.
+
+        Should such a flag be counted again, it is counted from its start.
+
+        Returns:
+            The flags whose units were dropped.
+        """
+        with _store_errors(), _transaction(self._connection):
+            return Registry(self._connection).drop_ended_units(instant_ms(before))
+
     def watermark(self, source_name: str) -> datetime | None:
         """Return the newest valid record (UTC) of a log, None when none was read."""
         with _store_errors():
@@ -102,24 +122,39 @@ class BinStore:
     def _run(self, reading: Reading) -> BuildReport:
         through: Collection[int] = ()
         while True:
-            self._connection.execute("BEGIN")
-            try:
-                with _store_errors():
-                    report = Update(self._connection, reading, self._seed, through).run()
-                    self._connection.execute("COMMIT")
-                    return report
-            except ExposuresLostError as lost:
-                self._connection.execute("ROLLBACK")
-                through = {*through, *lost.flags}
-            except BaseException:
-                self._roll_back()
-                raise
+            targets, _ = plan_targets(reading, Registry(self._connection).flags(), through)
+            start = from_ms(first_instant(reading, targets))
+            extras = extra_columns(targets)
+            with reading.source.open(self._connection, start, reading.listed_until, extras) as scan:
+                try:
+                    with _store_errors(), _transaction(self._connection):
+                        return Update(self._connection, reading, self._seed, through).run(scan)
+                except ExposuresLostError as lost:
+                    through = {*through, *lost.flags}
+                except RecordsError:
+                    rest = reading.source.without_damaged(self._connection, scan)
+                    if rest is None:
+                        raise
+                    reading = replace(reading, source=rest)
 
-    def _roll_back(self) -> None:
-        try:
-            self._connection.execute("ROLLBACK")
-        except duckdb.Error:
-            return  # the failure itself has already ended the transaction
+
+@contextmanager
+def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """All or nothing. The order of rows means nothing here, and keeping it would cost memory."""
+    order = connection.execute("SELECT current_setting('preserve_insertion_order')").fetchone()
+    connection.execute("SET preserve_insertion_order = false")
+    connection.execute("BEGIN")
+    try:
+        connection.execute("UPDATE exd.meta SET updates = updates + 1")
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(duckdb.Error):  # the failure itself may have ended the transaction
+            connection.execute("ROLLBACK")
+        raise
+    finally:
+        with suppress(duckdb.Error):
+            connection.execute(f"SET preserve_insertion_order = {order is None or order[0]}")
 
 
 @contextmanager
@@ -157,7 +192,8 @@ def _store_errors() -> Iterator[None]:
         yield
     except duckdb.TransactionException as error:
         raise StoreError(
-            f"another run wrote to the bin store at the same time: {error}\nNothing was changed; run again, and put "
+            f"another run wrote to the bin store at the same time: {error}\nNothing was changed; run "
+            f"again, and put "
             "the audit assets in one pool with a limit of 1 so that runs take turns"
         ) from error
     except duckdb.OutOfMemoryException as error:

@@ -10,12 +10,12 @@ from exd_dagster.bins.audience import HOUR_MS, Target
 from exd_dagster.bins.calendar import instant_of
 from exd_dagster.bins.count import Counter
 from exd_dagster.bins.merge import drop_temporary, lost_exposures, merge_units
-from exd_dagster.bins.reading import Reading, plan_targets
+from exd_dagster.bins.reading import Reading, extra_columns, first_instant, plan_targets
 from exd_dagster.bins.registry import Registry, StoredSource
 from exd_dagster.bins.report import BuildReport, FlagBuild
 from exd_dagster.bins.write import write_bins
 from exd_dagster.config import FlagId
-from exd_dagster.errors import RecordsError, did_you_mean
+from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.records import (
     BEFORE_2000,
     EARLIEST,
@@ -24,6 +24,7 @@ from exd_dagster.telemetry.records import (
     UNREADABLE_LINE,
     UNREADABLE_TIME,
     Columns,
+    Scan,
     from_ms,
 )
 
@@ -58,8 +59,8 @@ class Update:
         """What the store knows."""
         return Registry(self.connection)
 
-    def run(self) -> BuildReport:
-        """Read, count and write.
+    def run(self, scan: Scan) -> BuildReport:
+        """Count the records of an open scan and write what changed.
 
         Raises:
             RecordsError: when the log cannot be read at all.
@@ -69,15 +70,12 @@ class Update:
         stored = self.registry.flags()
         targets, anew = plan_targets(reading, stored, self.through)
         self.builds = {flag.id: FlagBuild() for flag in reading.flags}
-        start = min((target.start for target in targets), default=reading.first * HOUR_MS)
-        extras = sorted({column for target in targets for column in target.extras})
-        with reading.source.open(self.connection, from_ms(start), reading.listed_until, extras) as scan:
-            columns = reading.source.column_map.resolve(scan, extras)
-            quarantined = self._quarantine(columns, start)
-            quarantined[UNREADABLE_LINE] = sum(part.lines or 0 for part in scan.unreadable)
-            source = self._land(columns, start)
-            counted = self._count(columns, self._filterable(targets, columns), anew)
-        for target in counted:
+        start = first_instant(reading, targets)
+        columns = reading.source.column_map.resolve(scan, extra_columns(targets))
+        quarantined = self._quarantine(columns, start)
+        quarantined[UNREADABLE_LINE] = sum(part.lines or 0 for part in scan.unreadable)
+        source = self._land(columns, start)
+        for target in self._count(columns, self._filterable(targets, columns), anew):
             past = stored.get(target.flag.id)
             read = 0 if past is None or target.number in anew else past.read_through
             seen = min(max(reading.last, target.end // HOUR_MS), source.watermark // HOUR_MS) if source else 0
@@ -94,13 +92,13 @@ class Update:
 
     def _quarantine(self, columns: Columns, start: int) -> dict[str, int]:
         """Count the rows that can be in no bin, by reason."""
-        ms, flag = columns.expressions["ms"], columns.expressions["flag"]
+        us, flag = columns.expressions["us"], columns.expressions["flag"]
         latest = self.reading.latest
         queries = {
-            UNREADABLE_TIME: f"({columns.implausible}) AND {ms} IS NULL",
-            BEFORE_2000: f"({columns.implausible}) AND {ms} < {EARLIEST}",
+            UNREADABLE_TIME: f"({columns.implausible}) AND {us} IS NULL",
+            BEFORE_2000: f"({columns.implausible}) AND {us} < {EARLIEST * 1000}",
             FUTURE: columns.between(latest, None),
-            NO_FLAG: f"{columns.between(start, latest)} AND {flag} IS NULL",
+            NO_FLAG: f"{columns.between(start, latest)} AND coalesce({flag}, '') = ''",
         }
         return {
             reason: self._one(f"SELECT count(*) FROM {columns.scan.relation} WHERE {where}")
@@ -110,9 +108,9 @@ class Update:
     def _land(self, columns: Columns, start: int) -> StoredSource | None:
         """Write down which hours have landed and return the log's watermark."""
         reading, label = self.reading, self.reading.source.label
-        ms = columns.expressions["ms"]
+        us = columns.expressions["us"]
         rows = self.connection.execute(
-            f"SELECT {ms} // {HOUR_MS} AS hour, max({ms}) FROM {columns.scan.relation} "
+            f"SELECT {us} // {HOUR_MS * 1000} AS hour, max({us}) // 1000 FROM {columns.scan.relation} "
             f"WHERE {columns.between(start, reading.latest)} GROUP BY hour"
         ).fetchall()
         first = start // HOUR_MS
@@ -134,9 +132,7 @@ class Update:
         for target in targets:
             missing = sorted(target.extras - set(columns.extras))
             if missing:
-                hints = " ".join(
-                    f"'{m}' is not a column.{did_you_mean(m, columns.scan.types)}" for m in missing
-                )
+                hints = " ".join(f"'{m}' is not a column.{columns.scan.hint(m)}" for m in missing)
                 self._fail(target, f"include or exclude cannot be applied: {hints}")
             else:
                 kept.append(target)
@@ -146,26 +142,26 @@ class Update:
         """Count the flags that can be counted and return them."""
         if not targets:
             return []
-        counter = Counter(self.connection, columns, self.reading.lateness_ms, self.seed)
-        try:
-            counter.look(targets)
-            counted = self._scoped(targets, counter.scopes(), anew)
-            ranks = self._rank(counted, counter.variants(), anew)
-            counted = [target for target in counted if self.builds[target.flag.id].error is None]
-            if counted:
-                counter.count(counted, ranks)
-                merge_units(self.connection, counter.fresh(), counted)
-                self._refuse_losses(counted, anew)
-                self._build(counted, write_bins(self.connection, counted, anew), anew)
-            return counted
-        finally:
-            counter.clear()
-            drop_temporary(self.connection)
+        counter = Counter(self.connection, columns, targets, self.reading.lateness_ms, self.seed)
+        counter.look()
+        counted = self._scoped(targets, counter.scopes(), anew)
+        ranks = self._rank(counted, counter.variants())
+        counted = [target for target in counted if self.builds[target.flag.id].error is None]
+        if counted:
+            counter = replace(counter, targets=counted)
+            counter.label(ranks)
+            counter.count()
+            merge_units(self.connection, counter.fresh(), counted)
+            self._refuse_losses(counted, anew)
+            self._build(counted, write_bins(self.connection, counted, anew), anew)
+        counter.clear()
+        drop_temporary(self.connection)
+        return counted
 
     def _scoped(
         self, targets: Sequence[Target], seen: Sequence[tuple[int, str, str]], anew: Collection[int]
     ) -> list[Target]:
-        """Keep the flags whose records come from one namespace and environment; the others get their error."""
+        """Keep the flags seen in one namespace and environment; the others get their error."""
         scopes = defaultdict(set)
         for number, namespace, environment in seen:
             scopes[number].add((namespace, environment))
@@ -184,9 +180,7 @@ class Update:
                 kept.append(target)
         return kept
 
-    def _rank(
-        self, targets: Sequence[Target], seen: Sequence[tuple[int, str]], anew: Collection[int]
-    ) -> list[tuple[int, str, int]]:
+    def _rank(self, targets: Sequence[Target], seen: Sequence[tuple[int, str]]) -> list[tuple[int, str, int]]:
         names = defaultdict(list)
         for number, variant in seen:
             names[number].append(variant)

@@ -57,7 +57,10 @@ def _write_reach(
 
 
 def _kept(name: str) -> str:
-    """Return SQL for what stays of a stored measure: counts of hours read again are replaced, new units corrected."""
+    """Return SQL for what stays of a stored measure.
+
+    Counts of the hours read again are replaced; first exposures are corrected by their difference.
+    """
     gone = "anew OR (hour >= first AND hour < last)" if name in ("units", "evaluations") else "anew"
     return f"CASE WHEN {gone} THEN 0 ELSE {name} END AS {name}"
 

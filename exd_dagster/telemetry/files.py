@@ -3,7 +3,7 @@
 import glob
 import gzip
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
@@ -95,15 +95,18 @@ def _file_system(url: str) -> tuple[Any, str]:
     return file_system, path
 
 
+def _open_raw(path: str) -> AbstractContextManager[IO[bytes]]:
+    if "://" not in path:
+        return Path(path).open("rb")
+    file_system, inner = _file_system(path)
+    opened: AbstractContextManager[IO[bytes]] = file_system.open(inner, "rb")
+    return opened
+
+
 @contextmanager
 def open_bytes(path: str) -> Iterator[IO[bytes]]:
     """Open one file for reading its lines, decompressed when its name ends in .gz."""
-    if "://" in path:
-        file_system, inner = _file_system(path)
-        raw = file_system.open(inner, "rb")
-    else:
-        raw = Path(path).open("rb")
-    with raw:
+    with _open_raw(path) as raw:
         if path.endswith(".gz"):
             with gzip.open(raw) as plain:
                 yield plain  # type: ignore[misc]

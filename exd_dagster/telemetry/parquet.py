@@ -6,11 +6,15 @@ from collections.abc import Sequence
 import duckdb
 
 from exd_dagster.errors import RecordsError
-from exd_dagster.telemetry.records import Scan, Unreadable, literal
+from exd_dagster.telemetry.records import Scan, Unreadable, ident, literal
 
 
 def open_parquet(
-    connection: duckdb.DuckDBPyConnection, files: Sequence[str], wanted: Sequence[str], place: str
+    connection: duckdb.DuckDBPyConnection,
+    files: Sequence[str],
+    wanted: Sequence[str],
+    required: Sequence[str],
+    place: str,
 ) -> Scan:
     """Return a scan over every file whose footer can be read and that has the columns the others have.
 
@@ -18,6 +22,7 @@ def open_parquet(
         connection: an open connection.
         files: paths or URLs.
         wanted: raw names of the columns that may be read.
+        required: those of them that every log must have.
         place: what to call the log in a message.
 
     Raises:
@@ -25,9 +30,8 @@ def open_parquet(
     """
     schemas, unreadable = _schemas(connection, files)
     known = set().union(*schemas.values()) & set(wanted) if schemas else set()
-    required = [name for name in wanted[:4] if name in known]
     for file in list(schemas):
-        lacking = [name for name in required if name not in schemas[file]]
+        lacking = [name for name in required if name in known and name not in schemas[file]]
         if lacking:
             columns = ", ".join(f"'{name}'" for name in lacking)
             unreadable.append(Unreadable(file, f"has no column {columns}, which the other files have"))
@@ -35,25 +39,34 @@ def open_parquet(
     if not schemas:
         faults = [str(fault) for fault in unreadable]
         raise RecordsError("\n  - ".join([f"{place}: no file can be read:", *faults[:10]]))
-    return scan_parquet(connection, list(schemas), unreadable, place, mixed=_differ(schemas))
-
-
-def scan_parquet(
-    connection: duckdb.DuckDBPyConnection,
-    files: Sequence[str],
-    unreadable: Sequence[Unreadable],
-    place: str,
-    *,
-    mixed: bool,
-) -> Scan:
-    """Return a scan over files whose footers are known to be readable."""
-    listed = ", ".join(literal(file) for file in files)
-    relation = f"read_parquet([{listed}]{', union_by_name=true' if mixed else ''})"
+    relation = _relation(list(schemas), mixed=_differ(schemas))
     try:
         rows = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
     except duckdb.Error as error:
         raise RecordsError(f"{place} cannot be read: {error}") from error
-    return Scan(place, relation, {name: kind for name, kind, *_ in rows}, tuple(unreadable))
+    types = {name: kind for name, kind, *_ in rows}
+    return Scan(place, relation, types, tuple(unreadable), files=tuple(schemas))
+
+
+def damaged_files(
+    connection: duckdb.DuckDBPyConnection, files: Sequence[str], columns: Sequence[str]
+) -> list[Unreadable]:
+    """Read every value of these columns and return the files that break; for when reading failed."""
+    damaged = []
+    for file in files:
+        relation = _relation([file])
+        present = [name for name in columns if name in _read_schemas(connection, [file])[file]]
+        values = ", ".join(ident(name) for name in present)
+        try:
+            connection.execute(f"SELECT bit_xor(hash({values})) FROM {relation}").fetchall()
+        except duckdb.Error as error:
+            damaged.append(Unreadable(file, f"is damaged: {_first_line(error)}"))
+    return damaged
+
+
+def _relation(files: Sequence[str], *, mixed: bool = False) -> str:
+    listed = ", ".join(literal(file) for file in files)
+    return f"read_parquet([{listed}]{', union_by_name=true' if mixed else ''})"
 
 
 def _differ(schemas: dict[str, set[str]]) -> bool:

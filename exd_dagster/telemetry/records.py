@@ -1,17 +1,19 @@
 """The evaluation record: which columns are read, under which names, and what makes a row unusable.
 
 A record says that one unit was given one variant of one flag at one instant. The columns are those of exd's
-`flag_evaluations`; a log with other names is mapped with `columns`, a fact it does not carry with `constants`.
-This module turns the columns of any DuckDB relation into the one canonical form that everything else counts:
+`flag_evaluations`; a log with other names is mapped with `columns`, a fact it does not carry with
+`constants`. This module turns the columns of any DuckDB relation into the one canonical form that
+everything else counts:
 
 | canonical | from | form |
 |---|---|---|
-| ms | timestamp | milliseconds since 1970 in UTC, NULL where it cannot be read |
-| flag, variant | flag_key, variant_key | text, NULL where empty |
-| unit | unit_id_hash | an integer id as it is, anything else as a 64-bit hash, NULL where empty |
-| id | evaluation_id | 64-bit hash |
-| namespace, environment, version, reason | the columns of that name | text, "" where empty |
-| ingested | ingested_at | as ms |
+| us | timestamp | microseconds since 1970 in UTC, NULL where it cannot be read |
+| flag, variant, namespace, environment, version, reason | the columns of that name | text; "" and NULL are
+the same |
+| unit | unit_id_hash | an integer id as it is, anything else as a 64-bit hash of its text |
+| has_unit | unit_id_hash | true where there is one |
+| id | evaluation_id | 64-bit hash, NULL where empty |
+| ingested | ingested_at | as us |
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -77,12 +79,20 @@ class Scan:
         relation: SQL that stands in a FROM clause.
         types: DuckDB type of each raw column.
         unreadable: files and lines that are missing from the relation.
+        others: columns of the log that were not asked for, to name in a message.
+        files: the files the relation reads, where each could be left out.
     """
 
     place: str
     relation: str
     types: Mapping[str, str]
     unreadable: tuple[Unreadable, ...] = ()
+    others: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+    def hint(self, name: str) -> str:
+        """Return " Did you mean ...?" for a column that is not there."""
+        return did_you_mean(name, [*self.types, *self.others])
 
 
 def ident(name: str) -> str:
@@ -143,14 +153,14 @@ class Columns:
         bounds = [(">=", start)] + ([("<", end)] if end is not None else [])
         if self._aware or (self.time_type.startswith("TIMESTAMP") and self.time_zone == "UTC"):
             return " AND ".join(f"{self.raw_time} {sign} {self._stamp(at)}" for sign, at in bounds)
-        return " AND ".join(f"{self.expressions['ms']} {sign} {at}" for sign, at in bounds)
+        return " AND ".join(f"{self.expressions['us']} {sign} {at * 1000}" for sign, at in bounds)
 
     @property
     def implausible(self) -> str:
         """A condition for records without a usable time; cheap where the file keeps statistics."""
         if self.time_type.startswith("TIMESTAMP"):
             return f"{self.raw_time} IS NULL OR {self.raw_time} < {self._stamp(EARLIEST)}"
-        return f"{self.expressions['ms']} IS NULL OR {self.expressions['ms']} < {EARLIEST}"
+        return f"{self.expressions['us']} IS NULL OR {self.expressions['us']} < {EARLIEST * 1000}"
 
     @property
     def _aware(self) -> bool:
@@ -167,24 +177,22 @@ _NESTED = ("STRUCT", "MAP", "UNION")
 
 
 def text_sql(column: str, kind: str) -> str:
-    """Return SQL for a column as text, NULL where empty; 5 and 5.0 and '5' are the same name."""
+    """Return SQL for a column as text; 5 and 5.0 and '5' are the same name."""
     if kind in ("DOUBLE", "FLOAT"):
         whole = f"TRY_CAST({column} AS BIGINT)"
         return (
             f"CASE WHEN isnan({column}) THEN NULL WHEN {whole} = {column} "
             f"THEN CAST({whole} AS VARCHAR) ELSE CAST({column} AS VARCHAR) END"
         )
-    if kind in _INTEGERS or kind == "BOOLEAN":
-        return f"CAST({column} AS VARCHAR)"
-    return f"nullif(CAST({column} AS VARCHAR), '')"
+    return column if kind == "VARCHAR" else f"CAST({column} AS VARCHAR)"
 
 
-def unit_sql(column: str, kind: str) -> str:
-    """Return SQL for the unit: an integer as it is, anything else as a 64-bit hash of its text."""
+def unit_sql(column: str, kind: str) -> tuple[str, str]:
+    """Return SQL for the unit, and for whether there is one; see the table above."""
     if kind in _INTEGERS:
-        return column
+        return column, f"{column} IS NOT NULL"
     text = text_sql(column, kind)
-    return f"CASE WHEN {text} IS NOT NULL THEN hash({text}) END"
+    return f"hash({text})", f"coalesce({text}, '') <> ''"
 
 
 def stored_unit_sql(unit: str, kind: str, seed: int) -> str:
@@ -194,7 +202,7 @@ def stored_unit_sql(unit: str, kind: str, seed: int) -> str:
 
 
 def time_sql(column: str, kind: str, zone: str) -> str:
-    """Return SQL for milliseconds since 1970 in UTC, NULL where a value cannot be read.
+    """Return SQL for microseconds since 1970 in UTC, NULL where a value cannot be read.
 
     Times without an offset are times of `zone`. Numbers are seconds, milliseconds, microseconds or
     nanoseconds since 1970, told apart by their size, which leaves no doubt from 1973 to 2286.
@@ -203,17 +211,18 @@ def time_sql(column: str, kind: str, zone: str) -> str:
         RecordsError: for a type that cannot hold an instant.
     """
     if kind == "TIMESTAMP WITH TIME ZONE":
-        return _epoch(column)
+        return f"epoch_us({column})"
     if kind == "TIMESTAMP_NS" and zone == "UTC":
-        return f"CASE WHEN isfinite({column}) THEN epoch_ns({column}) // 1000000 END"
+        return f"epoch_ns({column}) // 1000"
     if kind.startswith("TIMESTAMP") or kind == "DATE":
-        return _epoch(_local(f"CAST({column} AS TIMESTAMP)", zone))
+        return f"epoch_us({_local(f'CAST({column} AS TIMESTAMP)', zone)})"
     if kind in _INTEGERS or kind.startswith(_NUMBERS):
         return _from_number(column)
     if kind == "VARCHAR":
         aware = f"regexp_matches({column}, ':[0-9.]+([zZ]|[+-][0-9]{{2}}(:?[0-9]{{2}})?)$')"
-        local = _epoch(_local(f"TRY_CAST({column} AS TIMESTAMP)", zone))
-        stamp = f"CASE WHEN {aware} THEN {_epoch(f'TRY_CAST(upper({column}) AS TIMESTAMPTZ)')} ELSE {local} END"
+        offset = f"epoch_us(TRY_CAST(upper({column}) AS TIMESTAMPTZ))"
+        local = f"epoch_us({_local(f'TRY_CAST({column} AS TIMESTAMP)', zone)})"
+        stamp = f"CASE WHEN {aware} THEN {offset} ELSE {local} END"
         return f"coalesce({stamp}, {_from_number(f'TRY_CAST({column} AS DOUBLE)')})"
     raise RecordsError(
         f"has type {kind}, which holds no instant; give a timestamp, RFC 3339 text, or a number since 1970"
@@ -224,15 +233,21 @@ def _local(stamp: str, zone: str) -> str:
     return stamp if zone == "UTC" else f"timezone({literal(zone)}, {stamp})"
 
 
-def _epoch(stamp: str) -> str:
-    return f"CASE WHEN isfinite({stamp}) THEN epoch_us({stamp}) // 1000 END"
-
-
 def _from_number(number: str) -> str:
     value = f"CAST({number} AS DOUBLE)"
-    scale = f"CASE WHEN abs({value}) < 1e11 THEN 1e3 WHEN abs({value}) < 1e14 THEN 1 "
-    scale += f"WHEN abs({value}) < 1e17 THEN 1e-3 ELSE 1e-6 END"
+    scale = f"CASE WHEN abs({value}) < 1e11 THEN 1e6 WHEN abs({value}) < 1e14 THEN 1e3 "
+    scale += f"WHEN abs({value}) < 1e17 THEN 1 ELSE 1e-3 END"
     return f"TRY_CAST(floor({value} * ({scale})) AS BIGINT)"
+
+
+_TEXTS = {
+    "flag": "flag_key",
+    "variant": "variant_key",
+    "namespace": "namespace",
+    "environment": "environment",
+    "version": "manifest_version",
+    "reason": "evaluation_reason",
+}
 
 
 class ColumnMap:
@@ -272,35 +287,23 @@ class ColumnMap:
         raw_time = self._sql("timestamp", scan)
         kind = self._type("timestamp", scan)
         try:
-            ms = time_sql(raw_time, kind, self.time_zone)
+            time = time_sql(raw_time, kind, self.time_zone)
         except RecordsError as error:
             raise RecordsError(f"{scan.place}: column '{self.raw_name('timestamp', scan)}' {error}") from None
-        expressions = {
-            "ms": ms,
-            "unit": unit_sql(self._sql("unit_id_hash", scan), self._type("unit_id_hash", scan)),
-        }
-        for name, source in (("flag", "flag_key"), ("variant", "variant_key")):
-            expressions[name] = text_sql(self._sql(source, scan), self._type(source, scan))
-        expressions.update(self._optional(scan))
+        unit_type = self._type("unit_id_hash", scan)
+        unit, has_unit = unit_sql(self._sql("unit_id_hash", scan), unit_type)
+        expressions = {"us": time, "unit": unit, "has_unit": has_unit, **dict(self._texts(scan))}
         found = {name: self._sql(name, scan) for name in extras if self._has(name, scan)}
         absent = tuple(name for name in OPTIONAL if not self._has(name, scan))
-        return Columns(
-            scan, expressions, found, absent, raw_time, kind, self.time_zone, self._type("unit_id_hash", scan)
-        )
+        return Columns(scan, expressions, found, absent, raw_time, kind, self.time_zone, unit_type)
 
-    def _optional(self, scan: Scan) -> Iterator[tuple[str, str]]:
-        for name, source in (
-            ("namespace", "namespace"),
-            ("environment", "environment"),
-            ("version", "manifest_version"),
-            ("reason", "evaluation_reason"),
-        ):
+    def _texts(self, scan: Scan) -> Iterator[tuple[str, str]]:
+        for name, source in _TEXTS.items():
             found = self._has(source, scan)
-            text = text_sql(self._sql(source, scan), self._type(source, scan)) if found else "''"
-            yield name, f"coalesce({text}, '')"
+            yield name, text_sql(self._sql(source, scan), self._type(source, scan)) if found else "''"
         if self._has("evaluation_id", scan):
             text = text_sql(self._sql("evaluation_id", scan), self._type("evaluation_id", scan))
-            yield "id", f"CASE WHEN {text} IS NOT NULL THEN hash({text}) END"
+            yield "id", f"CASE WHEN {text} <> '' THEN hash({text}) END"
         if self._has("ingested_at", scan):
             kind = self._type("ingested_at", scan)
             yield "ingested", time_sql(self._sql("ingested_at", scan), kind, self.time_zone)
@@ -309,9 +312,9 @@ class ColumnMap:
         for name in REQUIRED:
             if not self._has(name, scan):
                 wanted = self.columns.get(name, name)
-                hint = did_you_mean(wanted, scan.types)
                 yield (
-                    f"it has no column '{wanted}' for {name}.{hint} Map it with columns={{'{name}': ...}}, "
+                    f"it has no column '{wanted}' for {name}.{scan.hint(wanted)} Map it with "
+                    f"columns={{'{name}': ...}}, "
                     f"or give constants={{'{name}': ...}} when every row has the same."
                 )
             elif self._type(name, scan).startswith(_NESTED) or self._type(name, scan).endswith("[]"):

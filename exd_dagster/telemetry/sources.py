@@ -1,7 +1,8 @@
-"""Where evaluation records are read from. Each source is a plain value; nothing is opened until it is used."""
+"""Where evaluation records are read from: plain values, opened only when they are used."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import datetime
 from itertools import count
 from os import PathLike, fspath
@@ -10,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
 import duckdb
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 from typing_extensions import Self
 
 from exd_dagster.config import ConfigModel, Scalar
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.files import list_files
-from exd_dagster.telemetry.parquet import open_parquet
-from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, ColumnMap, Scan, ident
-from exd_dagster.telemetry.text import is_text_path, stage_text
+from exd_dagster.telemetry.parquet import damaged_files, open_parquet
+from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, ColumnMap, Scan, Unreadable, ident
+from exd_dagster.telemetry.text import TextStage, text_format
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,16 +101,21 @@ class Records(ConfigModel):
         """
         raise NotImplementedError
 
-    def raw_columns(self, extras: Sequence[str]) -> dict[str, str]:
-        """Return exd's name to raw name of every column that may be read."""
-        names = [name for name in (*REQUIRED, *OPTIONAL, *extras) if name not in self.constants]
-        return {name: self.columns.get(name, name) for name in names}
+    def without_damaged(self, connection: Connection, scan: Scan) -> Self | None:  # noqa: ARG002
+        """Return this source without what made reading `scan` fail, or None where nothing can be left out."""
+        return None
+
+    def raw_columns(self, extras: Sequence[str] | None = None) -> list[str]:
+        """Return the log's own names of the columns read; without `extras`, those that must be there."""
+        names = REQUIRED if extras is None else (*REQUIRED, *OPTIONAL, *extras)
+        raw = (self.columns.get(name, name) for name in names if name not in self.constants)
+        return list(dict.fromkeys(raw))
 
 
 class _Files(Records):
     path: str | tuple[str, ...] = Field(
-        description="Paths or globs, local or of any fsspec URL. %Y %m %d %H stand for the hour of the records: "
-        "then only the files of the window are listed."
+        description="Paths or globs, local or of any fsspec URL. %Y %m %d %H stand for the hour of the "
+        "records: then only the files of the window are listed."
     )
 
     @field_validator("path", mode="before")
@@ -133,13 +139,26 @@ class _Files(Records):
 class ParquetRecords(_Files):
     """Parquet files; a file that cannot be read is named and left out, the others count."""
 
+    _damaged: tuple[Unreadable, ...] = PrivateAttr(default=())
+
     @contextmanager
     def open(
         self, connection: Connection, start: datetime, end: datetime, extras: Sequence[str] = ()
     ) -> Iterator[Scan]:
         """Open the files; see `Records.open`."""
-        files = list_files(connection, self.paths, start, end)
-        yield open_parquet(connection, files, list(self.raw_columns(extras).values()), self.place)
+        lost = {fault.file for fault in self._damaged}
+        files = [file for file in list_files(connection, self.paths, start, end) if file not in lost]
+        scan = open_parquet(connection, files, self.raw_columns(extras), self.raw_columns(), self.place)
+        yield replace(scan, unreadable=(*scan.unreadable, *self._damaged))
+
+    def without_damaged(self, connection: Connection, scan: Scan) -> Self | None:
+        """Leave out the files that turned out to be damaged inside, behind a footer that can be read."""
+        damaged = damaged_files(connection, scan.files, list(scan.types))
+        if not damaged:
+            return None
+        source = self.model_copy()
+        source._damaged = (*self._damaged, *damaged)
+        return source
 
 
 class FileRecords(_Files):
@@ -155,7 +174,7 @@ class FileRecords(_Files):
     @model_validator(mode="after")
     def _known_format(self) -> Self:
         for path in self.paths:
-            if self.format is None and is_text_path(path) is None:
+            if self.format is None and text_format(path) is None:
                 raise ValueError(
                     f"'{path}' does not end in .ndjson, .jsonl, .json, .csv or .tsv; give format="
                 )
@@ -167,12 +186,11 @@ class FileRecords(_Files):
     ) -> Iterator[Scan]:
         """Read the files into a temporary table; see `Records.open`."""
         files = list_files(connection, self.paths, start, end)
-        kind = self.format or is_text_path(self.paths[0]) or "ndjson"
+        kind = self.format or text_format(self.paths[0]) or "ndjson"
         table = scratch_name("lines")
         try:
-            yield stage_text(
-                connection, files, kind, list(self.raw_columns(extras).values()), table, self.place
-            )
+            stage = TextStage(connection, table, self.raw_columns(extras), self.raw_columns())
+            yield stage.read(files, kind, self.place)
         finally:
             connection.execute(f"DROP TABLE IF EXISTS {table}")
 
@@ -195,7 +213,11 @@ class TableRecords(Records):
 
     @contextmanager
     def open(
-        self, connection: Connection, start: datetime, end: datetime, extras: Sequence[str] = ()
+        self,
+        connection: Connection,
+        start: datetime,  # noqa: ARG002 - a table is pruned when it is read
+        end: datetime,  # noqa: ARG002
+        extras: Sequence[str] = (),  # noqa: ARG002
     ) -> Iterator[Scan]:
         """Attach the file if there is one; see `Records.open`.
 
@@ -221,7 +243,8 @@ class TableRecords(Records):
             connection.execute(f"ATTACH '{path.replace(chr(39), chr(39) * 2)}' AS {alias} (READ_ONLY)")
         except duckdb.Error as error:
             raise RecordsError(
-                f"{self.database} cannot be opened: {error}\nIf another process writes to it, run again later."
+                f"{self.database} cannot be opened: {error}\nIf another process writes to it, run again "
+                f"later."
             ) from error
         return alias
 
@@ -238,26 +261,35 @@ class DataFrameRecords(Records):
 
     @contextmanager
     def open(
-        self, connection: Connection, start: datetime, end: datetime, extras: Sequence[str] = ()
+        self,
+        connection: Connection,
+        start: datetime,  # noqa: ARG002 - a frame is pruned when it is read
+        end: datetime,  # noqa: ARG002
+        extras: Sequence[str] = (),
     ) -> Iterator[Scan]:
         """Show the frame to DuckDB; see `Records.open`."""
         view = scratch_name("frame")
-        wanted = set(self.raw_columns(extras).values())
+        wanted = set(self.raw_columns(extras))
         connection.register(view, _plain_objects(self.frame, wanted))
         try:
-            yield Scan(self.place, view, describe(connection, view, self.place))
+            others = tuple(str(name) for name in self.frame.columns)
+            yield Scan(self.place, view, describe(connection, view, self.place), others=others)
         finally:
             connection.unregister(view)
 
 
 def _plain_objects(frame: "pd.DataFrame", wanted: set[str]) -> "pd.DataFrame":
     """Keep the wanted columns; a column of mixed Python objects becomes text, missing values stay missing."""
-    columns = {str(name): frame[name] for name in frame.columns if str(name) in wanted} or dict(frame.items())
+    import pandas as pd
+
+    names = [name for name in frame.columns if str(name) in wanted] or list(frame.columns)
+    columns = {str(name): frame[name] for name in names}
     plain = {
         name: values.map(_as_text, na_action="ignore") if values.dtype == object else values
         for name, values in columns.items()
     }
-    return type(frame)(plain)
+    shown: pd.DataFrame = pd.DataFrame(plain)
+    return shown
 
 
 def _as_text(value: object) -> str:
@@ -292,9 +324,11 @@ def as_records(source: object) -> Records:
     if kind == "pandas.DataFrame":
         return DataFrameRecords(frame=source)
     if isinstance(source, (str, PathLike, list, tuple)) and source:
-        paths = [fspath(p) for p in (source if isinstance(source, (list, tuple)) else [source])]
-        return FileRecords(path=paths) if is_text_path(paths[0]) else ParquetRecords(path=paths)
+        paths = tuple(fspath(p) for p in (source if isinstance(source, (list, tuple)) else [source]))
+        path = paths if len(paths) > 1 else paths[0]
+        return FileRecords(path=path) if text_format(paths[0]) else ParquetRecords(path=path)
     raise RecordsError(
-        f"{kind} is not a log of evaluations; give a DataFrame, a path or glob to Parquet, NDJSON or CSV files, "
+        f"{kind} is not a log of evaluations; give a DataFrame, a path or glob to Parquet, NDJSON or CSV "
+        f"files, "
         "or ParquetRecords, FileRecords, TableRecords or IbisRecords"
     )

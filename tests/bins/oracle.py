@@ -29,7 +29,7 @@ def ms_of(instant: datetime) -> datetime:
 
 
 def brute_force(records, flag, through: datetime) -> dict:
-    """Return {(hour, variant): [new_units, units, evaluations, multi, carried]} of the hours before `through`."""
+    """Return (new_units, units, evaluations, multi, carried) by (hour, variant), hours before `through`."""
     counted = [r for r in records if counts(r, flag)]
     bins = defaultdict(lambda: [0, 0, 0, 0, 0])
     active, evaluations = defaultdict(set), defaultdict(set)
