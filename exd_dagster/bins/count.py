@@ -27,6 +27,7 @@ from exd_dagster.bins.audience import (
     part_of_hour,
     spans,
 )
+from exd_dagster.bins.schema import insert_rows
 from exd_dagster.telemetry.records import Columns, literal, stored_unit_sql
 
 _SHIFT = RANKS << SUB_BITS
@@ -124,9 +125,7 @@ class Counter:
 
     def _write(self, name: str, rows: Sequence[tuple[object, ...]]) -> None:
         self.connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_{name} ({_TABLES[name]})")
-        if rows:
-            marks = ", ".join("?" * len(rows[0]))
-            self.connection.executemany(f"INSERT INTO exd_{name} VALUES ({marks})", rows)
+        insert_rows(self.connection, f"exd_{name}", rows)
 
     def _rows(self, names: Sequence[str], only: str = "true") -> str:
         """Return a SELECT of the records of these flags that their filters let through.

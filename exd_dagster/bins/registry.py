@@ -8,6 +8,7 @@ import duckdb
 
 from exd_dagster.bins.audience import RANKS, definition
 from exd_dagster.bins.ranks import place
+from exd_dagster.bins.schema import insert_rows
 from exd_dagster.config import FlagAudit, FlagId
 
 
@@ -85,8 +86,8 @@ class Registry:
 
     def save_scopes(self, number: int, scopes: Iterable[tuple[str, str]]) -> None:
         """Write down further ones."""
-        for scope in sorted(set(scopes) - self.scopes(number)):
-            self.connection.execute("INSERT INTO exd.scopes VALUES (?, ?, ?)", [number, *scope])
+        rows = [(number, *scope) for scope in sorted(set(scopes) - self.scopes(number))]
+        insert_rows(self.connection, "exd.scopes", rows)
 
     def rank(self, number: int, names: Iterable[str]) -> dict[str, int]:
         """Return the rank of every variant of a flag, giving ranks to those that have none.
@@ -100,7 +101,7 @@ class Registry:
             return ranks
         self.connection.execute("DELETE FROM exd.variants WHERE flag = ?", [number])
         rows = [(number, name, rank) for name, rank in ranks.items()]
-        self.connection.executemany("INSERT INTO exd.variants VALUES (?, ?, ?)", rows)
+        insert_rows(self.connection, "exd.variants", rows)
         moved = {known[name]: ranks[name] for name in known if known[name] != ranks[name]}
         if moved:
             self._move_ranks(number, moved)
@@ -108,7 +109,7 @@ class Registry:
 
     def _move_ranks(self, number: int, moved: Mapping[int, int]) -> None:
         self.connection.execute("CREATE OR REPLACE TEMP TABLE exd_moved (old BIGINT, new BIGINT)")
-        self.connection.executemany("INSERT INTO exd_moved VALUES (?, ?)", list(moved.items()))
+        insert_rows(self.connection, "exd_moved", moved.items())
         for column in ("first", "other"):
             self.connection.execute(
                 f"UPDATE exd.units SET {column} = {column} - old + new FROM exd_moved "
@@ -138,11 +139,10 @@ class Registry:
         """Replace those of `[first, last)`."""
         new = {hour for hour in hours if first <= hour < last}
         old = self.hours(name, first, last)
-        for hour in old - new:
-            self.connection.execute("DELETE FROM exd.hours WHERE source = ? AND hour = ?", [name, hour])
-        if new - old:
-            added = sorted(new - old)
-            self.connection.execute("INSERT INTO exd.hours SELECT ?, unnest(?::BIGINT[])", [name, added])
+        if old - new:
+            query = "DELETE FROM exd.hours WHERE source = ? AND list_contains(?, hour)"
+            self.connection.execute(query, [name, sorted(old - new)])
+        insert_rows(self.connection, "exd.hours", [(name, hour) for hour in sorted(new - old)])
 
 
 def _parts(flag: FlagId) -> tuple[str, str, str]:

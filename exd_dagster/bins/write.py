@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 import duckdb
 
 from exd_dagster.bins.audience import HOUR_MS, Target
+from exd_dagster.bins.schema import insert_rows
 
 _MEASURES = ("new_units", "units", "evaluations", "multi_variant_units", "carry_over_units")
 
@@ -53,7 +54,7 @@ def _write_reach(
     columns = "(flag INTEGER, first BIGINT, last BIGINT, anew BOOLEAN)"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_reach {columns}")
     rows = [(t.number, t.start // HOUR_MS, -(-t.end // HOUR_MS), t.number in anew) for t in targets]
-    connection.executemany("INSERT INTO exd_reach VALUES (?, ?, ?, ?)", rows)
+    insert_rows(connection, "exd_reach", rows)
 
 
 def _kept(name: str) -> str:

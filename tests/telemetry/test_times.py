@@ -5,16 +5,16 @@ import pytest
 
 from exd_dagster.telemetry.records import time_sql
 
-MIDNIGHT = 1_772_323_200_000  # 2026-03-01T00:00:00Z
+MIDNIGHT = 1_772_323_200_000_000  # 2026-03-01T00:00:00Z
 
 
 def hours_from_midnight(text: str, zone: str = "UTC", session: str = "UTC") -> float:
     with duckdb.connect() as connection:
         connection.execute(f"SET TimeZone = '{session}'")
-        ((ms,),) = connection.execute(
+        ((us,),) = connection.execute(
             f"SELECT {time_sql('moment', 'VARCHAR', zone)} FROM (SELECT ? AS moment)", [text]
         ).fetchall()
-    return (ms - MIDNIGHT) / 3_600_000
+    return (us - MIDNIGHT) / 3_600_000_000
 
 
 @pytest.mark.parametrize("session", ["UTC", "America/New_York"])
