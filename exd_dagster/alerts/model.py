@@ -19,6 +19,8 @@ Reason: TypeAlias = Literal[
 ]
 Status: TypeAlias = Literal["sent", "already_sent", "pending", "dead"]
 Facts: TypeAlias = Mapping[str, Any]
+Subject: TypeAlias = tuple[str, str, str, str, str]
+"""Namespace, environment, flag, check and alert type: what is kept of an alert once it was told."""
 
 ALERT_TYPES: Mapping[str, str] = {
     "traffic_drop": "TRAFFIC_DROP_ANOMALY",
@@ -202,12 +204,13 @@ class Receipt:
     """What became of a parcel: handed over, or dead.
 
     Attributes:
-        parcel: the parcel as it was last tried.
+        parcel: the parcel as it was last tried; once it is sent, without its contents.
         status: "sent" or "dead".
         at: when (UTC).
         provider_id: what the destination calls it: Slack's ts, the mail's Message-ID, the webhook-id.
         detail: the destination's answer, redacted; of a dead parcel why it died.
         subjects: (namespace, environment, flag, check, alert_type) of each alert told.
+        untold: True for a loss that nobody was told of yet.
     """
 
     parcel: Parcel
@@ -215,7 +218,8 @@ class Receipt:
     at: datetime
     provider_id: str = ""
     detail: str = ""
-    subjects: tuple[tuple[str, str, str, str, str], ...] = ()
+    subjects: tuple[Subject, ...] = ()
+    untold: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,7 +304,7 @@ class AlertState:
         return replace(self, revision=self.revision + 1, **changes)
 
 
-def subject(alert: Alert) -> tuple[str, str, str, str, str]:
+def subject(alert: Alert) -> Subject:
     """Return what a receipt keeps of an alert."""
     return (
         alert.flag.namespace,
@@ -319,7 +323,7 @@ def _status(receipt: Receipt, since: datetime | None) -> Status:
 
 def _row(
     parcel: Parcel,
-    subject: tuple[str, str, str, str, str],
+    subject: Subject,
     at: datetime,
     status: Status,
     receipt: Receipt | None,

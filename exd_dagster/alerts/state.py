@@ -1,10 +1,11 @@
 """Where alerting remembers: one versioned JSON value per sensor in the instance's own key-value storage."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -78,18 +79,17 @@ def sensors(storage: CursorStorage) -> list[str]:
 
 
 def _read(text: str, key: str) -> AlertState:
-    try:
-        raw: Any = json.loads(text)
-        version = raw.get("version") if isinstance(raw, dict) else None
-        if isinstance(version, int) and version > VERSION:
-            raise AlertStateError(
-                f"alerting state '{key}' has version {version}; this exd_dagster reads up to {VERSION}. "
-                "Upgrade exd_dagster, or reset it: exd-dagster alerts reset (what still fails is told again)"
-            )
-        return _ADAPTER.validate_python(raw)
-    except (ValueError, ValidationError) as error:
+    version = re.match(r'\s*\{\s*"version":\s*(\d+)', text)
+    if version and int(version[1]) > VERSION:
         raise AlertStateError(
-            f"alerting state '{key}' is damaged ({type(error).__name__}). Restore it, or reset it: "
+            f"alerting state '{key}' has version {version[1]}; this exd_dagster reads up to {VERSION}. "
+            "Upgrade exd_dagster, or reset it: exd-dagster alerts reset (what still fails is told again)"
+        )
+    try:
+        return _ADAPTER.validate_json(text)
+    except ValidationError:
+        raise AlertStateError(
+            f"alerting state '{key}' is damaged. Restore it, or reset it: "
             "exd-dagster alerts reset (what still fails is told again)"
         ) from None
 
