@@ -40,7 +40,7 @@ def shots(server: str) -> Iterator[Shot]:
     yield Shot("check_srm", srm, "SRM: treatment got")
     yield Shot("check_srm_dark", srm, "SRM: treatment got", dark=True)
     yield Shot("check_traffic_drop", drop, "Traffic fell to")
-    yield Shot("lineage_blocked", f"{bins['recommendations']}?view=lineage", "recommendations_report", 640)
+    yield Shot("lineage_blocked", f"{bins['recommendations']}?view=lineage", "Passed", 640)
     yield Shot("overview", f"{bins['search-ranking']}?view=overview", "Latest materialization", 1000)
     group = f"{server}/locations/{LOCATION}/asset-groups/experiments/lineage"
     yield Shot("graph", group, "Passed", 1500)

@@ -112,13 +112,11 @@ class Tab:
         self.wait_until(f"document.body && document.body.innerText.includes({json.dumps(words)})", seconds)
 
     def settle(self, seconds: float = 1.0) -> None:
-        """Wait until all pictures are there and the text has not changed for so many seconds."""
-        # Digits are left out: pages count the seconds since something happened.
-        state = "[...document.images].every(i => i.complete) + document.body.innerText.replace(/[0-9]+/g, '')"
-        seen, since = self.evaluate(state), time.monotonic()
+        """Wait until nothing loads any more and the text has not changed for so many seconds."""
+        seen, since = "", time.monotonic()
         while time.monotonic() - since < seconds:
             time.sleep(0.05)
-            now = self.evaluate(state)
+            now = self.evaluate(_STATE)
             if now != seen or not now.startswith("true"):
                 seen, since = now, time.monotonic()
 
@@ -143,6 +141,10 @@ class Tab:
         """Write what the page shows as a PNG file."""
         path.write_bytes(b64decode(self.command("Page.captureScreenshot", format="png")["data"]))
 
+
+# Digits are left out: pages count the seconds since something happened.
+_STATE = """([...document.images].every(i => i.complete) && !document.body.innerText.includes('Loading'))
+    + document.body.innerText.replace(/[0-9]+/g, '')"""
 
 _ELEMENT = """[...document.querySelectorAll('a, button, [role], span, div')]
     .filter(e => e.innerText && e.innerText.trim() === %s).at(-1)"""
