@@ -22,7 +22,7 @@ class CheckRecord:
         passed: its boolean, None when its run ended without an evaluation.
         severity: "ERROR" or "WARN", "" without an evaluation.
         description: markdown; the first line is the plain sentence.
-        metadata: plain Python values.
+        metadata: plain Python values; tables are for the UI only and left out.
         at: when it was evaluated, else planned (UTC).
         run_id: the run.
         target_at: when the materialization it speaks of was made (UTC), None where there was none.

@@ -1,11 +1,14 @@
 """The one door: flags, records, a store and destinations in, Dagster definitions out."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
 
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
+from exd_dagster.alerting_health import build_alerting_health
 from exd_dagster.alerts.route import Route
 from exd_dagster.assets import (
     BINS_BUILT,
@@ -16,12 +19,13 @@ from exd_dagster.assets import (
     build_variant_bins_assets,
     records_asset_key,
 )
-from exd_dagster.checks import build_flag_audit_checks, check_keys, trust_key
+from exd_dagster.checks import check_keys, flag_checks, trust_key
 from exd_dagster.config import FlagAudit, FlagId, Thresholds, Timing
+from exd_dagster.decision_sensor import build_decision_sensor
 from exd_dagster.decisions import build_flag_decisions
 from exd_dagster.flag_trust import build_flag_trust
 from exd_dagster.resources import BinStoreResource, CallbackAlerts, WebhookAlerts
-from exd_dagster.schedules import build_nightly_audit_schedule
+from exd_dagster.schedules import HOURLY, NIGHTLY, build_nightly_audit_schedule, build_records_sensor
 from exd_dagster.sensors import AlertDestination, build_check_alert_sensor
 from exd_dagster.telemetry.sources import Records, as_records
 
@@ -46,7 +50,8 @@ def build_flag_audit_defs(
     group_name: str = "experiments",
     records_asset: dg.AssetKey | None = None,
     asset_attributes: Mapping[str, Any] | None = None,
-    cron: str | None = "30 3 * * *",
+    audit_every: Literal["day", "hour"] = "day",
+    cron: str | None = "",
     cron_timezone: str = "UTC",
     schedule_status: dg.DefaultScheduleStatus = dg.DefaultScheduleStatus.RUNNING,
     sensor_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING,
@@ -69,9 +74,11 @@ def build_flag_audit_defs(
         name: prefix of job, schedule and sensor, to tell two fleets of one project apart.
         key_prefix: first parts of every asset key.
         group_name: asset group.
-        records_asset: the asset that loads the records, where it is in the same project.
+        records_asset: the asset that loads the records, where it is in the same project; then an audit also
+            runs each time it is materialized.
         asset_attributes: further `AssetSpec` arguments for every bins asset.
-        cron: when the nightly audit runs; None: no schedule.
+        audit_every: "day" audits whole UTC days each night, "hour" every hour that has closed.
+        cron: when the audit runs, by default 03:30 or ten past each hour; None: no schedule.
         cron_timezone: time zone of `cron`.
         schedule_status: whether the schedule starts by itself; it does.
         sensor_status: whether the alert sensor starts by itself; it does.
@@ -90,10 +97,10 @@ def build_flag_audit_defs(
         ...     store=DuckDBResource(database="exd.duckdb"),
         ... )
     """
-    source = as_records(records)
+    fleet = _Fleet(tuple(flags), as_records(records), name, tuple(key_prefix), group_name, grain)
     bins = build_variant_bins_assets(
-        flags,
-        source,
+        fleet.flags,
+        fleet.records,
         timing=timing,
         grain=grain,
         key_prefix=key_prefix,
@@ -102,79 +109,129 @@ def build_flag_audit_defs(
         name=f"{name}_variant_bins",
         asset_attributes=asset_attributes,
     )
-    keys = bins_asset_keys(flags, key_prefix)
-    partitions = bins_partitions(flags, grain)
-    monitored = monitored_checks(flags, keys)
-    job = _audit_job(f"{name}_audit", list(keys.values()))
-    decisions, decision_job = build_flag_decisions(monitored, group_name=group_name)
-    trust, trust_job, trust_sensor = build_flag_trust(
-        flags,
-        [trust_key(key) for key in keys.values()],
-        name=name,
-        group_name=group_name,
-        base_url=base_url or "",
-        sensor_status=sensor_status,
+    sensor = build_check_alert_sensor(
+        fleet.monitored,
+        alerts,
+        routes=routes,
+        digest=digest,
+        on_shutoff=on_shutoff,
+        name=fleet.alert_sensor,
+        base_url=base_url,
+        default_status=sensor_status,
     )
-    return dg.Definitions(
-        assets=[*_records_asset(source, group_name, records_asset), bins, decisions, trust],
-        asset_checks=[
-            build_flag_audit_checks(flag, asset=keys[flag.id], partitions=partitions, thresholds=thresholds)
-            for flag in flags
-        ],
-        jobs=[job, decision_job, trust_job],
-        schedules=[
-            build_nightly_audit_schedule(
-                job,
-                partitions,
-                name=f"{name}_nightly_audit",
-                cron=cron,
-                cron_timezone=cron_timezone,
-                default_status=schedule_status,
+    schedule = fleet.schedule(audit_every == "hour", cron, cron_timezone, schedule_status)
+    landing = fleet.records_sensor(records_asset, sensor_status) if records_asset else None
+    return dg.Definitions.merge(
+        dg.Definitions(
+            assets=[bins] if records_asset else [fleet.records_asset, bins],
+            asset_checks=fleet.checks(thresholds),
+            jobs=[fleet.job],
+            schedules=[] if cron is None else [schedule],
+            sensors=[sensor] if landing is None else [sensor, landing],
+            resources={STORE_KEY: BinStoreResource(duckdb=store)},
+        ),
+        fleet.decisions(sensor_status),
+        fleet.trust(base_url or "", sensor_status),
+        fleet.alerting(),
+    )
+
+
+@dataclass(frozen=True)
+class _Fleet:
+    """The flags of one call, and the names that everything built for them shares."""
+
+    flags: tuple[FlagAudit, ...]
+    records: Records
+    name: str
+    key_prefix: tuple[str, ...]
+    group_name: str
+    grain: Grain | None
+
+    @cached_property
+    def keys(self) -> dict[FlagId, dg.AssetKey]:
+        return bins_asset_keys(self.flags, self.key_prefix)
+
+    @cached_property
+    def partitions(self) -> dg.TimeWindowPartitionsDefinition:
+        return bins_partitions(self.flags, self.grain)
+
+    @cached_property
+    def job(self) -> Any:
+        return dg.define_asset_job(
+            f"{self.name}_audit",
+            selection=dg.AssetSelection.assets(*self.keys.values()),
+            executor_def=dg.in_process_executor,
+            description="Builds the bins of every flag and runs their checks.",
+            tags={AUDIT_TAG: "true"},
+        )
+
+    @property
+    def alert_sensor(self) -> str:
+        return f"{self.name}_check_alerts"
+
+    @property
+    def judging(self) -> dict[dg.AssetCheckKey, FlagAudit]:
+        """Every check that judges a flag."""
+        return {check: flag for flag in self.flags for check in check_keys(self.keys[flag.id]).values()}
+
+    @property
+    def monitored(self) -> dict[dg.AssetCheckKey, FlagAudit]:
+        """Every check there is: those that judge, and those that say whether bins could be built."""
+        built = {dg.AssetCheckKey(self.keys[flag.id], BINS_BUILT): flag for flag in self.flags}
+        return {**self.judging, **built}
+
+    @property
+    def records_asset(self) -> dg.AssetSpec:
+        """The external asset that stands for the records."""
+        description = f"Evaluation records, read in place: {self.records.place}."
+        key = records_asset_key(self.records)
+        return dg.AssetSpec(key, description=description, group_name=self.group_name)
+
+    def checks(self, thresholds: Thresholds | None) -> list[dg.AssetChecksDefinition]:
+        return [
+            flag_checks(
+                flag, self.keys[flag.id], self.records, partitions=self.partitions, thresholds=thresholds
             )
+            for flag in self.flags
         ]
-        if cron
-        else [],
-        sensors=[
-            build_check_alert_sensor(
-                monitored,
-                alerts,
-                routes=routes,
-                digest=digest,
-                on_shutoff=on_shutoff,
-                name=f"{name}_check_alerts",
-                base_url=base_url,
-                default_status=sensor_status,
-            ),
-            trust_sensor,
-        ],
-        resources={STORE_KEY: BinStoreResource(duckdb=store)},
-    )
 
+    def schedule(
+        self, hourly: bool, cron: str | None, cron_timezone: str, status: dg.DefaultScheduleStatus
+    ) -> dg.ScheduleDefinition:
+        return build_nightly_audit_schedule(
+            self.job,
+            self.partitions,
+            bins=list(self.keys.values()),
+            name=f"{self.name}_hourly_audit" if hourly else f"{self.name}_nightly_audit",
+            cron=cron or (HOURLY if hourly else NIGHTLY),
+            cron_timezone=cron_timezone,
+            hourly=hourly,
+            default_status=status,
+        )
 
-def monitored_checks(
-    flags: Sequence[FlagAudit], keys: Mapping[FlagId, dg.AssetKey]
-) -> dict[dg.AssetCheckKey, FlagAudit]:
-    """Return every check of every flag: those that judge it, and the one that says its bins were built."""
-    return {
-        check: flag
-        for flag in flags
-        for check in (*check_keys(keys[flag.id]).values(), dg.AssetCheckKey(keys[flag.id], BINS_BUILT))
-    }
+    def records_sensor(self, asset: dg.AssetKey, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+        name, bins = f"{self.name}_records_audit", list(self.keys.values())
+        return build_records_sensor(
+            self.job, self.partitions, asset, bins=bins, name=name, default_status=status
+        )
 
+    def decisions(self, status: dg.DefaultSensorStatus) -> dg.Definitions:
+        asset, job = build_flag_decisions(self.monitored, group_name=self.group_name)
+        name = f"{self.name}_decision_checks"
+        sensor, again = build_decision_sensor(self.judging, name=name, default_status=status)
+        return dg.Definitions(assets=[asset], jobs=[job, again], sensors=[sensor])
 
-def _audit_job(name: str, bins: Sequence[dg.AssetKey]) -> Any:
-    return dg.define_asset_job(
-        name,
-        selection=dg.AssetSelection.assets(*bins),
-        executor_def=dg.in_process_executor,
-        description="Builds the bins of every flag and runs their checks.",
-        tags={AUDIT_TAG: "true"},
-    )
+    def trust(self, base_url: str, status: dg.DefaultSensorStatus) -> dg.Definitions:
+        asset, job, sensor = build_flag_trust(
+            self.flags,
+            [trust_key(key) for key in self.keys.values()],
+            name=self.name,
+            group_name=self.group_name,
+            base_url=base_url,
+            sensor_status=status,
+        )
+        return dg.Definitions(assets=[asset], jobs=[job], sensors=[sensor])
 
-
-def _records_asset(source: Records, group_name: str, records_asset: dg.AssetKey | None) -> list[dg.AssetSpec]:
-    """Return the external asset that stands for the records, unless the project has one."""
-    if records_asset is not None:
-        return []
-    description = f"Evaluation records, read in place: {source.place}."
-    return [dg.AssetSpec(records_asset_key(source), description=description, group_name=group_name)]
+    def alerting(self) -> dg.Definitions:
+        asset, health = build_alerting_health(self.alert_sensor, group_name=self.group_name)
+        return dg.Definitions(assets=[asset], asset_checks=[health])

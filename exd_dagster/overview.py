@@ -38,7 +38,7 @@ def bins_metadata(flag: FlagAudit, bins: FlagBins) -> dict[str, Any]:
 
 
 def verdict_metadata(verdict: Verdict) -> dict[str, Any]:
-    """Return what a check shows beside a verdict's own numbers: a table, and scalars with a readable trend."""
+    """Return what a check shows beside its verdict's numbers: a table, and scalars with a trend."""
     if isinstance(verdict, (SrmVerdict, SequentialSrmVerdict)) and verdict.expected:
         undeclared = verdict.undeclared if isinstance(verdict, SrmVerdict) else {}
         trend = {

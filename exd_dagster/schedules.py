@@ -1,30 +1,50 @@
-"""The nightly audit: one ranged run over the hours that closed."""
+"""When audits run: each night, each hour, or when the loader has materialized the records.
 
+Each is one ranged run over all partitions since the last audit, so that hours missed while Dagster was down
+are caught up.
+"""
+
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import dagster as dg
+
+from exd_dagster.config import floor_hour
+
+NIGHTLY = "30 3 * * *"
+"""By default at 03:30, when yesterday has been closed for long."""
+
+HOURLY = "10 * * * *"
+
+CATCH_UP = timedelta(days=31)
+"""Hours older than this are left to a backfill by hand."""
+
+SAMPLED = 3
+"""Bins assets asked for their newest partition: all are built together, so a few tell."""
 
 
 def build_nightly_audit_schedule(
     job: Any,
     partitions: dg.TimeWindowPartitionsDefinition,
     *,
+    bins: Sequence[dg.AssetKey] = (),
     name: str = "exd_nightly_audit",
-    cron: str = "30 3 * * *",
+    cron: str = NIGHTLY,
     cron_timezone: str = "UTC",
-    days: int = 1,
+    hourly: bool = False,
     default_status: dg.DefaultScheduleStatus = dg.DefaultScheduleStatus.RUNNING,
 ) -> dg.ScheduleDefinition:
-    """Build the schedule that audits the last whole UTC days in one run.
+    """Build the schedule that audits every partition since the last audit in one run.
 
     Args:
         job: the audit job.
         partitions: the partitions of its bins.
+        bins: the bins assets, whose newest partition says what was audited; none: always the last step alone.
         name: schedule name.
-        cron: when it runs; by default at 03:30, when yesterday has been closed for long.
+        cron: when it runs.
         cron_timezone: time zone of `cron`.
-        days: whole UTC days audited each night.
+        hourly: audit up to the last closed hour instead of the last whole UTC day.
         default_status: running unless told otherwise: an audit nobody started protects nobody.
     """
 
@@ -36,21 +56,80 @@ def build_nightly_audit_schedule(
         default_status=default_status,
     )
     def nightly_audit(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        """Audit the hours of the last whole days."""
-        end = midnight(context.scheduled_execution_time)
-        keys = keys_between(partitions, end - timedelta(days=days), end)
-        if not keys:
-            return dg.SkipReason(
-                "No flag is audited on these days: before the first start or after the last end."
-            )
-        return dg.RunRequest(run_key=end.isoformat(), tags=range_tags(keys[0], keys[-1]))
+        """Audit what closed since the last audit."""
+        end = last_closed(context.scheduled_execution_time, hourly=hourly)
+        step = timedelta(hours=1) if hourly else timedelta(days=1)
+        return audit_request(context.instance if bins else None, bins, partitions, end, step)
 
     return nightly_audit
 
 
-def midnight(instant: datetime) -> datetime:
-    """Return the start of the UTC day that holds `instant`."""
-    return instant.astimezone(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
+def build_records_sensor(
+    job: Any,
+    partitions: dg.TimeWindowPartitionsDefinition,
+    records_asset: dg.AssetKey,
+    *,
+    bins: Sequence[dg.AssetKey],
+    name: str = "exd_records_audit",
+    default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING,
+) -> dg.SensorDefinition:
+    """Build the sensor that audits whenever the loader has materialized the records.
+
+    Args:
+        job: the audit job.
+        partitions: the partitions of its bins.
+        records_asset: the asset that holds the records.
+        bins: the bins assets, whose newest partition says what was audited.
+        name: sensor name.
+        default_status: whether the sensor starts by itself; it does.
+    """
+
+    @dg.asset_sensor(asset_key=records_asset, job=job, name=name, default_status=default_status)
+    def records_audit(
+        context: dg.SensorEvaluationContext, asset_event: dg.EventLogEntry
+    ) -> dg.RunRequest | dg.SkipReason:
+        """Audit what closed since the last audit."""
+        landed = datetime.fromtimestamp(asset_event.timestamp, timezone.utc)
+        end = last_closed(landed, hourly=isinstance(partitions, dg.HourlyPartitionsDefinition))
+        return audit_request(
+            context.instance, bins, partitions, end, timedelta(hours=1), str(landed.timestamp())
+        )
+
+    return records_audit
+
+
+def last_closed(at: datetime, *, hourly: bool) -> datetime:
+    """Return the end (UTC) of the last hour closed for an hour, or of the last whole day."""
+    at = at.astimezone(timezone.utc)
+    return floor_hour(at) - timedelta(hours=1) if hourly else floor_hour(at).replace(hour=0)
+
+
+def audit_request(
+    instance: dg.DagsterInstance | None,
+    bins: Sequence[dg.AssetKey],
+    partitions: dg.TimeWindowPartitionsDefinition,
+    end: datetime,
+    step: timedelta,
+    run_key: str | None = None,
+) -> dg.RunRequest | dg.SkipReason:
+    """Ask for one run from the last audit to `end`: at least one step, at most 31 days."""
+    audited = [audited_through(instance, key, partitions) for key in bins[:SAMPLED]] if instance else []
+    since = max((through for through in audited if through is not None), default=end - step)
+    keys = keys_between(partitions, max(min(since, end - step), end - CATCH_UP), end)
+    if not keys:
+        return dg.SkipReason("No flag is audited then: before the first start or after the last end.")
+    return dg.RunRequest(run_key=run_key or end.isoformat(), tags=range_tags(keys[0], keys[-1]))
+
+
+def audited_through(
+    instance: dg.DagsterInstance, bins: dg.AssetKey, partitions: dg.TimeWindowPartitionsDefinition
+) -> datetime | None:
+    """Return the end (UTC) of the partition a bins asset was last built for, None before the first time."""
+    newest = instance.fetch_materializations(bins, limit=1).records
+    key = newest[0].partition_key if newest else None
+    if key is None or not partitions.has_partition_key(key):
+        return None
+    return partitions.time_window_for_partition_key(key).end.astimezone(timezone.utc)
 
 
 def keys_between(partitions: dg.TimeWindowPartitionsDefinition, start: datetime, end: datetime) -> list[str]:

@@ -1,11 +1,14 @@
 """What a failing flag really stops: in its own run, in a later one, under automation, by hand."""
 
+import json
 from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from exd_dagster._dagster_internals import latest_checks
+from exd_dagster.checks import BLOCKING, TELLING, check_keys
 from exd_dagster.gate import blocked_by, gate_condition, gated_job
 from tests.fleet import Fleet, built, verdicts
 from tests.logs import broken, healthy
@@ -34,6 +37,8 @@ def test_the_verdicts_are_those_of_the_bins(fleet: Fleet, instance: dg.DagsterIn
         "sequential_srm": "pass",
         "traffic_drop": "insufficient",
         "trust": "pass",
+        "variant_integrity": "pass",
+        "version_skew": "skipped",
     }
     assert verdicts(result, fleet.keys["bad"])["srm"] == "fail"
     assert verdicts(result, fleet.keys["bad"])["trust"] == "fail"
@@ -118,6 +123,15 @@ def test_a_guard_refuses_an_audit_older_than_max_age(tmp_path: Path, instance: d
     )
     fleet.run(instance, fleet.bins)
     assert built(fleet.run(instance, fleet.only_reports, hours=False)) == set()
+
+
+def test_what_a_check_says_is_read_back_as_strict_json(fleet: Fleet, instance: dg.DagsterInstance) -> None:
+    fleet.run(instance, fleet.bins)
+    records, _ = latest_checks(instance, list(check_keys(fleet.keys["bad"]).values()))
+    assert {record.key.name for record in records} == {*BLOCKING, *TELLING}
+    for record in records:
+        json.dumps(record.metadata, allow_nan=False)
+        assert record.metadata["flag"] == "bad"
 
 
 def test_a_guarded_report_may_take_the_context(tmp_path: Path, instance: dg.DagsterInstance) -> None:

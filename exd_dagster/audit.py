@@ -1,0 +1,102 @@
+"""One flag judged: its bins, the verdicts on them after mode and decisions, and its one answer."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from exd_dagster.alerts.decision import Decision, active_decisions, waiver
+from exd_dagster.bins.model import FlagBins
+from exd_dagster.config import FlagAudit, Thresholds
+from exd_dagster.flag_trust import trust_row
+from exd_dagster.plots import split_plot, traffic_plot
+from exd_dagster.stats.audit import audit_flag
+from exd_dagster.stats.causes import Cause
+from exd_dagster.stats.integrity import variant_integrity, version_counts, version_skew
+from exd_dagster.stats.trust import TrustVerdict, Waiver, settle, trust_verdict
+from exd_dagster.stats.verdict import Verdict
+from exd_dagster.trust_table import TrustEntry
+
+SPLIT_CHECKS = ("srm", "sequential_srm")
+"""Checks of the split; a failure of theirs has causes to look for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Everything known of one flag at one audit.
+
+    Attributes:
+        flag: the flag.
+        bins: its closed bins.
+        verdicts: of srm, sequential_srm and traffic_drop, then of the checks that never block.
+        trust: its one answer.
+        waivers: the waiver in force, by name of the failing check.
+        causes: segments that explain a broken split, the strongest first.
+    """
+
+    flag: FlagAudit
+    bins: FlagBins
+    verdicts: tuple[Verdict, ...]
+    trust: TrustVerdict
+    waivers: Mapping[str, Waiver | None]
+    causes: tuple[Cause, ...] = ()
+
+    @property
+    def split_failed(self) -> bool:
+        """True when a check of the split fails, of either severity."""
+        return any(verdict.failed for verdict in self.verdicts if verdict.check in SPLIT_CHECKS)
+
+    def picture(self, check: str) -> str:
+        """Draw what a check is about as SVG; "" where there is nothing to draw."""
+        verdict = next((verdict for verdict in self.verdicts if verdict.check == check), None)
+        if verdict is None:
+            return ""
+        if check in SPLIT_CHECKS:
+            return split_plot(self.bins, self.flag, verdict)
+        return traffic_plot(self.bins, verdict) if check == "traffic_drop" else ""
+
+    def trust_entry(self, run_id: str) -> TrustEntry:
+        """Return the flag's row of the table `flag_trust`, with the picture of the first failing check."""
+        failing = self.trust.failing[0] if self.trust.failing else ""
+        evidence = next(verdict for verdict in self.verdicts if verdict.check == "sequential_srm")
+        log_e_value = getattr(evidence, "log_e_value", None) if evidence.verdict in ("pass", "fail") else None
+        return TrustEntry(trust_row(self.flag, self.trust, self.picture(failing)), run_id, log_e_value)
+
+
+def audit(
+    flag: FlagAudit,
+    bins: FlagBins,
+    thresholds: Thresholds,
+    *,
+    now: datetime,
+    decisions: Iterable[Decision] = (),
+    judged: tuple[datetime, datetime] | None = None,
+) -> Audit:
+    """Judge one flag.
+
+    Args:
+        flag: the flag.
+        bins: its closed bins.
+        thresholds: the levels of the tests.
+        now: which decisions are in force (UTC).
+        decisions: every decision recorded.
+        judged: the hours of the run, None: the last 24 closed ones.
+    """
+    active = active_decisions(decisions, flag.id, now)
+    ended = next((decision for decision in active if decision.kind == "end"), None)
+    verdicts = [_ended(v, ended) if ended else v for v in audit_flag(flag, bins, thresholds, judged=judged)]
+    waivers = {v.check: _waiver_of(v, flag, active) for v in verdicts if v.failed}
+    settled = [settle(verdict, flag.mode, waivers.get(verdict.check)) for verdict in verdicts]
+    beside = (version_skew(version_counts(bins), thresholds), variant_integrity(flag, bins, thresholds))
+    return Audit(flag, bins, (*settled, *beside), trust_verdict(settled, flag.mode, waivers), waivers)
+
+
+def _waiver_of(verdict: Verdict, flag: FlagAudit, active: Sequence[Decision]) -> Waiver | None:
+    begun = [phase.start for phase in flag.schedule if phase.start <= (verdict.audited_through or flag.start)]
+    facts = verdict.as_metadata()
+    decision = waiver(active, flag.id, verdict.check, facts, begun[-1] if begun else None)
+    return Waiver(decision.by, decision.until, decision.reason) if decision else None
+
+
+def _ended(verdict: Verdict, decision: Decision) -> Verdict:
+    sentence = f"Skipped: {decision.by} ended this audit ({decision.reason})."
+    return replace(verdict, verdict="skipped", severity=None, reason="ended", state=None, sentence=sentence)
