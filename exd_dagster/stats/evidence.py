@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from exd_dagster.errors import InputError
-from exd_dagster.stats.dirichlet import CONCENTRATIONS, remainder
+from exd_dagster.stats.dirichlet import CONCENTRATIONS, SERIES_FROM, remainder
 from exd_dagster.stats.inputs import Floats, checked_split
 from exd_dagster.stats.restart import component_count, log_ratios, log_remaining, log_weights
 from exd_dagster.stats.verdict import Json
@@ -70,7 +70,7 @@ class EvidenceState:
         Args:
             new_units: newly exposed units of each variant, in the order of `variants`.
         """
-        counts = tuple(x + float(y) for x, y in zip(self.counts, new_units, strict=True))
+        counts = tuple([x + y for x, y in zip(self.counts, new_units, strict=True)])
         weight, remaining = _weights(self.bins // _PAGE)[self.bins % _PAGE]
         log_sums = np.logaddexp(self.log_sums, weight)
         log_sums += np.dot(new_units, _table(self.shares))
@@ -171,17 +171,16 @@ def _log_e_value(
     total = k + n
     result = remainders - _remainder(total) - log1p(n / k) * (len(arms) - 1) / 2
     for i, share, start in arms:
-        x = counts[i]
         scale = total * share
-        excess = (x - n * share) / scale
+        excess = (counts[i] - n * share) / scale
         gain = log1p(excess)
-        result += scale * ((1 + excess) * gain - excess) - gain / 2 + _remainder(start + x)
+        result += scale * ((1 + excess) * gain - excess) - gain / 2 + _remainder(start + counts[i])
     return result
 
 
 def _remainder(z: float) -> float:
-    if z < 10:
+    if z < SERIES_FROM:
         return float(remainder(z))
     w = 1 / z
     v = w * w
-    return w * (1 / 12 - v * (1 / 360 - v * (1 / 1260 - v / 1680)))
+    return w * (1 / 12 - v * (1 / 360 - v / 1260))

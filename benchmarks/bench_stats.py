@@ -1,0 +1,77 @@
+"""What the statistics cost: one JSON object a line, `ratio` is measured over target (1 or less is good).
+
+python -m benchmarks.bench_stats
+"""
+
+import json
+from collections.abc import Callable
+from time import perf_counter
+
+import numpy as np
+
+from exd_dagster.bins.model import HOUR, FlagBins
+from exd_dagster.config import FlagAudit
+from exd_dagster.stats import EvidenceState, audit_flag
+from exd_dagster.stats.chi_square import chi_square, upper_tail
+from exd_dagster.stats.combined import log_e_values
+from exd_dagster.stats.inputs import Stretch
+from exd_dagster.stats.seasonal import scan
+
+SPLIT = {"control": 0.5, "treatment": 0.5}
+HALVES = np.array([0.5, 0.5])
+
+
+def best(work: Callable[[], object], times: int, repeats: int = 7) -> float:
+    """Return the seconds of one call, best of `repeats` runs of `times` calls."""
+    work()
+    seconds = []
+    for _ in range(repeats):
+        begin = perf_counter()
+        for _ in range(times):
+            work()
+        seconds.append((perf_counter() - begin) / times)
+    return min(seconds)
+
+
+def report(name: str, seconds: float, target: float | None, unit: str) -> None:
+    scale = {"us": 1e6, "ms": 1e3}[unit]
+    line: dict[str, object] = {"benchmark": name, "value": round(seconds * scale, 2), "unit": unit}
+    if target is not None:
+        line |= {"target": target, "ratio": round(seconds * scale / target, 3)}
+    print(json.dumps(line), flush=True)
+
+
+def one_audit(hours: int) -> Callable[[], object]:
+    random = np.random.default_rng(1)
+    flag = FlagAudit(key="checkout", start="2026-03-01", split=SPLIT)
+    units = random.poisson(500, (hours, 2))
+    landed = np.ones(hours, dtype=bool)
+    bins = FlagBins(flag.id, tuple(SPLIT), flag.start, units, units, units, landed)
+    assert bins.audited_through == flag.start + HOUR * hours
+    return lambda: audit_flag(flag, bins)
+
+
+def main() -> None:
+    random = np.random.default_rng(0)
+    hours = random.poisson(500, (336, 2)).astype(float)
+    state = EvidenceState.begin(SPLIT)
+    for row in hours.tolist():
+        state = state.update(row)
+    report(
+        "sequential update, one bin of one two-arm flag",
+        best(lambda: state.update([500, 512]), 2000),
+        15,
+        "us",
+    )
+    stretches = [Stretch(0, HALVES)]
+    whole = best(lambda: log_e_values(hours, stretches), 50)
+    report("sequential test of 336 bins, per bin", whole / len(hours), 15, "us")
+    flags = random.poisson(5000, (10_000, 2)).astype(float)
+    report("chi-square of 10,000 flags", best(lambda: upper_tail(chi_square(flags, HALVES), 1), 20), 50, "ms")
+    volumes, landed = random.poisson(1000, 672).astype(float), np.ones(672, dtype=bool)
+    report("seasonal traffic test of 28 days", best(lambda: scan(volumes, landed, 1e-4), 5), None, "ms")
+    report("all three checks of one flag, 28 days", best(one_audit(672), 5), None, "ms")
+
+
+if __name__ == "__main__":
+    main()
