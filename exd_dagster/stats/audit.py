@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TypeVar
 
 import numpy as np
@@ -13,7 +13,6 @@ from exd_dagster.errors import ExdError
 from exd_dagster.stats import words
 from exd_dagster.stats.change_point import ChangePoint, find_change
 from exd_dagster.stats.looks import Look, first_failed_look, look_levels
-from exd_dagster.stats.seasonal import SPEAKS_FROM
 from exd_dagster.stats.sequential import DEFAULT_ALPHA, SequentialSrmVerdict, judge_sequence
 from exd_dagster.stats.srm import Sample, SrmVerdict, fit, judge
 from exd_dagster.stats.traffic import TrafficVerdict, traffic_drop_test
@@ -91,7 +90,7 @@ def _told(kind: type[V], check: str, bins: FlagBins, test: Callable[[], V]) -> V
     except (ExdError, ArithmeticError, LookupError, ValueError) as error:
         sentence = f"Not checked: the test could not be computed ({type(error).__name__}: {error})."
         verdict = kind(check=check, verdict="not_checked", reason="not_computable", sentence=sentence)
-    return replace(verdict, audited_through=bins.audited_through)
+    return replace(verdict, audited_through=bins.hours[int(np.flatnonzero(bins.landed)[-1])] + HOUR)
 
 
 def _srm(flag: FlagAudit, bins: FlagBins, thresholds: Thresholds) -> SrmVerdict:
@@ -130,12 +129,11 @@ def _sample(window: Window) -> Sample:
     shares = np.array([stretch.shares for stretch in window.stretches])
     starts = [stretch.first for stretch in window.stretches]
     phase_of = np.searchsorted(starts, np.arange(len(window.counts)), side="right") - 1
-    expected = (window.counts.sum(axis=1, keepdims=True) * shares[phase_of]).sum(axis=0)
-    if not expected.sum():
-        expected = shares[-1] * 0.0
+    units = window.counts.sum(axis=1)
+    pooled = units @ shares[phase_of] / units.sum() if units.sum() else shares[-1]
     used = np.any(shares > 0, axis=0)
     names = tuple(name for name, has_share in zip(window.names, used.tolist(), strict=True) if has_share)
-    return Sample(names, window.counts.sum(axis=0)[used], expected[used], window.undeclared)
+    return Sample(names, window.counts.sum(axis=0)[used], pooled[used], window.undeclared)
 
 
 def _with_forecast(verdict: SrmVerdict, window: Window, wanted: int) -> SrmVerdict:
@@ -163,12 +161,14 @@ def _with_stray_hours(verdict: SrmVerdict, window: Window) -> SrmVerdict:
 
 
 def _with_split_change(verdict: SrmVerdict, window: Window, look: Look | None) -> SrmVerdict:
+    """Say when the split broke; where only a warning is due, that would be saying too much."""
     detected = look.bin if look else len(window.counts) - 1
     change = find_change(window.counts, window.stretches, window.names, detected).at(window.start, HOUR)
+    verdict = replace(_with_change(verdict, change, window), change_point=change)
+    if look is None:
+        return verdict
     since = f"; split broke about {words.instant(window.instant(change.bin))}."
-    return replace(
-        _with_change(verdict, change, window), change_point=change, sentence=verdict.sentence[:-1] + since
-    )
+    return replace(verdict, detected_at=window.instant(look.bin + 1), sentence=verdict.sentence[:-1] + since)
 
 
 def _with_change(verdict: V, change: ChangePoint, window: Window) -> V:
@@ -193,12 +193,13 @@ def _sequential(flag: FlagAudit, bins: FlagBins, thresholds: Thresholds) -> Sequ
     verdict = judge_sequence(
         window.counts, window.stretches, window.names, method=limits.method, alpha=alpha, delta=limits.delta
     )
-    if verdict.change_point is None:
+    if verdict.change_point is None or verdict.first_crossing is None:
         return verdict
     change = verdict.change_point.at(window.start, HOUR)
     return replace(
         _with_change(verdict, change, window),
         change_point=change,
+        detected_at=window.instant(verdict.first_crossing + 1),
         sentence=_in_hours(verdict.sentence, change, window),
     )
 
@@ -230,8 +231,8 @@ def _traffic(
         landed=landed,
         judged=None if judged is None else (whole.index(judged[0]), whole.index(judged[1])),
     )
-    if verdict.reason == "learning":
-        return _with_speaking_time(verdict, whole.start + timedelta(hours=SPEAKS_FROM))
+    if verdict.speaks_from is not None:
+        return _with_speaking_time(verdict, whole.start + HOUR * verdict.speaks_from)
     if verdict.first_bad is None or verdict.last_bad is None:
         return verdict
     hours = whole.hours

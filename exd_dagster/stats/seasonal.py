@@ -6,8 +6,9 @@ newest three do. Overdispersion phi: the mean of
 
     u = ((x - mu)^2 c - mu) / mu^2,    c = (1 + 1/K now) / (1 + 1/K then),
 
-over the newest earlier windows, cut at its 99th centile; from prediction errors, so the uncertainty of mu
-is in it. Then, with the regularised incomplete beta function I,
+over the newest earlier windows that expected a unit or more; from prediction errors, so the uncertainty of
+mu is in it. Each u is cut at 1 + 8/mu (x about twice mu: a rush of traffic must not hide a drop) and at the
+99th centile. Then, with the regularised incomplete beta function I,
 
     p = P(NB(mean mu, variance mu + phi mu^2) <= x) = I_{r/(r+mu)}(r, x + 1),    r = 1/phi,
 
@@ -130,7 +131,8 @@ class _Learner:
         mean = _trailing(np.where(known, self.expected[back:end], 0.0), window, size)
         self.sums[row, begin:end] = seen
         self.wanted[row, begin:end] = np.where(judged, mean, np.nan)
-        self.square[row, begin:end] = np.where(judged, (seen - mean) ** 2 / self.weeks[begin:end], np.nan)
+        teaches = judged & (mean >= 1)
+        self.square[row, begin:end] = np.where(teaches, (seen - mean) ** 2 / self.weeks[begin:end], np.nan)
 
     def _disperse(self, row: int, begin: int, end: int, smaller: float) -> float:
         """Set phi of the block from earlier windows that share no hour with it and hold no hour at fault.
@@ -147,11 +149,9 @@ class _Learner:
         if len(kept) >= ENOUGH_ERRORS:
             mean = self.wanted[row, kept]
             errors = self.square[row, kept] * self.weeks[begin:end].mean() - mean
-            errors /= np.maximum(mean, 1.0) ** 2
-            smaller = max(
-                float(np.minimum(errors, np.sort(errors)[int(0.99 * len(errors))]).mean()),
-                SMALLEST_DISPERSION,
-            )
+            errors = np.minimum(errors / mean**2, 1 + 8 / mean)
+            errors = np.minimum(errors, np.sort(errors)[int(0.99 * len(errors))])
+            smaller = max(float(errors.mean()), SMALLEST_DISPERSION)
             allowance = self.allowance[row][len(kept)]
         self.dispersion[row, begin:end] = smaller * allowance
         return smaller

@@ -7,6 +7,7 @@ healthy flag ever fails with probability at most alpha, however often and whenev
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -46,6 +47,7 @@ class SequentialSrmVerdict(Verdict):
         max_log_e_value: the largest ln E so far; it fails from -ln alpha on.
         anytime_p_value: 1/E at its largest, at most 1.
         first_crossing: first bin (from 0) at whose end it failed, None if it did not.
+        detected_at: end of that bin (UTC), where hours are known.
         log_e_values: ln E after each bin; not part of the metadata.
         confidence_sequence: (low, high) of each variant's share in the newest phase, 95 % at all looks
             together.
@@ -61,6 +63,7 @@ class SequentialSrmVerdict(Verdict):
     max_log_e_value: float = 0.0
     anytime_p_value: float = 1.0
     first_crossing: int | None = None
+    detected_at: datetime | None = None
     log_e_values: tuple[float, ...] = ()
     confidence_sequence: dict[str, tuple[float, float]] = field(default_factory=dict)
     change_point: ChangePoint | None = None

@@ -7,6 +7,7 @@ and Scott 1981: X^2 / deff with deff = sum d^2 / sum d over the evaluations d of
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from math import sqrt
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from exd_dagster.errors import InputError
 from exd_dagster.stats import words
+from exd_dagster.stats.change_point import ChangePoint
 from exd_dagster.stats.chi_square import SMALLEST_EXPECTED, chi_square, stratified, upper_tail
 from exd_dagster.stats.exact import exact_p_value
 from exd_dagster.stats.inputs import Floats, Stretch, checked_count, checked_level, checked_split
@@ -46,6 +48,7 @@ class SrmVerdict(Verdict):
         undeclared: units in variants that were never declared (or declared 0), by variant.
         design_effect: deff, where evaluations were tested.
         failed_p_value: p-value at the look that failed first, when asked repeatedly.
+        detected_at: end of that look's hour (UTC).
         change_point: where the split most likely broke, when hours are known.
     """
 
@@ -64,7 +67,8 @@ class SrmVerdict(Verdict):
     undeclared: dict[str, int] = field(default_factory=dict)
     design_effect: float | None = None
     failed_p_value: float | None = None
-    change_point: object = None
+    detected_at: datetime | None = None
+    change_point: ChangePoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +78,19 @@ class Sample:
     Attributes:
         names: V tested variants, those with a declared share.
         observed: float (V,).
-        expected: float (V,), expected counts.
+        shares: float (V,), declared shares; over several phases those expected of the pooled units.
         undeclared: units by variant outside the declaration.
     """
 
     names: tuple[str, ...]
     observed: Floats
-    expected: Floats
+    shares: Floats
     undeclared: dict[str, int]
 
     @property
     def n(self) -> float:
         """Units in declared variants."""
         return float(self.observed.sum())
-
-    @property
-    def shares(self) -> Floats:
-        """Expected shares."""
-        return np.asarray(self.expected / max(float(self.expected.sum()), 1e-300))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,7 @@ def srm_test(
     sample = Sample(
         names,
         units,
-        units.sum() * np.array([split[name] for name in names]),
+        np.array([split[name] for name in names]),
         {name: count for name, count in counts.items() if count and split.get(name, 0.0) == 0.0},
     )
     return judge(
@@ -191,7 +190,7 @@ def fit(
     if deff is not None:
         statistic /= deff
         return Fit(statistic, float(upper_tail(statistic, degrees)), degrees, "design_effect")
-    if sample.expected.min() < SMALLEST_EXPECTED:
+    if sample.n * sample.shares.min() < SMALLEST_EXPECTED:
         return Fit(statistic, exact_p_value(sample.observed, sample.shares), degrees, "exact")
     return Fit(statistic, float(upper_tail(statistic, degrees)), degrees, "chi_square")
 

@@ -40,6 +40,7 @@ class TrafficVerdict(Verdict):
         level: the window alarms below this p-value.
         first_bad: first bin at fault (from 0); None unless it failed.
         last_bad: last bin at fault.
+        speaks_from: bin from which it can judge, while learning: 240 hours after the first unit.
         scan: every hour against what it expected, for a picture; not part of the metadata.
     """
 
@@ -53,6 +54,7 @@ class TrafficVerdict(Verdict):
     level: float | None = None
     first_bad: int | None = None
     last_bad: int | None = None
+    speaks_from: int | None = None
     scan: SeasonalScan | None = field(default=None, repr=False, compare=False)
 
     def as_metadata(self) -> dict[str, Json]:
@@ -83,7 +85,8 @@ def traffic_drop_test(
         window: bins of history, method zscore.
         z_threshold: method zscore fails below minus this.
         landed: bool (bins,), False for hours that are unknown; None: all known.
-        judged: bins [first, end) whose alarms count; None: the last 24. The newest hour is always judged.
+        judged: bins [first, end) whose alarms count; None: the last 24. The newest landed hour is always
+            judged.
 
     Returns:
         The verdict: pass, fail, insufficient (empty input, or learning), not_checked (nothing landed).
@@ -108,7 +111,6 @@ def traffic_drop_test(
     first, end = judged or (len(series) - JUDGED_HOURS, len(series))
     hours = np.zeros(len(series), dtype=bool)
     hours[max(first, 0) : end] = True
-    hours[-1] = True
     return _by_season(series, known, hours, alarm_level, drop_fraction)
 
 
@@ -117,18 +119,24 @@ def _by_season(
 ) -> TrafficVerdict:
     if not landed[judged].any():
         return _answer("not_checked", "nothing_landed", "Not checked: no record has landed for these hours.")
-    if len(volumes) <= SPEAKS_FROM:
-        return _while_learning(volumes, landed, level)
-    seen = scan(volumes, landed, level)
+    end = int(np.flatnonzero(landed)[-1])
+    judged[end] = True
+    launch = int((volumes > 0).argmax())
+    if not volumes.any():
+        return _answer("insufficient", "no_units", "No unit yet: nothing to compare with.", latest_volume=0.0)
+    known = landed & (np.arange(len(volumes)) >= launch)  # silence before the first unit is no history
+    if len(volumes) - launch <= SPEAKS_FROM:
+        return _while_learning(volumes, known, launch, level)
+    seen = scan(volumes, known, level)
     alarms = np.flatnonzero(seen.alarm & judged)
     if not len(alarms):
-        return _passes(seen, landed, level)
+        return _passes(seen, end, level)
     newest = int(alarms[-1])
     episode = _episode(seen, newest)
     first, last = _extent(seen, volumes, episode, level)
-    ongoing = _ongoing(seen, last, level)
+    ongoing = _ongoing(seen, last, end, level)
     row, hour = (_worst_row(seen, newest), newest) if ongoing else _deepest(seen, episode, level)
-    blocking = _blocking_row(seen, level, drop) if ongoing else None
+    blocking = _blocking_row(seen, end, level, drop) if ongoing else None
     severity: Severity = "WARN" if blocking is None else "ERROR"
     numbers = _numbers(seen, row if blocking is None else blocking, hour, level)
     return _answer(
@@ -163,21 +171,21 @@ def _kept(seen: SeasonalScan, episode: slice, level: float) -> Floats:
     return np.asarray(np.where(alarmed, share, 1.0))
 
 
-def _ongoing(seen: SeasonalScan, last_bad: int, level: float) -> bool:
-    """Return True while the newest hour is at fault, or the newest 1 or 3 hours alarm."""
-    return last_bad == len(seen.alarm) - 1 or bool((seen.p[:2, -1] < level / len(WINDOWS)).any())
+def _ongoing(seen: SeasonalScan, last_bad: int, end: int, level: float) -> bool:
+    """Return True while the newest landed hour, bin `end`, is at fault, or its 1 or 3 h window alarms."""
+    return last_bad == end or bool((seen.p[:2, end] < level / len(WINDOWS)).any())
 
 
-def _blocking_row(seen: SeasonalScan, level: float, drop: float) -> int | None:
+def _blocking_row(seen: SeasonalScan, end: int, level: float, drop: float) -> int | None:
     """Return the most surprising window that ends last, is 3 hours or longer, and lost enough volume."""
     rows = [
         row
         for row, window in enumerate(WINDOWS)
         if window in BLOCKING_WINDOWS
-        and seen.p[row, -1] < level / len(WINDOWS)
-        and seen.volumes[row, -1] <= (1 - drop) * seen.window_expected[row, -1]
+        and seen.p[row, end] < level / len(WINDOWS)
+        and seen.volumes[row, end] <= (1 - drop) * seen.window_expected[row, end]
     ]
-    return min(rows, key=lambda row: float(seen.p[row, -1]), default=None)
+    return min(rows, key=lambda row: float(seen.p[row, end]), default=None)
 
 
 def _worst_row(seen: SeasonalScan, hour: int) -> int:
@@ -222,8 +230,7 @@ def _extent(seen: SeasonalScan, volumes: Floats, episode: slice, level: float) -
     return begin + onset, begin + last
 
 
-def _passes(seen: SeasonalScan, landed: Booleans, level: float) -> TrafficVerdict:
-    hour = int(np.flatnonzero(landed)[-1])
+def _passes(seen: SeasonalScan, hour: int, level: float) -> TrafficVerdict:
     expected = seen.window_expected[0, hour]
     if not np.isfinite(expected):
         return _answer("not_checked", "no_history", "Not checked: this hour of the week has no earlier week.")
@@ -235,7 +242,7 @@ def _passes(seen: SeasonalScan, landed: Booleans, level: float) -> TrafficVerdic
     return _answer("pass", "as_expected", sentence, **numbers)
 
 
-def _while_learning(volumes: Floats, landed: Booleans, level: float) -> TrafficVerdict:
+def _while_learning(volumes: Floats, landed: Booleans, launch: int, level: float) -> TrafficVerdict:
     """Before hour 240 only absence is told: no unit at all where the same hours of other days had plenty."""
     empty = _trailing_empty(volumes, landed)
     usual = _usual(volumes, landed, empty) if empty else 0.0
@@ -248,10 +255,11 @@ def _while_learning(volumes: Floats, landed: Booleans, level: float) -> TrafficV
             latest_volume=0.0, expected_volume=usual, window=empty, p_value=exp(-usual / 4),
             level=level / len(WINDOWS), first_bad=len(volumes) - empty, last_bad=len(volumes) - 1,
         )  # fmt: skip
-    day = len(volumes) // 24 + 1
+    speaks = launch + SPEAKS_FROM
+    day = min((len(volumes) - launch) // 24 + 1, 10)
     return _answer(
-        "insufficient", "learning", f"Learning: day {min(day, 10)} of 10; speaks from hour {SPEAKS_FROM}.",
-        latest_volume=float(volumes[-1]),
+        "insufficient", "learning", f"Learning: day {day} of 10; speaks from hour {speaks}.",
+        latest_volume=float(volumes[-1]), speaks_from=speaks,
     )  # fmt: skip
 
 

@@ -199,3 +199,21 @@ def test_thresholds_are_obeyed():
     sprt = Thresholds(sequential_srm={"method": "sprt"})
     verdict = audit_flag(flag(), bins_of(draw(5, 1000, (48, SKEWED))), sprt).sequential_srm
     assert (verdict.method, verdict.alpha, verdict.verdict) == ("sprt", 0.01, "fail")
+
+
+def test_a_verdict_speaks_up_to_the_last_hour_that_landed():
+    landed = np.ones(60, dtype=bool)
+    landed[-10:] = False
+    audit = audit_flag(flag(), bins_of(draw(5, 100, (60, HALVES)), landed=landed))
+    assert {verdict.audited_through for verdict in audit} == {hours(50)}
+
+
+def test_before_the_first_unit_the_declared_split_is_shown():
+    srm = audit_flag(flag(), bins_of(np.zeros((5, 2)))).srm
+    assert (srm.verdict, srm.n, srm.expected) == ("insufficient", 0, HALVES)
+
+
+def test_a_failure_says_when_it_was_detected():
+    audit = audit_flag(flag(), bins_of(draw(5, 1000, (120, HALVES), (24, SKEWED))))
+    for verdict in (audit.srm, audit.sequential_srm):
+        assert hours(120) < verdict.detected_at <= hours(144)

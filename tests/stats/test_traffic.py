@@ -149,3 +149,36 @@ def test_any_series_gives_a_verdict_in_strict_json(method, volumes):
 def test_unusable_input_is_refused_with_its_value(volumes, options, told):
     with pytest.raises(InputError, match=told):
         traffic_drop_test(volumes, **options)
+
+
+def test_a_rush_of_traffic_does_not_hide_the_drop_that_follows():
+    volumes = seasonal_units(1, 28, 1000)
+    volumes[-72:-48] *= 6
+    assert traffic_drop_test(cut(volumes, -3, None, 0.0)).severity == "ERROR"
+    assert traffic_drop_test(cut(volumes, -12, None, 0.2)).severity == "ERROR"
+
+
+def test_silent_weeks_before_a_launch_do_not_blind_the_test():
+    volumes = seasonal_units(1, 42, 1000)
+    volumes[: 7 * 24] = 0
+    assert traffic_drop_test(volumes[: 21 * 24]).verdict == "pass"
+    assert traffic_drop_test(cut(volumes[: 25 * 24], -6, None, 0.1)).severity == "ERROR"
+
+
+def test_an_outage_just_before_hours_that_have_not_landed_is_still_ongoing():
+    volumes = cut(seasonal_units(1, 28, 1000), -8, None, 0.0)
+    landed = everywhere(volumes)
+    landed[-4:] = False
+    found = traffic_drop_test(volumes, landed=landed)
+    assert (found.severity, found.state) == ("ERROR", "ongoing")
+
+
+def test_learning_begins_with_the_first_unit():
+    volumes = seasonal_units(1, 20, 1000)
+    volumes[: 15 * 24] = 0
+    found = traffic_drop_test(volumes)
+    assert (found.reason, found.speaks_from) == ("learning", 15 * 24 + 240)
+
+
+def test_a_flag_without_any_unit_is_not_told_as_healthy():
+    assert traffic_drop_test(np.zeros(500)).verdict == "insufficient"
