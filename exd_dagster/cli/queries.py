@@ -108,7 +108,7 @@ def _count_notes(request: Request, bins: FlagBins) -> list[str]:
     if len(versions) > 1 and request.declared.space is not None:
         notes.append(
             f"the window has records of manifest versions {', '.join(map(str, sorted(versions)))}, the split "
-            "is of one manifest; if it changed between them, begin --from at the change."
+            "is of one manifest; if it changed between them, count one of them with --manifest-version."
         )
     apart = {
         "without a unit": bins.fact_total("null_units"),

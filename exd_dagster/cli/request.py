@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
 from exd_dagster.cli.sources import read_sources
 from exd_dagster.cli.window import Window
-from exd_dagster.config import EXCLUDED_REASONS, FlagAudit, Thresholds, validate_split
+from exd_dagster.config import EXCLUDED_REASONS, FlagAudit, Scalar, Thresholds, validate_split
 from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.telemetry.declared_split import MATCHED_REASONS, DeclaredSplit, declared_split
 from exd_dagster.telemetry.manifest import read_manifest
@@ -31,6 +32,7 @@ class Request:
         flag: flag key; None where every flag is meant.
         namespace: None: any.
         environment: None: any.
+        manifest_version: count only records of this version; None: of any.
         declared: the split, from `--expected` or a manifest; without one it holds the reason.
         thresholds: the levels.
         count: units, or evaluations as exd counts.
@@ -46,6 +48,7 @@ class Request:
     environment: str | None
     declared: DeclaredSplit
     thresholds: Thresholds
+    manifest_version: int | None = None
     count: str = "units"
     warnings: tuple[str, ...] = ()
 
@@ -56,6 +59,7 @@ class Request:
             "flag": self.flag,
             "namespace": self.namespace,
             "environment": self.environment,
+            "manifest_version": self.manifest_version,
             "window": self.window.label,
         }
         if self.declared.split is not None:
@@ -68,6 +72,11 @@ class Request:
         Raises:
             ConfigError: when the declared split cannot be used.
         """
+        include: dict[str, list[Scalar]] = {}
+        if self.declared.matched_only:
+            include["evaluation_reason"] = list(MATCHED_REASONS)
+        if self.manifest_version is not None:
+            include["manifest_version"] = [self.manifest_version]
         return FlagAudit(
             key=self.flag or "",
             namespace=self.namespace,
@@ -75,7 +84,7 @@ class Request:
             split=None if self.declared.split is None else dict(self.declared.split),
             start=start or self.window.start,
             end=self.window.end,
-            include={"evaluation_reason": list(MATCHED_REASONS)} if self.declared.matched_only else {},
+            include=include,
             exclude_reasons=() if self.count == "evaluations" else EXCLUDED_REASONS,
         )
 
@@ -92,7 +101,7 @@ def read_request(
     engine: str,
     expected: str | None = None,
     manifest: str | None = None,
-    **own: str,
+    **own: Any,
 ) -> Request:
     """Read sources, thresholds and the declared split.
 

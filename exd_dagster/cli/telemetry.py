@@ -32,6 +32,7 @@ _COMMON = (
 _SPLIT = (
     click.option("--expected", metavar="a=.1,b=.9", help="Declared share of each variant; they sum to 1."),
     click.option("--manifest", metavar="DIR", help="Manifest the split is read from.  [default: .]"),
+    click.option("--manifest-version", type=int, metavar="N", help="Count only records of this version."),
 )
 
 

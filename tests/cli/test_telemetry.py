@@ -188,6 +188,18 @@ def test_manifest_in_the_working_directory_is_found(log, tmp_path, monkeypatch):
     assert answer("srm", *FLAG, *log(on=100, off=900))["result"]["verdict"] == "pass"
 
 
+def test_allocation_is_judged_on_records_of_its_own_version(log, tmp_path):
+    before, after = (
+        log("a.parquet", on=900, off=100, versions=(42,)),
+        log("b.parquet", on=100, off=900, versions=(43,)),
+    )
+    arguments = ("srm", *FLAG, *before, *after, "--manifest", rollout(tmp_path / "checkout", end=999))
+    both, one = answer(*arguments), answer(*arguments, "--manifest-version", 43)
+    assert both["result"]["verdict"] == "fail"
+    assert "count one of them with --manifest-version" in " ".join(both["notes"])
+    assert (one["result"]["verdict"], one["provenance"]["manifest_versions_observed"]) == ("pass", [43])
+
+
 def test_thresholds_file_sets_the_level_and_is_recorded(log, tmp_path):
     levels = tmp_path / "thresholds.toml"
     levels.write_text("[srm]\nsignificance_level = 0.01\n[smr]\nx = 1\n")
