@@ -9,18 +9,22 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from http.client import HTTPException
 from itertools import count
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import urlsplit
 
 from exd_dagster.alerts.guard import redact
 from exd_dagster.alerts.http import post
+from exd_dagster.alerts.message import Message
+from exd_dagster.alerts.model import ALERT_TYPES, Alert, Channel
 from exd_dagster.alerts.retry import Outcome, http_outcome
+from exd_dagster.alerts.sender import Notification, Sender
 from exd_dagster.alerts.text import slack_escape
+from exd_dagster.config import FlagId
 from exd_dagster.errors import ConfigError
+from exd_dagster.monitor.frame import FLAG
 from exd_dagster.stats.verdict import plain
 
 Callback: TypeAlias = Callable[[str, str, dict[str, Any]], object]
-Kind: TypeAlias = Literal["slack", "email", "webhook", "callback"]
 
 ATTEMPTS = 3
 TIMEOUT = 5.0
@@ -28,8 +32,16 @@ LONGEST_WAIT = 5.0
 LONGEST_LIST = 48
 """Longer lists are sent as their last items: a message is no place for one number per row."""
 
-_ORDER: tuple[Kind, ...] = ("slack", "email", "webhook", "callback")
+_ORDER: tuple[Channel, ...] = ("slack", "email", "webhook", "callback")
 _log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class SenderSource(Protocol):
+    """A configured destination, such as the Dagster resource `SlackAlerts`."""
+
+    def open(self) -> Sender:
+        """Return what sends to it, secrets read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +56,7 @@ class DeliveryResult:
         detail: what the destination answered, redacted.
     """
 
-    channel: Kind
+    channel: Channel
     destination: str
     status: Literal["sent", "failed"]
     attempts: int
@@ -53,7 +65,7 @@ class DeliveryResult:
 
 @dataclass(frozen=True, slots=True)
 class _Destination:
-    channel: Kind
+    channel: Channel
     name: str
     send: Callable[[str, str, dict[str, Any]], Outcome] = field(repr=False)
 
@@ -93,6 +105,20 @@ class WebhookAlertDispatcher:
         """
         self._register("webhook", url, _webhook_body)
 
+    def register(self, destination: Sender | SenderSource) -> None:
+        """Add a destination of the alert sensor: SlackAlerts, EmailAlerts, WebhookAlerts or CallbackAlerts.
+
+        Raises:
+            DeliveryError: when an environment variable it needs is not set.
+        """
+        sender = destination.open() if isinstance(destination, SenderSource) else destination
+
+        def send(alert_type: str, message: str, payload: dict[str, Any]) -> Outcome:
+            now = datetime.now(timezone.utc)
+            return sender.send(_notification(alert_type, message, _short(plain(payload)), now), now)
+
+        self._destinations.append(_Destination(sender.channel, sender.name, send))
+
     def register_callback(self, callback: Callback) -> None:
         """Add a Python function; it gets the alert type, the message and the payload itself."""
 
@@ -124,7 +150,9 @@ class WebhookAlertDispatcher:
             results.append(self._deliver(destination, alert_type, message, payload))
         return results
 
-    def _register(self, channel: Kind, url: str, body: Callable[[str, str, Any], Mapping[str, Any]]) -> None:
+    def _register(
+        self, channel: Channel, url: str, body: Callable[[str, str, Any], Mapping[str, Any]]
+    ) -> None:
         host = _host(channel, url)
 
         def send(alert_type: str, message: str, payload: dict[str, Any]) -> Outcome:
@@ -148,7 +176,7 @@ class WebhookAlertDispatcher:
         )
 
 
-def _host(channel: Kind, url: str) -> str:
+def _host(channel: Channel, url: str) -> str:
     """Return the host of a usable URL; the person who wrote it has named that host, so it may be local."""
     try:
         parts = urlsplit(url)
@@ -173,6 +201,24 @@ def _post(url: str, host: str, body: Mapping[str, Any]) -> Outcome:
     return http_outcome(
         answer.status, answer.headers.get("retry-after"), now, redact(answer.body, [url], 200)
     )
+
+
+def _notification(alert_type: str, message: str, payload: Any, now: datetime) -> Notification:
+    """Say it as the alert sensor says it: the same neutral message, rendered by each channel."""
+    check = next((name for name, kind in ALERT_TYPES.items() if kind == alert_type), alert_type.lower())
+    alert = Alert(
+        id=f"{FLAG}-{alert_type}-{plain(now)}",
+        flag=FlagId("", "", FLAG),
+        check=check,
+        alert_type=alert_type,
+        severity="ERROR",
+        sentence=message,
+        opened_at=now,
+        facts=payload.get("details", payload),
+        mode="warn",
+    )
+    told = Message(id=alert.id, status="firing", headline=alert_type, lead=message)
+    return Notification(id=alert.id, reason="fire", message=told, alerts=(alert,), created_at=now)
 
 
 def _short(value: Any) -> Any:

@@ -8,6 +8,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 from exd_dagster.monitor.dispatcher import WebhookAlertDispatcher
+from exd_dagster.resources import WebhookAlerts
 
 ALERT = ("SRM_SHUTOFF_TRIGGERED", "treatment got 47 % of 1,000 units", {"p_value": 1e-9, "n": 1000})
 
@@ -55,6 +56,20 @@ def test_results_come_in_order_slack_mail_webhook_callback(dispatcher, httpserve
     results = dispatcher.dispatch(*ALERT)
     assert [result.channel for result in results] == ["slack", "email", "webhook", "callback"]
     assert {result.status for result in results} == {"sent"}
+
+
+def test_destination_of_the_alert_sensor_is_told_as_the_sensor_tells_it(dispatcher, httpserver):
+    serve(httpserver, "/hook")
+    dispatcher.register(WebhookAlerts(url=httpserver.url_for("/hook"), allow_hosts=["localhost"], name="ops"))
+    (result,) = dispatcher.dispatch(*ALERT)
+    told = body(httpserver, "/hook")
+    assert (result.channel, result.destination, result.status) == ("webhook", "ops", "sent")
+    assert (told["type"], told["alert_type"], told["details"]["check"]) == (
+        "exd.alert.firing",
+        ALERT[0],
+        "srm",
+    )
+    assert told["details"]["n"] == 1000
 
 
 def test_callback_gets_the_payload_itself(dispatcher):
