@@ -88,10 +88,10 @@ def variant_rows(request: Request) -> tuple[list[Row], tuple[str, ...]]:
         sql = columns.expressions
         measures = (
             f"count(DISTINCT {sql['id']})" if "id" in sql else "count(*)",
-            f"count(DISTINCT {sql['unit']})",
-            f"count(*) FILTER ({sql['unit']} IS NULL)",
-            f"min({sql['ms']})",
-            f"max({sql['ms']})",
+            f"count(DISTINCT {sql['unit']}) FILTER ({sql['has_unit']})",
+            f"count(*) FILTER (NOT {sql['has_unit']})",
+            f"min({sql['us']}) // 1000",
+            f"max({sql['us']}) // 1000",
         )
         keys = (sql[name] for name in ("flag", "namespace", "environment", "variant"))
         rows = _grouped(connection, request, columns, keys, measures)

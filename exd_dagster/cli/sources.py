@@ -12,7 +12,7 @@ from pydantic import Field
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.records import Scan
 from exd_dagster.telemetry.sources import Records, TableRecords, as_records, describe
-from exd_dagster.telemetry.text import is_text_path
+from exd_dagster.telemetry.text import text_format
 
 TABLE = "flag_evaluations"
 """exd's name of the warehouse table."""
@@ -66,7 +66,7 @@ def read_sources(uris: Sequence[str]) -> Records:
         if _database(place):
             tables.append(_table(place))
         else:
-            (texts if is_text_path(place) else parquets).append(place)
+            (texts if text_format(place) else parquets).append(place)
     parts = tables + [as_records(places) for places in (*_by_format(texts), parquets) if places]
     return parts[0] if len(parts) == 1 else MergedRecords(parts=tuple(parts))
 
@@ -98,5 +98,5 @@ def _table(place: str) -> TableRecords:
 def _by_format(places: Sequence[str]) -> list[list[str]]:
     groups: dict[str | None, list[str]] = {}
     for place in places:
-        groups.setdefault(is_text_path(place), []).append(place)
+        groups.setdefault(text_format(place), []).append(place)
     return list(groups.values())
