@@ -7,7 +7,7 @@ from exd_dagster.errors import RecordsError
 
 
 def place(known: Mapping[str, int], names: Iterable[str]) -> dict[str, int]:
-    """Return ranks for all names, in order of name; known ones keep theirs where there is room between them.
+    """Return a rank for every name, in order of name; known ranks stay where there is room between them.
 
     Args:
         known: rank of each variant ranked before, in order of name.
@@ -24,20 +24,23 @@ def place(known: Mapping[str, int], names: Iterable[str]) -> dict[str, int]:
             "that names the variant"
         )
     ranks: dict[str, int] = {}
+    waiting: list[str] = []
     low = 0
-    for i, name in enumerate(ordered):
-        if name not in known:
-            following = next(((j, known[n]) for j, n in enumerate(ordered[i:], 1) if n in known), None)
-            steps, high = following or (len(ordered) - i + 1, RANKS)
-            if high - low <= steps - 1:
-                return _evenly(ordered)
-            ranks[name] = low + max((high - low) // steps, 1)
-        else:
-            ranks[name] = known[name]
-        low = ranks[name]
+    for name, rank in [*((name, known.get(name)) for name in ordered), (None, RANKS)]:
+        if rank is None:
+            waiting.append(str(name))
+            continue
+        step = (rank - low) // (len(waiting) + 1)
+        if step == 0:
+            return _evenly(ordered)
+        ranks.update((new, low + step * i) for i, new in enumerate(waiting, 1))
+        waiting.clear()
+        low = rank
+        if name is not None:
+            ranks[name] = rank
     return ranks
 
 
 def _evenly(names: list[str]) -> dict[str, int]:
     step = RANKS // (len(names) + 1)
-    return {name: (i + 1) * step for i, name in enumerate(names)}
+    return {name: step * i for i, name in enumerate(names, 1)}

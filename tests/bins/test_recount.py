@@ -1,0 +1,76 @@
+"""Segments, retention and privacy: what is counted beside the bins, and what the store keeps of a unit."""
+
+from datetime import timedelta
+
+from exd_dagster.bins.store import BinStore, open_store
+from exd_dagster.config import Phase
+from tests.bins.conftest import HOUR, NOW, SPLIT, START, cells, flag, log, update
+
+LATE = (30, "end", "control")
+
+
+def test_segments_count_each_unit_once_where_it_was_first_exposed(store):
+    rows = [(1, "a", "control"), (2, "a", "treatment"), (1, "b", "treatment"), (3, "c", "control")]
+    source = log(*rows, sdk_name=["py", "js", "js", None], country=["de", "fr", "fr", "de"])
+    counts = store.segment_counts(source, flag(), ["sdk_name", "country", "not there"], end=NOW)
+    assert counts == {
+        "sdk_name": {"py": {"control": 1}, "js": {"treatment": 1}, "(none)": {"control": 1}},
+        "country": {"de": {"control": 2}, "fr": {"treatment": 1}},
+    }
+
+
+def test_segments_count_the_current_iteration_up_to_the_end(store):
+    audit = flag(phases=(Phase(start=START + 2 * HOUR, split=SPLIT, rerandomized=True),))
+    source = log((1, "a", "control"), (2, "b", "control"), (5, "c", "control"), sdk_name="py")
+    counts = store.segment_counts(source, audit, ["sdk_name"], end=START + 4 * HOUR)
+    assert counts == {"sdk_name": {"py": {"control": 1}}}
+
+
+def test_rare_values_of_a_segment_are_summed(store):
+    rows = [(1, f"u{i}", "control") for i in range(60)]
+    counts = store.segment_counts(
+        log(*rows, sdk_name=[f"v{i}" for i in range(60)]), flag(), ["sdk_name"], end=NOW
+    )
+    assert len(counts["sdk_name"]) == 51
+    assert counts["sdk_name"]["(other)"] == {"control": 10}
+
+
+def test_units_of_ended_flags_can_be_dropped_and_the_bins_stay(connection, store):
+    ended = flag(end=START + 5 * HOUR)
+    source = log((1, "u", "control"), LATE)
+    source.loc[len(source)] = [START + HOUR, "running", "control", "u"]
+    update(store, source, ended, flag("running"))
+    before = cells(store.read(ended))
+    assert store.drop_ended_units(before=NOW) == (ended.id,)
+    assert connection.execute("SELECT count(*) FROM exd.units").fetchone() == (1,)
+    assert cells(store.read(ended)) == before
+    update(store, source, ended, flag("running"), hours=(40, 41), lookback=timedelta(0))
+    assert cells(store.read(ended)) == before
+    assert store.drop_ended_units(before=NOW) == ()
+
+
+def test_a_flag_whose_units_were_dropped_is_counted_from_its_start_when_it_is_read_again(store):
+    ended = flag(end=START + 5 * HOUR)
+    update(store, log((1, "u", "control"), LATE), ended)
+    store.drop_ended_units(before=NOW)
+    update(
+        store, log((1, "u", "control"), (3, "u", "control"), LATE), ended, hours=(3, 4), lookback=timedelta(0)
+    )
+    assert cells(store.read(ended)) == {(1, "control"): (1, 1, 1), (3, "control"): (0, 1, 1)}
+
+
+def test_the_store_file_holds_no_unit_id(tmp_path):
+    path = tmp_path / "bins.duckdb"
+    with open_store(path) as store:
+        update(store, log(*((1 + i / 100, f"person-{i}@example.com", "control") for i in range(200)), LATE))
+    assert b"example.com" not in path.read_bytes()
+
+
+def test_two_stores_keep_different_hashes_of_one_unit(connection, tmp_path):
+    kept = []
+    for _ in range(2):
+        connection.execute("DROP SCHEMA IF EXISTS exd CASCADE")
+        update(BinStore(connection), log((1, 12345, "control"), (30, 6, "control")))
+        kept.append(set(connection.execute("SELECT unit FROM exd.units").fetchall()))
+    assert not kept[0] & kept[1]
+    assert (12345,) not in kept[0]

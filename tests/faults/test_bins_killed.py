@@ -1,0 +1,150 @@
+"""A run that is killed at any write leaves the store as before or as after, and the next run ends right."""
+
+import subprocess
+import sys
+import textwrap
+
+import duckdb
+import pytest
+
+from exd_dagster.bins.store import BinStore, open_store
+from exd_dagster.errors import StoreError
+from tests.bins.conftest import NOW, cells, flag, log, update
+
+LATE = (30, "end", "control")
+FIRST = [(1, "a", "control"), (4, "b", "control"), LATE]
+SECOND = [(0.5, "b", "treatment"), *FIRST, (2, "c", "treatment")]
+BEFORE = {(1, "control"): (1, 1, 1), (4, "control"): (1, 1, 1)}
+AFTER = {
+    (0, "treatment"): (1, 1, 1),
+    (1, "control"): (1, 1, 1),
+    (2, "treatment"): (1, 1, 1),
+    (4, "control"): (0, 1, 1),
+}
+
+WORKER = """
+    import os, signal, sys
+    import duckdb
+    from exd_dagster.bins.store import BinStore
+    from tests.bins.conftest import flag, log, update
+    from tests.faults.test_bins_killed import SECOND
+
+    class Killed:
+        def __init__(self, connection, at):
+            self.connection, self.left = connection, at
+        def __getattr__(self, name):
+            return getattr(self.connection, name)
+        def execute(self, query, *values):
+            writes = "exd." in query and query.split()[0] in ("INSERT", "DELETE", "UPDATE", "COMMIT")
+            if writes or query == "COMMIT":
+                if self.left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                self.left -= 1
+            return self.connection.execute(query, *values)
+
+    path, at = sys.argv[1], int(sys.argv[2])
+    killed = Killed(duckdb.connect(path), at)
+    update(BinStore(killed), log(*SECOND))
+    print("writes", at - killed.left)
+"""
+
+
+def run_worker(path, at):
+    script = textwrap.dedent(WORKER)
+    command = [sys.executable, "-c", script, str(path), str(at)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.e2e
+def test_killed_at_any_write_the_store_is_as_before_and_the_next_run_ends_right(tmp_path):
+    path = tmp_path / "whole.duckdb"
+    with open_store(path) as store:
+        update(store, log(*FIRST))
+    whole = path.read_bytes()
+    writes = int(run_worker(path, 10_000).stdout.split()[-1])
+    assert writes > 5
+    for at in range(writes):
+        path = tmp_path / f"killed_{at}.duckdb"
+        path.write_bytes(whole)
+        assert run_worker(path, at).returncode == -9
+        with open_store(path) as store:
+            assert cells(store.read(flag())) == BEFORE
+            update(store, log(*SECOND))
+            assert cells(store.read(flag())) == AFTER
+
+
+def test_killed_in_the_middle_the_store_is_as_before(tmp_path):
+    path = tmp_path / "bins.duckdb"
+    with open_store(path) as store:
+        update(store, log(*FIRST))
+    assert run_worker(path, 4).returncode == -9
+    with open_store(path) as store:
+        assert cells(store.read(flag())) == BEFORE
+        update(store, log(*SECOND))
+        assert cells(store.read(flag())) == AFTER
+
+
+def test_a_store_that_another_process_writes_to_is_refused_with_the_fix(tmp_path):
+    path = tmp_path / "bins.duckdb"
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"import duckdb; c = duckdb.connect({str(path)!r}); print(1, flush=True); input()",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        holder.stdout.readline()
+        with pytest.raises(StoreError, match="in use by another process"), open_store(path):
+            pass
+    finally:
+        holder.communicate(b"\n")
+    with open_store(path) as store:
+        assert len(store.read(flag())) == 0
+
+
+def test_a_full_disk_is_told_and_loses_nothing(tmp_path):
+    path = tmp_path / "bins.duckdb"
+    with open_store(path) as store:
+        update(store, log(*FIRST))
+    script = """
+        import resource, signal, sys
+        import duckdb, pandas as pd
+        from exd_dagster.bins.store import BinStore
+        from exd_dagster.errors import StoreError
+        from tests.bins.conftest import START, log, update
+        from tests.faults.test_bins_killed import FIRST
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        connection = duckdb.connect(sys.argv[1])
+        store = BinStore(connection)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))  # as a disk that is full would
+        many = log(*FIRST, *((5, f"unit {i}", "control") for i in range(60_000)))
+        try:
+            update(store, many)
+        except StoreError as error:
+            print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Nothing was changed" in done.stdout, done.stderr
+    with open_store(path) as store:
+        assert cells(store.read(flag())) == BEFORE
+
+
+def test_memory_that_is_too_small_is_told_and_loses_nothing(tmp_path):
+    connection = duckdb.connect(str(tmp_path / "bins.duckdb"))
+    store = BinStore(connection)
+    update(store, log(*FIRST), now=NOW)
+    many = log(*FIRST, *((5, f"unit {i}", "control") for i in range(200_000)))
+    connection.execute("SET memory_limit = '12MB'; SET max_temp_directory_size = '1MB'")
+    with pytest.raises(StoreError, match="not enough memory or disk"):
+        update(store, many)
+    connection.execute("SET memory_limit = '2GB'")
+    assert cells(store.read(flag())) == BEFORE
