@@ -8,7 +8,7 @@ from typing import Any
 from exd_dagster.bins.model import HOUR, FlagBins
 from exd_dagster.cli.finding import Diagnostic, Finding, Severity, Table
 from exd_dagster.cli.request import Request
-from exd_dagster.cli.scan import Row, count_flag, variant_rows, version_rows
+from exd_dagster.cli.scan import Row, count_flag, variant_rows, version_rows, whereabouts
 from exd_dagster.errors import ConfigError
 from exd_dagster.stats.audit import audit_flag
 from exd_dagster.stats.integrity import version_counts
@@ -271,7 +271,7 @@ def _finding(
         record_count = int(bins.evaluations.sum())
         versions = tuple(sorted(version_counts(bins)))
     if not record_count:
-        notes = (*notes, "no record of this flag lies in the window; check --flag, --source and the window.")
+        notes = (*notes, f"no record lies in the window. {whereabouts(request)}")
     return Finding(
         inputs=request.inputs,
         window=request.window,

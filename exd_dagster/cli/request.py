@@ -94,6 +94,8 @@ def read_request(
     window: Window,
     now: datetime,
     source: Sequence[str],
+    column: Sequence[str],
+    constant: Sequence[str],
     flag: str | None,
     namespace: str | None,
     environment: str | None,
@@ -120,7 +122,7 @@ def read_request(
     return Request(
         window=window,
         now=now,
-        records=read_sources(source),
+        records=read_sources(source, column, constant),
         source=tuple(source),
         flag=flag,
         namespace=namespace,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
@@ -13,8 +13,8 @@ from exd_dagster.bins.store import BinStore
 from exd_dagster.cli.progress import scanning
 from exd_dagster.cli.request import Request
 from exd_dagster.config import AT_ONCE, FlagAudit
-from exd_dagster.errors import RecordsError
-from exd_dagster.telemetry.records import Columns, Unreadable, instant_ms, literal
+from exd_dagster.errors import RecordsError, did_you_mean
+from exd_dagster.telemetry.records import EARLIEST, Columns, Unreadable, from_ms, instant_ms, literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,24 @@ def version_rows(request: Request) -> tuple[dict[int, int], tuple[str, ...]]:
         rows = _grouped(connection, request, columns, (version,), ("count(*)",))
     counts = sorted(((v, n) for v, n in rows if v is not None), key=lambda row: (-row[1], -row[0]))
     return dict(counts), _left_out(columns.scan.unreadable)
+
+
+def whereabouts(request: Request) -> str:
+    """Say what the log holds where nothing was found: the nearest flag, or when its records are."""
+    everything = replace(request.window, start=from_ms(EARLIEST), end=request.now + AT_ONCE.future_tolerance)
+    asked = replace(request, window=everything, flag=None, namespace=None, environment=None)
+    with _opened(asked) as (connection, columns):
+        sql = columns.expressions
+        spans = (f"min({sql['us']}) // 1000", f"max({sql['us']}) // 1000")
+        rows = _grouped(connection, asked, columns, (sql["flag"],), spans)
+    seen = {flag: (from_ms(first), from_ms(last)) for flag, first, last in rows if flag}
+    if request.flag is not None and request.flag not in seen:
+        return f"The log has no flag '{request.flag}'.{did_you_mean(request.flag, seen)}"
+    flags = seen if request.flag is None else {request.flag: seen[request.flag]}
+    if not flags:
+        return "The log has no readable record."
+    first, last = min(first for first, _ in flags.values()), max(last for _, last in flags.values())
+    return f"Its records are from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC."
 
 
 @contextmanager

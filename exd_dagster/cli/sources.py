@@ -4,19 +4,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 import duckdb
 from pydantic import Field
 
-from exd_dagster.errors import RecordsError
-from exd_dagster.telemetry.records import Scan
-from exd_dagster.telemetry.sources import Records, TableRecords, as_records, describe
+from exd_dagster.errors import RecordsError, did_you_mean
+from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, Scan
+from exd_dagster.telemetry.sources import FileRecords, ParquetRecords, Records, TableRecords, describe
 from exd_dagster.telemetry.text import text_format
 
 TABLE = "flag_evaluations"
 """exd's name of the warehouse table."""
 
+COLUMNS = (*REQUIRED, *OPTIONAL)
 _DATABASES = (".duckdb", ".ddb", ".db")
 
 
@@ -47,28 +49,50 @@ class MergedRecords(Records):
             yield Scan(self.place, relation, describe(connection, relation, self.place), unreadable)
 
 
-def read_sources(uris: Sequence[str]) -> Records:
+def read_sources(uris: Sequence[str], columns: Sequence[str] = (), constants: Sequence[str] = ()) -> Records:
     """Return the log that `--source` names, once or several times.
 
+    Args:
+        uris: files, globs, folders, URLs and DuckDB files.
+        columns: `exd's name=own name` of columns that are named otherwise.
+        constants: `exd's name=value` of columns the log does not have.
+
     Raises:
-        click.UsageError: when no source is named.
+        click.UsageError: when no source is named, or a pair cannot be read.
         RecordsError: when a source is none we can read.
     """
     if not uris:
         raise click.UsageError(
             "say where the records are: --source 'logs/*.parquet' (Parquet, NDJSON, CSV, a DuckDB file, s3://...)."
         )
-    tables: list[Records] = []
-    texts: list[str] = []
-    parquets: list[str] = []
+    named: dict[str, Any] = {
+        "columns": _pairs(columns, "--column"),
+        "constants": _pairs(constants, "--constant"),
+    }
+    files: dict[str | None, list[str]] = {}
+    parts: list[Records] = []
     for uri in uris:
         place = _expanded(uri.removeprefix("file://"))
         if _database(place):
-            tables.append(_table(place))
+            database, _, table = place.partition(":")
+            parts.append(TableRecords(database=database, table=table or TABLE, **named))
         else:
-            (texts if text_format(place) else parquets).append(place)
-    parts = tables + [as_records(places) for places in (*_by_format(texts), parquets) if places]
-    return parts[0] if len(parts) == 1 else MergedRecords(parts=tuple(parts))
+            files.setdefault(text_format(place), []).append(place)
+    for kind, paths in files.items():
+        source = ParquetRecords if kind is None else FileRecords
+        parts.append(source(path=tuple(paths), **named))
+    return parts[0] if len(parts) == 1 else MergedRecords(parts=tuple(parts), **named)
+
+
+def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not (sign and name in COLUMNS):
+            hint = did_you_mean(name, COLUMNS)
+            raise click.UsageError(f"{option} '{text}': write exd's name of a column, then =.{hint}")
+        pairs[name] = value
+    return pairs
 
 
 def _expanded(place: str) -> str:
@@ -88,15 +112,3 @@ def _expanded(place: str) -> str:
 
 def _database(place: str) -> bool:
     return place.partition(":")[0].endswith(_DATABASES) if "://" not in place else False
-
-
-def _table(place: str) -> TableRecords:
-    database, _, table = place.partition(":")
-    return TableRecords(database=database, table=table or TABLE)
-
-
-def _by_format(places: Sequence[str]) -> list[list[str]]:
-    groups: dict[str | None, list[str]] = {}
-    for place in places:
-        groups.setdefault(text_format(place), []).append(place)
-    return list(groups.values())

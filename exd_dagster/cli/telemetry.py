@@ -22,6 +22,12 @@ _COMMON = (
         metavar="URI",
         help="Files, globs, a DuckDB file[:table], or s3:// and other URLs. May be repeated.",
     ),
+    click.option(
+        "--column", multiple=True, metavar="NAME=OWN", help="The log's own name of a column of exd's."
+    ),
+    click.option(
+        "--constant", multiple=True, metavar="NAME=VALUE", help="A column that the log does not have."
+    ),
     click.option("--format", "format_", type=click.Choice(["human", "json"]), default="human"),
     click.option(
         "--thresholds", metavar="FILE", help="thresholds.toml; without it the built-in levels hold."

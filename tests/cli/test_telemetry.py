@@ -250,6 +250,21 @@ def test_source_may_be(log, tmp_path, form):
     assert answer("srm", *FLAG, *HALF, "--source", source[form])["result"]["n"] == 1000
 
 
+def test_log_with_other_names_is_read_by_mapping_them(tmp_path):
+    log = tmp_path / "own.csv"
+    rows = "\n".join(f"2026-03-02 10:00:00,{i},{'ab'[i % 2]}" for i in range(200))
+    log.write_text(f"at,user,arm\n{rows}\n")
+    columns = ("timestamp=at", "unit_id_hash=user", "variant_key=arm")
+    mapping = [part for pair in columns for part in ("--column", pair)] + [
+        "--constant",
+        "flag_key=landing-page",
+    ]
+    result = answer("srm", "--flag", "landing-page", "--expected", "a=.5,b=.5", "--source", log, *mapping)[
+        "result"
+    ]
+    assert result["observed"] == {"a": 100, "b": 100}
+
+
 def test_sequential_names_where_the_split_broke(log):
     envelope = answer("sequential", *FLAG, *HALF, *log(control=6000, treatment=4000))
     assert (envelope["query"], envelope["result"]["verdict"]) == ("exd_dagster.sequential_srm", "fail")
@@ -281,9 +296,17 @@ def test_summary_lists_every_flag_of_the_log(log):
     assert flags[0]["variants"][0] == {"variant_key": "control", "evaluations": 10, "units": 10}
 
 
-def test_empty_window_says_what_to_check(log):
-    text = ask("srm", *FLAG, *HALF, *log(control=10), "--from", "2020-01-01", "--to", "2020-01-02").stdout
-    assert "no record of this flag lies in the window; check --flag, --source and the window" in text
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("new-checkout", "Its records are from 2026-03-01 "),
+        ("new-chekout", "The log has no flag 'new-chekout'. Did you mean 'new-checkout'?"),
+    ],
+)
+def test_empty_window_says_where_the_records_are(log, flag, words):
+    window = ("--from", "2020-01-01", "--to", "2020-01-02")
+    text = ask("srm", "--flag", flag, *HALF, *log(control=500), *window).stdout
+    assert f"note: no record lies in the window. {words}" in text
 
 
 @pytest.mark.parametrize(
@@ -297,6 +320,7 @@ def test_empty_window_says_what_to_check(log):
         (("srm", *FLAG, "--expected", "a:1", "--source", "x"), "write for example"),
         (("srm", *FLAG, *HALF, "--source", "x", "--since", "1d", "--from", "2026-01-01"), "excludes"),
         (("srm", *FLAG, *HALF, "--source", "x", "--thresholds", "none.toml"), "cannot be read"),
+        (("srm", *FLAG, *HALF, "--source", "x", "--column", "unit=user"), "Known: environment"),
         (("srm", *FLAG, *HALF, "--source", "x", "--engine", "snowflake"), "--engine 'snowflake'"),
         (("srm", *FLAG, "--manifest", "none", "--source", "x"), "does not exist"),
     ],

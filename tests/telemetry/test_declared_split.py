@@ -1,9 +1,22 @@
 """The declared split follows the documented resolution, and is refused where it would be a guess."""
 
+from collections import Counter
+from dataclasses import replace
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from exd_dagster.telemetry.declared_split import DeclaredSplit, declared_split
 from exd_dagster.telemetry.manifest import read_manifest
+from exd_dagster.telemetry.manifest_model import (
+    Bucket,
+    EnvironmentBlock,
+    Manifest,
+    ManifestFlag,
+    Rule,
+    Segment,
+)
 from tests.telemetry.manifests import US, flag, rules, segment, write
 
 
@@ -160,3 +173,52 @@ def test_unknown_environment_is_refused_with_the_nearest(tmp_path):
 def test_unknown_flag_is_refused_with_the_nearest(tmp_path):
     files = {"flags/checkout.toml": flag('[flag.environments._]\nvariant = "off"')}
     assert "Did you mean 'checkout'?" in derive(tmp_path, files, key="chekout").refusal
+
+
+VARIANTS = ("a", "b", "c")
+BLOCKS = st.builds(
+    EnvironmentBlock,
+    variant=st.none() | st.sampled_from(VARIANTS),
+    rules=st.none()
+    | st.lists(
+        st.builds(Rule, st.sampled_from(VARIANTS), st.sampled_from(["s0", "s1", "s2"])), max_size=4
+    ).map(tuple),
+    testing=st.booleans(),
+)
+RANGES = st.tuples(st.integers(0, 9999), st.integers(0, 9999)).map(sorted)
+
+
+def served(flag: ManifestFlag, segments: dict[str, Segment], environment: str, bucket: int) -> str:
+    """Resolve one unit step by step as exd documents it, testing rules hidden."""
+    block, catch_all = flag.environments.get(environment), flag.environments["_"]
+
+    def walk(rules):
+        for rule in rules:
+            span = segments[rule.segment].bucket
+            if span.start <= bucket <= span.end:
+                return rule.variant
+        return None
+
+    if block is not None and block.rules is not None and not block.testing and (found := walk(block.rules)):
+        return found
+    if block is not None and block.variant is not None:
+        return block.variant
+    if (block is None or block.rules is None) and (found := walk(catch_all.rules or ())):
+        return found
+    return catch_all.variant
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.none() | BLOCKS, BLOCKS, st.sampled_from(VARIANTS), st.lists(RANGES, min_size=3, max_size=3))
+def test_shares_count_the_buckets_each_variant_is_served(block, catch_all, default, ranges):
+    blocks = {"_": replace(catch_all, variant=default, testing=False)}
+    if block is not None:
+        blocks["production"] = block
+    flag = ManifestFlag("f", VARIANTS, blocks)
+    segments = {
+        f"s{i}": Segment(f"s{i}", bucket=Bucket("user.id", "salt", start, end))
+        for i, (start, end) in enumerate(ranges)
+    }
+    counts = Counter(served(flag, segments, "production", bucket) for bucket in range(10_000))
+    derived = declared_split(Manifest("n", None, None, {"f": flag}, segments), "f", "production")
+    assert derived.split == {variant: counts[variant] / 10_000 for variant in VARIANTS if counts[variant]}
