@@ -4,8 +4,13 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
+
+import pytest
 
 from exd_dagster.alerts.callback import Callback
 from exd_dagster.alerts.email import Smtp
@@ -19,8 +24,9 @@ from tests.servers.http import HttpServer, Received, Reply, slack_answers, slack
 from tests.servers.smtp import SmtpServer
 
 FLAGS, OWNERS, KILLS, SEED = 500, 20, 20, 20260305
+MENDED_AT, WELL_AT, LONGEST = 30, 55, 400
 CHECKS = ("srm", "sequential_srm", "traffic_drop")
-PASSING_TROUBLE = [
+TROUBLE = [
     Reply(408),
     Reply(425),
     Reply(429, "", {"Retry-After": "120"}),
@@ -31,7 +37,7 @@ PASSING_TROUBLE = [
     Reply(reset=True),
 ]
 SLACK_TROUBLE = [
-    *PASSING_TROUBLE,
+    *TROUBLE,
     slack_refuses("internal_error"),
     slack_refuses("ratelimited", **{"Retry-After": "9"}),
 ]
@@ -56,7 +62,7 @@ class Flaky:
 
 
 def fleet(chance: random.Random) -> dict[str, list[CheckState]]:
-    """500 flags of 20 owners; 40 % fail in one to three checks, some of the others say nothing."""
+    """500 flags of 20 owners; 40 % fail in one to three checks, some of the other checks say nothing."""
     flags = {}
     for index in range(FLAGS):
         key, owners = f"flag-{index:03d}", (f"team:t{index % OWNERS}",)
@@ -74,98 +80,134 @@ def fleet(chance: random.Random) -> dict[str, list[CheckState]]:
     return flags
 
 
-def test_a_bad_week_loses_nothing_repeats_at_most_once_per_kill_and_tells_nothing_well_that_is_not():
-    chance = random.Random(SEED)
-    flags = fleet(chance)
-    broken = {key for key, checks in flags.items() if any(c.verdict == "fail" for c in checks)}
-    mended = {key for key in sorted(broken) if chance.random() < 0.3}
-    slack = Flaky(chance, SLACK_TROUBLE, slack_answers)
-    web = Flaky(chance, PASSING_TROUBLE, lambda _: Reply())
-    told: list[Notification] = []
+@dataclass
+class Week:
+    """The servers, the office and what became of it all."""
 
-    def callback(notification: Notification) -> None:
-        if chance.random() < 0.05:
+    chance: random.Random = field(default_factory=lambda: random.Random(SEED))
+    told: list[Notification] = field(default_factory=list)
+    killed: int = 0
+
+    def __post_init__(self) -> None:
+        self.flags = fleet(self.chance)
+        self.planted = {(key, c.check) for key, checks in self.flags.items() for c in checks if c.pages}
+        self.broken = {key for key, _ in self.planted}
+        self.mended = {key for key in sorted(self.broken) if self.chance.random() < 0.3}
+        self.slack = Flaky(self.chance, SLACK_TROUBLE, slack_answers)
+        self.web = Flaky(self.chance, TROUBLE, lambda _: Reply())
+
+    def callback(self, notification: Notification) -> None:
+        if self.chance.random() < 0.05:
             raise RuntimeError("no luck")
-        told.append(notification)
+        self.told.append(notification)
 
-    with (
-        HttpServer(default=slack) as slack_server,
-        HttpServer(default=web) as web_server,
-        HttpServer(default=Reply(410)) as gone,
-        SmtpServer() as mail,
-    ):
-        local = ("127.0.0.1",)
-        office = Office(
-            SlackBot(name="slack", token="t", conversation="#a", base_url=f"{slack_server.url}/api/"),
-            Smtp(
-                name="email", host="127.0.0.1", port=mail.port, sender="e@x.org", to=("a@x.org",), tls="none"
-            ),
-            Webhook(name="web", url=web_server.url, allow_hosts=local),
-            Webhook(name="gone", url=gone.url, allow_hosts=local),
-            Callback(name="callback", function=callback),
-        )
-        killed = 0
-        for tick in range(400):
-            if killed < KILLS and chance.random() < 0.5:
-                office.storage.die_at = office.storage.writes + chance.randint(1, 12)
-            mail.refuse = {"*": chance.choice(["451 later", "421 busy"])} if chance.random() < 0.4 else {}
-            if tick == 30:
-                for key in mended:
-                    flags[key] = [check(c.check, "pass", key=key, owners=c.owners) for c in flags[key]]
-            if tick == 55:
-                slack.bad = web.bad = 0.0
+    @contextmanager
+    def servers(self) -> Iterator[None]:
+        with (
+            HttpServer(default=self.slack) as slack,
+            HttpServer(default=self.web) as web,
+            HttpServer(default=Reply(410)) as gone,
+            SmtpServer() as self.mail,
+        ):
+            mail = {"host": "127.0.0.1", "port": self.mail.port, "sender": "e@x.org", "to": ("a@x.org",)}
+            self.office = Office(
+                SlackBot(name="slack", token="t", conversation="#a", base_url=f"{slack.url}/api/"),
+                Smtp(name="email", tls="none", **mail),
+                Webhook(name="web", url=web.url, allow_hosts=("127.0.0.1",)),
+                Webhook(name="gone", url=gone.url, allow_hosts=("127.0.0.1",)),
+                Callback(name="callback", function=self.callback),
+            )
+            yield
+
+    def live(self) -> None:
+        """Tick until everything is well and delivered."""
+        for tick in range(LONGEST):
+            self.fate(tick)
             try:
-                office.tick(*(c for checks in flags.values() for c in checks), after=timedelta(minutes=4))
+                self.office.tick(
+                    *(c for checks in self.flags.values() for c in checks), after=timedelta(minutes=4)
+                )
             except KilledError:
-                killed += 1
-            if tick > 60 and not office.state.outbox:
-                break
-    assert killed == KILLS
-    assert office.state.outbox == ()
-    hooks = [request.json for request in web.accepted]
-    fired = {(h["details"]["flag"], h["details"]["check"]) for h in hooks if h["reason"] == "fire"}
-    planted = {
-        (key, c.check)
-        for key, checks in fleet(random.Random(SEED)).items()
-        for c in checks
-        if c.verdict == "fail"
+                self.killed += 1
+            if tick > WELL_AT and self.killed == KILLS and not self.office.state.outbox:
+                return
+
+    def fate(self, tick: int) -> None:
+        """Decide what goes wrong in this tick."""
+        if self.killed < KILLS and self.chance.random() < 0.5:
+            self.office.storage.die_at = self.office.storage.writes + self.chance.randint(1, 12)
+        busy = self.chance.random() < 0.4 and tick < WELL_AT
+        self.mail.refuse = {"*": self.chance.choice(["451 later", "421 busy"])} if busy else {}
+        if tick == MENDED_AT:
+            for key in self.mended:
+                self.flags[key] = [check(c.check, "pass", key=key, owners=c.owners) for c in self.flags[key]]
+        if tick == WELL_AT:
+            self.slack.bad = self.web.bad = 0.0
+
+    @property
+    def hooks(self) -> list[dict]:
+        return [request.json for request in self.web.accepted]
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """Everything people read, by channel."""
+        blocks = (json.dumps(request.json["blocks"], ensure_ascii=False) for request in self.slack.accepted)
+        mails = (mail.get_body(("plain",)).get_content() for mail in self.mail.mails)
+        return {"slack": "\n".join(blocks), "email": "\n".join(mails)}
+
+
+@pytest.fixture(scope="module")
+def week() -> Week:
+    week = Week()
+    with week.servers():
+        week.live()
+    return week
+
+
+def test_the_daemon_was_killed_twenty_times_and_nothing_is_left_waiting(week):
+    assert (week.killed, week.office.state.outbox) == (KILLS, ())
+
+
+def test_every_failing_check_reached_the_webhook(week):
+    fired = {(h["details"]["flag"], h["details"]["check"]) for h in week.hooks if h["reason"] == "fire"}
+    assert fired == week.planted
+
+
+@pytest.mark.parametrize("destination", ["slack", "email", "web", "callback"])
+def test_every_incident_was_told_on_every_destination_that_recovers(week, destination):
+    told = {
+        row.flag.key
+        for row in week.office.deliveries()
+        if (row.destination, row.status, row.reason) == (destination, "sent", "fire")
     }
-    assert fired == planted
-    assert {h["details"]["flag"] for h in hooks if h["reason"] == "resolve"} == mended
-    texts = {
-        "slack": "\n".join(
-            json.dumps(request.json["blocks"], ensure_ascii=False) for request in slack.accepted
-        ),
-        "email": "\n".join(mail_text(mail) for mail in mail.mails),
-    }
-    for text in texts.values():
-        assert {key for key in flags if key in text} <= broken
-    sent = {
-        (row.destination, row.flag.key)
-        for row in office.deliveries()
-        if row.status == "sent" and row.reason == "fire"
-    }
-    for destination in ("slack", "email", "web", "callback"):
-        assert {key for name, key in sent if name == destination} == broken
-    notices = [n.message.headline for n in told] + [h["message"] for h in hooks] + list(texts.values())
-    assert any("to gone" in notice for notice in notices)
+    assert told == week.broken
+
+
+def test_exactly_the_mended_flags_were_told_as_resolved(week):
+    assert {h["details"]["flag"] for h in week.hooks if h["reason"] == "resolve"} == week.mended
+
+
+@pytest.mark.parametrize("channel", ["slack", "email"])
+def test_no_healthy_flag_was_ever_named(week, channel):
+    assert {key for key in week.flags if key in week.texts[channel]} <= week.broken
+
+
+def test_what_the_endpoint_that_is_gone_lost_was_told_elsewhere(week):
+    heard = [n.message.headline for n in week.told] + [h["message"] for h in week.hooks]
+    assert any(" to gone" in text for text in [*heard, *week.texts.values()])
+
+
+def test_there_are_at_most_as_many_repeats_as_kills(week):
+    posts = (r for r in week.slack.accepted if r.path.endswith("postMessage"))
     repeats = {
-        "web": repeated(h["id"] for h in hooks),
-        "slack": repeated(
-            FOOTER.findall(json.dumps(r.json["blocks"], ensure_ascii=False))[0]
-            for r in slack.accepted
-            if r.path.endswith("postMessage")
-        ),
-        "email": repeated(str(m["Message-ID"]) for m in mail.mails),
-        "callback": repeated(n.id for n in told),
+        "slack": repeated(FOOTER.findall(json.dumps(r.json["blocks"], ensure_ascii=False))[0] for r in posts),
+        "email": repeated(str(mail["Message-ID"]) for mail in week.mail.mails),
+        "web": repeated(hook["id"] for hook in week.hooks),
+        "callback": repeated(notification.id for notification in week.told),
     }
-    assert sum(repeats.values()) <= killed, repeats
+    assert sum(repeats.values()) <= week.killed, repeats
 
 
-def mail_text(mail) -> str:
-    return mail.get_body(("plain",)).get_content()
-
-
-def repeated(ids) -> int:
+def repeated(ids: Iterable[str]) -> int:
     """How many messages came more than once."""
     return sum(count - 1 for count in Counter(ids).values())

@@ -1,0 +1,77 @@
+"""What a tick of the alert sensor costs: one JSON object a line; a `ratio` of 1 or less is good.
+
+python -m benchmarks.bench_alerts
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from time import perf_counter
+
+import dagster as dg
+
+from exd_dagster._dagster_internals import latest_checks
+from exd_dagster.alert_plan import plan_alerts
+from exd_dagster.alerts.model import ALERT_TYPES
+from exd_dagster.config import FlagAudit
+from exd_dagster.resources import CallbackAlerts
+
+FLAGS = 500
+FACTS = {
+    "verdict": "pass",
+    "sentence": "The counts agree with the declared split (p = .41).",
+    "expected": {"off": 0.5, "on": 0.5},
+    "observed": {"off": 50210, "on": 49790},
+    "n": 100000,
+    "chi_square": 1.76,
+    "p_value": 0.41,
+    "threshold": 0.001,
+    "audited_through": "2026-03-05T02:00:00Z",
+    "iteration_start": "2026-03-01T00:00:00Z",
+}
+
+
+def best(work: Callable[[], object], repeats: int = 7) -> float:
+    """Return the seconds of one call, the best of several."""
+    work()
+    seconds = []
+    for _ in range(repeats):
+        begin = perf_counter()
+        work()
+        seconds.append(perf_counter() - begin)
+    return min(seconds)
+
+
+def main() -> None:
+    flags = [
+        FlagAudit(key=f"flag-{i:03d}", split={"off": 0.5, "on": 0.5}, start="2026-03-01")
+        for i in range(FLAGS)
+    ]
+    monitored = {
+        dg.AssetCheckKey(dg.AssetKey(["experiments", f"{flag.key}_bins"]), check): flag
+        for flag in flags
+        for check in ALERT_TYPES
+    }
+    plan = plan_alerts("bench", monitored, [CallbackAlerts(print)])
+    log = logging.getLogger("exd_dagster.bench")
+    with dg.instance_for_test() as instance:
+        for key in monitored:
+            instance.report_runless_asset_event(
+                dg.AssetCheckEvaluation(
+                    asset_key=key.asset_key, check_name=key.name, passed=True, metadata=FACTS
+                )
+            )
+        keys = list(monitored)
+        bare = best(lambda: instance.event_log_storage.get_latest_asset_check_execution_by_key(keys))
+        read = best(lambda: latest_checks(instance, keys))
+        tick = best(lambda: plan.tick(instance, log))
+    for name, seconds, target in (("read", read, None), ("tick", tick, 3 * bare)):
+        line: dict[str, object] = {"benchmark": f"alerts: {name} over {len(keys)} healthy checks"}
+        line |= {"value": round(seconds * 1e3, 1), "unit": "ms", "bare_read": round(bare * 1e3, 1)}
+        if target is not None:
+            line |= {"target": round(target * 1e3, 1), "ratio": round(seconds / target, 3)}
+        print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()
