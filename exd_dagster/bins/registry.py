@@ -1,13 +1,13 @@
 """What the store knows of its logs and flags beside the counts: numbers, definitions, ranks, watermarks."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import duckdb
 
 from exd_dagster.bins.audience import RANKS, definition
-from exd_dagster.bins.ranks import place
 from exd_dagster.bins.schema import insert_rows
 from exd_dagster.config import FlagAudit, FlagId
 
@@ -51,70 +51,86 @@ class Registry:
         rows = self.connection.execute(f"SELECT {columns} FROM exd.flags").fetchall()
         return {FlagId(*row[:3]): StoredFlag(*row[3:]) for row in rows}
 
-    def save_flag(self, flag: FlagAudit, number: int, source: str, read_through: int) -> None:
-        """Write down that a flag was counted through an hour."""
-        self.connection.execute("DELETE FROM exd.flags WHERE flag = ?", [number])
-        self.connection.execute(
-            "INSERT INTO exd.flags VALUES (?, ?, ?, ?, ?, ?, ?, false)",
-            [number, source, *_parts(flag.id), json.dumps(definition(flag)), read_through],
-        )
+    def save_flags(self, source: str, counted: Iterable[tuple[int, FlagAudit, int]]) -> None:
+        """Write down flags, by number, that were counted from a log through an hour."""
+        rows = [
+            (number, source, *_parts(flag.id), json.dumps(definition(flag)), through, False)
+            for number, flag, through in counted
+        ]
+        self._delete("flags", [row[0] for row in rows])
+        insert_rows(self.connection, "exd.flags", rows)
 
-    def forget_units(self, number: int) -> None:
+    def forget_units(self, numbers: Collection[int]) -> None:
         """Drop what first exposures are told from; the bins stay until they are replaced."""
         for table in ("units", "variants", "scopes"):
-            self.connection.execute(f"DELETE FROM exd.{table} WHERE flag = ?", [number])
+            self._delete(table, numbers)
+
+    def _delete(self, table: str, numbers: Collection[int]) -> None:
+        if numbers:
+            listed = ", ".join(map(str, numbers))
+            self.connection.execute(f"DELETE FROM exd.{table} WHERE flag IN ({listed})")
 
     def drop_ended_units(self, before: int) -> tuple[FlagId, ...]:
         """Drop the units of flags whose end (ms) is earlier, and return the flags."""
-        ended = []
+        ended = {}
         for flag, known in self.flags().items():
             end = json.loads(known.definition)["end"]
-            if end is not None and end < before and self._has_units(known.number):
-                self.forget_units(known.number)
-                self.connection.execute("UPDATE exd.flags SET retired = true WHERE flag = ?", [known.number])
-                ended.append(flag)
+            if end is not None and end < before and not known.retired:
+                ended[flag] = known.number
+        self.forget_units(ended.values())
+        query = "UPDATE exd.flags SET retired = true WHERE list_contains(?, flag)"
+        self.connection.execute(query, [list(ended.values())])
         return tuple(ended)
 
-    def _has_units(self, number: int) -> bool:
-        query = "SELECT 1 FROM exd.units WHERE flag = ? LIMIT 1"
-        return self.connection.execute(query, [number]).fetchone() is not None
+    def scopes(self) -> dict[int, set[tuple[str, str]]]:
+        """Return namespace and environment of every record counted, by number of the flag."""
+        scopes: dict[int, set[tuple[str, str]]] = defaultdict(set)
+        rows = self.connection.execute("SELECT flag, namespace, environment FROM exd.scopes").fetchall()
+        for number, namespace, environment in rows:
+            scopes[number].add((namespace, environment))
+        return scopes
 
-    def scopes(self, number: int) -> set[tuple[str, str]]:
-        """Return namespace and environment of every record counted for a flag."""
-        query = "SELECT namespace, environment FROM exd.scopes WHERE flag = ?"
-        return set(self.connection.execute(query, [number]).fetchall())
-
-    def save_scopes(self, number: int, scopes: Iterable[tuple[str, str]]) -> None:
-        """Write down further ones."""
-        rows = [(number, *scope) for scope in sorted(set(scopes) - self.scopes(number))]
+    def save_scopes(self, scopes: Mapping[int, Collection[tuple[str, str]]]) -> None:
+        """Replace those of these flags."""
+        self._delete("scopes", scopes.keys())
+        rows = [(number, *scope) for number, found in scopes.items() for scope in sorted(found)]
         insert_rows(self.connection, "exd.scopes", rows)
 
-    def rank(self, number: int, names: Iterable[str]) -> dict[str, int]:
-        """Return the rank of every variant of a flag, giving ranks to those that have none.
-
-        Where there is no room between the known ones, all are ranked anew and the stored exposures with them.
-        """
-        query = "SELECT variant, rank FROM exd.variants WHERE flag = ?"
-        known: dict[str, int] = dict(self.connection.execute(query, [number]).fetchall())
-        ranks = place(known, names)
-        if ranks == known:
-            return ranks
-        self.connection.execute("DELETE FROM exd.variants WHERE flag = ?", [number])
-        rows = [(number, name, rank) for name, rank in ranks.items()]
-        insert_rows(self.connection, "exd.variants", rows)
-        moved = {known[name]: ranks[name] for name in known if known[name] != ranks[name]}
-        if moved:
-            self._move_ranks(number, moved)
+    def ranks(self) -> dict[int, dict[str, int]]:
+        """Return the rank of every variant, by number of the flag."""
+        ranks: dict[int, dict[str, int]] = defaultdict(dict)
+        rows = self.connection.execute(
+            "SELECT flag, variant, rank FROM exd.variants ORDER BY rank"
+        ).fetchall()
+        for number, variant, rank in rows:
+            ranks[number][variant] = rank
         return ranks
 
-    def _move_ranks(self, number: int, moved: Mapping[int, int]) -> None:
-        self.connection.execute("CREATE OR REPLACE TEMP TABLE exd_moved (old BIGINT, new BIGINT)")
-        insert_rows(self.connection, "exd_moved", moved.items())
+    def save_ranks(self, ranks: Mapping[int, Mapping[str, int]]) -> None:
+        """Replace those of these flags, and move stored exposures with the ranks of known variants."""
+        stored = self.ranks()
+        changed = {number: new for number, new in ranks.items() if new != stored[number]}
+        self._delete("variants", changed.keys())
+        rows = [(number, name, rank) for number, new in changed.items() for name, rank in new.items()]
+        insert_rows(self.connection, "exd.variants", rows)
+        moved = [
+            (number, rank, new[name])
+            for number, new in changed.items()
+            for name, rank in stored[number].items()
+            if rank != new[name]
+        ]
+        if moved:
+            self._move_ranks(moved)
+
+    def _move_ranks(self, moved: Collection[tuple[int, int, int]]) -> None:
+        self.connection.execute(
+            "CREATE OR REPLACE TEMP TABLE exd_moved (number INTEGER, old BIGINT, new BIGINT)"
+        )
+        insert_rows(self.connection, "exd_moved", moved)
         for column in ("first", "other"):
             self.connection.execute(
                 f"UPDATE exd.units SET {column} = {column} - old + new FROM exd_moved "
-                f"WHERE flag = ? AND {column} % {RANKS} = old",
-                [number],
+                f"WHERE flag = number AND {column} % {RANKS} = old"
             )
         self.connection.execute("DROP TABLE exd_moved")
 

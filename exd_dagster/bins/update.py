@@ -10,8 +10,9 @@ from exd_dagster.bins.audience import HOUR_MS, Target
 from exd_dagster.bins.calendar import instant_of
 from exd_dagster.bins.count import Counter
 from exd_dagster.bins.merge import drop_temporary, lost_exposures, merge_units
+from exd_dagster.bins.ranks import place
 from exd_dagster.bins.reading import Reading, extra_columns, first_instant, plan_targets
-from exd_dagster.bins.registry import Registry, StoredSource
+from exd_dagster.bins.registry import Registry, StoredFlag, StoredSource
 from exd_dagster.bins.report import BuildReport, FlagBuild
 from exd_dagster.bins.write import write_bins
 from exd_dagster.config import FlagId
@@ -75,11 +76,9 @@ class Update:
         quarantined = self._quarantine(columns, start)
         quarantined[UNREADABLE_LINE] = sum(part.lines or 0 for part in scan.unreadable)
         source = self._land(columns, start)
-        for target in self._count(columns, self._filterable(targets, columns), anew):
-            past = stored.get(target.flag.id)
-            read = 0 if past is None or target.number in anew else past.read_through
-            seen = min(max(reading.last, target.end // HOUR_MS), source.watermark // HOUR_MS) if source else 0
-            self.registry.save_flag(target.flag, target.number, reading.source.label, max(read, seen))
+        counted = self._count(columns, self._filterable(targets, columns), anew)
+        read = {t.number: self._read_through(t, stored.get(t.flag.id), anew, source) for t in counted}
+        self.registry.save_flags(reading.source.label, [(t.number, t.flag, read[t.number]) for t in counted])
         return BuildReport(
             source=reading.source.label,
             watermark=from_ms(source.watermark) if source else None,
@@ -162,37 +161,42 @@ class Update:
         self, targets: Sequence[Target], seen: Sequence[tuple[int, str, str]], anew: Collection[int]
     ) -> list[Target]:
         """Keep the flags seen in one namespace and environment; the others get their error."""
-        scopes = defaultdict(set)
+        scopes = self.registry.scopes()
+        scopes.update((number, set()) for number in anew)
         for number, namespace, environment in seen:
             scopes[number].add((namespace, environment))
         kept = []
         for target in targets:
-            found = scopes[target.number]
-            if target.number in anew:
-                self.registry.forget_units(target.number)
-            else:
-                found |= self.registry.scopes(target.number)
-            fault = _ambiguous(target, found)
+            fault = _ambiguous(target, scopes[target.number])
             if fault:
                 self._fail(target, fault)
             else:
-                self.registry.save_scopes(target.number, found)
                 kept.append(target)
+        self.registry.forget_units([target.number for target in kept if target.number in anew])
+        self.registry.save_scopes({target.number: scopes[target.number] for target in kept})
         return kept
 
     def _rank(self, targets: Sequence[Target], seen: Sequence[tuple[int, str]]) -> list[tuple[int, str, int]]:
-        names = defaultdict(list)
+        """Give every variant of these flags a rank; flags with too many get their error."""
+        names, stored = defaultdict(list), self.registry.ranks()
         for number, variant in seen:
             names[number].append(variant)
-        ranks = []
+        ranks = {}
         for target in targets:
             try:
-                ranked = self.registry.rank(target.number, names[target.number])
+                ranks[target.number] = place(stored[target.number], names[target.number])
             except RecordsError as error:
                 self._fail(target, str(error))
-            else:
-                ranks += [(target.number, name, rank) for name, rank in ranked.items()]
-        return ranks
+        self.registry.save_ranks(ranks)
+        return [(number, name, rank) for number, new in ranks.items() for name, rank in new.items()]
+
+    def _read_through(
+        self, target: Target, past: StoredFlag | None, anew: Collection[int], source: StoredSource | None
+    ) -> int:
+        """Return the first hour of a flag that is not yet read whole: records may follow the newest."""
+        read = 0 if past is None or target.number in anew else past.read_through
+        newest = source.watermark // HOUR_MS if source else 0
+        return max(read, min(max(self.reading.last, target.end // HOUR_MS), newest))
 
     def _refuse_losses(self, targets: Sequence[Target], anew: Collection[int]) -> None:
         stored = {known.number: known.read_through for known in self.registry.flags().values()}
@@ -226,10 +230,9 @@ class Update:
 
 def _ambiguous(target: Target, scopes: Collection[tuple[str, str]]) -> str | None:
     """Return what to say when records of several namespaces or environments would be counted as one flag."""
-    for place, (name, declared) in enumerate(
-        [("namespace", target.flag.namespace), ("environment", target.flag.environment)]
-    ):
-        found = sorted({scope[place] for scope in scopes})
+    _, namespace, environment = target.scope
+    for part, (name, declared) in enumerate((("namespace", namespace), ("environment", environment))):
+        found = sorted({scope[part] for scope in scopes})
         if declared is None and len(found) > 1:
             shown = ", ".join(f"'{value}'" for value in found[:20])
             return f"its records come from {len(found)} {name}s: {shown}; name one with {name}="

@@ -132,3 +132,14 @@ def test_a_named_environment_counts_only_its_own_records(store):
     )
     update(store, source, audit)
     assert cells(store.read(audit)) == {(1, "control"): (1, 1, 1)}
+
+
+def test_a_flag_that_cannot_be_counted_anew_keeps_what_is_stored(store):
+    """Its environment became ambiguous in the same run in which its declaration changed."""
+    update(store, log((1, "a", "control"), LATE, environment="production"))
+    both = log(
+        (1, "a", "control"), (5, "a", "control"), LATE, environment=["production", "staging", "production"]
+    )
+    assert update(store, both, flag(ignore_variants=("x",))).flags[flag().id].error
+    update(store, log((1, "a", "control"), (5, "a", "control"), LATE, environment="production"))
+    assert cells(store.read(flag())) == {(1, "control"): (1, 1, 1), (5, "control"): (0, 1, 1)}

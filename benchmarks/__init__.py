@@ -1,0 +1,1 @@
+"""What the software costs: `make bench`, one JSON object a line."""

@@ -1,0 +1,52 @@
+"""The logs that bins are measured on: seeded, 14 days, two variants, some units heavy."""
+
+import os
+import tempfile
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import duckdb
+
+START = datetime(2026, 1, 1, tzinfo=timezone.utc)
+END = START + timedelta(days=14)
+NOW = END + timedelta(hours=3)
+
+_UNIT = {"plain": "u", "flags": "u", "hex": "sha256(u::VARCHAR)"}
+_FLAG = {"plain": "'checkout'", "hex": "'checkout'", "flags": "'flag-' || (hash(i, 3) % 500)"}
+
+
+def folder() -> Path:
+    """Return where the logs are kept between runs; EXD_BENCH_DIR can say where."""
+    path = Path(os.environ.get("EXD_BENCH_DIR", Path(tempfile.gettempdir()) / "exd-bench"))
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write_log(rows: int, kind: str = "plain") -> str:
+    """Write a Parquet log unless it is there, and return its path.
+
+    Args:
+        rows: evaluations.
+        kind: plain (integer units, one flag), hex (64-character units) or flags (500 flags).
+    """
+    path = folder() / f"{kind}_{rows}_{duckdb.__version__}.parquet"
+    if path.exists():
+        return str(path)
+    part = path.with_suffix(".part")
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"""COPY (
+                SELECT to_timestamp({START.timestamp()} + {14 * 86400} * (i / {rows})) AS timestamp,
+                    {_FLAG[kind]} AS flag_key,
+                    CASE hash(u, 1) % 2 WHEN 0 THEN 'control' ELSE 'treatment' END AS variant_key,
+                    {_UNIT[kind]} AS unit_id_hash,
+                    '01' || substr(md5(i::VARCHAR), 1, 24) AS evaluation_id,
+                    'web' AS namespace, 'production' AS environment,
+                    7 + (i * 3) // {rows} AS manifest_version, 'fallthrough' AS evaluation_reason,
+                    to_timestamp({START.timestamp()} + 60 + {14 * 86400} * (i / {rows})) AS ingested_at
+                FROM (SELECT i, floor({rows} / 4 * pow(hash(i, 2) / 18446744073709551616.0, 1.6))::BIGINT AS u
+                    FROM range({rows}) t(i))
+            ) TO '{part}' (FORMAT parquet, COMPRESSION zstd)"""
+        )
+    part.rename(path)
+    return str(path)
