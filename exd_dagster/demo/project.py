@@ -14,12 +14,14 @@ from exd_dagster.assets import bins_asset_keys
 from exd_dagster.build import build_flag_audit_defs
 from exd_dagster.config import FlagAudit
 from exd_dagster.demo.data import FLAGS
+from exd_dagster.gate import blocked_by
 from exd_dagster.resources import BinStoreResource, EmailAlerts, SlackAlerts, WebhookAlerts
 from exd_dagster.telemetry.sources import ParquetRecords
 
 FOLDER = Path(os.environ.get("EXD_DEMO_FOLDER", ".demo"))
 """Records, bins, reports and the inbox of the demo."""
 
+BASE_URL = "http://127.0.0.1:3000"
 RECORDS = FOLDER / "records"
 REPORTS = FOLDER / "reports"
 
@@ -37,6 +39,7 @@ def build_exposure_report(flag: FlagAudit, bins: dg.AssetKey) -> dg.AssetsDefini
         owners=list(flag.owners),
         description=f"Units newly exposed to {flag.key}, per day and variant. Blocked while its audit fails.",
     )
+    @blocked_by(bins, base_url=BASE_URL)
     def exposure_report(exd_store: BinStoreResource) -> dg.MaterializeResult[None]:
         frame = exd_store.bins.read(flag)
         days: dict[str, list[int]] = {}
@@ -82,7 +85,7 @@ def build_demo_defs() -> dg.Definitions:
         ],
         grain="day",  # three weeks at once: a partition a day, 24 hourly bins in each
         schedule_status=dg.DefaultScheduleStatus.STOPPED,
-        base_url="http://127.0.0.1:3000",
+        base_url=BASE_URL,
     )
     reports = [build_exposure_report(flag, KEYS[flag.id]) for flag in FLAGS]
     everything = dg.define_asset_job(

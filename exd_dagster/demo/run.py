@@ -15,7 +15,7 @@ from uuid import uuid4
 import dagster as dg
 
 from exd_dagster._dagster_internals import watch_run
-from exd_dagster.demo.data import FLAGS, write_records
+from exd_dagster.demo.data import FLAGS, SEED, write_records
 from exd_dagster.demo.inbox import Inbox
 
 Progress: TypeAlias = Callable[[str, int, int], None]
@@ -89,7 +89,7 @@ def run_demo(home: Path, folder: Path, progress: Progress) -> Summary:
 
 def write_demo_records(folder: Path, progress: Progress) -> None:
     """Write the records unless a complete set is there: the same seed would give the same ones."""
-    complete = folder / "records" / "complete"
+    complete = folder / "records" / f"complete-{SEED}"
     if not complete.exists():
         shutil.rmtree(folder / "records", ignore_errors=True)
         data = write_records(
