@@ -5,7 +5,7 @@ daily counts, the sequential test reads rows: that is what these rules do, and w
 Where xpyrment raises or gives no answer, the answer here says so and the other checks go on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -21,7 +21,6 @@ Ratios: TypeAlias = Sequence[float] | Mapping[str, float]
 Floats: TypeAlias = NDArray[np.float64]
 
 SIGNIFICANCE = 0.001
-DELTA, ALPHA = 0.02, 0.01
 
 
 def binned_traffic(frame: "pd.DataFrame", time_col: str, variant_col: str, freq: str) -> "pd.DataFrame":
@@ -116,17 +115,24 @@ def sequential_srm(
     }
 
 
-def sequential_in_run(frame: "pd.DataFrame", time_col: str, variant_col: str, ratios: Ratios) -> Result:
-    """Run the sequential test as the combined run does; what keeps it from an answer becomes the answer."""
+def sequential_in_run(
+    frame: "pd.DataFrame", time_col: str, variant_col: str, ratios: Ratios, delta: float, alpha: float
+) -> Result:
+    """Run the sequential test as the combined run does: the second ratio is the treatment's."""
     labels = sorted(frame[variant_col].dropna().unique())
+    if len(labels) != 2 or len(ratios) != 2:
+        raise InputError(f"{len(labels)} variants seen, {len(ratios)} ratios given, 2 are needed")
+    treated = ratios[_treatment(labels)] if isinstance(ratios, Mapping) else ratios[1]
+    total = sum(ratios.values()) if isinstance(ratios, Mapping) else sum(ratios)
+    return sequential_srm(frame, time_col, variant_col, treated / total, delta, alpha)
+
+
+def answered(check: Callable[[], Result], detected: str) -> Result:
+    """Return what a check answers; what keeps it from an answer becomes the answer."""
     try:
-        if len(labels) != 2 or len(ratios) != 2:
-            raise InputError(f"{len(labels)} variants seen, {len(ratios)} ratios given, 2 are needed")
-        treated = ratios[_treatment(labels)] if isinstance(ratios, Mapping) else ratios[1]
-        total = sum(ratios.values()) if isinstance(ratios, Mapping) else sum(ratios)
-        return sequential_srm(frame, time_col, variant_col, treated / total, DELTA, ALPHA)
-    except (InputError, KeyError) as error:
-        return {"srm_detected": False, "message": f"Not checked: {error}."}
+        return check()
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        return {detected: False, "message": f"Not checked: {error}."}
 
 
 def _treatment(labels: Sequence[Any]) -> Any:

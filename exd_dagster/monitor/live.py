@@ -1,6 +1,7 @@
 """`LiveMonitor`: a thin face over the bins and verdicts of the audit, for one frame in a notebook."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -163,7 +164,11 @@ class LiveMonitor:
         Raises:
             InputError: when the treatment cannot be told, or a ratio is no positive number.
         """
-        if self._seed and expected_ratios is None:
+        if self._seed and expected_ratios is not None:
+            return seed.sequential_in_run(
+                self.df, self.time_col, variant_col, _constant(expected_ratios), delta, alpha
+            )
+        if self._seed:
             return seed.sequential_srm(
                 self.df, self.time_col, variant_col, target_treatment_ratio, delta, alpha
             )
@@ -193,14 +198,20 @@ class LiveMonitor:
 
         Returns:
             shutoff_triggered, alerts_triggered (those that hold now), traffic_anomaly, cumulative_srm,
-            sequential_srm; deliveries holds what became of each message sent.
+            sequential_srm; deliveries holds a `DeliveryResult` as a dict for each message sent.
         """
         self._declared = expected_ratios
         if self._seed:
             checks = (
-                self.check_traffic_anomaly(variant_col, freq, window, z_threshold),
-                self.check_live_srm(expected_ratios, variant_col),
-                seed.sequential_in_run(self.df, self.time_col, variant_col, _constant(expected_ratios)),
+                seed.answered(
+                    lambda: self.check_traffic_anomaly(variant_col, freq, window, z_threshold),
+                    "anomaly_detected",
+                ),
+                seed.answered(lambda: self.check_live_srm(expected_ratios, variant_col), "srm_detected"),
+                seed.answered(
+                    lambda: self.check_sequential_srm(variant_col, expected_ratios=expected_ratios),
+                    "srm_detected",
+                ),
             )
         else:
             counted = self._count(variant_col)
@@ -220,7 +231,7 @@ class LiveMonitor:
             "traffic_anomaly": traffic,
             "cumulative_srm": srm,
             "sequential_srm": sequential,
-            "deliveries": self._tell(alerts),
+            "deliveries": [asdict(delivery) for delivery in self._tell(alerts)],
         }
 
     def plot(self, expected_ratios: Declared | None = None, variant_col: str = "variant") -> Picture:

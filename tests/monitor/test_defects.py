@@ -176,7 +176,7 @@ def test_d17_failed_delivery_is_reported_and_tried_again_by_the_next_run():
         dispatcher.register_custom(server.url_for("/"))
         monitor = LiveMonitor(log(share=0.6), "ts", dispatcher)
         runs = [monitor.run_telemetry_checks(HALF)["deliveries"] for _ in range(3)]
-    assert [[delivery.status for delivery in run] for run in runs] == [["failed"] * 2, ["sent"] * 2, []]
+    assert [[delivery["status"] for delivery in run] for run in runs] == [["failed"] * 2, ["sent"] * 2, []]
 
 
 def test_d18_destinations_are_served_at_the_same_time():
