@@ -114,7 +114,7 @@ def as_text(finding: Finding) -> str:
         if diagnostic.likely_causes:
             lines += ["  likely causes:", *(f"    - {cause}" for cause in diagnostic.likely_causes)]
         parts.append("\n".join(lines))
-    parts += [f"note: {note}" for note in finding.notes]
+    parts.append("\n".join(f"note: {note}" for note in finding.notes))
     return "\n\n".join(part for part in parts if part)
 
 

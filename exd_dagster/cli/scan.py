@@ -14,7 +14,15 @@ from exd_dagster.cli.progress import scanning
 from exd_dagster.cli.request import Request
 from exd_dagster.config import AT_ONCE, FlagAudit
 from exd_dagster.errors import RecordsError, did_you_mean
-from exd_dagster.telemetry.records import EARLIEST, Columns, Unreadable, from_ms, instant_ms, literal
+from exd_dagster.telemetry.records import (
+    EARLIEST,
+    UNREADABLE_LINE,
+    Columns,
+    Unreadable,
+    from_ms,
+    instant_ms,
+    literal,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +85,9 @@ def count_flag(request: Request, flag: FlagAudit, *, closed_only: bool = False) 
         if build.error:
             raise RecordsError(build.error)
         bins = select_bins(connection, flag, closed_only=closed_only)
-    notes = [f"left out: {item}" for item in report.unreadable]
-    notes += [f"set apart: {count:,} rows ({reason})" for reason, count in report.quarantined.items()]
-    return Counted(bins, tuple(notes))
+    apart = [(why, count) for why, count in report.quarantined.items() if count and why != UNREADABLE_LINE]
+    notes = [f"set apart, {why}: {count:,} of the log's rows" for why, count in apart]
+    return Counted(bins, (*_left_out(report.unreadable), *notes))
 
 
 def variant_rows(request: Request) -> tuple[list[Row], tuple[str, ...]]:
