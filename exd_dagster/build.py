@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from typing import Any, Literal
 
@@ -55,6 +56,7 @@ def build_flag_audit_defs(
     cron_timezone: str = "UTC",
     schedule_status: dg.DefaultScheduleStatus = dg.DefaultScheduleStatus.RUNNING,
     sensor_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING,
+    max_age: timedelta | None = None,
     base_url: str | None = None,
 ) -> dg.Definitions:
     """Build assets, blocking checks, nightly schedule and alert sensor for a fleet of flags.
@@ -82,6 +84,7 @@ def build_flag_audit_defs(
         cron_timezone: time zone of `cron`.
         schedule_status: whether the schedule starts by itself; it does.
         sensor_status: whether the alert sensor starts by itself; it does.
+        max_age: bins older than this fail their freshness policy, which `gate_condition(fresh=True)` asks.
         base_url: address of the Dagster UI, for links in alerts.
 
     Returns:
@@ -107,7 +110,7 @@ def build_flag_audit_defs(
         group_name=group_name,
         records_asset=records_asset,
         name=f"{name}_variant_bins",
-        asset_attributes=asset_attributes,
+        asset_attributes={**_freshness(max_age), **(asset_attributes or {})},
     )
     sensor = build_check_alert_sensor(
         fleet.monitored,
@@ -133,6 +136,12 @@ def build_flag_audit_defs(
         fleet.decisions(sensor_status),
         fleet.trust(base_url or "", sensor_status),
         fleet.alerting(),
+    )
+
+
+def _freshness(max_age: timedelta | None) -> dict[str, Any]:
+    return (
+        {} if max_age is None else {"freshness_policy": dg.FreshnessPolicy.time_window(fail_window=max_age)}
     )
 
 

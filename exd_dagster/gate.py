@@ -38,7 +38,7 @@ def gated_job(name: str, reports: dg.AssetSelection, *, bins: Sequence[AnyAsset]
     )
 
 
-def gate_condition(*bins: AnyAsset) -> dg.AutomationCondition[Any]:
+def gate_condition(*bins: AnyAsset, fresh: bool = False) -> dg.AutomationCondition[Any]:
     """Return the condition "an upstream asset was updated, and every flag upstream is trusted".
 
     Works for unpartitioned reports over hourly bins, where `AutomationCondition.eager()` never fires. Add it
@@ -47,14 +47,20 @@ def gate_condition(*bins: AnyAsset) -> dg.AutomationCondition[Any]:
     Args:
         *bins: the bins assets upstream, whose `trust` checks are read. Without any, all blocking checks
             upstream are read, and then a mere warning keeps the gate closed too.
+        fresh: ask also that the freshness policy of each of these bins passes (`max_age` of
+            `build_flag_audit_defs`), so that a stopped schedule closes the gate.
     """
     condition = dg.AutomationCondition
-    return (
+    gate = (
         condition.any_deps_updated().since_last_handled()
         & ~condition.any_deps_in_progress()
         & ~condition.in_progress()
         & (_trusted(bins) if bins else condition.all_deps_blocking_checks_passed())
-    ).with_label("updated_and_trusted")
+    )
+    if fresh:
+        selection = dg.AssetSelection.assets(*(asset_key_of(asset) for asset in bins))
+        gate &= condition.all_deps_match(condition.freshness_passed()).allow(selection)
+    return gate.with_label("updated_and_trusted")
 
 
 def _trusted(bins: Sequence[AnyAsset]) -> Any:

@@ -1,11 +1,13 @@
 """What a failing flag really stops: in its own run, in a later one, under automation, by hand."""
 
 import json
+import time
 from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
 from exd_dagster._dagster_internals import latest_checks
 from exd_dagster.checks import BLOCKING, TELLING, check_keys
@@ -150,9 +152,9 @@ class TestGate:
     """`gate_condition` under declarative automation."""
 
     def requested(
-        self, fleet: Fleet, instance: dg.DagsterInstance, cursor: object = None
+        self, fleet: Fleet, instance: dg.DagsterInstance, cursor: object = None, *, fresh: bool = False
     ) -> tuple[set[str], object]:
-        gate = gate_condition(*fleet.keys.values())
+        gate = gate_condition(*fleet.keys.values(), fresh=fresh)
         defs = fleet.defs.map_asset_specs(
             func=lambda spec: (
                 spec.replace_attributes(automation_condition=gate)
@@ -186,6 +188,27 @@ class TestGate:
         _, cursor = self.requested(fleet, instance)
         fleet.run(instance, fleet.bins)
         assert self.requested(fleet, instance, cursor)[0] == {"bad_report"}
+
+    @pytest.mark.parametrize(("state", "asked"), [("PASS", {"good_report"}), ("FAIL", set())])
+    def test_a_stopped_schedule_closes_a_fresh_gate(
+        self, tmp_path: Path, instance: dg.DagsterInstance, state: str, asked: set[str]
+    ) -> None:
+        fleet = Fleet(tmp_path, {"good": healthy(HOURS)}, options={"max_age": timedelta(hours=30)})
+        _, cursor = self.requested(fleet, instance, fresh=True)
+        fleet.run(instance, fleet.bins)
+        say_freshness(instance, fleet.keys["good"], state)
+        assert self.requested(fleet, instance, cursor, fresh=True)[0] == asked
+
+
+def say_freshness(instance: dg.DagsterInstance, asset: dg.AssetKey, state: str) -> None:
+    """Do what Dagster's freshness daemon does when an asset's freshness changes."""
+    change = FreshnessStateChange(
+        key=asset,
+        previous_state=FreshnessState.UNKNOWN,
+        new_state=FreshnessState(state),
+        state_change_timestamp=time.time(),
+    )
+    instance._report_runless_asset_event(asset_event=change)
 
 
 def fleet_keys(fleet: Fleet) -> list[dg.AssetKey]:
