@@ -20,6 +20,7 @@ from exd_dagster.assets import (
     build_variant_bins_assets,
     records_asset_key,
 )
+from exd_dagster.audit_plan import plan_audit, remember
 from exd_dagster.checks import check_keys, flag_checks, trust_key
 from exd_dagster.config import FlagAudit, FlagId, Thresholds, Timing
 from exd_dagster.decision_sensor import build_decision_sensor
@@ -124,7 +125,7 @@ def build_flag_audit_defs(
     )
     schedule = fleet.schedule(audit_every == "hour", cron, cron_timezone, schedule_status)
     landing = fleet.records_sensor(records_asset, sensor_status) if records_asset else None
-    return dg.Definitions.merge(
+    defs = dg.Definitions.merge(
         dg.Definitions(
             assets=[bins] if records_asset else [fleet.records_asset, bins],
             asset_checks=fleet.checks(thresholds),
@@ -137,6 +138,8 @@ def build_flag_audit_defs(
         fleet.trust(base_url or "", sensor_status),
         fleet.alerting(),
     )
+    remember(plan_audit(name, fleet.flags, fleet.records, store, thresholds, timing, defs))
+    return defs
 
 
 def _freshness(max_age: timedelta | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import dagster as dg
 from dagster.components import Scaffolder, ScaffoldRequest
@@ -148,8 +148,11 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
     asset_attributes: dict[str, Any] = Field(
         default={}, description="Further attributes of every bins asset: tags, automation_condition, ..."
     )
+    audit_every: Literal["day", "hour"] = Field(
+        default="day", description="Audit the last whole day every night, or the last hours every hour."
+    )
     cron: str | None = Field(
-        default="30 3 * * *", description="When the nightly audit runs; null: no schedule."
+        default="", description="When the audit runs; empty: at 03:30, or ten past each hour; null: never."
     )
     cron_timezone: str = Field(default="UTC", description="Time zone of `cron`.")
     base_url: str | None = Field(default=None, description="Address of the Dagster UI, for links in alerts.")
@@ -239,6 +242,7 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
             group_name=self.group_name,
             records_asset=dg.AssetKey.from_user_string(self.records_asset) if self.records_asset else None,
             asset_attributes=self.asset_attributes,
+            audit_every=self.audit_every,
             cron=self.cron,
             cron_timezone=self.cron_timezone,
             base_url=self.base_url,

@@ -39,7 +39,7 @@ class Draft:
         FlagDraft(
             {"key": "new-checkout-flow", "start": "2026-03-01"},
             {"control": 0.5, "treatment": 0.5},
-            "an example: name your own flag",
+            "an example: name your own flag, declare its split, uncomment",
         ),
     )
     store: str = "bins.duckdb"
@@ -50,9 +50,9 @@ CLASSES = {"parquet": "ParquetRecords", "files": "FileRecords", "table": "TableR
 
 
 def python_project(draft: Draft) -> str:
-    """Return definitions.py: under 40 lines for up to eight flags."""
-    records = ", ".join(f"{name}={value!r}" for name, value in draft.records.items())
-    notes = "".join(f"# {note}\n" for note in draft.notes)
+    """Return definitions.py: under 40 lines for up to four flags."""
+    records = "".join(f"        {name}={_python(value)},\n" for name, value in draft.records.items())
+    notes = "".join(f"    # {note}\n" for note in draft.notes)
     flags = "".join(_python_flag(flag) for flag in draft.flags)
     return f'''"""The audit of our feature flags. Look at it with: dagster dev"""
 
@@ -63,13 +63,14 @@ import exd_dagster as exd
 
 MODE = "observe"  # flip to "block" once the answers convince you: failing flags then stop their reports
 
-{notes}FLAGS = [
-{flags}]
+FLAGS = [
+{flags}{notes}]
 
 defs = exd.build_flag_audit_defs(
     flags=FLAGS,
-    records=exd.{CLASSES[draft.kind]}({records}),
-    store=DuckDBResource(database={draft.store!r}),
+    records=exd.{CLASSES[draft.kind]}(
+{records}    ),
+    store=DuckDBResource(database={_python(draft.store)}),
     alerts=[  # who is told; try it with: exd-dagster test-alert --flag {draft.flags[0].fields["key"]}
         # exd.SlackAlerts(token=dg.EnvVar("SLACK_BOT_TOKEN"), channel="#experiments"),
     ],
@@ -79,12 +80,23 @@ defs = exd.build_flag_audit_defs(
 
 
 def _python_flag(flag: FlagDraft) -> str:
-    fields = ", ".join(f"{name}={value!r}" for name, value in flag.fields.items())
+    fields = ", ".join(f"{name}={_python(value)}" for name, value in flag.fields.items())
     return (
-        f"    exd.FlagAudit({fields}, mode=MODE,  # {flag.seen}\n"
-        f"        # split={_shares(flag.split)},  # confirm it with who set it up, then uncomment\n"
+        f"    exd.FlagAudit({fields}, mode=MODE,\n"
+        f"        # split={_python(flag.split)},  # {flag.seen}\n"
         "    ),\n"
     )
+
+
+def _python(value: object) -> str:
+    """Return `value` as Python writes it, with double quotes."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_python(key)}: {_python(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_python, value)) + "]"
+    return repr(value)
 
 
 def component_yaml(type_name: str, draft: Draft | None = None) -> str:
@@ -96,8 +108,7 @@ def component_yaml(type_name: str, draft: Draft | None = None) -> str:
     """
     draft = draft or Draft()
     records = "".join(
-        f"    {name}: {json.dumps(value, ensure_ascii=False)}\n"
-        for name, value in {"type": draft.kind, **draft.records}.items()
+        f"    {name}: {_yaml(value)}\n" for name, value in {"type": draft.kind, **draft.records}.items()
     )
     notes = "".join(f"  # {note}\n" for note in draft.notes)
     flags = "".join(_yaml_flag(flag) for flag in draft.flags)
@@ -121,16 +132,75 @@ attributes:
 
 
 def _yaml_flag(flag: FlagDraft) -> str:
-    first, *others = [
-        f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in flag.fields.items()
-    ]
+    first, *others = [f"{name}: {_yaml(value)}" for name, value in flag.fields.items()]
     lines = [
-        f"    - {first}  # {flag.seen}",
+        f"    - {first}",
         *(f"      {line}" for line in others),
-        f"      # split: {_shares(flag.split)}  # confirm it with who set it up, then uncomment",
+        f"      # split: {_yaml(flag.split)}  # {flag.seen}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _shares(split: Mapping[str, float]) -> str:
-    return json.dumps(dict(split), ensure_ascii=False)
+def _yaml(value: object) -> str:
+    """Return `value` as YAML; JSON is, and its quotes keep on, off and 0123 what they are."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+DAGSTER_YAML = """\
+# The instance of this folder: `dagster dev` here keeps its data in ./.dagster.
+telemetry: {enabled: false}
+nux: {enabled: false}
+storage: {sqlite: {base_dir: .dagster}}
+local_artifact_storage:
+  module: dagster._core.storage.root
+  class: LocalArtifactStorage
+  config: {base_dir: .dagster}
+compute_logs:
+  module: dagster._core.storage.local_compute_log_manager
+  class: LocalComputeLogManager
+  config: {base_dir: .dagster/logs}
+concurrency:
+  runs: {max_concurrent_runs: 4}
+  pools: {default_limit: 1, granularity: op} # one writer per DuckDB file
+# A run whose process is lost is failed, and tried once more; a failed check never is.
+run_monitoring: {enabled: true, start_timeout_seconds: 300, max_runtime_seconds: 3600}
+run_retries: {enabled: true, max_retries: 1, retry_on_asset_or_op_failure: false}
+retention:
+  sensor: {purge_after_days: {skipped: 1, success: 7, failure: 30}}
+  schedule: {purge_after_days: {skipped: 7, success: 90, failure: 90}}
+sensors: {use_threads: true, num_workers: 4}
+schedules: {use_threads: true, num_workers: 2}
+"""
+
+
+def workspace_yaml(module: str, working_directory: str = ".") -> str:
+    """Return the workspace.yaml of a project with one code location."""
+    place = f"working_directory: {working_directory}, location_name: flag_audit"
+    return f"load_from:\n  - python_module: {{module_name: {module}, {place}}}\n"
+
+
+PYPROJECT_TOML = """\
+[project]
+name = "flag_audit"
+version = "0.1.0"
+requires-python = ">=3.10"
+dependencies = ["exd-dagster"]
+
+[tool.dg]
+directory_type = "project"
+
+[tool.dg.project]
+root_module = "flag_audit"
+code_location_name = "flag_audit"
+"""
+
+COMPONENT_DEFINITIONS = """\
+from pathlib import Path
+
+from dagster import Definitions, definitions, load_from_defs_folder
+
+
+@definitions
+def defs() -> Definitions:
+    return load_from_defs_folder(path_within_project=Path(__file__).parent)
+"""

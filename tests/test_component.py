@@ -1,5 +1,6 @@
 """The YAML component: the same audit as in Python, with faults that say line, key and fix."""
 
+import inspect
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import dagster as dg
 import pytest
 from jsonschema import Draft202012Validator
 
+from exd_dagster.build import build_flag_audit_defs
 from exd_dagster.component import DESTINATIONS, RECORDS, FlagAuditComponent
 from exd_dagster.component_yaml import SECRETS
 from exd_dagster.config import FlagAudit, Thresholds
@@ -240,6 +242,11 @@ def find_branches(node: dict) -> list[dict]:
         if isinstance(inner, dict):
             found += find_branches(inner)
     return found
+
+
+def test_every_argument_of_the_python_door_is_a_field():
+    arguments = set(inspect.signature(build_flag_audit_defs).parameters)
+    assert arguments - set(FlagAuditComponent.model_fields) == {"schedule_status", "sensor_status"}
 
 
 def test_every_flag_field_may_be_given_in_yaml():

@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 import dagster as dg
+from dagster.components.definitions import LazyDefinitions
 
 from exd_dagster.alert_plan import AlertPlan
+from exd_dagster.audit_plan import AuditPlan, audit_plans
 from exd_dagster.errors import ConfigError
 from exd_dagster.sensors import alert_plans
 
@@ -42,39 +44,69 @@ def load_plans(module: str | None) -> list[AlertPlan]:
     Raises:
         ConfigError: when there is no project or it has no alert sensor.
     """
-    name = module or _named_module()
-    if name is None:
-        raise ConfigError(
-            "the project", ["no module is named in workspace.yaml or pyproject.toml; give -m MODULE"]
-        )
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        import_module(name)
-    except ImportError as error:
-        raise ConfigError(
-            "the project", [f"module '{name}' cannot be imported: {error}; check -m"]
-        ) from error
+    name = load_project(module)
     plans = alert_plans()
     if not plans:
         raise ConfigError("the project", [f"module '{name}' builds no alert sensor; pass alerts=[...]"])
     return plans
 
 
-def _named_module() -> str | None:
-    """Read the module from workspace.yaml, else [tool.dagster] or [tool.dg.project] in pyproject.toml."""
+def load_fleets(module: str | None) -> list[AuditPlan]:
+    """Import the project and return what each of its fleets audits.
+
+    Raises:
+        ConfigError: when there is no project or it audits nothing.
+    """
+    name = load_project(module)
+    plans = audit_plans()
+    if not plans:
+        raise ConfigError(
+            "the project", [f"module '{name}' audits nothing; call build_flag_audit_defs in it"]
+        )
+    return plans
+
+
+def load_project(module: str | None) -> str:
+    """Import the project as Dagster does, build what it defines lazily, and return the name of its module.
+
+    Raises:
+        ConfigError: when no module is named, or it cannot be imported.
+    """
+    name, folder = (module, ".") if module else _named_module()
+    if name is None:
+        raise ConfigError(
+            "the project", ["no module is named in workspace.yaml or pyproject.toml; give -m MODULE"]
+        )
+    sys.path.insert(0, str(Path(folder).resolve()))
+    try:
+        found = import_module(name)
+    except ImportError as error:
+        raise ConfigError(
+            "the project", [f"module '{name}' cannot be imported: {error}; check -m"]
+        ) from error
+    for value in list(vars(found).values()):
+        if isinstance(value, LazyDefinitions) and not value.has_context_arg:
+            value()
+    return name
+
+
+def _named_module() -> tuple[str | None, str]:
+    """Read module and its folder from workspace.yaml, else from the [tool] tables of pyproject.toml."""
     if Path("workspace.yaml").exists():
         yaml: Any = import_module("yaml")  # comes with Dagster
         workspace = yaml.safe_load(Path("workspace.yaml").read_text()) or {}
         for entry in workspace.get("load_from", ()):
             module = entry.get("python_module") if isinstance(entry, dict) else None
+            if isinstance(module, dict):
+                return str(module["module_name"]), str(module.get("working_directory", "."))
             if module:
-                return str(module["module_name"] if isinstance(module, dict) else module)
+                return str(module), "."
     if Path("pyproject.toml").exists():
         tool = _toml(Path("pyproject.toml")).get("tool", {})
         root = tool.get("dg", {}).get("project", {}).get("root_module")
         found = tool.get("dagster", {}).get("module_name") or (f"{root}.definitions" if root else None)
-        return str(found) if found else None
-    return None
+        return (str(found) if found else None), ("src" if root and Path("src", root).is_dir() else ".")
+    return None, "."
 
 
 def _toml(path: Path) -> dict[str, Any]:

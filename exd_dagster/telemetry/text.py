@@ -123,7 +123,7 @@ class TextStage:
             if header:  # an empty file has no lines, and none that are wrong
                 groups[header].append(file)
         for header, group in groups.items():
-            wrapped, delimiter, names = _header(header)
+            wrapped, delimiter, names = csv_header(header)
             read = self._read_wrapped if wrapped else self._read_plain
             read(", ".join(literal(file) for file in group), names, delimiter)
             self._meet(names)
@@ -195,7 +195,7 @@ def _bad_numbers(file: str, is_bad: Callable[[str], bool]) -> Iterator[int]:
                 yield number
 
 
-def _header(line: str) -> tuple[bool, str, list[str]]:
+def csv_header(line: str) -> tuple[bool, str, list[str]]:
     """Return whether lines are wrapped in quotes, the delimiter, and the column names."""
     delimiter = max(",\t;|", key=line.count)
     names = next(csv.reader([line], delimiter=delimiter))

@@ -1,0 +1,307 @@
+"""`exd-dagster init`: a first audit project for one's own records."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import click
+import duckdb
+
+from exd_dagster import scaffold
+from exd_dagster.cli.progress import scanning
+from exd_dagster.errors import RecordsError, did_you_mean
+from exd_dagster.scaffold import Draft, FlagDraft
+from exd_dagster.telemetry.records import EARLIEST, OPTIONAL, REQUIRED, from_ms
+from exd_dagster.telemetry.sources import FileRecords, ParquetRecords, Records, TableRecords, as_records
+from exd_dagster.telemetry.survey import SeenFlag, column_names, guess_columns, suggest_split, survey
+from exd_dagster.telemetry.toml import parse_toml
+
+LISTED = 4
+"""Flags written without being asked for: those with the most units."""
+
+TYPE_NAME = "exd_dagster.FlagAuditComponent"
+_DATED = timedelta(days=30)
+_KINDS = {ParquetRecords: "parquet", FileRecords: "files", TableRecords: "table"}
+
+
+@click.command(short_help="Write a first audit project for your own records.")
+@click.argument("log", required=False)
+@click.option("--table", help="Table of the records, where LOG is a DuckDB file.")
+@click.option("--column", "columns", multiple=True, metavar="NAME=OWN", help="What your log calls a column.")
+@click.option(
+    "--flag",
+    "keys",
+    multiple=True,
+    help=f"Flags to list; default: the {LISTED} with the most units. In a log without that column: its flag.",
+)
+@click.option(
+    "--folder", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="Where to write."
+)
+@click.option("--yaml", "as_yaml", is_flag=True, help="Write a component (defs.yaml) instead of Python.")
+@click.option("--force", is_flag=True, help="Replace files that exist.")
+def init(
+    log: str | None,
+    table: str | None,
+    columns: tuple[str, ...],
+    keys: tuple[str, ...],
+    folder: Path,
+    as_yaml: bool,
+    force: bool,
+) -> None:
+    """Look at the records in LOG (path, glob, URL or DuckDB file) and write a project that audits its flags.
+
+    What is written observes only: no report is blocked before you flip the line that says so, and no split is
+    declared before you confirm it.
+    """
+    place = log or click.prompt("Where are your evaluation records (path, glob or DuckDB file)?")
+    with duckdb.connect() as connection:
+        records = look(connection, place, table, read_pairs(columns), keys)
+        with scanning(connection, "looking at the records"):
+            seen = survey(connection, records, *_span(place))
+    if not seen:
+        raise RecordsError(f"{place}: no row has a flag, a variant and a unit; correct --column")
+    draft = make_draft(anchored(records, folder), chosen(seen, keys), len(seen))
+    files = component_files(draft, folder) if as_yaml else python_files(draft)
+    for line in (*_found(records, seen), *write(files, folder, force=force), *_next(draft, folder)):
+        click.echo(line)
+
+
+def read_pairs(pairs: Iterable[str]) -> dict[str, str]:
+    """Read `exd_name=own_name` options.
+
+    Raises:
+        click.UsageError: for text of another form, or a name exd does not have.
+    """
+    read = {}
+    for pair in pairs:
+        name, sign, own = pair.partition("=")
+        if not sign or not own:
+            raise click.UsageError(f"--column '{pair}': write for example --column unit_id_hash=user_id.")
+        if name not in (*REQUIRED, *OPTIONAL):
+            raise click.UsageError(
+                f"--column '{name}' is no column of exd.{did_you_mean(name, (*REQUIRED, *OPTIONAL))}"
+            )
+        read[name] = own
+    return read
+
+
+def look(
+    connection: duckdb.DuckDBPyConnection,
+    place: str,
+    table: str | None,
+    given: Mapping[str, str],
+    keys: Sequence[str],
+) -> Records:
+    """Return the log as records, with its columns mapped as well as they can be told.
+
+    Args:
+        connection: an open connection.
+        place: a path, glob, URL or DuckDB file.
+        table: its table, where it is a DuckDB file.
+        given: what the person said of the columns.
+        keys: flags the person named.
+
+    Raises:
+        RecordsError: when the log cannot be read or a column cannot be told.
+    """
+    records = _source(place, table)
+    names = column_names(connection, records, *_span(place))
+    columns = {**guess_columns(names), **given}
+    constants = {}
+    if "flag_key" not in columns:
+        constants["flag_key"] = keys[0] if len(keys) == 1 else Path(place).stem.strip("*-_.") or "my-flag"
+    lacking = [name for name in REQUIRED if name not in columns and name not in constants]
+    if lacking:
+        ask = " ".join(f"--column {name}=..." for name in lacking)
+        raise RecordsError(
+            f"{place}: cannot tell which column is {' and '.join(lacking)} of {names}; give {ask}"
+        )
+    renamed = {name: own for name, own in columns.items() if name != own}
+    return type(records)(**{**_location(records), "columns": renamed, "constants": constants})
+
+
+def _source(place: str, table: str | None) -> Records:
+    if table is not None:
+        return TableRecords(database=place, table=table)
+    if place.endswith((".duckdb", ".db", ".ddb")):
+        with duckdb.connect(place, read_only=True) as connection:
+            known = [
+                name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+            ]
+        raise RecordsError(
+            f"{place}: name the table of the records with --table. Known: {', '.join(known) or 'none'}."
+        )
+    return as_records(place)
+
+
+def _location(records: Records) -> dict[str, Any]:
+    """Return the fields that say where the records are; one path as text."""
+    fields = ("path", "format", "database", "table")
+    found = {name: getattr(records, name) for name in fields if getattr(records, name, None)}
+    paths = found.get("path")
+    return (
+        {**found, "path": paths[0] if len(paths) == 1 else list(paths)} if isinstance(paths, tuple) else found
+    )
+
+
+def _span(place: str) -> tuple[datetime, datetime]:
+    """Return what to read: all of it, or the last 30 days where the path names days."""
+    now = datetime.now(timezone.utc)
+    return (now - _DATED if "%" in place else from_ms(EARLIEST)), now
+
+
+def anchored(records: Records, folder: Path) -> Records:
+    """Return the records with a path that holds in `folder`: as given there, absolute from elsewhere."""
+    if folder.resolve() == Path.cwd():
+        return records
+    location = _location(records)
+    moved: dict[str, Any] = {
+        name: _absolute(location[name]) for name in ("path", "database") if name in location
+    }
+    return records.model_copy(update=moved)
+
+
+def _absolute(path: str | list[str]) -> str | tuple[str, ...]:
+    if isinstance(path, list):
+        return tuple(str(_absolute(one)) for one in path)
+    return path if "://" in path else str(Path(path).absolute())
+
+
+def chosen(seen: Sequence[SeenFlag], keys: Sequence[str]) -> list[SeenFlag]:
+    """Return the flags to list, each in the environment where it has the most units.
+
+    Raises:
+        RecordsError: for a name that no flag has.
+    """
+    best: dict[tuple[str, str], SeenFlag] = {}
+    for flag in seen:
+        best.setdefault((flag.namespace, flag.key), flag)
+    known = {flag.key for flag in seen}
+    for key in keys:
+        if key not in known:
+            raise RecordsError(f"--flag '{key}' is not in the log.{did_you_mean(key, known)}")
+    flags = list(best.values())
+    return [flag for flag in flags if flag.key in keys] if keys else flags[:LISTED]
+
+
+def make_draft(records: Records, flags: Sequence[SeenFlag], known: int) -> Draft:
+    """Return what the project says.
+
+    Args:
+        records: the log, its columns mapped.
+        flags: the flags to list.
+        known: how many the log has.
+    """
+    said = {**_location(records), "columns": records.columns, "constants": records.constants}
+    others = f"{known - len(flags)} more were seen; list the ones you own" if known > len(flags) else ""
+    return Draft(
+        kind=_KINDS[type(records)],
+        records={name: value for name, value in said.items() if value},
+        flags=[_flag_draft(flag) for flag in flags],
+        notes=[others] if others else [],
+    )
+
+
+def _flag_draft(flag: SeenFlag) -> FlagDraft:
+    shares = {variant: flag.shares[variant] for variant in sorted(flag.shares)}
+    seen = " / ".join(f"{100 * share:.1f}" for share in shares.values())
+    scope = {"namespace": flag.namespace, "environment": flag.environment}
+    return FlagDraft(
+        fields={
+            "key": flag.key,
+            **{name: value for name, value in scope.items() if value},
+            "start": f"{flag.first:%Y-%m-%d}",
+        },
+        split=suggest_split(shares),
+        seen=f"seen {seen} % of {flag.total:,} units: confirm, then uncomment",
+    )
+
+
+def percents(shares: Mapping[str, float]) -> str:
+    """Return shares as a person writes them, the first six."""
+    shown = [f"{variant} {100 * share:.1f} %" for variant, share in list(shares.items())[:6]]
+    return ", ".join(shown) + (", ..." if len(shares) > 6 else "")
+
+
+def python_files(draft: Draft) -> dict[Path, str]:
+    """Return the files of a Python project and what is in them."""
+    return {
+        Path("definitions.py"): scaffold.python_project(draft),
+        Path("workspace.yaml"): scaffold.workspace_yaml("definitions"),
+        Path("dagster.yaml"): scaffold.DAGSTER_YAML,
+    }
+
+
+def component_files(draft: Draft, folder: Path) -> dict[Path, str]:
+    """Return defs.yaml for the `dg` project in `folder`; where there is none, a small one around it."""
+    text = scaffold.component_yaml(TYPE_NAME, draft)
+    own = _dg_module(folder)
+    if own is not None:
+        home = Path("src", own) if (folder / "src" / own).is_dir() else Path(own)
+        return {home / "defs" / "flag_audit" / "defs.yaml": text}
+    package = Path("src", "flag_audit")
+    return {
+        package / "defs" / "flag_audit" / "defs.yaml": text,
+        package / "defs" / "__init__.py": "",
+        package / "definitions.py": scaffold.COMPONENT_DEFINITIONS,
+        package / "__init__.py": "",
+        Path("pyproject.toml"): scaffold.PYPROJECT_TOML,
+        Path("workspace.yaml"): scaffold.workspace_yaml("flag_audit.definitions", "src"),
+        Path("dagster.yaml"): scaffold.DAGSTER_YAML,
+    }
+
+
+def _dg_module(folder: Path) -> str | None:
+    file = folder / "pyproject.toml"
+    if not file.exists():
+        return None
+    project = parse_toml(file.read_text(encoding="utf-8")).get("tool", {}).get("dg", {}).get("project", {})
+    return str(project["root_module"]) if "root_module" in project else None
+
+
+def write(files: Mapping[Path, str], folder: Path, *, force: bool) -> list[str]:
+    """Write the files and return one line for each; an instance that exists already is left alone.
+
+    Raises:
+        click.UsageError: when a file exists and `force` was not given; then nothing is written.
+    """
+    kept = [path for path in files if path.name == "dagster.yaml" and (folder / path).exists()]
+    there = [str(path) for path in files if path not in kept and (folder / path).exists()]
+    if there and not force:
+        raise click.UsageError(
+            f"{', '.join(there)} exists in {folder.resolve()}; give --force to replace, or --folder."
+        )
+    for path, text in files.items():
+        if path not in kept:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+    return [f"{'kept ' if path in kept else 'wrote'} {folder / path}" for path, text in files.items() if text]
+
+
+def _found(records: Records, seen: Sequence[SeenFlag]) -> list[str]:
+    mapped = ", ".join(f"{name} = {own}" for name, own in records.columns.items()) or "exd's own names"
+    lines = [f"Read {records.place}", f"  columns: {mapped}"]
+    if "flag_key" in records.constants:
+        lines.append(
+            f"  no column names the flag: every row is of '{records.constants['flag_key']}' (--flag names it)"
+        )
+    shown = [
+        f"  {'/'.join(part for part in (flag.namespace, flag.environment, flag.key) if part)}: "
+        f"{flag.total:,} units, {percents(flag.shares)}, {flag.first:%Y-%m-%d} to {flag.last:%Y-%m-%d}"
+        for flag in seen[:20]
+    ]
+    return [*lines, *shown, *([f"  and {len(seen) - 20} more"] if len(seen) > 20 else []), ""]
+
+
+def _next(draft: Draft, folder: Path) -> list[str]:
+    there = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
+    key = draft.flags[0].fields["key"]
+    return [
+        "",
+        "Next:",
+        "  1. Confirm the split of each flag: a line to uncomment. Without it the SRM checks are skipped.",
+        f"  2. {there}exd-dagster doctor",
+        f"  3. exd-dagster drill --flag {key} --fault dead_arm   what the checks would have said of a fault",
+        "  4. dagster dev   then materialize all partitions of the bins: one run audits the whole history",
+    ]

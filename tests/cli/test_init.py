@@ -1,0 +1,172 @@
+"""`exd-dagster init`: a first project from one's own log, which observes until a person says otherwise."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from exd_dagster.cli.init import init
+from exd_dagster.component import FlagAuditComponent
+from exd_dagster.config import FlagAudit
+from exd_dagster.errors import ExdError
+from tests.logs import rows, write
+
+ROOT = Path(__file__).parents[2]
+LANDING = ROOT.parent / "shared" / "data" / "ab_exposures_raw.csv"
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """An empty folder to work in, with a log beside it."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    flags = [rows(f"flag-{i}", [{"control": 10 + i, "treatment": 10 + i}]) for i in range(6)]
+    write(tmp_path / "log", *flags, rows("flag-5", [{"control": 1}], environment="staging"))
+    return folder
+
+
+def run(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(init, list(arguments), input=stdin, catch_exceptions=False)
+
+
+def definitions(folder: Path) -> dict:
+    """Execute definitions.py and return its names."""
+    names: dict = {}
+    exec(compile((folder / "definitions.py").read_text(), "definitions.py", "exec"), names)
+    return names
+
+
+def test_the_project_audits_the_flags_of_the_log_and_only_observes(home):
+    run("../log/*.parquet")
+    flags = definitions(home)["FLAGS"]
+    assert [flag.key for flag in flags] == ["flag-5", "flag-4", "flag-3", "flag-2"]
+    assert {flag.mode for flag in flags} == {"observe"}
+    assert {flag.environment for flag in flags} == {"production"}
+    assert {f"{flag.start:%Y-%m-%d}" for flag in flags} == {"2026-03-01"}
+
+
+def test_the_project_is_under_40_lines(home):
+    run("../log/*.parquet")
+    assert (home / "definitions.py").read_text().count("\n") < 40
+
+
+def test_no_split_is_declared_before_a_person_uncomments_it(home):
+    run("../log/*.parquet", "--flag", "flag-1")
+    text = (home / "definitions.py").read_text()
+    assert definitions(home)["FLAGS"][0].split is None
+    split = 'split={"control": 0.5, "treatment": 0.5},'
+    line = f"# {split}  # seen 50.0 / 50.0 % of 22 units: confirm, then uncomment"
+    assert line in text
+    (home / "definitions.py").write_text(text.replace(line, line.removeprefix("# ")))
+    assert definitions(home)["FLAGS"][0].split == {"control": 0.5, "treatment": 0.5}
+
+
+def test_every_commented_line_of_the_component_can_be_uncommented(home):
+    run("../log/*.parquet", "--yaml")
+    text = (home / "src/flag_audit/defs/flag_audit/defs.yaml").read_text()
+    lines = [line.replace("# ", "", 1) if marks_a_choice(line) else line for line in text.splitlines()]
+    attributes = yaml.safe_load("\n".join(lines))["attributes"]
+    found = FlagAuditComponent(**{**attributes, "alerts": ()})
+    assert found.flags[0].split == {"control": 0.5, "treatment": 0.5}
+    assert attributes["alerts"][0]["token"] == "{{ env.SLACK_BOT_TOKEN }}"
+
+
+def marks_a_choice(line: str) -> bool:
+    words = ("# split:", "# alerts:", "#   - type", "#     token", "#     channel", "# base_url")
+    return line.strip().startswith(words)
+
+
+def test_the_component_says_the_same_as_the_project(home):
+    run("../log/*.parquet")
+    run("../log/*.parquet", "--yaml", "--force")
+    text = (home / "src/flag_audit/defs/flag_audit/defs.yaml").read_text()
+    component = FlagAuditComponent(**yaml.safe_load(text)["attributes"])
+    assert list(component.flags) == definitions(home)["FLAGS"]
+
+
+def test_a_log_without_a_flag_column_is_of_one_flag(home):
+    (home / "log.csv").write_text("user_id,ts,group\n1,2026-03-01T00:00Z,a\n2,2026-03-01T00:01Z,b\n")
+    said = run("log.csv", "--flag", "landing").output
+    assert "every row is of 'landing'" in said
+    assert [flag.key for flag in definitions(home)["FLAGS"]] == ["landing"]
+
+
+def test_a_column_that_cannot_be_told_is_asked_for_by_name(home):
+    (home / "log.csv").write_text("who,when,what\n1,2026-03-01T00:00Z,a\n")
+    with pytest.raises(ExdError, match=r"timestamp and variant_key and unit_id_hash .* --column timestamp="):
+        run("log.csv")
+    given = ["timestamp=when", "variant_key=what", "unit_id_hash=who"]
+    run("log.csv", *(part for pair in given for part in ("--column", pair)))
+    assert definitions(home)["FLAGS"][0].key == "log"
+
+
+def test_a_duckdb_file_is_asked_for_its_table(home):
+    with duckdb.connect("log.duckdb") as connection:
+        connection.execute("CREATE TABLE evaluations AS SELECT * FROM '../log/*.parquet'")
+    with pytest.raises(ExdError, match=r"--table. Known: evaluations"):
+        run("log.duckdb")
+    run("log.duckdb", "--table", "evaluations")
+    assert definitions(home)["FLAGS"][0].key == "flag-5"
+
+
+def test_the_log_is_asked_for_when_none_is_given(home):
+    assert "wrote definitions.py" in run(stdin="../log/*.parquet\n").output
+
+
+def test_a_file_that_exists_is_not_replaced_without_being_told(home):
+    (home / "workspace.yaml").write_text("mine")
+    said = run("../log/*.parquet")
+    assert said.exit_code == 2
+    assert "workspace.yaml exists" in said.output
+    assert not (home / "definitions.py").exists()
+    run("../log/*.parquet", "--force")
+    assert (home / "workspace.yaml").read_text() != "mine"
+
+
+def test_an_instance_that_exists_is_left_alone(home):
+    (home / "dagster.yaml").write_text("mine")
+    assert "kept  dagster.yaml" in run("../log/*.parquet").output
+    assert (home / "dagster.yaml").read_text() == "mine"
+
+
+def test_a_project_elsewhere_finds_the_log(home, tmp_path):
+    run("../log/*.parquet", "--folder", str(tmp_path / "elsewhere"))
+    names = definitions(tmp_path / "elsewhere")
+    assert names["defs"].resolve_asset_graph()
+    assert str(tmp_path) in (tmp_path / "elsewhere" / "definitions.py").read_text()
+
+
+def test_a_dg_project_gets_the_component_in_its_defs_folder(home):
+    (home / "pyproject.toml").write_text('[tool.dg.project]\nroot_module = "ours"\n')
+    (home / "src" / "ours").mkdir(parents=True)
+    run("../log/*.parquet", "--yaml")
+    assert (home / "src/ours/defs/flag_audit/defs.yaml").exists()
+    assert not (home / "workspace.yaml").exists()
+
+
+@pytest.mark.skipif(not LANDING.exists(), reason="ab_exposures_raw.csv is not here")
+def test_a_real_log_with_quoted_lines_becomes_a_project(home):
+    said = run(str(LANDING), "--flag", "landing-page").output
+    assert "landing-page: 57," in said
+    flag = definitions(home)["FLAGS"][0]
+    assert isinstance(flag, FlagAudit)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("options", [(), ("--yaml",)], ids=["python", "yaml"])
+def test_dagster_validates_what_was_written(home, options):
+    run("../log/*.parquet", *options)
+    done = subprocess.run(
+        [sys.executable, "-m", "dagster", "definitions", "validate", "-w", "workspace.yaml"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
