@@ -141,3 +141,53 @@ def downstream_assets(
         for asset in assets
         if asset in known
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceFacts:
+    """What a diagnosis needs to know of a Dagster instance.
+
+    Attributes:
+        daemons: last heartbeat (UTC) of each daemon the instance needs, None where there never was one.
+        errors: first line of the last error of each daemon that had one.
+        switches: what was chosen in the UI for each schedule and sensor: True running, False stopped.
+        run_monitoring: whether lost runs are failed.
+        retries_failed_checks: whether a run that failed a check is tried again.
+        pool_limit: how many steps of a pool run at once; None: any number.
+    """
+
+    daemons: Mapping[str, datetime | None]
+    errors: Mapping[str, str]
+    switches: Mapping[str, bool]
+    run_monitoring: bool
+    retries_failed_checks: bool
+    pool_limit: int | None
+
+
+def instance_facts(instance: dg.DagsterInstance, pool: str) -> InstanceFacts:
+    """Read what a diagnosis needs.
+
+    Args:
+        instance: the Dagster instance.
+        pool: name of the pool whose limit is asked for.
+    """
+    beats = instance.get_daemon_heartbeats()
+    needed = instance.get_required_daemon_types()
+    limits = {limit.name: limit.limit for limit in instance.event_log_storage.get_pool_limits()}
+    return InstanceFacts(
+        daemons={
+            name: datetime.fromtimestamp(beats[name].timestamp, timezone.utc) if name in beats else None
+            for name in needed
+        },
+        errors={
+            name: str(beat.errors[0].message).partition("\n")[0] for name, beat in beats.items() if beat.errors
+        },
+        switches={
+            state.instigator_name: state.status.value == "RUNNING"
+            for state in instance.all_instigator_state()
+            if state.status.value in ("RUNNING", "STOPPED")
+        },
+        run_monitoring=instance.run_monitoring_enabled,
+        retries_failed_checks=instance.run_retries_enabled and instance.run_retries_retry_on_asset_or_op_failure,
+        pool_limit=limits.get(pool, instance.global_op_concurrency_default_limit),
+    )

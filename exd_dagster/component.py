@@ -15,7 +15,7 @@ from exd_dagster.alerts.route import Route
 from exd_dagster.assets import Grain
 from exd_dagster.build import build_flag_audit_defs
 from exd_dagster.component_yaml import Kinds, Rendering, file_of, with_lines, yaml_schema
-from exd_dagster.config import ConfigModel, FlagAudit, Instant, Thresholds, Timing
+from exd_dagster.config import ConfigModel, Duration, FlagAudit, Instant, Thresholds, Timing
 from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.resources import (
     AlertDestination,
@@ -155,6 +155,9 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
         default="", description="When the audit runs; empty: at 03:30, or ten past each hour; null: never."
     )
     cron_timezone: str = Field(default="UTC", description="Time zone of `cron`.")
+    max_age: Duration | None = Field(
+        default=None, description="Bins older than this fail their freshness policy, for example 2d."
+    )
     base_url: str | None = Field(default=None, description="Address of the Dagster UI, for links in alerts.")
 
     @model_validator(mode="before")
@@ -245,6 +248,7 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
             audit_every=self.audit_every,
             cron=self.cron,
             cron_timezone=self.cron_timezone,
+            max_age=self.max_age,
             base_url=self.base_url,
         )
 

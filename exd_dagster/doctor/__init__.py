@@ -1,0 +1,1 @@
+"""Can an audit project do its work? One diagnosis per subject, each bad one with its fix."""
