@@ -123,7 +123,10 @@ def _table_lines(table: Table) -> Iterator[str]:
     lines = [list(table.headers), *([_cell(cell) for cell in row] for row in table.rows)]
     columns = list(zip(*lines, strict=True))
     widths = [max(map(len, column)) for column in columns]
-    right = [any(cell[-1:] == "%" or cell[:1].isdigit() for cell in column[1:]) for column in columns]
+    right = [
+        any(cell[-1:] == "%" or cell[:1].isdigit() or cell == "-" for cell in column[1:])
+        for column in columns
+    ]
     for line in lines:
         cells = zip(line, widths, right, strict=True)
         yield "  ".join(cell.rjust(w) if number else cell.ljust(w) for cell, w, number in cells).rstrip()

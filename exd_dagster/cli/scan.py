@@ -83,7 +83,7 @@ def count_flag(request: Request, flag: FlagAudit, *, closed_only: bool = False) 
         )
         build = report.flags[flag.id]
         if build.error:
-            raise RecordsError(build.error)
+            raise RecordsError(_as_options(build.error))
         bins = select_bins(connection, flag, closed_only=closed_only)
     apart = [(why, count) for why, count in report.quarantined.items() if count and why != UNREADABLE_LINE]
     notes = [f"set apart, {why}: {count:,} of the log's rows" for why, count in apart]
@@ -162,6 +162,11 @@ def _grouped(
         f"WHERE {' AND '.join(tests)} GROUP BY ALL ORDER BY ALL"
     )
     return connection.execute(query).fetchall()
+
+
+def _as_options(message: str) -> str:
+    """Name the command's options where an error names the arguments behind them."""
+    return message.replace("environment=", "--environment").replace("namespace=", "--namespace")
 
 
 def _left_out(unreadable: Sequence[Unreadable]) -> tuple[str, ...]:

@@ -125,7 +125,8 @@ class TextStage:
         for header, group in groups.items():
             wrapped, delimiter, names = csv_header(header)
             read = self._read_wrapped if wrapped else self._read_plain
-            read(", ".join(literal(file) for file in group), names, delimiter)
+            if set(names) & set(self.wanted):  # else there is nothing to read, and the columns say why
+                read(", ".join(literal(file) for file in group), names, delimiter)
             self._meet(names)
 
     def _read_plain(self, files: str, names: Sequence[str], delimiter: str) -> None:

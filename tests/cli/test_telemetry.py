@@ -218,6 +218,18 @@ def test_window_is_half_open(tmp_path):
     assert answer("srm", *FLAG, *HALF, "--source", log)["result"]["observed"]["control"] == 1
 
 
+def test_several_environments_ask_for_one(log):
+    sources = (*log(control=10), *log("b.parquet", control=10, environment="staging"))
+    result = ask("srm", *FLAG, *HALF, *sources, *WINDOW, code=2)
+    assert "2 environments: 'production', 'staging'; name one with --environment" in result.stderr
+
+
+def test_file_without_any_known_column_says_which_it_lacks(tmp_path):
+    (tmp_path / "bad.csv").write_text("time,flag,variant\n1,2,3\n")
+    result = ask("srm", *FLAG, *HALF, "--source", tmp_path / "bad.csv", code=2)
+    assert "it has no column 'variant_key' for variant_key. Did you mean 'variant'?" in result.stderr
+
+
 def test_sources_of_several_kinds_are_merged(log, tmp_path):
     parquet, ndjson = log(control=500), log("more.ndjson", treatment=480)
     database = tmp_path / "logs.duckdb"
