@@ -180,7 +180,9 @@ def instance_facts(instance: dg.DagsterInstance, pool: str) -> InstanceFacts:
             for name in needed
         },
         errors={
-            name: str(beat.errors[0].message).partition("\n")[0] for name, beat in beats.items() if beat.errors
+            name: str(beat.errors[0].message).partition("\n")[0]
+            for name, beat in beats.items()
+            if beat.errors
         },
         switches={
             state.instigator_name: state.status.value == "RUNNING"
@@ -188,6 +190,7 @@ def instance_facts(instance: dg.DagsterInstance, pool: str) -> InstanceFacts:
             if state.status.value in ("RUNNING", "STOPPED")
         },
         run_monitoring=instance.run_monitoring_enabled,
-        retries_failed_checks=instance.run_retries_enabled and instance.run_retries_retry_on_asset_or_op_failure,
+        retries_failed_checks=instance.run_retries_enabled
+        and instance.run_retries_retry_on_asset_or_op_failure,
         pool_limit=limits.get(pool, instance.global_op_concurrency_default_limit),
     )
