@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from exd_dagster.config import FlagAudit, Mode, Phase, to_utc
-from exd_dagster.errors import ConfigError
+from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.telemetry.declared_split import MATCHED_REASONS, DeclaredSplit, declared_split
 from exd_dagster.telemetry.manifest_files import manifest_files
 from exd_dagster.telemetry.manifest_model import Manifest
@@ -53,9 +53,11 @@ def flags_from_manifest(
         mode: what a failure does.
 
     Raises:
-        ConfigError: when there is no manifest at a path, or no start is known.
+        ConfigError: when there is no manifest at a path, no start is known, or no namespace has the
+            environment.
     """
     versions = _versions(path, start)
+    _check_environment(versions, environment)
     audits = []
     for key in sorted({known for version in versions for known in version.flags}):
         history = [version.at(key, environment) for version in versions if key in version.flags]
@@ -96,6 +98,18 @@ def _versions(path: Manifests, start: InstantLike | None) -> list[_Version]:
     before = [place for when, place in versions if when <= floor]
     after = [_Version(when, _flags(place)) for when, place in versions if when > floor]
     return [_Version(floor, _flags(place)) for place in before[-1:]] + after
+
+
+def _check_environment(versions: Sequence[_Version], environment: str) -> None:
+    """Refuse an environment that every namespace spells otherwise."""
+    known: set[str] = set()
+    for manifest in (manifest for version in versions for manifest in version.flags.values()):
+        if manifest.environments is None or environment in manifest.environments:
+            return
+        known.update(manifest.environments)
+    if known:
+        fault = f"environment: '{environment}' is not declared.{did_you_mean(environment, known)}"
+        raise ConfigError("the manifest", [fault])
 
 
 def _flags(place: str | Path) -> dict[tuple[str, str], Manifest]:

@@ -43,6 +43,13 @@ def test_namespace_slug_comes_from_its_file(tmp_path):
     assert (manifest.namespace, manifest.environments) == ("payments", None)
 
 
+def test_environment_that_no_namespace_declares_is_refused_with_the_nearest(tmp_path):
+    slug = '[namespace]\nslug = "c"\n[namespace.environments]\nproduction = {}\n'
+    write(tmp_path / "c", {"namespace.toml": f'schema_version = "0.1"\n{slug}'})
+    with pytest.raises(ConfigError, match=r"'prodution' is not declared\. Did you mean 'production'\?"):
+        flags_from_manifest(rollout(tmp_path / "c"), environment="prodution", start="2026-03-01")
+
+
 def test_folder_of_namespaces_gives_the_flags_of_all(tmp_path):
     rollout(tmp_path / "a")
     rollout(tmp_path / "b")
