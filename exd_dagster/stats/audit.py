@@ -12,6 +12,7 @@ from exd_dagster.config import FlagAudit, Thresholds, floor_hour
 from exd_dagster.errors import ExdError
 from exd_dagster.stats import words
 from exd_dagster.stats.change_point import ChangePoint, find_change
+from exd_dagster.stats.inputs import expected_counts
 from exd_dagster.stats.looks import Look, first_failed_look, look_levels
 from exd_dagster.stats.sequential import DEFAULT_ALPHA, SequentialSrmVerdict, judge_sequence
 from exd_dagster.stats.srm import Sample, SrmVerdict, fit, judge
@@ -126,12 +127,9 @@ _NO_SPLIT = "Skipped: no split is declared; add split={...} to test it."
 
 
 def _sample(window: Window) -> Sample:
-    shares = np.array([stretch.shares for stretch in window.stretches])
-    starts = [stretch.first for stretch in window.stretches]
-    phase_of = np.searchsorted(starts, np.arange(len(window.counts)), side="right") - 1
-    units = window.counts.sum(axis=1)
-    pooled = units @ shares[phase_of] / units.sum() if units.sum() else shares[-1]
-    used = np.any(shares > 0, axis=0)
+    expected = expected_counts(window.counts, window.stretches).sum(axis=0)
+    pooled = expected / expected.sum() if expected.sum() else window.stretches[-1].shares
+    used = np.any([stretch.shares > 0 for stretch in window.stretches], axis=0)
     names = tuple(name for name, has_share in zip(window.names, used.tolist(), strict=True) if has_share)
     return Sample(names, window.counts.sum(axis=0)[used], pooled[used], window.undeclared)
 

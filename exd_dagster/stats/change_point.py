@@ -14,12 +14,15 @@ import numpy as np
 
 from exd_dagster.stats.combined import log_e_values
 from exd_dagster.stats.dirichlet import log_mixture
-from exd_dagster.stats.inputs import Floats, Integers, Stretch, after, bounds
+from exd_dagster.stats.inputs import Floats, Integers, Stretch, after, bounds, expected_counts
 from exd_dagster.stats.verdict import Json, plain
 
 CREDIBLE_LEVEL = 0.95
 HEALED = 3.0
 """A fault has ended when ending it earlier explains the counts e^3 = 20 times better."""
+
+HEALED_BY_PHASE = 0.7
+"""Twice better is enough where it ended before the newest phase: a new phase is served anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class ChangePoint:
         until: first bin that agrees again; None while the fault goes on.
         before: observed share by variant before the earliest bin; empty when nothing is before.
         after: observed share by variant within the fault.
+        declared: share by variant that was declared for the units within the fault.
         hour: start of `bin` (UTC), where hours are known; `earliest_hour` and `latest_hour` likewise.
     """
 
@@ -42,6 +46,7 @@ class ChangePoint:
     until: int | None
     before: dict[str, float]
     after: dict[str, float]
+    declared: dict[str, float]
     hour: datetime | None = None
     earliest_hour: datetime | None = None
     latest_hour: datetime | None = None
@@ -89,6 +94,7 @@ def find_change(
         until=end if end < len(counts) else None,
         before=_shares(counts[:earliest], names),
         after=_shares(counts[best:until], names),
+        declared=_shares(expected_counts(counts, stretches)[best:until], names),
     )
 
 
@@ -101,7 +107,9 @@ def _ending(evidence: "Evidence", onset: int, detected: int, bins: int) -> int:
     """Return the first bin that agrees again, or the number of bins while none clearly does."""
     ends = np.arange(detected + 1, bins + 1)
     ended = evidence.until(onset, ends)
-    return int(ends[int(np.argmax(ended))]) if ended.max() - ended[-1] > HEALED else bins
+    best = int(ends[int(np.argmax(ended))])
+    enough = HEALED_BY_PHASE if best <= evidence.newest_phase else HEALED
+    return best if ended.max() - ended[-1] > enough else bins
 
 
 class Evidence:
@@ -112,6 +120,11 @@ class Evidence:
     def __init__(self, counts: Floats, stretches: Sequence[Stretch]) -> None:
         self._total = np.concatenate([np.zeros((1, counts.shape[1])), counts.cumsum(axis=0)])
         self._parts = bounds(stretches, len(counts))
+
+    @property
+    def newest_phase(self) -> int:
+        """First bin of the newest phase that has bins; -1 when it is the only one."""
+        return self._parts[-1][0] if len(self._parts) > 1 else -1
 
     def since(self, onsets: Integers, until: int) -> Floats:
         """Return the evidence of [onset, until) for each onset."""

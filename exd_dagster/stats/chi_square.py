@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from exd_dagster.stats.exact import exact_p_value
-from exd_dagster.stats.inputs import Floats, Stretch, bounds
+from exd_dagster.stats.inputs import Floats, Stretch, bounds, expected_counts
 
 SMALLEST_EXPECTED = 5.0
 """Below this expected count the chi-square approximation is replaced by the exact test."""
@@ -71,17 +71,9 @@ def p_values(counts: Floats, stretches: Sequence[Stretch], level: float) -> Floa
     else:
         active = counts.cumsum(axis=0)
         statistic, degrees = stratified(counts, stretches)
-        wanted = _expected(counts, stretches)
+        wanted = expected_counts(counts, stretches).cumsum(axis=0)
     p = np.where(degrees > 0, upper_tail(statistic, np.maximum(degrees, 1)), 1.0)
     small = np.where(wanted > 0, wanted, np.inf).min(axis=1, initial=np.inf) < SMALLEST_EXPECTED
     for t in np.flatnonzero(small & (p < 100 * level)):
         p[t] = exact_p_value(active[t], shares) if one else 1.0
     return np.asarray(p)
-
-
-def _expected(counts: Floats, stretches: Sequence[Stretch]) -> Floats:
-    """Return the cumulative expected count of each variant after each bin, float (T, V)."""
-    wanted = np.zeros_like(counts)
-    for first, end, shares in bounds(stretches, len(counts)):
-        wanted[first:end] = np.where(shares > 0, counts[first:end], 0.0).sum(axis=1, keepdims=True) * shares
-    return np.asarray(wanted.cumsum(axis=0))

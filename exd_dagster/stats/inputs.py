@@ -85,13 +85,13 @@ def checked_split(expected: Mapping[str, float]) -> dict[str, float]:
         raise InputError(f"expected: {error}") from None
 
 
-def checked_stretches(expected: Expected, columns: int) -> tuple[tuple[str, ...], list[Stretch]]:
+def checked_stretches(expected: Expected, columns: int | None) -> tuple[tuple[str, ...], list[Stretch]]:
     """Read a declared split, or phases `[(first_bin, split), ...]`, as named columns and stretches.
 
     Args:
         expected: one split, in column order; or phases, whose columns are the variants in order of first
             declaration.
-        columns: number of columns of the counts.
+        columns: number of columns of the counts; None where there are none.
 
     Returns:
         The column names, and the stretches in order.
@@ -105,7 +105,7 @@ def checked_stretches(expected: Expected, columns: int) -> tuple[tuple[str, ...]
     if not splits or starts[0] != 0 or starts != sorted(set(starts)):
         raise InputError(f"phases must begin with bin 0 and rise; seen first bins {starts}")
     names = tuple(dict.fromkeys(name for _, split in splits for name in split))
-    if len(names) != columns:
+    if columns not in (None, len(names)):
         raise InputError(f"new_units has {columns} columns, expected names {len(names)}: {', '.join(names)}")
     return names, [
         Stretch(first, np.array([split.get(name, 0.0) for name in names])) for first, split in splits
@@ -120,6 +120,15 @@ def bounds(stretches: Sequence[Stretch], bins: int) -> list[tuple[int, int, Floa
         for stretch, end in zip(stretches, ends, strict=True)
         if stretch.first < min(end, bins)
     ]
+
+
+def expected_counts(counts: Floats, stretches: Sequence[Stretch]) -> Floats:
+    """Return the expected count of each variant in each bin, given its units in declared variants, (T, V)."""
+    wanted = np.zeros_like(counts)
+    for first, end, shares in bounds(stretches, len(counts)):
+        units = np.where(shares > 0, counts[first:end], 0.0).sum(axis=1, keepdims=True)
+        wanted[first:end] = units * shares
+    return wanted
 
 
 def after(stretches: Sequence[Stretch], first: int) -> list[Stretch]:

@@ -105,11 +105,11 @@ def sequential_srm_test(
     level = checked_level(DEFAULT_ALPHA[method] if alpha is None else alpha, "alpha")
     if not 0 < delta < 0.5:
         raise InputError(f"delta is {delta}; a shift in share lies between 0 and .5, for example .02")
-    given = np.asarray(new_units)
-    names = len(expected) if given.size == 0 else given.shape[-1]
-    counts = checked_counts(given.reshape(0, names) if given.size == 0 else given, "new_units", 2)
-    variants, stretches = checked_stretches(expected, counts.shape[1])
-    return judge_sequence(counts, stretches, variants, method=method, alpha=level, delta=delta)
+    empty = np.size(new_units) == 0
+    counts = np.zeros((0, 0)) if empty else checked_counts(new_units, "new_units", 2)
+    names, stretches = checked_stretches(expected, None if empty else counts.shape[1])
+    counts = counts.reshape(-1, len(names))
+    return judge_sequence(counts, stretches, names, method=method, alpha=level, delta=delta)
 
 
 def judge_sequence(
@@ -141,10 +141,15 @@ def judge_sequence(
         return SequentialSrmVerdict(verdict="pass", reason="split_as_declared", sentence=sentence, **numbers)
     change = find_change(counts, stretches, names, int(crossings[0]))
     return SequentialSrmVerdict(
-        verdict="fail", severity="ERROR", reason="ratio_mismatch",
+        verdict="fail",
+        severity="ERROR",
+        reason="ratio_mismatch",
         state="ongoing" if change.until is None else "contained",
-        sentence=_sentence(change, numbers), first_crossing=int(crossings[0]), change_point=change, **numbers,
-    )  # fmt: skip
+        sentence=_sentence(change, numbers["anytime_p_value"]),
+        first_crossing=int(crossings[0]),
+        change_point=change,
+        **numbers,
+    )
 
 
 def _numbers(
@@ -172,15 +177,11 @@ def _numbers(
     }
 
 
-def _sentence(change: ChangePoint, numbers: dict[str, Any]) -> str:
-    declared = numbers["expected"]
-    gaps = {name: abs(change.after.get(name, 0.0) - share) for name, share in declared.items()}
-    name = max(gaps, key=lambda variant: (round(gaps[variant], 12), list(gaps).index(variant)))
-    seen, wanted = words.against(change.after.get(name, 0.0), declared[name])
+def _sentence(change: ChangePoint, p: float) -> str:
+    gaps = {name: abs(change.after[name] - share) for name, share in change.declared.items()}
+    name = [name for name, gap in gaps.items() if gap >= max(gaps.values()) - 1e-12][-1]
+    seen, wanted = words.against(change.after[name], change.declared[name])
     span = (
         f"since bin {change.bin}" if change.until is None else f"in bins {change.bin} to {change.until - 1}"
     )
-    return (
-        f"Split broke: {name} got {seen} of units {span}, {wanted} declared "
-        f"(anytime {words.p_value(numbers['anytime_p_value'])})."
-    )
+    return f"Split broke: {name} got {seen} of units {span}, {wanted} declared (anytime {words.p_value(p)})."

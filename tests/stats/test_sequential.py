@@ -165,3 +165,16 @@ def test_empty_and_single_bins_give_a_verdict(bins):
 def test_the_sprt_refuses_a_shift_beyond_the_share():
     with pytest.raises(InputError, match="treatment_share"):
         sprt_by_unit([0, 1], 0.01)
+
+
+def test_a_fault_in_an_earlier_phase_is_told_against_that_phase():
+    nine_to_one, eight_to_two = {"control": 0.9, "treatment": 0.1}, {"control": 0.8, "treatment": 0.2}
+    bins = draw(2, 1000, (24, nine_to_one), (24, eight_to_two), (200, HALVES))
+    found = sequential_srm_test(bins, [(0, nine_to_one), (48, HALVES)])
+    assert found.state == "contained"
+    assert found.change_point.declared == pytest.approx(nine_to_one)
+    assert "10 % declared" in found.sentence
+
+
+def test_no_bins_of_a_ramp_are_a_verdict():
+    assert sequential_srm_test([], [(0, {"a": 0.9, "b": 0.1}), (5, {"a": 0.5, "b": 0.5})]).n == 0
