@@ -15,7 +15,7 @@ from exd_dagster.stats.change_point import ChangePoint, find_change
 from exd_dagster.stats.inputs import expected_counts
 from exd_dagster.stats.looks import Look, first_failed_look, look_levels
 from exd_dagster.stats.sequential import DEFAULT_ALPHA, SequentialSrmVerdict, judge_sequence
-from exd_dagster.stats.srm import Sample, SrmVerdict, fit, judge
+from exd_dagster.stats.srm import Sample, SrmVerdict, fit, judge, too_many_undeclared
 from exd_dagster.stats.traffic import TrafficVerdict, traffic_drop_test
 from exd_dagster.stats.verdict import Verdict
 from exd_dagster.stats.window import Window, counted, split_window
@@ -115,6 +115,7 @@ def _srm(flag: FlagAudit, bins: FlagBins, thresholds: Thresholds) -> SrmVerdict:
         blocking_level=look.level if look else float(levels[-1]),
         min_sample_size=limits.min_sample_size,
         failed_p_value=look.p_value if look else None,
+        stray_failed=_stray_failed(window),
     )
     if verdict.reason == "few_units":
         return _with_forecast(verdict, window, limits.min_sample_size)
@@ -134,6 +135,14 @@ def _sample(window: Window) -> Sample:
     return Sample(names, window.counts.sum(axis=0)[used], pooled[used], window.undeclared)
 
 
+def _stray_failed(window: Window) -> bool:
+    """Return whether undeclared variants had too many units at the end of any hour so far."""
+    if not window.undeclared:
+        return False
+    looks = zip(window.stray.cumsum(), window.counts.sum(axis=1).cumsum(), strict=True)
+    return any(too_many_undeclared(stray, declared) for stray, declared in looks)
+
+
 def _with_forecast(verdict: SrmVerdict, window: Window, wanted: int) -> SrmVerdict:
     """Say when there will be enough units, at the rate so far."""
     if not verdict.n:
@@ -146,7 +155,7 @@ def _with_forecast(verdict: SrmVerdict, window: Window, wanted: int) -> SrmVerdi
 
 
 def _with_stray_hours(verdict: SrmVerdict, window: Window) -> SrmVerdict:
-    hours = np.flatnonzero(window.undeclared_hours)
+    hours = np.flatnonzero(window.stray)
     first, last = int(hours[0]), int(hours[-1])
     ongoing = last >= len(window.counts) - RECENT
     return replace(

@@ -26,6 +26,7 @@ from exd_dagster.stats.inputs import (
     checked_stretches,
 )
 from exd_dagster.stats.intervals import confidence_sequence
+from exd_dagster.stats.srm import ONE_VARIANT
 from exd_dagster.stats.verdict import Json, Verdict
 
 Method = Literal["combined", "sprt"]
@@ -125,8 +126,7 @@ def judge_sequence(
     counts = declared_only(counts, stretches)
     numbers: dict[str, Any] = {"check": "sequential_srm", "method": method, "alpha": alpha}
     if not any((stretch.shares > 0).sum() > 1 for stretch in stretches):
-        sentence = "Skipped: one variant gets every unit, so there is no split to test."
-        return SequentialSrmVerdict(verdict="skipped", reason="one_variant", sentence=sentence, **numbers)
+        return SequentialSrmVerdict(verdict="skipped", reason="one_variant", sentence=ONE_VARIANT, **numbers)
     series = log_e_values(counts, stretches, method=method, delta=delta)
     numbers |= _numbers(counts, stretches, names, series)
     if not counts.sum():

@@ -19,11 +19,13 @@ from exd_dagster.stats.change_point import ChangePoint
 from exd_dagster.stats.chi_square import SMALLEST_EXPECTED, chi_square, stratified, upper_tail
 from exd_dagster.stats.exact import exact_p_value
 from exd_dagster.stats.inputs import Floats, Stretch, checked_count, checked_level, checked_split
-from exd_dagster.stats.verdict import Verdict
+from exd_dagster.stats.verdict import Answer, Severity, Verdict
 
 UNDECLARED_UNITS = 10
 UNDECLARED_SHARE = 0.001
 """An undeclared variant fails the check above 10 units and .1 % of all units; below it warns."""
+
+ONE_VARIANT = "Skipped: one variant gets every unit, so there is no split to test."
 
 Z95 = 1.959963984540054
 
@@ -204,34 +206,42 @@ def judge(
     min_sample_size: int = 100,
     deff: float | None = None,
     failed_p_value: float | None = None,
+    stray_failed: bool = False,
 ) -> SrmVerdict:
     """Turn a statistic into a verdict: the rule shared by one look and by the repeated check.
 
-    `failed_p_value` is the p-value of an earlier look that failed at its blocking level: once failed, failed.
+    `failed_p_value` is the p-value of an earlier look that failed at its blocking level, `stray_failed`
+    whether undeclared variants were too many at an earlier look: once failed, failed.
     """
     numbers = _numbers(sample, found, deff) | {
         "threshold": level, "blocking_level": blocking_level, "failed_p_value": failed_p_value,
     }  # fmt: skip
-    enough, tested = sample.n >= min_sample_size, found.degrees > 0
-    blocking = failed_p_value is not None or (tested and enough and found.p < blocking_level)
-    if blocking or (tested and enough and found.p < level):
-        p = found.p if failed_p_value is None else min(found.p, failed_p_value)
-        return SrmVerdict(
-            check="srm", verdict="fail", severity="ERROR" if blocking else "WARN", reason="ratio_mismatch",
-            code="T001", sentence=_mismatch(sample, p, blocking), **numbers,
-        )  # fmt: skip
+    tested, enough = found.degrees > 0, sample.n >= min_sample_size
+    p = found.p if tested and enough else 1.0
+    if failed_p_value is not None or p < blocking_level:
+        return _mismatch(sample, "ERROR", min(p, failed_p_value or 1.0), numbers)
+    if stray_failed or too_many_undeclared(sum(sample.undeclared.values()), sample.n):
+        return _undeclared(sample, "ERROR", numbers)
+    if p < level:
+        return _mismatch(sample, "WARN", p, numbers)
     if sample.undeclared:
-        return _undeclared(sample, numbers)
+        return _undeclared(sample, "WARN", numbers)
     if not tested:
-        sentence = "Skipped: one variant gets every unit, so there is no split to test."
-        return SrmVerdict(check="srm", verdict="skipped", reason="one_variant", sentence=sentence, **numbers)
+        return _answer("skipped", "one_variant", ONE_VARIANT, **numbers)
     if not enough:
         sentence = f"Too few units yet: {words.number(sample.n)} of {min_sample_size}."
-        return SrmVerdict(
-            check="srm", verdict="insufficient", reason="few_units", code="T002", sentence=sentence, **numbers
-        )
-    sentence = f"Split as declared: {words.number(sample.n)} units, {words.p_value(found.p)}."
-    return SrmVerdict(check="srm", verdict="pass", reason="split_as_declared", sentence=sentence, **numbers)
+        return _answer("insufficient", "few_units", sentence, code="T002", **numbers)
+    sentence = f"Split as declared: {words.number(sample.n)} units, {words.p_value(p)}."
+    return _answer("pass", "split_as_declared", sentence, **numbers)
+
+
+def too_many_undeclared(units: float, declared: float) -> bool:
+    """Return whether units outside the declaration, beside `declared` inside it, fail the check."""
+    return units > UNDECLARED_UNITS and units > UNDECLARED_SHARE * (units + declared)
+
+
+def _answer(verdict: Answer, reason: str, sentence: str, **numbers: Any) -> SrmVerdict:
+    return SrmVerdict(check="srm", verdict=verdict, reason=reason, sentence=sentence, **numbers)
 
 
 def worst_variant(observed: Floats, shares: Floats) -> int:
@@ -241,29 +251,25 @@ def worst_variant(observed: Floats, shares: Floats) -> int:
     return int(np.flatnonzero(distance >= distance.max() * (1 - 1e-9))[-1])
 
 
-def _mismatch(sample: Sample, p: float, blocking: bool) -> str:
+def _mismatch(sample: Sample, severity: Severity, p: float, numbers: dict[str, Any]) -> SrmVerdict:
     i = worst_variant(sample.observed, sample.shares)
     seen, wanted = words.against(float(sample.observed[i] / max(sample.n, 1.0)), float(sample.shares[i]))
-    return (
-        f"{'SRM' if blocking else 'Possible SRM'}: {sample.names[i]} got {seen} of "
+    sentence = (
+        f"{'SRM' if severity == 'ERROR' else 'Possible SRM'}: {sample.names[i]} got {seen} of "
         f"{words.number(sample.n)} units, {wanted} declared ({words.p_value(p)})."
     )
+    return _answer("fail", "ratio_mismatch", sentence, severity=severity, code="T001", **numbers)
 
 
-def _undeclared(sample: Sample, numbers: dict[str, Any]) -> SrmVerdict:
+def _undeclared(sample: Sample, severity: Severity, numbers: dict[str, Any]) -> SrmVerdict:
     units = sum(sample.undeclared.values())
-    share = units / (units + sample.n)
-    blocking = units > UNDECLARED_UNITS and share > UNDECLARED_SHARE
     name = max(sample.undeclared, key=lambda variant: (sample.undeclared[variant], variant))
     others = f" and {len(sample.undeclared) - 1} more" if len(sample.undeclared) > 1 else ""
     sentence = (
-        f"Undeclared variant {name}{others}: {words.number(units)} units ({words.percent(share)}); "
-        "declare it, ignore it, or find who serves it."
+        f"Undeclared variant {name}{others}: {words.number(units)} units "
+        f"({words.percent(units / (units + sample.n))}); declare it, ignore it, or find who serves it."
     )
-    return SrmVerdict(
-        check="srm", verdict="fail", severity="ERROR" if blocking else "WARN", reason="undeclared_variant",
-        sentence=sentence, **numbers,
-    )  # fmt: skip
+    return _answer("fail", "undeclared_variant", sentence, severity=severity, **numbers)
 
 
 def _numbers(sample: Sample, found: Fit, deff: float | None) -> dict[str, Any]:

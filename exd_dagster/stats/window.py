@@ -21,7 +21,7 @@ class Window:
             0.
         stretches: declared split of every bin; none when no split is declared.
         undeclared: units by variant outside the declaration.
-        undeclared_hours: bool (T,), True where such units were first seen.
+        stray: float (T,), such units by hour.
     """
 
     start: datetime
@@ -29,7 +29,7 @@ class Window:
     counts: Floats
     stretches: tuple[Stretch, ...]
     undeclared: dict[str, int]
-    undeclared_hours: Booleans
+    stray: Floats
 
     def instant(self, index: int) -> datetime:
         """Return the start of bin `index` (UTC)."""
@@ -75,7 +75,7 @@ def split_window(flag: FlagAudit, bins: FlagBins) -> Window:
             Stretch(first, np.array([split.get(name, 0.0) for name in names])) for first, split in stretches
         ),
         undeclared={n: int(stray[:, i].sum()) for n, i in column.items() if stray[:, i].any()},
-        undeclared_hours=np.asarray(stray.any(axis=1), dtype=bool),
+        stray=stray.sum(axis=1).astype(np.float64),
     )
 
 

@@ -217,3 +217,17 @@ def test_a_failure_says_when_it_was_detected():
     audit = audit_flag(flag(), bins_of(draw(5, 1000, (120, HALVES), (24, SKEWED))))
     for verdict in (audit.srm, audit.sequential_srm):
         assert hours(120) < verdict.detected_at <= hours(144)
+
+
+def test_dilution_does_not_lift_an_undeclared_variant():
+    new_units = np.hstack([draw(5, 1000, (1000, HALVES)), np.zeros((1000, 1), dtype=int)])
+    new_units[2, 2] = 200
+    verdict = audit_flag(flag(), bins_of(new_units, ("control", "treatment", "beta"))).srm
+    assert (verdict.reason, verdict.severity, verdict.state) == ("undeclared_variant", "ERROR", "contained")
+
+
+def test_an_undeclared_variant_blocks_though_the_split_only_warns():
+    new_units = np.zeros((30 * 24, 3))
+    new_units[-1] = 5165, 4835, 400
+    verdict = audit_flag(flag(), bins_of(new_units, ("control", "treatment", "beta"))).srm
+    assert (verdict.reason, verdict.severity) == ("undeclared_variant", "ERROR")
