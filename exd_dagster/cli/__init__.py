@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any, NoReturn
 
@@ -34,12 +33,12 @@ class LazyGroup(click.Group):
     """A group that imports a subcommand only to run it, and turns every error into an instruction."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """Return the names of the subcommands that are installed."""
-        return [name for name, (target, _) in COMMANDS.items() if find_spec(target.partition(":")[0])]
+        """Return the names of the subcommands."""
+        return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Import one subcommand; None when there is no such name."""
-        if cmd_name not in self.list_commands(ctx):
+        if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(module), attribute)
@@ -58,9 +57,6 @@ class LazyGroup(click.Group):
             code = super().main(arguments, **settings)
         except (click.Abort, KeyboardInterrupt):
             sys.exit(INTERRUPTED)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
         except (click.ClickException, ExdError) as error:
             _tell(_instruction(error), arguments)
         except Exception as error:

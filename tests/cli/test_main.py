@@ -53,7 +53,6 @@ def broken(monkeypatch):
             raise error
 
         module = type(sys)("exd_dagster_broken")
-        module.__spec__ = type("Spec", (), {"name": "exd_dagster_broken"})()
         module.broken = broken
         monkeypatch.setitem(sys.modules, "exd_dagster_broken", module)
         monkeypatch.setitem(cli.COMMANDS, "broken", ("exd_dagster_broken:broken", "Fails."))
