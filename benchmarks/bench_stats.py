@@ -59,7 +59,7 @@ def main() -> None:
         state = state.update(row)
     report(
         "sequential update, one bin of one two-arm flag",
-        best(lambda: state.update([500, 512]), 2000),
+        best(lambda: state.update([500, 512]), 200, 100),
         15,
         "us",
     )

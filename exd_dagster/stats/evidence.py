@@ -169,18 +169,16 @@ def _log_e_value(
     counts: Shares, n: float, k: float, remainders: float, arms: list[tuple[int, float, float]]
 ) -> float:
     total = k + n
-    result = remainders - _remainder(total) - log1p(n / k) * (len(arms) - 1) / 2
+    result = remainders - _series(total) - log1p(n / k) * (len(arms) - 1) / 2
     for i, share, start in arms:
-        scale = total * share
+        scale, end = total * share, start + counts[i]
         excess = (counts[i] - n * share) / scale
         gain = log1p(excess)
-        result += scale * ((1 + excess) * gain - excess) - gain / 2 + _remainder(start + counts[i])
+        result += scale * ((1 + excess) * gain - excess) - gain / 2
+        result += _series(end) if end >= SERIES_FROM else float(remainder(end))
     return result
 
 
-def _remainder(z: float) -> float:
-    if z < SERIES_FROM:
-        return float(remainder(z))
+def _series(z: float) -> float:
     w = 1 / z
-    v = w * w
-    return w * (1 / 12 - v * (1 / 360 - v / 1260))
+    return w * (1 / 12 - w * w * (1 / 360 - w * w / 1260))

@@ -36,6 +36,8 @@ ERRORS_KEPT = {1: WEEK, 3: 3 * WEEK, 6: 4 * WEEK, 24: 4 * WEEK}
 SMALLEST_DISPERSION = 1e-6
 BLOCK = 24
 
+_WIDTHS = np.array(WINDOWS)[:, None]
+
 
 @dataclass(frozen=True, slots=True)
 class SeasonalScan:
@@ -96,17 +98,15 @@ class _Learner:
         self.dispersion, self.p = np.full(shape, np.nan), np.ones(shape)
         self.weeks = np.ones(len(volumes))  # 1 + 1/K: what averaging only K weeks adds to the squared error
         self.square = np.full(shape, np.nan)  # squared error over `weeks`; NaN where it teaches nothing
-        self.allowance = [_allowance(window, level) for window in WINDOWS]
+        self.running = np.zeros((3, len(volumes) + 1))  # totals of known hours, their volume, their mu
 
     def judge(self, begin: int, end: int) -> None:
         self._expect(begin, end)
-        smaller = np.nan
-        for row in range(len(WINDOWS)):
-            self._add_windows(row, begin, end)
-            smaller = self._disperse(row, begin, end, smaller)
-            if begin >= SPEAKS_FROM and np.isfinite(smaller):
-                self._test(row, begin, end)
-        self._set_apart(begin, end)
+        self._add_windows(begin, end)
+        if begin >= SPEAKS_FROM:
+            self._disperse(begin, end)
+            self._test(begin, end)
+            self._set_apart(begin, end)
 
     def _expect(self, begin: int, end: int) -> None:
         """Set mu of each hour: the mean of the newest clean same-hours, else of the newest landed ones."""
@@ -120,46 +120,46 @@ class _Learner:
         self.expected[begin:end] = np.where(chosen.any(axis=0), total / count, np.nan)
         self.weeks[begin:end] = 1 + 1 / count
 
-    def _add_windows(self, row: int, begin: int, end: int) -> None:
+    def _add_windows(self, begin: int, end: int) -> None:
         """Sum volume and mu over the trailing windows of the block, over the hours that can be judged."""
-        window, size = WINDOWS[row], end - begin
-        back = max(begin - window + 1, 0)
-        known = self.landed[back:end] & np.isfinite(self.expected[back:end])
-        enough = _trailing(known.astype(float), window, size) > window / 2
-        judged = (np.arange(begin, end) >= WEEK + window - 1) & known[begin - back :] & enough
-        seen = _trailing(np.where(known, self.volumes[back:end], 0.0), window, size)
-        mean = _trailing(np.where(known, self.expected[back:end], 0.0), window, size)
-        self.sums[row, begin:end] = seen
-        self.wanted[row, begin:end] = np.where(judged, mean, np.nan)
+        mu, block = self.expected[begin:end], slice(begin, end)
+        known = self.landed[block] & np.isfinite(mu)
+        steps = np.where(known, [known, self.volumes[block], mu], 0.0)
+        self.running[:, begin + 1 : end + 1] = self.running[:, [begin]] + steps.cumsum(axis=1)
+        ends = np.arange(begin, end) + 1
+        starts = np.maximum(ends - _WIDTHS, 0)
+        hours, seen, mean = self.running[:, None, ends] - self.running[:, starts]
+        judged = known & (ends >= WEEK + _WIDTHS) & (hours > _WIDTHS / 2)
+        self.sums[:, block] = seen
+        self.wanted[:, block] = np.where(judged, mean, np.nan)
         teaches = judged & (mean >= 1)
-        self.square[row, begin:end] = np.where(teaches, (seen - mean) ** 2 / self.weeks[begin:end], np.nan)
+        self.square[:, block] = np.where(teaches, (seen - mean) ** 2 / self.weeks[block], np.nan)
 
-    def _disperse(self, row: int, begin: int, end: int, smaller: float) -> float:
+    def _disperse(self, begin: int, end: int) -> None:
         """Set phi of the block from earlier windows that share no hour with it and hold no hour at fault.
 
         With fewer than 72 of its own, a window borrows phi of the next smaller one.
         """
-        window = WINDOWS[row]
-        last = max(begin - window + 1, 0)
-        usable = np.isfinite(self.square[row, :last])
-        if self.low[:last].any():
-            usable &= _trailing(self.low[:last].astype(float), window, last) == 0
-        kept = np.flatnonzero(usable)[-ERRORS_KEPT[window] :]
-        allowance = 1.0
-        if len(kept) >= ENOUGH_ERRORS:
-            mean = self.wanted[row, kept]
-            errors = self.square[row, kept] * self.weeks[begin:end].mean() - mean
-            errors = np.minimum(errors / mean**2, 1 + 8 / mean)
-            errors = np.minimum(errors, np.sort(errors)[int(0.99 * len(errors))])
-            smaller = max(float(errors.mean()), SMALLEST_DISPERSION)
-            allowance = self.allowance[row][len(kept)]
-        self.dispersion[row, begin:end] = smaller * allowance
-        return smaller
+        faults = np.append(0, self.low[:begin].cumsum()) if self.low[:begin].any() else None
+        now, smaller = self.weeks[begin:end].mean(), np.nan
+        for row, window in enumerate(WINDOWS):
+            last = max(begin - window + 1, 0)
+            usable = np.isfinite(self.square[row, :last])
+            if faults is not None:
+                ends = np.arange(last) + 1
+                usable &= faults[ends] == faults[np.maximum(ends - window, 0)]
+            kept = np.flatnonzero(usable)[-ERRORS_KEPT[window] :]
+            allowance = 1.0
+            if len(kept) >= ENOUGH_ERRORS:
+                smaller = _mean_error(self.square[row, kept] * now, self.wanted[row, kept])
+                allowance = _allowance(window, self.level)[len(kept)]
+            self.dispersion[row, begin:end] = smaller * allowance
 
-    def _test(self, row: int, begin: int, end: int) -> None:
-        wanted = self.wanted[row, begin:end]
-        p = lower_tail(self.sums[row, begin:end], np.nan_to_num(wanted), self.dispersion[row, begin:end])
-        self.p[row, begin:end] = np.where(np.isfinite(wanted), p, 1.0)
+    def _test(self, begin: int, end: int) -> None:
+        mean, phi = self.wanted[:, begin:end], self.dispersion[:, begin:end]
+        tested = np.isfinite(mean) & np.isfinite(phi)
+        p = lower_tail(self.sums[:, begin:end], np.where(tested, mean, 0.0), np.where(tested, phi, 1.0))
+        self.p[:, begin:end] = np.where(tested, p, 1.0)
 
     def _set_apart(self, begin: int, end: int) -> None:
         """Mark alarms, and as at fault the hours below expectation in the windows that alarmed."""
@@ -168,6 +168,13 @@ class _Learner:
         for row, offset in np.argwhere(hits):
             span = slice(begin + int(offset) - WINDOWS[int(row)] + 1, begin + int(offset) + 1)
             self.low[span] |= self.volumes[span] < self.expected[span]
+
+
+def _mean_error(square: Floats, mean: Floats) -> float:
+    """Return phi: the mean of u, each cut where a rush of traffic or a stray hour would dominate it."""
+    errors = np.minimum((square - mean) / mean**2, 1 + 8 / mean)
+    cut = np.sort(errors)[int(0.99 * len(errors))]
+    return max(float(np.minimum(errors, cut).mean()), SMALLEST_DISPERSION)
 
 
 @lru_cache(maxsize=64)
@@ -179,10 +186,3 @@ def _allowance(window: int, level: float) -> Floats:
     if window == 1:
         return np.ones(len(learned))
     return np.asarray((stdtrit(np.maximum(learned / window, 1.0), level) / ndtri(level)) ** 2)
-
-
-def _trailing(values: Floats, window: int, last: int) -> Floats:
-    """Return the sums over the trailing `window` values, for the `last` values; shorter at the beginning."""
-    total = np.concatenate([np.zeros(1), values.cumsum()])
-    ends = np.arange(len(values) - last, len(values)) + 1
-    return np.asarray(total[ends] - total[np.maximum(ends - window, 0)])
