@@ -132,7 +132,7 @@ class _Learner:
         judged = known & (ends >= WEEK + _WIDTHS) & (hours > _WIDTHS / 2)
         self.sums[:, block] = seen
         self.wanted[:, block] = np.where(judged, mean, np.nan)
-        teaches = judged & (mean >= 1)
+        teaches = judged & (mean > 1 - 1e-6)
         self.square[:, block] = np.where(teaches, (seen - mean) ** 2 / self.weeks[block], np.nan)
 
     def _disperse(self, begin: int, end: int) -> None:
