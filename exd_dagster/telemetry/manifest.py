@@ -48,13 +48,13 @@ def flags_from_manifest(
             from the instant each took effect: a changed split is then a phase, and a changed salt or entity
             attribute a phase whose units were assigned afresh.
         environment: slug of the environment audited.
-        start: first instant counted (UTC); by default the instant of the first version that has the flag.
+        start: first instant counted (UTC). By default the instant of the first version that has the flag;
+            with one manifest when its files were last modified, which a warning tells.
         end: first instant no longer counted (UTC).
         mode: what a failure does.
 
     Raises:
-        ConfigError: when there is no manifest at a path, no start is known, or no namespace has the
-            environment.
+        ConfigError: when there is no manifest at a path, or no namespace has the environment.
     """
     versions = _versions(path, start)
     _check_environment(versions, environment)
@@ -87,17 +87,23 @@ class _Version:
 
 def _versions(path: Manifests, start: InstantLike | None) -> list[_Version]:
     if not isinstance(path, Mapping):
-        if start is None:
-            raise ConfigError(
-                f"manifest '{path}'",
-                ["start: a manifest does not say when it took effect; pass start='2026-03-01'"],
-            )
-        path = {start: path}
+        path = {_last_change(path) if start is None else start: path}
     versions = sorted(((_instant(when), place) for when, place in path.items()), key=lambda pair: pair[0])
     floor = versions[0][0] if start is None else _instant(start)
     before = [place for when, place in versions if when <= floor]
     after = [_Version(when, _flags(place)) for when, place in versions if when > floor]
     return [_Version(floor, _flags(place)) for place in before[-1:]] + after
+
+
+def _last_change(path: str | Path) -> datetime:
+    """Return when a manifest was last modified (UTC): what it says has held since then, perhaps longer."""
+    instant = max(manifest.changed for manifest in read_manifest(path)).replace(microsecond=0)
+    _log.warning(
+        "manifest %s does not say when it took effect: its flags are counted from %s, when a file of it was "
+        "last modified here; pass start='%s' so that a fresh checkout counts the same",
+        path, f"{instant:%Y-%m-%d %H:%M} UTC", f"{instant:%Y-%m-%dT%H:%M:%SZ}",
+    )  # fmt: skip
+    return instant
 
 
 def _check_environment(versions: Sequence[_Version], environment: str) -> None:

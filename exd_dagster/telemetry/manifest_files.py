@@ -4,6 +4,7 @@ import re
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
@@ -22,12 +23,14 @@ class ManifestFiles:
         version: from an archive's name `<slug>-v<version>.tar.gz`, else None.
         texts: `namespace.toml`, `flags/<key>.toml` and `segments/<key>.toml`.
         faults: files that were refused, one line each.
+        changed: when a file that counts was last modified (UTC).
     """
 
     slug: str
     version: int | None
     texts: Mapping[str, str]
     faults: tuple[str, ...]
+    changed: datetime
 
 
 def manifest_files(path: str | Path) -> list[ManifestFiles]:
@@ -64,6 +67,7 @@ def _directory(root: Path) -> ManifestFiles:
     ignored = _ignore_rules(root)
     texts: dict[str, str] = {}
     faults: list[str] = []
+    changed = 0.0
     for name, file in _candidates(root):
         if ignored(name):
             continue
@@ -72,9 +76,14 @@ def _directory(root: Path) -> ManifestFiles:
             continue
         try:
             texts[name] = file.read_text(encoding="utf-8")
+            changed = max(changed, file.stat().st_mtime)
         except (OSError, UnicodeDecodeError) as error:
             faults.append(f"{name}: cannot be read as UTF-8 text ({error})")
-    return ManifestFiles(root.resolve().name, None, texts, tuple(faults))
+    return ManifestFiles(root.resolve().name, None, texts, tuple(faults), _instant(changed))
+
+
+def _instant(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, timezone.utc)
 
 
 def _candidates(root: Path) -> Iterator[tuple[str, Path]]:
@@ -88,6 +97,7 @@ def _candidates(root: Path) -> Iterator[tuple[str, Path]]:
 
 def _archive(path: Path) -> ManifestFiles:
     texts: dict[str, str] = {}
+    changed = 0.0
     try:
         with tarfile.open(path) as archive:
             for member in archive:
@@ -95,6 +105,7 @@ def _archive(path: Path) -> ManifestFiles:
                 content = archive.extractfile(member) if member.isfile() and _counts(name) else None
                 if content is not None:
                     texts[name] = content.read().decode("utf-8")
+                    changed = max(changed, member.mtime)
     except (OSError, tarfile.TarError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"manifest '{path}'",
@@ -102,7 +113,7 @@ def _archive(path: Path) -> ManifestFiles:
         ) from None
     named = _ARCHIVE.fullmatch(path.name)
     slug = named["slug"] if named else path.name.split(".")[0]
-    return ManifestFiles(slug, int(named["version"]) if named else None, texts, ())
+    return ManifestFiles(slug, int(named["version"]) if named else None, texts, (), _instant(changed))
 
 
 def _counts(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 BUCKETS = 10_000
@@ -80,6 +81,7 @@ class Manifest:
         environments: declared slugs; None in untyped mode, where every slug is accepted.
         flags: by key, the faulty ones included.
         segments: by key, the faulty ones included.
+        changed: when its files were last modified (UTC).
         faults: what is wrong outside any flag or segment, one line each.
     """
 
@@ -88,4 +90,5 @@ class Manifest:
     environments: tuple[str, ...] | None
     flags: Mapping[str, ManifestFlag]
     segments: Mapping[str, Segment]
+    changed: datetime
     faults: tuple[str, ...] = ()

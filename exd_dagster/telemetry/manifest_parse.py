@@ -35,6 +35,7 @@ def parse_manifest(files: ManifestFiles) -> Manifest:
         environments=tuple(namespace["environments"]) if namespace.get("environments") else None,
         flags=_entities(files.texts, "flags", _flag, faults),
         segments=_entities(files.texts, "segments", _segment, faults),
+        changed=files.changed,
         faults=tuple(faults),
     )
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from datetime import datetime, timezone
 
 import pytest
 from hypothesis import given, settings
@@ -220,5 +221,7 @@ def test_shares_count_the_buckets_each_variant_is_served(block, catch_all, defau
         for i, (start, end) in enumerate(ranges)
     }
     counts = Counter(served(flag, segments, "production", bucket) for bucket in range(10_000))
-    derived = declared_split(Manifest("n", None, None, {"f": flag}, segments), "f", "production")
+    derived = declared_split(
+        Manifest("n", None, None, {"f": flag}, segments, datetime.now(timezone.utc)), "f", "production"
+    )
     assert derived.split == {variant: counts[variant] / 10_000 for variant in VARIANTS if counts[variant]}

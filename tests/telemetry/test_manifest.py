@@ -1,6 +1,7 @@
 """A manifest gives one FlagAudit per flag; one broken file never hides the others."""
 
 import logging
+import os
 import tarfile
 from datetime import datetime, timezone
 
@@ -32,9 +33,14 @@ def test_flag_carries_namespace_environment_split_and_start(tmp_path):
     assert audit.start == utc(1)
 
 
-def test_start_is_asked_for_with_an_example(tmp_path):
-    with pytest.raises(ConfigError, match=r"pass start='2026-03-01'"):
-        flags_from_manifest(rollout(tmp_path / "checkout"), environment="production")
+@pytest.mark.parametrize("packed", [False, True])
+def test_without_a_start_flags_count_from_the_last_change_and_a_warning_says_so(tmp_path, caplog, packed):
+    root = rollout(tmp_path / "checkout")
+    for file in root.rglob("*.toml"):
+        os.utime(file, (0, utc(5, 13).timestamp()))
+    (audit,) = flags_from_manifest(pack(root, 1) if packed else root, environment="production")
+    assert audit.start == utc(5, 13)
+    assert "pass start='2026-03-05T13:00:00Z'" in caplog.text
 
 
 def test_namespace_slug_comes_from_its_file(tmp_path):
