@@ -105,6 +105,8 @@ A path or glob alone is enough where the columns have exd's names: text files en
 gzipped), anything else is Parquet. Other names, and what every row would repeat, are said once:
 
 ```python
+import exd_dagster as exd
+
 exd.FileRecords(
     path="exposures.csv",
     columns={"unit_id_hash": "user_id", "variant_key": "group"},

@@ -249,7 +249,7 @@ def _beginning(bins: FlagBins, since: datetime | None) -> datetime:
     if not bins.start < since < last:
         span = f"{bins.start:%Y-%m-%dT%H:%MZ} and {last:%Y-%m-%dT%H:%MZ}"
         raise ConfigError(
-            "the drill", [f"since: {since:%Y-%m-%dT%H:%MZ} is not between {span}, what the log holds"]
+            "these options", [f"since: {since:%Y-%m-%dT%H:%MZ} is not between {span}, what the log holds"]
         )
     return floor_hour(since)
 
@@ -259,9 +259,11 @@ def _arm(flag: FlagAudit, kind: FaultKind, arm: str | None) -> str:
         return ""
     if not flag.schedule:
         fix = "declare split={...}: without it the SRM checks are skipped"
-        raise ConfigError("the drill", [f"flag '{flag.id}' declares no split; {fix}"])
+        raise ConfigError("these options", [f"flag '{flag.id}' declares no split; {fix}"])
     if arm is not None and arm not in flag.variants:
-        raise ConfigError("the drill", [f"arm: '{arm}' is not declared.{did_you_mean(arm, flag.variants)}"])
+        raise ConfigError(
+            "these options", [f"arm: '{arm}' is not declared.{did_you_mean(arm, flag.variants)}"]
+        )
     return arm if arm is not None else list(flag.schedule[-1].split)[-1]
 
 

@@ -30,7 +30,8 @@ class Draft:
         records: arguments of the records object.
         flags: the flags listed.
         store: DuckDB file of the bins.
-        notes: remarks, one line each.
+        daily: whether a partition is a day.
+        note: a remark on the flags, "" for none.
     """
 
     kind: str = "parquet"
@@ -43,35 +44,37 @@ class Draft:
         ),
     )
     store: str = "bins.duckdb"
-    notes: Sequence[str] = ()
+    daily: bool = False
+    note: str = ""
 
 
+_WHY_DAILY = "a long history: one partition a day, with 24 hourly bins in it"
 CLASSES = {"parquet": "ParquetRecords", "files": "FileRecords", "table": "TableRecords"}
 
 
 def python_project(draft: Draft) -> str:
-    """Return definitions.py: under 40 lines for up to four flags."""
-    records = "".join(f"        {name}={_python(value)},\n" for name, value in draft.records.items())
-    notes = "".join(f"    # {note}\n" for note in draft.notes)
+    """Return definitions.py: under 40 lines for up to three flags."""
+    given = [f"{name}={_python(value)}" for name, value in draft.records.items()]
+    records = given[0] if len(given) == 1 else "".join(f"\n        {one}," for one in given) + "\n    "
+    note = f"  # {draft.note}" if draft.note else ""
     flags = "".join(_python_flag(flag) for flag in draft.flags)
+    grain = f'    grain="day",  # {_WHY_DAILY}\n' if draft.daily else ""
     return f'''"""The audit of our feature flags. Look at it with: dagster dev"""
 
 import dagster as dg  # noqa: F401 - for dg.EnvVar below
-from dagster_duckdb import DuckDBResource
-
 import exd_dagster as exd
+from dagster_duckdb import DuckDBResource
 
 MODE = "observe"  # flip to "block" once the answers convince you: failing flags then stop their reports
 
-FLAGS = [
-{flags}{notes}]
+FLAGS = [{note}
+{flags}]
 
 defs = exd.build_flag_audit_defs(
     flags=FLAGS,
-    records=exd.{CLASSES[draft.kind]}(
-{records}    ),
+    records=exd.{CLASSES[draft.kind]}({records}),
     store=DuckDBResource(database={_python(draft.store)}),
-    alerts=[  # who is told; try it with: exd-dagster test-alert --flag {draft.flags[0].fields["key"]}
+{grain}    alerts=[  # who is told; try it with: exd-dagster test-alert --flag {draft.flags[0].fields["key"]}
         # exd.SlackAlerts(token=dg.EnvVar("SLACK_BOT_TOKEN"), channel="#experiments"),
     ],
     # base_url="https://dagster.example.com",  # for links in alerts
@@ -80,12 +83,18 @@ defs = exd.build_flag_audit_defs(
 
 
 def _python_flag(flag: FlagDraft) -> str:
-    fields = ", ".join(f"{name}={_python(value)}" for name, value in flag.fields.items())
+    who, when = _arguments(flag, "key", "namespace", "environment"), _arguments(flag, "start", "end")
     return (
-        f"    exd.FlagAudit({fields}, mode=MODE,\n"
+        "    exd.FlagAudit(\n"
+        f"        {who},\n"
+        f"        {when}, mode=MODE,\n"
         f"        # split={_python(flag.split)},  # {flag.seen}\n"
         "    ),\n"
     )
+
+
+def _arguments(flag: FlagDraft, *names: str) -> str:
+    return ", ".join(f"{name}={_python(flag.fields[name])}" for name in names if name in flag.fields)
 
 
 def _python(value: object) -> str:
@@ -110,17 +119,18 @@ def component_yaml(type_name: str, draft: Draft | None = None) -> str:
     records = "".join(
         f"    {name}: {_yaml(value)}\n" for name, value in {"type": draft.kind, **draft.records}.items()
     )
-    notes = "".join(f"  # {note}\n" for note in draft.notes)
+    note = f"  # {draft.note}" if draft.note else ""
     flags = "".join(_yaml_flag(flag) for flag in draft.flags)
+    grain = f"  grain: day  # {_WHY_DAILY}\n" if draft.daily else ""
     return f"""type: {type_name}
 
 attributes:
   records:
 {records}  store: {draft.store}  # the DuckDB file that keeps the bins
-
+{grain}
   defaults:
     mode: observe  # flip to block once the answers convince you: failing flags then stop their reports
-{notes}  flags:
+  flags:{note}
 {flags}
   # Who is told. Secrets stay in the environment.
   # alerts:

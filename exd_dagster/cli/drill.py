@@ -65,7 +65,7 @@ def find_flag(plans: list[AuditPlan], key: str) -> tuple[AuditPlan, FlagAudit]:
     found = next(((plan, flag) for plan, flag in flags if key in (flag.key, str(flag.id))), None)
     if found is None:
         near = did_you_mean(key, (flag.key for _, flag in flags))
-        raise ConfigError("the drill", [f"--flag: '{key}' is not audited.{near}"])
+        raise ConfigError("these options", [f"--flag: '{key}' is not audited.{near}"])
     return found
 
 
@@ -82,7 +82,7 @@ def as_text(done: Rehearsal) -> str:
         f"{click.style(str(done.flag.id), bold=True)}  {done.fault}",
         f"Audited hour by hour up to {done.through:%Y-%m-%d %H:%M} UTC.",
         "",
-        f"{'check':<16}{'before':<14}{'spoke':<16}{'blocks':<16}",
+        f"{'check':<16}{'before':<14}{'spoke':<16}blocks",
     ]
     lines += [_row(done, spoken) for spoken in done.checks]
     lines += [""]

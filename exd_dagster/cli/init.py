@@ -17,8 +17,14 @@ from exd_dagster.telemetry.sources import FileRecords, ParquetRecords, Records, 
 from exd_dagster.telemetry.survey import SeenFlag, column_names, guess_columns, suggest_split, survey
 from exd_dagster.telemetry.toml import parse_toml
 
-LISTED = 4
+LISTED = 3
 """Flags written without being asked for: those with the most units."""
+
+OVER = timedelta(days=7)
+"""A flag whose last record is older than this gets an end: nothing of it is left to audit."""
+
+LONG = timedelta(days=60)
+"""A history longer than this gets a partition a day instead of one an hour."""
 
 TYPE_NAME = "exd_dagster.FlagAuditComponent"
 _DATED = timedelta(days=30)
@@ -61,7 +67,7 @@ def init(
             seen = survey(connection, records, *_span(place))
     if not seen:
         raise RecordsError(f"{place}: no row has a flag, a variant and a unit; correct --column")
-    draft = make_draft(anchored(records, folder), chosen(seen, keys), len(seen))
+    draft = make_draft(anchored(records, folder), chosen(seen, keys), len(seen), datetime.now(timezone.utc))
     files = component_files(draft, folder) if as_yaml else python_files(draft)
     for line in (*_found(records, seen), *write(files, folder, force=force), *_next(draft, folder)):
         click.echo(line)
@@ -185,25 +191,28 @@ def chosen(seen: Sequence[SeenFlag], keys: Sequence[str]) -> list[SeenFlag]:
     return [flag for flag in flags if flag.key in keys] if keys else flags[:LISTED]
 
 
-def make_draft(records: Records, flags: Sequence[SeenFlag], known: int) -> Draft:
+def make_draft(records: Records, flags: Sequence[SeenFlag], known: int, now: datetime) -> Draft:
     """Return what the project says.
 
     Args:
         records: the log, its columns mapped.
         flags: the flags to list.
         known: how many the log has.
+        now: the clock (UTC).
     """
     said = {**_location(records), "columns": records.columns, "constants": records.constants}
     others = f"{known - len(flags)} more were seen; list the ones you own" if known > len(flags) else ""
+    ends = [now if now - flag.last < OVER else flag.last for flag in flags]
     return Draft(
         kind=_KINDS[type(records)],
         records={name: value for name, value in said.items() if value},
-        flags=[_flag_draft(flag) for flag in flags],
-        notes=[others] if others else [],
+        flags=[_flag_draft(flag, now) for flag in flags],
+        daily=max(ends) - min(flag.first for flag in flags) > LONG,
+        note=others,
     )
 
 
-def _flag_draft(flag: SeenFlag) -> FlagDraft:
+def _flag_draft(flag: SeenFlag, now: datetime) -> FlagDraft:
     shares = {variant: flag.shares[variant] for variant in sorted(flag.shares)}
     seen = " / ".join(f"{100 * share:.1f}" for share in shares.values())
     scope = {"namespace": flag.namespace, "environment": flag.environment}
@@ -212,9 +221,10 @@ def _flag_draft(flag: SeenFlag) -> FlagDraft:
             "key": flag.key,
             **{name: value for name, value in scope.items() if value},
             "start": f"{flag.first:%Y-%m-%d}",
+            **({"end": f"{flag.last + timedelta(days=1):%Y-%m-%d}"} if now - flag.last > OVER else {}),
         },
         split=suggest_split(shares),
-        seen=f"seen {seen} % of {flag.total:,} units: confirm, then uncomment",
+        seen=f"seen {seen} % of {flag.total:,} units: confirm, uncomment",
     )
 
 

@@ -29,6 +29,8 @@ def test_alert(flag: str, check: str, to: tuple[str, ...], dry_run: bool, module
         if not matching:
             continue
         found = True
+        if not plan.alerts:
+            raise ConfigError("test-alert", ["no destination is configured; give alerts=[...]"])
         if faults := nearest_faults(to, [alert.name for alert in plan.alerts], "--to: destination"):
             raise ConfigError("test-alert", faults)
         key, audit = next(iter(matching.items()))

@@ -3,18 +3,20 @@
 import os
 import subprocess
 import sys
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import duckdb
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from dagster import DailyPartitionsDefinition
 
 from exd_dagster.cli.init import init
 from exd_dagster.component import FlagAuditComponent
 from exd_dagster.config import FlagAudit
 from exd_dagster.errors import ExdError
-from tests.logs import rows, write
+from tests.logs import HOUR, healthy, rows, write
 
 ROOT = Path(__file__).parents[2]
 LANDING = ROOT.parent / "shared" / "data" / "ab_exposures_raw.csv"
@@ -45,15 +47,38 @@ def definitions(folder: Path) -> dict:
 def test_the_project_audits_the_flags_of_the_log_and_only_observes(home):
     run("../log/*.parquet")
     flags = definitions(home)["FLAGS"]
-    assert [flag.key for flag in flags] == ["flag-5", "flag-4", "flag-3", "flag-2"]
+    assert [flag.key for flag in flags] == ["flag-5", "flag-4", "flag-3"]
     assert {flag.mode for flag in flags} == {"observe"}
     assert {flag.environment for flag in flags} == {"production"}
     assert {f"{flag.start:%Y-%m-%d}" for flag in flags} == {"2026-03-01"}
 
 
-def test_the_project_is_under_40_lines(home):
-    run("../log/*.parquet")
+def test_the_project_is_under_40_lines_also_where_columns_are_renamed(home):
+    with duckdb.connect() as connection:
+        connection.execute(
+            "COPY (SELECT * RENAME (unit_id_hash AS user_id) FROM '../log/*.parquet') TO 'renamed.parquet'"
+        )
+    run("renamed.parquet")
+    assert "user_id" in (home / "definitions.py").read_text()
     assert (home / "definitions.py").read_text().count("\n") < 40
+
+
+def test_a_flag_without_recent_records_gets_an_end(home):
+    run("../log/*.parquet", "--flag", "flag-1")
+    assert f"{definitions(home)['FLAGS'][0].end:%Y-%m-%d}" == "2026-03-02"
+
+
+def test_a_flag_that_goes_on_has_none_and_a_long_history_has_a_partition_a_day(home):
+    hour = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0) - 2 * HOUR
+    frames = [
+        rows("running", healthy(1), start=hour - timedelta(days=90)),
+        rows("running", healthy(1), start=hour),
+    ]
+    write(home / "recent", *frames)
+    run("recent/*.parquet")
+    names = definitions(home)
+    assert names["FLAGS"][0].end is None
+    assert isinstance(names["defs"].resolve_job_def("exd_audit").partitions_def, DailyPartitionsDefinition)
 
 
 def test_no_split_is_declared_before_a_person_uncomments_it(home):
@@ -61,7 +86,7 @@ def test_no_split_is_declared_before_a_person_uncomments_it(home):
     text = (home / "definitions.py").read_text()
     assert definitions(home)["FLAGS"][0].split is None
     split = 'split={"control": 0.5, "treatment": 0.5},'
-    line = f"# {split}  # seen 50.0 / 50.0 % of 22 units: confirm, then uncomment"
+    line = f"# {split}  # seen 50.0 / 50.0 % of 22 units: confirm, uncomment"
     assert line in text
     (home / "definitions.py").write_text(text.replace(line, line.removeprefix("# ")))
     assert definitions(home)["FLAGS"][0].split == {"control": 0.5, "treatment": 0.5}
