@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import dagster as dg
@@ -50,7 +51,7 @@ def instance(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delenv("NO_SUCH_TOKEN", raising=False)
     monkeypatch.setattr("exd_dagster.sensors._PLANS", {})
-    name = "project_" + tmp_path.name.replace("-", "_")
+    name = project_name(tmp_path)
     (tmp_path / f"{name}.py").write_text(PROJECT.format(url=server.url))
     (tmp_path / "workspace.yaml").write_text(f"load_from:\n  - python_module: {name}\n")
     with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
@@ -63,11 +64,12 @@ def run(*arguments: str) -> Result:
 
 
 def tick(instance: dg.DagsterInstance) -> None:
-    from importlib import import_module
+    """Do one tick of the project's alert sensor."""
+    run_alert_sensor(import_module(project_name(Path.cwd())).sensor, instance)
 
-    from exd_dagster.cli.project import _named_module
 
-    run_alert_sensor(import_module(_named_module() or "").sensor, instance)
+def project_name(folder: Path) -> str:
+    return "project_" + folder.name.replace("-", "_")
 
 
 def test_test_alert_shows_who_is_told_why_and_the_answer(instance, server):
