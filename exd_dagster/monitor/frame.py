@@ -12,7 +12,7 @@ from exd_dagster.bins.model import HOUR, Counts, FlagBins
 from exd_dagster.bins.select import select_bins
 from exd_dagster.bins.store import BinStore
 from exd_dagster.config import AT_ONCE, FlagAudit
-from exd_dagster.errors import ConfigError, did_you_mean
+from exd_dagster.errors import ConfigError, RecordsError, did_you_mean
 from exd_dagster.telemetry.records import EARLIEST, from_ms
 from exd_dagster.telemetry.sources import DataFrameRecords
 
@@ -69,7 +69,7 @@ def read_frame(
 
     Raises:
         ConfigError: when a column is not there.
-        RecordsError: when the times cannot be read.
+        RecordsError: when the frame cannot be counted.
     """
     columns = {
         "timestamp": _column(frame, time_col, "time_col"),
@@ -87,15 +87,15 @@ def read_frame(
     with duckdb.connect() as connection:
         store = BinStore(connection)
         report = store.update(records, [flag], flag.start, clock, timing=AT_ONCE, now=clock)
+        if error := report.flags[flag.id].error:
+            raise RecordsError(error)
         bins = _from_first(select_bins(connection, flag, closed_only=False))
-    newest = report.watermark or bins.start
-    through = newest if now is None else max(now, newest)
-    set_apart = {name: bins.fact_total(name) for name in ("null_units", "null_variants")}
-    return FrameBins(
-        _extended(bins, through),
-        (through - bins.start) // HOUR,
-        {name: count for name, count in {**report.quarantined, **set_apart}.items() if count},
-    )
+    missing = {name: bins.fact_total(name) for name in ("null_units", "null_variants")}
+    set_apart = {name: count for name, count in {**report.quarantined, **missing}.items() if count}
+    if report.watermark is None:
+        return FrameBins(bins, 0, set_apart)
+    through = report.watermark if now is None else max(now, report.watermark)
+    return FrameBins(_extended(bins, through), (through - bins.start) // HOUR, set_apart)
 
 
 def _column(frame: "pd.DataFrame", name: str, argument: str) -> str:

@@ -118,9 +118,10 @@ def test_known_example_of_the_sequential_test_stops_where_it_did(arm):
     assert LiveMonitor(frame, "ts", compat="xpyrment").check_sequential_srm()["stopped_index"] == 135
 
 
-def test_empty_log_is_no_alarm_and_not_healthy():
+@pytest.mark.parametrize("now", [None, "2026-03-01T00:00Z"])
+def test_empty_log_is_no_alarm_and_not_healthy(now):
     frame = log(units=10).iloc[:0]
-    result = LiveMonitor(frame, "ts").run_telemetry_checks(HALF)
+    result = LiveMonitor(frame, "ts", now=now).run_telemetry_checks(HALF)
     assert result["alerts_triggered"] == []
     assert result["cumulative_srm"]["details"]["verdict"] == "not_checked"
     assert result["traffic_anomaly"]["details"]["verdict"] == "insufficient"
