@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exd_dagster.bins.model import HOUR, FlagBins
+from exd_dagster.errors import InputError
 from exd_dagster.stats.traffic import TrafficVerdict, traffic_drop_test
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ Result: TypeAlias = dict[str, Any]
 SHORTEST_HISTORY = 3
 """Bins before one can be compared with those before it."""
 
+_HOUR_NS = 3_600 * 10**9
 _ALIASES = {"H": "h", "M": "MS", "ME": "MS", "W": "W-MON"}
 """Bins are labelled by their start: months by their first day, weeks by their Monday."""
 
@@ -28,15 +30,28 @@ def in_bins(bins: FlagBins, counts: NDArray[Any], freq: str) -> "pd.DataFrame":
     """Sum hourly counts (T, V) into bins of `freq`, labelled by their start (UTC).
 
     Raises:
-        InputError: when `freq` is no pandas frequency of an hour or longer.
+        InputError: when `freq` is no pandas frequency of whole hours.
     """
     import pandas as pd
 
     index = pd.DatetimeIndex(bins.hours, name="binned_time")
     index = index if len(index) else pd.DatetimeIndex([], tz="UTC", name="binned_time")
     frame = pd.DataFrame(counts.astype(float), index=index, columns=list(bins.variants))
-    table: pd.DataFrame = frame.resample(_ALIASES.get(freq, freq), label="left", closed="left").sum()
+    table: pd.DataFrame = frame.resample(_offset(freq), label="left", closed="left").sum()
     return table
+
+
+def _offset(freq: str) -> Any:
+    from pandas.tseries.frequencies import to_offset
+    from pandas.tseries.offsets import Tick
+
+    try:
+        offset = to_offset(_ALIASES.get(freq, freq))
+    except ValueError:
+        offset = None
+    if offset is None or (isinstance(offset, Tick) and offset.nanos % _HOUR_NS):
+        raise InputError(f"freq is '{freq}'; give whole hours or longer, such as 'h', '6h', 'D', 'W' or 'ME'")
+    return offset
 
 
 def traffic_result(

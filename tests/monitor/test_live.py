@@ -188,6 +188,12 @@ def test_missing_column_is_named_with_the_nearest(arguments, fix):
     assert fix in str(error.value)
 
 
+@pytest.mark.parametrize("freq", ["15min", "90min", "fortnight"])
+def test_frequency_that_is_no_whole_hours_is_refused(freq):
+    with pytest.raises(InputError, match="give whole hours or longer"):
+        LiveMonitor(log(units=50), "ts").get_binned_traffic(freq=freq)
+
+
 def test_compatible_mode_says_what_it_cannot_answer_and_loses_no_alert():
     frame = log(units=5000)
     result = LiveMonitor(frame[frame.variant == "control"], "ts", compat="xpyrment").run_telemetry_checks(
