@@ -9,7 +9,7 @@ import numpy as np
 
 from exd_dagster.bins.model import HOUR, FlagBins
 from exd_dagster.config import FlagAudit, Thresholds, floor_hour
-from exd_dagster.errors import ExdError
+from exd_dagster.errors import ExdError, InputError
 from exd_dagster.stats import words
 from exd_dagster.stats.change_point import ChangePoint, find_change
 from exd_dagster.stats.inputs import expected_counts
@@ -65,7 +65,12 @@ def audit_flag(
 
     Returns:
         The three verdicts. A test that cannot be computed answers "not_checked" with the reason.
+
+    Raises:
+        InputError: when `judged` has no UTC offset or does not run forward; never for what the bins hold.
     """
+    if judged is not None:
+        _check_hours(*judged)
     closed = counted(flag, bins)
     return FlagVerdicts(
         srm=_told(SrmVerdict, "srm", closed, lambda: _srm(flag, closed, thresholds)),
@@ -76,6 +81,14 @@ def audit_flag(
             TrafficVerdict, "traffic_drop", closed, lambda: _traffic(flag, closed, thresholds, judged)
         ),
     )
+
+
+def _check_hours(start: datetime, end: datetime) -> None:
+    for instant in (start, end):
+        if instant.tzinfo is None:
+            raise InputError(f"judged: {instant.isoformat()} has no UTC offset; write it as UTC")
+    if start >= end:
+        raise InputError(f"judged: start {start.isoformat()} is not before end {end.isoformat()}")
 
 
 def _told(kind: type[V], check: str, bins: FlagBins, test: Callable[[], V]) -> V:
@@ -174,8 +187,11 @@ def _with_split_change(verdict: SrmVerdict, window: Window, look: Look | None) -
     verdict = replace(_with_change(verdict, change, window), change_point=change)
     if look is None:
         return verdict
-    since = f"; split broke about {words.instant(window.instant(change.bin))}."
-    return replace(verdict, detected_at=window.instant(look.bin + 1), sentence=verdict.sentence[:-1] + since)
+    when = f"broke about {words.instant(window.instant(change.bin))}"
+    if change.until is not None:
+        when += f", as declared again from {words.instant(window.instant(change.until))}"
+    sentence = f"{verdict.sentence[:-1]}; split {when}."
+    return replace(verdict, detected_at=window.instant(look.bin + 1), sentence=sentence)
 
 
 def _with_change(verdict: V, change: ChangePoint, window: Window) -> V:
@@ -227,6 +243,8 @@ def _traffic(
     landed = whole.landed.copy()
     if flag.start != floor_hour(flag.start):  # the first hour is cut by the flag's start
         landed[: whole.index(flag.start) + 1] = False
+    if judged is not None and flag.end is not None and judged[0] >= floor_hour(flag.end):
+        judged = None  # the flag is over: its last day answers
     limits = thresholds.traffic_drop
     verdict = traffic_drop_test(
         whole.units.sum(axis=1),

@@ -2,14 +2,17 @@
 
 import numpy as np
 import pytest
-from scipy.special import chdtri
+from scipy.special import chdtrc, chdtri
+from scipy.stats import false_discovery_control
 
+from exd_dagster.stats import sprt
 from exd_dagster.stats.change_point import find_change
 from exd_dagster.stats.combined import log_e_values
 from exd_dagster.stats.fleet import e_bh
 from exd_dagster.stats.inputs import Stretch
 from exd_dagster.stats.looks import look_levels
 from tests.calibration.simulate import (
+    HOURS,
     at_most,
     daily_cycle,
     draws,
@@ -48,16 +51,20 @@ def test_healthy_splits_rarely_fail(case, measured):
 
 def test_the_repeated_chi_square_rarely_blocks(measured):
     """The closes of all days spend alpha, their other hours alpha again: 2 alpha bounds what is measured."""
-    runs, early, late = 60_000, 0, 0
-    bound = chdtri(1, look_levels(24 * 30, 0.001))
+    runs, early, late, uncorrected = 60_000, 0, 0, 0
+    bound, once = chdtri(1, look_levels(24 * 30, 0.001)), chdtri(1, 0.001)
     for counts in draws(flat(500, 24 * 30), HALVES, runs, seed=12):
         total = counts.cumsum(axis=1)
-        failed = (total[..., 0] - total[..., 1]) ** 2 > bound * total.sum(axis=2)
+        distance = (total[..., 0] - total[..., 1]) ** 2 / total.sum(axis=2)
+        failed = distance > bound
+        uncorrected += int((distance[:, : 24 * 14] > once).any(axis=1).sum())
         early += int(failed[:, : 24 * 14].any(axis=1).sum())
         late += int(failed.any(axis=1).sum())
     for days, false in ((14, early), (30, late)):
         measured(f"false block of chi-square, {days} d hourly", "<= .001", f"{false / runs:.5f}")
         assert false <= at_most(0.001, runs)
+    measured("the same at a fixed .001, 14 d", "(what paying for looks avoids)", f"{uncorrected / runs:.4f}")
+    assert uncorrected > 10 * early
 
 
 @pytest.mark.parametrize(("share", "target"), [(0.51, 50_000), (0.52, 13_500), (0.55, 3_500)])
@@ -86,6 +93,38 @@ def test_a_loss_of_a_tenth_mid_flight_is_found_in_hours(measured):
     measured("50 to 45 % from day 5, 1000/h", "median <= 4 h, 90 % <= 6 h", f"{median:.0f} h, {most:.0f} h")
     assert median <= 4
     assert most <= 6
+
+
+def test_the_sprt_is_slower_and_blind_to_small_shifts(measured):
+    """Not a claim of ours: what the documentation says of `method="sprt"`."""
+
+    def crossings(served, seed):
+        found = []
+        for counts in draws(flat(1000), served, 500, seed):
+            alarms = sprt.log_e_values(counts, [Stretch(0, HALVES)], 0.02) >= np.log(100)
+            found.append(np.where(alarms.any(axis=1), alarms.argmax(axis=1), np.inf))
+        return np.concatenate(found)
+
+    late = crossings(from_hour(120, HALVES, (0.55, 0.45)), 20)
+    median, _ = percentiles(late[late >= 120] - 119)
+    power = float(np.isfinite(crossings(np.array([0.505, 0.495]), 20)).mean())
+    measured(
+        "sprt: 50 to 45 % from day 5; .505 at 336,000", "(the default: above)", f"{median:.0f} h; {power:.2f}"
+    )
+    assert median > 24
+    assert power < 0.2
+
+
+def test_chi_square_with_its_looks_paid_for_needs_longer(measured):
+    bound, found = chdtri(1, look_levels(HOURS, 0.001)), []
+    for counts in draws(flat(1000), from_hour(120, HALVES, (0.55, 0.45)), 500, 21):
+        total = counts.cumsum(axis=1)
+        failed = (total[..., 0] - total[..., 1]) ** 2 > bound * total.sum(axis=2)
+        found.append(np.where(failed.any(axis=1), failed.argmax(axis=1), np.inf))
+    late = np.concatenate(found)
+    median, _ = percentiles(late[late >= 120] - 119)
+    measured("chi-square: 50 to 45 % from day 5, 1000/h", "(the sequential test: 4 h)", f"{median:.0f} h")
+    assert median > 12
 
 
 @pytest.mark.parametrize("arms", [2, 3])
@@ -128,15 +167,20 @@ def test_a_fleet_of_500_keeps_its_false_discovery_rate(measured):
     share = np.full(flags, 0.5)
     share[:faulty] = 0.49
     random = np.random.default_rng(19)
-    proportions, found_all = [], 0
+    proportions, found_all, naive = [], 0, []
     for _ in range(repetitions):
         treated = random.binomial(20_000, share[:, None], size=(flags, 14)).astype(float)
         counts = np.stack([treated, 20_000 - treated], axis=2)
         evidence = log_e_values(counts, [Stretch(0, HALVES)])
+        distance = (2 * treated.cumsum(axis=1) - 20_000 * np.arange(1, 15)) ** 2 / (20_000 * np.arange(1, 15))
+        nightly = np.any([false_discovery_control(p) <= 0.05 for p in chdtrc(1, distance).T], axis=0)
+        naive.append(nightly[faulty:].sum() / max(nightly.sum(), 1))
         told = np.any([e_bh(evidence[:, night]) for night in range(14)], axis=0)
         proportions.append(told[faulty:].sum() / max(told.sum(), 1))
         found_all += int(told[:faulty].sum())
     rate, power = float(np.mean(proportions)), found_all / (repetitions * faulty)
     measured("500 flags x 14 nights, 1 % faulty, e-BH", "FDR <= .05, power 1", f"{rate:.4f}, {power:.3f}")
+    measured("the same, BH on nightly p-values", "(what e-BH avoids)", f"{np.mean(naive):.2f}")
+    assert np.mean(naive) > 0.1
     assert rate <= 0.05
     assert power == 1.0

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from exd_dagster.config import Phase, Thresholds
+from exd_dagster.errors import InputError
 from exd_dagster.stats import audit_flag
 from tests.stats.build import HALVES, START, bins_of, draw, flag, hours, seasonal_units
 
@@ -231,3 +232,28 @@ def test_an_undeclared_variant_blocks_though_the_split_only_warns():
     new_units[-1] = 5165, 4835, 400
     verdict = audit_flag(flag(), bins_of(new_units, ("control", "treatment", "beta"))).srm
     assert (verdict.reason, verdict.severity) == ("undeclared_variant", "ERROR")
+
+
+@pytest.mark.parametrize(
+    ("judged", "told"),
+    [
+        ((START.replace(tzinfo=None), hours(5)), "no UTC offset"),
+        ((hours(5), hours(5)), "is not before end"),
+    ],
+)
+def test_judged_hours_without_offset_or_in_reverse_are_refused(judged, told):
+    with pytest.raises(InputError, match=told):
+        audit_flag(flag(), bins_of(draw(5, 100, (48, HALVES))), judged=judged)
+
+
+def test_after_its_end_a_flag_is_judged_by_its_last_day():
+    bins = bins_of(split_evenly(seasonal_units(1, 21, 2000)))
+    ended = flag(end=hours(20 * 24))
+    later = (hours(20 * 24), hours(21 * 24))
+    assert audit_flag(ended, bins, judged=later).traffic_drop.verdict == "pass"
+
+
+def test_hours_past_the_watermark_are_not_checked():
+    bins = bins_of(split_evenly(seasonal_units(1, 21, 2000)))
+    judged = (hours(21 * 24), hours(22 * 24))
+    assert audit_flag(flag(), bins, judged=judged).traffic_drop.verdict == "not_checked"

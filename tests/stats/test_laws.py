@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exd_dagster.stats import audit_flag, sequential_srm_test, srm_test, traffic_drop_test
+from exd_dagster.stats import audit_flag, sequential_srm_test, sprt_by_unit, srm_test, traffic_drop_test
 from exd_dagster.stats.combined import log_e_values
 from exd_dagster.stats.dirichlet import log_e_values as dirichlet_series
 from exd_dagster.stats.inputs import Stretch
@@ -122,3 +122,17 @@ def test_shares_that_differ_by_rounding_are_the_same_split():
     rounded = sequential_srm_test(bins, {"a": 0.3333, "b": 0.3333, "c": 0.3334})
     assert thirds.verdict == rounded.verdict == "pass"
     assert HALVES == {"control": 0.5, "treatment": 0.5}
+
+
+@MANY
+@given(st.lists(st.lists(st.booleans(), max_size=30), min_size=1, max_size=12), st.randoms())
+def test_the_order_of_units_within_a_bin_does_not_matter(bins, random):
+    """Unit by unit or bin by bin, shuffled or not: at the end of each bin the evidence is the same."""
+    ends = np.cumsum([len(units) for units in bins])
+    tallies = [[len(units) - sum(units), sum(units)] for units in bins]
+    by_bin = np.array(sequential_srm_test(tallies, HALVES, method="sprt").log_e_values or [0.0])
+    for units in bins:
+        random.shuffle(units)
+    by_unit = np.append(0.0, sprt_by_unit([unit for units in bins for unit in units]).log_likelihood_ratios)
+    if ends[-1]:
+        assert by_bin == pytest.approx(by_unit[ends], rel=1e-9, abs=1e-9)
