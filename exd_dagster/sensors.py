@@ -115,15 +115,21 @@ def deliveries(instance: dg.DagsterInstance, since: datetime | None = None) -> l
     return sorted(rows, key=lambda row: row.at)
 
 
-def run_alert_sensor(sensor: dg.SensorDefinition, instance: dg.DagsterInstance) -> str:
+def run_alert_sensor(
+    sensor: dg.SensorDefinition, instance: dg.DagsterInstance, defs: dg.Definitions | None = None
+) -> str:
     """Do one tick's work of an alert sensor now, without a daemon.
 
     Args:
         sensor: what `build_check_alert_sensor` returned.
         instance: the Dagster instance.
+        defs: the project, so that messages can name the assets a flag blocks.
 
     Returns:
         What the tick said: open incidents, messages waiting, last delivery.
     """
-    data = sensor.evaluate_tick(dg.build_sensor_context(instance=instance, sensor_name=sensor.name))
+    repository = None if defs is None else defs.get_repository_def()
+    data = sensor.evaluate_tick(
+        dg.build_sensor_context(instance=instance, sensor_name=sensor.name, repository_def=repository)
+    )
     return data.skip_message or ""

@@ -87,7 +87,7 @@ def test_a_decision_covers_flags_by_key_or_by_full_name():
 
 
 KNOWN = {"checkout:srm": {"reason": "ratio_mismatch", "audited_through": "2026-03-05T00:00:00Z"}}
-SAME = {"reason": "ratio_mismatch", "change_point": "2026-03-02T00:00:00Z"}
+SAME = {"reason": "ratio_mismatch", "change_point": {"hour": "2026-03-02T00:00:00Z"}}
 
 
 def test_a_waiver_lets_the_fault_pass_that_its_maker_saw():
@@ -98,7 +98,7 @@ def test_a_waiver_lets_the_fault_pass_that_its_maker_saw():
 @pytest.mark.parametrize(
     ("facts", "phase"),
     [
-        ({**SAME, "change_point": "2026-03-05T01:00:00Z"}, None),
+        ({**SAME, "change_point": {"hour": "2026-03-05T01:00:00Z"}}, None),
         ({**SAME, "reason": "dead_arm"}, None),
         ({**SAME, "iteration_start": "2026-03-06T00:00:00Z"}, None),
         (SAME, datetime(2026, 3, 6, tzinfo=timezone.utc)),

@@ -113,7 +113,7 @@ def test_no_secret_appears_in_logs_metadata_errors_the_state_or_messages(monkeyp
     echo = Reply(500, f"you sent {SECRETS[2]} {SECRETS[3]} {SECRETS[4]}")
     caplog.set_level(logging.DEBUG)
     with (
-        dg.instance_for_test() as instance,
+        dg.DagsterInstance.ephemeral() as instance,
         HttpServer(slack_refuses("token_revoked"), default=Reply(500, SECRETS[0])) as slack,
         HttpServer(Reply(302, "", {"Location": "https://x/hook-S3CRET"}), default=echo) as web,
         SmtpServer(user="exd", password=SECRETS[1], **{"*": f"554 refused {SECRETS[1]}"}) as mail,
@@ -206,7 +206,7 @@ def test_an_answer_that_is_none_is_not_counted_as_well_in_the_digest(verdict):
 
 def test_alerts_that_are_switched_off_are_logged_and_told_once_they_are_on(monkeypatch, caplog):
     told: list[Notification] = []
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         sensor = build_check_alert_sensor(monitored(audit("checkout")), [CallbackAlerts(told.append)])
         evaluate(instance, "checkout", "srm", FAILED)
         monkeypatch.setenv("EXD_DAGSTER_ALERTS", "off")

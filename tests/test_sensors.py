@@ -34,7 +34,7 @@ CHECKS = ("srm", "sequential_srm", "traffic_drop", "trust")
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         yield instance
 
 
@@ -95,7 +95,7 @@ def test_a_failure_is_told_once_on_every_channel(instance, inbox, monkeypatch):
     for folder in ("slack", "email", "webhook"):
         assert len({path.name[:3] for path in (inbox.folder / folder).iterdir()}) == 1
     assert [notification.message.headline for notification in told] == [
-        "SRM on checkout: 53% vs 50% expected"
+        "SRM on checkout: on 53% vs 50% expected"
     ]
 
 
@@ -174,6 +174,7 @@ def test_warnings_and_trust_page_nobody(instance, inbox, monkeypatch):
 
 
 def test_a_check_whose_run_ended_without_an_answer_is_told_as_not_checked(instance):
+    """Scenario 27."""
     told: list[Notification] = []
 
     @dg.asset(key=["experiments", "checkout_bins"])

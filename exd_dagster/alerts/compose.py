@@ -34,7 +34,7 @@ _SERVED = "Compare how each variant is served{since}: redirects, caches, bot fil
 _STEPS = {
     "srm": _SERVED,
     "sequential_srm": _SERVED,
-    "traffic_drop": "Check that the flag is still evaluated and that its records still arrive{since}.",
+    "traffic_drop": "Check whether the flag is still evaluated{since}, and whether its records arrive.",
 }
 
 
@@ -194,7 +194,9 @@ def _consequence(parcel: Parcel, alerts: Sequence[Alert], state: AlertState, con
     elif since:
         facts.append(("Since", words.utc(since)))
     if usable:
-        facts.append(("Usable until", words.utc(usable)))
+        start = _first(alerts, "iteration_start")
+        none = start is not None and usable <= start
+        facts.append(("Usable until", "no hour is usable" if none else words.utc(usable)))
     facts.append(("Blocked", _blocked(alerts, context)))
     facts.append(("Assignment", _assignment(parcel, state)))
     return Section(facts=tuple(facts))

@@ -6,7 +6,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias
 
-from exd_dagster.alerts.model import Facts, instant
+from exd_dagster.alerts.model import Facts, change_hour, instant
 from exd_dagster.config import FlagId
 
 Kind: TypeAlias = Literal["silence", "waive", "end"]
@@ -127,7 +127,7 @@ def waiver(
 def _same_fault(basis: Facts, facts: Facts, phase_start: datetime | None) -> bool:
     known = instant(basis.get("audited_through"))
     if known is not None:
-        begun = (phase_start, instant(facts.get("change_point")), instant(facts.get("iteration_start")))
+        begun = (phase_start, change_hour(facts), instant(facts.get("iteration_start")))
         if any(start is not None and start >= known for start in begun):
             return False
     before = basis.get("reason")

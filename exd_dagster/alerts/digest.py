@@ -31,7 +31,7 @@ def headline(found: Sequence[CheckState]) -> str:
     """Return the digest in one line; what was not checked or has too little data is never counted as well."""
     through = data_through(found)
     flags = {check.flag for check in found}
-    failing = {check.flag for check in found if check.verdict == "fail" and check.severity == "ERROR"}
+    failing = {check.flag for check in found if check.pages}
     unchecked = {check.flag for check in found if check.verdict == "not_checked"}
     early = {check.flag for check in found if check.verdict == "insufficient"}
     flags_said = words.count(len(flags), "flag")
@@ -53,12 +53,12 @@ def lines(
         now: clock of the tick (UTC).
     """
     failing = [check for check in found if check.verdict == "fail"]
-    errors = [check for check in failing if check.severity == "ERROR"]
+    errors = [check for check in failing if check.pages]
     new = {name for name, inc in state.incidents.items() if inc.told_at is None or inc.told_at == now}
     groups = (
         ("Newly failing", _failures([c for c in errors if str(c.flag) in new], state, decisions, now)),
         ("Still failing", _failures([c for c in errors if str(c.flag) not in new], state, decisions, now)),
-        ("Warnings", _failures([c for c in failing if c.severity != "ERROR"], state, decisions, now)),
+        ("Warnings", _failures([c for c in failing if not c.pages], state, decisions, now)),
         ("Not checked", _reasons([c for c in found if c.verdict == "not_checked"])),
         ("Too little data yet", _reasons([c for c in found if c.verdict == "insufficient"])),
     )
@@ -92,7 +92,7 @@ def _failures(
             usable = min((at for c in members if (at := c.instant("usable_until"))), default=None)
             parts.append("contained" + (f", usable until {words.utc(usable)}" if usable else ""))
         incident = state.incidents.get(str(flag))
-        if incident and incident.opened_at < now:
+        if incident and incident.told_at is not None and incident.told_at < now:
             parts.append(f"open for {words.duration(now - incident.opened_at)}")
         parts += [f"owner {', '.join(members[0].owners)}"] if members[0].owners else []
         parts += [

@@ -88,6 +88,12 @@ def instant(value: object) -> datetime | None:
         return None
 
 
+def change_hour(facts: Facts) -> datetime | None:
+    """Return the hour the split most likely broke (UTC): `change_point`, or its `hour`; None without one."""
+    found = facts.get("change_point")
+    return instant(found.get("hour") if isinstance(found, Mapping) else found)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
     """One episode of one check of one flag; given to callbacks as it is.

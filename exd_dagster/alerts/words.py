@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from math import exp, fsum
 from typing import Any
 
-from exd_dagster.alerts.model import Facts, instant
-from exd_dagster.alerts.text import visible
+from exd_dagster.alerts.model import Facts, change_hour, instant
+from exd_dagster.alerts.text import clip, visible
 
 _SMALLEST = 1e-300
 
@@ -91,10 +91,11 @@ def key_fact(check: str, facts: Facts) -> str:
         return "volume far below expected"
     declared, observed = shares(facts.get("expected")), shares(facts.get("observed"))
     if declared and observed:
-        excess = {v: observed.get(v, 0.0) - declared.get(v, 0.0) for v in (*declared, *observed)}
-        worst = max(excess, key=lambda v: (round(abs(excess[v]), 9), excess[v]))
-        return f"{percent(observed.get(worst, 0))} vs {percent(declared.get(worst, 0))} expected"
-    since = instant(facts.get("change_point")) or instant(facts.get("bad_from"))
+        excess = {v: abs(observed.get(v, 0.0) - declared.get(v, 0.0)) for v in (*declared, *observed)}
+        worst = max(reversed(excess), key=lambda variant: round(excess[variant], 9))
+        got, wanted = percent(observed.get(worst, 0)), percent(declared.get(worst, 0))
+        return f"{clip(visible(worst), 24)} {got} vs {wanted} expected"
+    since = change_hour(facts) or instant(facts.get("bad_from"))
     return f"the split is off since {utc(since)}" if since else "the split is off"
 
 
@@ -116,7 +117,7 @@ def statistics(check: str, facts: Facts) -> list[tuple[str, str]]:
             value = number(facts.get(name))
             if value is not None:
                 lines.append((label, f"{value:,.0f}"))
-    since = instant(facts.get("change_point"))
+    since = change_hour(facts)
     if since:
         lines.append(("Changed about", utc(since)))
     if facts.get("code"):
@@ -125,7 +126,7 @@ def statistics(check: str, facts: Facts) -> list[tuple[str, str]]:
 
 
 def _limit(facts: Facts) -> str:
-    threshold = number(facts.get("threshold"))
+    threshold = number(facts.get("threshold", facts.get("alpha")))
     return f" (limit {threshold:g})" if threshold is not None else ""
 
 

@@ -144,7 +144,7 @@ def deliver(defs: dg.Definitions, instance: dg.DagsterInstance, progress: Progre
     for tick in range(TICKS):
         progress("delivering alerts", tick + 1, TICKS)
         with quiet():
-            run_alert_sensor(sensor, instance)
+            run_alert_sensor(sensor, instance, defs)
         if all(delivery.status in ("sent", "already_sent", "dead") for delivery in deliveries(instance)):
             progress("delivering alerts", TICKS, TICKS)
             return

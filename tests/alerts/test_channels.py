@@ -40,7 +40,7 @@ def test_slack_posts_blocks_with_their_text_and_returns_the_thread(notification)
     (request,) = server.received
     assert request.path == "/api/chat.postMessage"
     assert request.headers["authorization"] == "Bearer xoxb-1-secret"
-    assert request.json["text"].startswith("🔴 SRM on checkout: 53% vs 50% expected")
+    assert request.json["text"].startswith("🔴 SRM on checkout: on 53% vs 50% expected")
     assert request.json["blocks"][0]["type"] == "header"
     assert (outcome.status, outcome.provider_id, outcome.thread) == (
         "sent",
@@ -270,7 +270,7 @@ def test_mail_goes_through_starttls_and_login(notification, tls, ca_file):
         outcome = sender.send(notification, NOW)
     assert outcome.status == "sent"
     (mail,) = server.mails
-    assert mail["Subject"] == "SRM on checkout: 53% vs 50% expected"
+    assert mail["Subject"] == "SRM on checkout: on 53% vs 50% expected"
     assert [part.get_content_type() for part in mail.iter_parts()] == ["text/plain", "text/html"]
 
 

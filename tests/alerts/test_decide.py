@@ -52,6 +52,7 @@ def test_one_notice_closes_the_incident_when_the_last_check_passes():
 
 @pytest.mark.parametrize("verdict", ["insufficient", "skipped", "not_checked"])
 def test_an_answer_that_says_nothing_never_closes_an_incident(verdict):
+    """Scenario 10."""
     story = Story()
     story.tick(check())
     assert ("resolve", "checkout", ("srm",)) not in story.tick(check(verdict=verdict))
@@ -92,6 +93,7 @@ def test_a_failure_that_blocks_nothing_is_not_reminded_of():
 
 
 def test_a_clock_that_jumps_forward_a_year_reminds_once():
+    """Scenario 34."""
     story = Story()
     story.tick(check(), after=timedelta(days=365))
     assert story.tick(check()) == [("remind", "checkout", ("srm",))]
@@ -99,6 +101,7 @@ def test_a_clock_that_jumps_forward_a_year_reminds_once():
 
 
 def test_a_clock_that_jumps_back_tells_nothing_again():
+    """Scenario 34."""
     story = Story()
     story.tick(check(), after=timedelta(days=-2))
     assert story.tick(check()) == []
@@ -122,6 +125,7 @@ def test_a_new_iteration_closes_the_incident_and_may_open_another():
 
 
 def test_a_flag_that_is_no_longer_monitored_closes_its_incident():
+    """Scenario 14."""
     story = Story()
     story.tick(check())
     assert story.tick(check("srm", "pass", key="other"), monitored=[flag("other")]) == [

@@ -74,7 +74,7 @@ def test_a_message_that_is_refused_for_good_is_told_on_another_destination():
         office = Office(bot(server), collector(told))
         office.tick(check())
     assert [(n.reason, n.message.headline) for n in told] == [
-        ("fire", "SRM on checkout: 53% vs 50% expected"),
+        ("fire", "SRM on checkout: on 53% vs 50% expected"),
         ("dead_letter", "Undelivered: 1 message to slack"),
     ]
     assert "reinstall the Slack app" in told[1].text
@@ -259,7 +259,7 @@ def test_the_digest_waits_for_the_end_of_the_audit():
 
 
 def test_a_silent_source_is_one_message_for_all_its_flags():
-    """Scenario 22."""
+    """Scenarios 17 and 22: a silent log, or a manifest that cannot be read."""
     found = [check("traffic_drop", "not_checked", key=f"flag-{i}", reason="source_silent") for i in range(7)]
     with HttpServer(default=slack_answers) as server:
         Office(bot(server)).tick(*found)
