@@ -69,27 +69,24 @@ class Counter:
 
     def look(self) -> None:
         """Count rows by everything but unit and time within the hour: `exd_overview`."""
-        rows = [(t.number, *t.scope, t.start, t.end) for t in self.targets]
-        self._write("targets", rows)
+        write_targets(self.connection, self.targets)
         self.connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_overview AS {self._overview('count(*)')}")
 
     def scopes(self) -> list[tuple[int, str, str]]:
         """Return target, namespace and environment of the records seen."""
-        query = "SELECT DISTINCT target, namespace, environment FROM exd_overview ORDER BY ALL"
-        return self.connection.execute(query).fetchall()
+        return seen_scopes(self.connection)
 
     def variants(self) -> list[tuple[int, str]]:
         """Return target and name of every variant that counts."""
-        query = f"SELECT DISTINCT target, variant FROM exd_overview WHERE {_COUNTED} ORDER BY ALL"
-        return self.connection.execute(query).fetchall()
+        return seen_variants(self.connection)
 
     def label(self, ranks: Sequence[tuple[int, str, int]]) -> None:
         """Write down which variants count, as target, variant and rank: `exd_labels`."""
-        self._write("labels", ranks)
+        write_table(self.connection, "labels", ranks)
 
     def count(self) -> None:
         """Count every measure: `exd_counts`, `exd_noted` and `exd_grouped`, out of `exd_cells`."""
-        self._write("spans", [span for target in self.targets for span in spans(target)])
+        write_table(self.connection, "spans", [span for target in self.targets for span in spans(target)])
         self._make_cells()
         repeated = self._has("id") and self._count_ids()
         self._sum_cells()
@@ -122,10 +119,6 @@ class Counter:
 
     def _any(self, rows: str) -> bool:
         return bool(self.connection.execute(f"SELECT 1 FROM {rows} LIMIT 1").fetchone())
-
-    def _write(self, name: str, rows: Sequence[tuple[object, ...]]) -> None:
-        self.connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_{name} ({_TABLES[name]})")
-        insert_rows(self.connection, f"exd_{name}", rows)
 
     def _rows(self, names: Sequence[str], only: str = "true") -> str:
         """Return a SELECT of the records of these flags that their filters let through.
@@ -242,7 +235,7 @@ class Counter:
 
     def _note(self, *, repeated: bool) -> None:
         """Write down what else was seen: `exd_noted`; each evaluation once, so far as ids tell."""
-        self._write("noted", [])
+        write_table(self.connection, "noted", [])
         reasons = sorted({reason for target in self.targets for reason in target.flag.exclude_reasons})
         sql = self.columns.expressions
         odd = f"(coalesce({sql['variant']}, '') = '' OR NOT coalesce({sql['has_unit']}, false)"
@@ -250,7 +243,7 @@ class Counter:
         for which, only, once in ((_APART, odd, self._has("id")), (_COUNTED, "true", repeated)):
             if self._any(f"exd_overview WHERE {which}"):
                 rows = f"({self._overview(_ONCE_PER_ID, only)})" if once else "exd_overview"
-                self.connection.execute(f"INSERT INTO exd_noted {_facts(rows, which)}")
+                self.connection.execute(f"INSERT INTO exd_noted {facts_sql(rows, which)}")
 
     @property
     def _exposures(self) -> str:
@@ -280,7 +273,30 @@ class Counter:
         )
 
 
-def _facts(rows: str, which: str) -> str:
+def write_table(connection: duckdb.DuckDBPyConnection, name: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Make one of the small temporary tables of a reading, and fill it."""
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_{name} ({_TABLES[name]})")
+    insert_rows(connection, f"exd_{name}", rows)
+
+
+def write_targets(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> None:
+    """Write down who is counted: `exd_targets`."""
+    write_table(connection, "targets", [(t.number, *t.scope, t.start, t.end) for t in targets])
+
+
+def seen_scopes(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str, str]]:
+    """Return target, namespace and environment of the records in `exd_overview`."""
+    query = "SELECT DISTINCT target, namespace, environment FROM exd_overview ORDER BY ALL"
+    return connection.execute(query).fetchall()
+
+
+def seen_variants(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str]]:
+    """Return target and name of every variant that counts in `exd_overview`."""
+    query = f"SELECT DISTINCT target, variant FROM exd_overview WHERE {_COUNTED} ORDER BY ALL"
+    return connection.execute(query).fetchall()
+
+
+def facts_sql(rows: str, which: str) -> str:
     """Return a SELECT of target, hour, name, detail and count of each fact in the rows of an overview."""
     facts = (
         ("excluded_reason", "reason", "left_out"),

@@ -10,7 +10,9 @@ from pathlib import Path
 import duckdb
 
 from exd_dagster.bins.calendar import ceil_hour, hour_of
+from exd_dagster.bins.engine import EngineLog
 from exd_dagster.bins.model import FlagBins
+from exd_dagster.bins.opened import DuckLog, Opened
 from exd_dagster.bins.reading import Reading, extra_columns, first_instant, plan_targets
 from exd_dagster.bins.recount import segment_counts
 from exd_dagster.bins.registry import Registry
@@ -21,7 +23,7 @@ from exd_dagster.bins.update import ExposuresLostError, Update
 from exd_dagster.config import FlagAudit, FlagId, Timing
 from exd_dagster.errors import RecordsError, StoreError
 from exd_dagster.telemetry.records import from_ms, instant_ms
-from exd_dagster.telemetry.sources import as_records
+from exd_dagster.telemetry.sources import IbisRecords, as_records
 
 
 class BinStore:
@@ -122,20 +124,29 @@ class BinStore:
     def _run(self, reading: Reading) -> BuildReport:
         through: Collection[int] = ()
         while True:
-            targets, _ = plan_targets(reading, Registry(self._connection).flags(), through)
-            start = from_ms(first_instant(reading, targets))
-            extras = extra_columns(targets)
-            with reading.source.open(self._connection, start, reading.listed_until, extras) as scan:
+            with self._open(reading, through) as opened:
                 try:
                     with _store_errors(), _transaction(self._connection):
-                        return Update(self._connection, reading, self._seed, through).run(scan)
+                        return Update(self._connection, reading, through).run(opened)
                 except ExposuresLostError as lost:
                     through = {*through, *lost.flags}
                 except RecordsError:
-                    rest = reading.source.without_damaged(self._connection, scan)
+                    rest = reading.source.without_damaged(self._connection, opened.unread_files)
                     if rest is None:
                         raise
                     reading = replace(reading, source=rest)
+
+    @contextmanager
+    def _open(self, reading: Reading, through: Collection[int]) -> Iterator[Opened]:
+        source = reading.source
+        if isinstance(source, IbisRecords):
+            yield EngineLog(self._connection, source, source.expression(), reading.lateness_ms)
+            return
+        targets, _ = plan_targets(reading, Registry(self._connection).flags(), through)
+        start, extras = from_ms(first_instant(reading, targets)), extra_columns(targets)
+        with source.open(self._connection, start, reading.listed_until, extras) as scan:
+            columns = source.column_map.resolve(scan, extras)
+            yield DuckLog(self._connection, columns, reading.lateness_ms, self._seed)
 
 
 @contextmanager

@@ -1,33 +1,23 @@
 """One update of the store: read a window of one log, count it for every flag, write what changed."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import duckdb
 
 from exd_dagster.bins.audience import HOUR_MS, Target
 from exd_dagster.bins.calendar import instant_of
-from exd_dagster.bins.count import Counter
-from exd_dagster.bins.merge import drop_temporary, lost_exposures, merge_units
+from exd_dagster.bins.merge import lost_exposures
+from exd_dagster.bins.opened import Opened
 from exd_dagster.bins.ranks import place
-from exd_dagster.bins.reading import Reading, extra_columns, first_instant, plan_targets
+from exd_dagster.bins.reading import Reading, first_instant, plan_targets
 from exd_dagster.bins.registry import Registry, StoredFlag, StoredSource
 from exd_dagster.bins.report import BuildReport, FlagBuild
 from exd_dagster.bins.write import write_bins
 from exd_dagster.config import FlagId
 from exd_dagster.errors import RecordsError
-from exd_dagster.telemetry.records import (
-    BEFORE_2000,
-    EARLIEST,
-    FUTURE,
-    NO_FLAG,
-    UNREADABLE_LINE,
-    UNREADABLE_TIME,
-    Columns,
-    Scan,
-    from_ms,
-)
+from exd_dagster.telemetry.records import from_ms
 
 
 class ExposuresLostError(Exception):
@@ -45,13 +35,11 @@ class Update:
     Attributes:
         connection: the store.
         reading: what is asked for.
-        seed: of the store's unit hashes.
         through: numbers of flags to read through to the last hour ever read.
     """
 
     connection: duckdb.DuckDBPyConnection
     reading: Reading
-    seed: int
     through: Collection[int] = ()
     builds: dict[FlagId, FlagBuild] = field(default_factory=dict)
 
@@ -60,8 +48,8 @@ class Update:
         """What the store knows."""
         return Registry(self.connection)
 
-    def run(self, scan: Scan) -> BuildReport:
-        """Count the records of an open scan and write what changed.
+    def run(self, opened: Opened) -> BuildReport:
+        """Count the records of an open log and write what changed.
 
         Raises:
             RecordsError: when the log cannot be read at all.
@@ -70,91 +58,64 @@ class Update:
         reading = self.reading
         stored = self.registry.flags()
         targets, anew = plan_targets(reading, stored, self.through)
+        anew = anew | {target.number for target in targets} if opened.recounts else anew
         self.builds = {flag.id: FlagBuild() for flag in reading.flags}
         start = first_instant(reading, targets)
-        columns = reading.source.column_map.resolve(scan, extra_columns(targets))
-        quarantined = self._quarantine(columns, start)
-        quarantined[UNREADABLE_LINE] = sum(part.lines or 0 for part in scan.unreadable)
-        source = self._land(columns, start)
-        counted = self._count(columns, self._filterable(targets, columns), anew)
+        source = self._land(opened.hours(start, reading.latest), start // HOUR_MS)
+        counted = self._count(opened, self._filterable(targets, opened), anew)
         read = {t.number: self._read_through(t, stored.get(t.flag.id), anew, source) for t in counted}
         self.registry.save_flags(reading.source.label, [(t.number, t.flag, read[t.number]) for t in counted])
+        quarantined = opened.quarantine(start, reading.latest)
         return BuildReport(
             source=reading.source.label,
             watermark=from_ms(source.watermark) if source else None,
             closed_through=instant_of(source.closed_through) if source else None,
             flags=self.builds,
             quarantined={reason: count for reason, count in quarantined.items() if count},
-            unreadable=scan.unreadable,
-            absent=columns.absent,
+            unreadable=opened.unreadable,
+            absent=opened.absent,
         )
 
-    def _quarantine(self, columns: Columns, start: int) -> dict[str, int]:
-        """Count the rows that can be in no bin, by reason."""
-        us, flag = columns.expressions["us"], columns.expressions["flag"]
-        latest = self.reading.latest
-        queries = {
-            UNREADABLE_TIME: f"({columns.implausible}) AND {us} IS NULL",
-            BEFORE_2000: f"({columns.implausible}) AND {us} < {EARLIEST * 1000}",
-            FUTURE: columns.between(latest, None),
-            NO_FLAG: f"{columns.between(start, latest)} AND coalesce({flag}, '') = ''",
-        }
-        return {
-            reason: self._one(f"SELECT count(*) FROM {columns.scan.relation} WHERE {where}")
-            for reason, where in queries.items()
-        }
-
-    def _land(self, columns: Columns, start: int) -> StoredSource | None:
-        """Write down which hours have landed and return the log's watermark."""
+    def _land(self, hours: Mapping[int, int], first: int) -> StoredSource | None:
+        """Write down which hours have landed, each with its newest record, and return the log's watermark."""
         reading, label = self.reading, self.reading.source.label
-        us = columns.expressions["us"]
-        rows = self.connection.execute(
-            f"SELECT {us} // {HOUR_MS * 1000} AS hour, max({us}) // 1000 FROM {columns.scan.relation} "
-            f"WHERE {columns.between(start, reading.latest)} GROUP BY hour"
-        ).fetchall()
-        first = start // HOUR_MS
-        self.registry.save_hours(label, [row[0] for row in rows], first, max(reading.last, first))
+        self.registry.save_hours(label, hours, first, max(reading.last, first))
         known = self.registry.source(label)
-        newest = [row[1] for row in rows]
-        if known and not reading.anew:
-            newest.append(known.watermark)
+        newest = [*hours.values(), *([known.watermark] if known and not reading.anew else [])]
         if not newest:
             return None
-        closed = (max(newest) - reading.lateness_ms) // HOUR_MS
-        source = StoredSource(max(newest), closed)
+        source = StoredSource(max(newest), (max(newest) - reading.lateness_ms) // HOUR_MS)
         self.registry.save_source(label, source)
         return source
 
-    def _filterable(self, targets: Sequence[Target], columns: Columns) -> list[Target]:
+    def _filterable(self, targets: Sequence[Target], opened: Opened) -> list[Target]:
         """Keep the flags whose filter columns the log has; the others get their error."""
         kept = []
         for target in targets:
-            missing = sorted(target.extras - set(columns.extras))
+            missing = [f"'{m}' is not a column.{opened.hint(m)}" for m in opened.missing(target.extras)]
             if missing:
-                hints = " ".join(f"'{m}' is not a column.{columns.scan.hint(m)}" for m in missing)
-                self._fail(target, f"include or exclude cannot be applied: {hints}")
+                self._fail(target, f"include or exclude cannot be applied: {' '.join(missing)}")
             else:
                 kept.append(target)
         return kept
 
-    def _count(self, columns: Columns, targets: Sequence[Target], anew: Collection[int]) -> list[Target]:
+    def _count(self, opened: Opened, targets: Sequence[Target], anew: Collection[int]) -> list[Target]:
         """Count the flags that can be counted and return them."""
         if not targets:
             return []
-        counter = Counter(self.connection, columns, targets, self.reading.lateness_ms, self.seed)
-        counter.look()
-        counted = self._scoped(targets, counter.scopes(), anew)
-        ranks = self._rank(counted, counter.variants())
+        tally = opened.tally(targets)
+        tally.look()
+        counted = self._scoped(targets, tally.scopes(), anew)
+        ranks = self._rank(counted, tally.variants())
         counted = [target for target in counted if self.builds[target.flag.id].error is None]
         if counted:
-            counter = replace(counter, targets=counted)
-            counter.label(ranks)
-            counter.count()
-            merge_units(self.connection, counter.fresh(), counted)
+            tally = opened.tally(counted)
+            tally.label(ranks)
+            tally.count()
+            tally.first_exposures()
             self._refuse_losses(counted, anew)
             self._build(counted, write_bins(self.connection, counted, anew), anew)
-        counter.clear()
-        drop_temporary(self.connection)
+        tally.clear()
         return counted
 
     def _scoped(
@@ -222,10 +183,6 @@ class Update:
     def _fail(self, target: Target, error: str) -> None:
         failed = replace(self.builds[target.flag.id], error=f"flag '{target.flag.id}': {error}")
         self.builds[target.flag.id] = failed
-
-    def _one(self, query: str) -> int:
-        row = self.connection.execute(query).fetchone()
-        return int(row[0]) if row else 0
 
 
 def _ambiguous(target: Target, scopes: Collection[tuple[str, str]]) -> str | None:

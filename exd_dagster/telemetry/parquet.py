@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import duckdb
 
 from exd_dagster.errors import RecordsError
-from exd_dagster.telemetry.records import Scan, Unreadable, ident, literal
+from exd_dagster.telemetry.records import Scan, Unreadable, literal
 
 
 def open_parquet(
@@ -48,17 +48,13 @@ def open_parquet(
     return Scan(place, relation, types, tuple(unreadable), files=tuple(schemas))
 
 
-def damaged_files(
-    connection: duckdb.DuckDBPyConnection, files: Sequence[str], columns: Sequence[str]
-) -> list[Unreadable]:
-    """Read every value of these columns and return the files that break; for when reading failed."""
+def damaged_files(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> list[Unreadable]:
+    """Read every value and return the files that break; for when reading has failed."""
     damaged = []
     for file in files:
         relation = _relation([file])
-        present = [name for name in columns if name in _read_schemas(connection, [file])[file]]
-        values = ", ".join(ident(name) for name in present)
         try:
-            connection.execute(f"SELECT bit_xor(hash({values})) FROM {relation}").fetchall()
+            connection.execute(f"SELECT bit_xor(hash(t)) FROM {relation} t").fetchall()
         except duckdb.Error as error:
             damaged.append(Unreadable(file, f"is damaged: {_first_line(error)}"))
     return damaged

@@ -15,7 +15,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 from typing_extensions import Self
 
 from exd_dagster.config import ConfigModel, Scalar
-from exd_dagster.errors import RecordsError
+from exd_dagster.errors import RecordsError, did_you_mean
 from exd_dagster.telemetry.files import list_files
 from exd_dagster.telemetry.parquet import damaged_files, open_parquet
 from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, ColumnMap, Scan, Unreadable, ident
@@ -101,8 +101,8 @@ class Records(ConfigModel):
         """
         raise NotImplementedError
 
-    def without_damaged(self, connection: Connection, scan: Scan) -> Self | None:  # noqa: ARG002
-        """Return this source without what made reading `scan` fail, or None where nothing can be left out."""
+    def without_damaged(self, connection: Connection, files: Sequence[str]) -> Self | None:  # noqa: ARG002
+        """Return this source without the damaged ones of these files, None where none can be left out."""
         return None
 
     def raw_columns(self, extras: Sequence[str] | None = None) -> list[str]:
@@ -151,9 +151,9 @@ class ParquetRecords(_Files):
         scan = open_parquet(connection, files, self.raw_columns(extras), self.raw_columns(), self.place)
         yield replace(scan, unreadable=(*scan.unreadable, *self._damaged))
 
-    def without_damaged(self, connection: Connection, scan: Scan) -> Self | None:
+    def without_damaged(self, connection: Connection, files: Sequence[str]) -> Self | None:
         """Leave out the files that turned out to be damaged inside, behind a footer that can be read."""
-        damaged = damaged_files(connection, scan.files, list(scan.types))
+        damaged = damaged_files(connection, files)
         if not damaged:
             return None
         source = self.model_copy()
@@ -276,6 +276,64 @@ class DataFrameRecords(Records):
             yield Scan(self.place, view, describe(connection, view, self.place), others=others)
         finally:
             connection.unregister(view)
+
+
+class IbisRecords(Records):
+    """A table of a foreign engine (Spark, PostgreSQL, Snowflake, BigQuery, ...), through Ibis.
+
+    The engine counts, from the flag's start in every run; only bins leave it. Its timestamps must be
+    timestamps.
+    """
+
+    connection: Any = Field(description="An Ibis backend, for example ibis.postgres.connect(...).")
+    table: str = Field(min_length=1, description="Name of the table.")
+    database: str | None = Field(
+        default=None, description="Schema or database of the table, as Ibis takes it."
+    )
+
+    @property
+    def place(self) -> str:
+        """Engine and table."""
+        return f"{self.connection.name}:{self.database + '.' if self.database else ''}{self.table}"
+
+    def expression(self) -> Any:
+        """Return the table as an Ibis expression.
+
+        Raises:
+            RecordsError: when it cannot be reached, lacks a column, or its timestamp is none.
+        """
+        try:
+            table = self.connection.table(self.table, database=self.database)
+        except Exception as error:
+            raise RecordsError(f"{self.place} cannot be read: {error}") from error
+        faults = [
+            f"it has no column '{self.columns.get(name, name)}' for {name}.{self.hint(table, name)}"
+            for name in REQUIRED
+            if self.column(table, name) is None
+        ]
+        if not faults and not self.column(table, "timestamp").type().is_timestamp():
+            kind = self.column(table, "timestamp").type()
+            faults = [f"timestamp has type {kind}; give a view in which it is a timestamp in UTC"]
+        if self.time_zone != "UTC":
+            faults.append(f"time_zone is {self.time_zone}; give a view in which timestamp is in UTC")
+        if faults:
+            raise RecordsError("\n  - ".join([f"{self.place} cannot be read:", *faults]))
+        return table
+
+    def column(self, table: Any, name: str) -> Any:
+        """Return a column by exd's name, None when the table does not have it."""
+        import ibis
+
+        if name in self.constants:
+            return ibis.literal(str(self.constants[name]))
+        wanted = self.columns.get(name, name)
+        raw = next((c for c in table.columns if c == wanted), None)
+        raw = raw or next((c for c in table.columns if c.lower() == wanted.lower()), None)
+        return None if raw is None else table[raw]
+
+    def hint(self, table: Any, name: str) -> str:
+        """Return " Did you mean ...?" for a column that is not there."""
+        return did_you_mean(self.columns.get(name, name), table.columns)
 
 
 def _plain_objects(frame: "pd.DataFrame", wanted: set[str]) -> "pd.DataFrame":

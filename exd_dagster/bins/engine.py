@@ -1,0 +1,360 @@
+"""Counting where the records live: one Ibis expression, in the engine's own SQL; only bins travel.
+
+The same steps as `count`, without a state of units: cells by unit, hour and variant, then sums over cells. A
+unit's first exposure is its first cell in order of (millisecond, rank of the variant). Hours are whole hours
+since 1970 in UTC, taken from seconds since 1970, so that no zone of a session or a value can shift them.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import and_, or_
+from typing import Any, TypeAlias
+
+import duckdb
+
+from exd_dagster.bins.audience import Target, ignored, left_out
+from exd_dagster.bins.count import facts_sql, seen_scopes, seen_variants, write_table, write_targets
+from exd_dagster.config import Scalar
+from exd_dagster.errors import RecordsError
+from exd_dagster.telemetry.records import (
+    BEFORE_2000,
+    EARLIEST,
+    FUTURE,
+    NO_FLAG,
+    OPTIONAL,
+    UNREADABLE_TIME,
+    Unreadable,
+    from_ms,
+    instant_ms,
+)
+from exd_dagster.telemetry.sources import IbisRecords
+
+Expression: TypeAlias = Any
+"""An Ibis value or table."""
+
+_SCOPE = ("flag", "namespace", "environment")
+_TEXTS = {
+    "flag": "flag_key",
+    "variant": "variant_key",
+    "namespace": "namespace",
+    "environment": "environment",
+    "version": "manifest_version",
+    "reason": "evaluation_reason",
+    "unit": "unit_id_hash",
+    "id": "evaluation_id",
+}
+_OF_TARGET = (
+    "JOIN exd_targets ON flag = exd_key AND (exd_namespace IS NULL OR namespace = exd_namespace) "
+    "AND (exd_environment IS NULL OR environment = exd_environment)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLog:
+    """A table of a foreign engine, open for counting; see `Opened`.
+
+    Attributes:
+        connection: the store.
+        records: the table.
+        table: its Ibis expression.
+        lateness_ms: how long after its end an hour closes.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    records: IbisRecords
+    table: Expression
+    lateness_ms: int
+    recounts: bool = True
+    unreadable: tuple[Unreadable, ...] = ()
+    unread_files: tuple[str, ...] = ()
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Optional columns it does not have."""
+        return tuple(self.missing(OPTIONAL))
+
+    def missing(self, columns: Collection[str]) -> list[str]:
+        """Return those of the columns that the table does not have."""
+        return [name for name in columns if self.records.column(self.table, name) is None]
+
+    def hint(self, column: str) -> str:
+        """Return " Did you mean ...?" for one of them."""
+        return self.records.hint(self.table, column)
+
+    def hours(self, start: int, latest: int) -> dict[int, int]:
+        """Return the newest record (ms) of every hour with records in `[start, latest)` (ms)."""
+        rows = self.rows()
+        rows = rows.filter(_between(rows.at, start, latest))
+        found = self.execute(rows.group_by("hour").agg(newest=rows.at.max()))
+        return {int(hour): _ms(at) for hour, at in zip(found["hour"], found["newest"], strict=True)}
+
+    def quarantine(self, start: int, latest: int) -> dict[str, int]:
+        """Count the rows that can be in no bin, by reason."""
+        rows = self.rows()
+        reasons = {
+            UNREADABLE_TIME: rows.at.isnull(),
+            BEFORE_2000: rows.at < _instant(rows.at, EARLIEST),
+            FUTURE: rows.at >= _instant(rows.at, latest),
+            NO_FLAG: _between(rows.at, start, latest) & (rows.flag == ""),
+        }
+        sums = {reason: _how_many(test).coalesce(0) for reason, test in reasons.items()}
+        found = self.execute(rows.filter(reduce(or_, reasons.values())).agg(**sums))
+        return {reason: int(found[reason].iloc[0]) for reason in reasons}
+
+    def tally(self, targets: Sequence[Target]) -> "EngineTally":
+        """Return what counts these flags."""
+        return EngineTally(self, targets)
+
+    def rows(self) -> Expression:
+        """Return the table with the canonical columns added: at, hour, flag, variant, unit, id, ..."""
+        at: Expression = self.records.column(self.table, "timestamp")
+        texts = {name: self._text(source) for name, source in _TEXTS.items()}
+        # whole seconds first: some engines round when they cast
+        hour = at.truncate("s").epoch_seconds() // 3600
+        ingested = self.records.column(self.table, "ingested_at")
+        late = _literal(False)
+        if ingested is not None:
+            closes = (hour + 1) * 3600 + self.lateness_ms // 1000
+            late = (ingested.truncate("s").epoch_seconds() >= closes).coalesce(False)
+        return self.table.mutate(at=at, hour=hour.cast("int64"), late=late, **texts)
+
+    def _text(self, name: str) -> Expression:
+        column = self.records.column(self.table, name)
+        return _literal("") if column is None else column.cast("string").coalesce("")
+
+    def execute(self, expression: Expression) -> Any:
+        """Run an expression in the engine and return a small DataFrame.
+
+        Raises:
+            RecordsError: when the engine refuses.
+        """
+        try:
+            return self.records.connection.execute(expression)
+        except Exception as error:
+            engine = self.records.connection.name
+            raise RecordsError(f"{self.records.place} cannot be counted by {engine}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTally:
+    """Counts some flags in the engine; see `Tally`."""
+
+    log: EngineLog
+    targets: Sequence[Target]
+    ranks: list[str] = field(default_factory=list)
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The store."""
+        return self.log.connection
+
+    def look(self) -> None:
+        """Count evaluations by everything but unit: `exd_overview`."""
+        write_targets(self.connection, self.targets)
+        rows = self._rows(counted_only=False)
+        rows = rows.mutate(unitless=rows.unit == "")
+        kinds = [*_SCOPE, "variant", "reason", "version", "hour", "late", "unitless"]
+        found = rows.group_by(kinds).agg(n=self._evaluations(rows))
+        marked = (
+            "SELECT target, hour, namespace, environment, nullif(variant, '') AS variant, reason, version, "
+            f"late::BOOLEAN AS late, unitless::BOOLEAN AS unitless, n::BIGINT AS n FROM exd_found "
+            f"{_OF_TARGET}"
+        )
+        self._take(
+            found,
+            "overview",
+            f"SELECT *, {left_out(self.targets)} AS left_out, {ignored(self.targets)} AS ignored FROM "
+            f"({marked})",
+        )
+
+    def scopes(self) -> list[tuple[int, str, str]]:
+        """Return target, namespace and environment of the records seen."""
+        return seen_scopes(self.connection)
+
+    def variants(self) -> list[tuple[int, str]]:
+        """Return target and name of every variant that counts."""
+        return seen_variants(self.connection)
+
+    def label(self, ranks: Sequence[tuple[int, str, int]]) -> None:
+        """Take the variants that count; ranks of the engine are their order of name."""
+        self.ranks[:] = sorted({name for _, name, _ in ranks})
+        write_table(self.connection, "labels", ranks)
+
+    def count(self) -> None:
+        """Count every measure in one expression: `exd_counts`, `exd_delta` and `exd_noted`."""
+        found = (
+            "SELECT target, hour::BIGINT AS hour, variant, sum(units)::BIGINT AS units, "
+            "sum(evaluations)::BIGINT AS evaluations, sum(new_units)::BIGINT AS new_units, "
+            f"sum(multi)::BIGINT AS multi, sum(carried)::BIGINT AS carried FROM exd_found {_OF_TARGET} "
+            f"GROUP BY ALL"
+        )
+        self._take(self.measures(), "measures", found)
+        for table, names in (("counts", "units, evaluations"), ("delta", "new_units, multi, carried")):
+            self.connection.execute(
+                f"CREATE OR REPLACE TEMP TABLE exd_{table} AS SELECT target, hour, variant, {names} FROM "
+                f"exd_measures"
+            )
+        write_table(self.connection, "noted", [])
+        self.connection.execute(
+            f"INSERT INTO exd_noted {facts_sql('exd_overview', 'NOT ignored OR left_out')}"
+        )
+
+    def first_exposures(self) -> None:
+        """They came with the other measures."""
+
+    def measures(self) -> Expression:
+        """Return the one expression that counts every measure."""
+        cells = self._cells()
+        key = [*_SCOPE, "hour", "variant"]
+        active = cells.group_by(key).agg(
+            units=cells.unit.nunique().cast("int64"), evaluations=cells.n.sum().cast("int64")
+        )
+        exposed = self._first_cells(cells)
+        mixed = exposed.low < exposed.high
+        first = exposed.group_by(key).agg(
+            new_units=exposed.count().cast("int64"),
+            multi=_how_many(mixed),
+            carried=_how_many(mixed & (exposed.clash == 0)),
+        )
+        nothing = _literal(0).cast("int64")
+        active = active.mutate(new_units=nothing, multi=nothing, carried=nothing)
+        first = first.mutate(units=nothing, evaluations=nothing)
+        return active.union(first.select(active.columns))
+
+    def clear(self) -> None:
+        """Drop the temporary tables."""
+        for name in ("targets", "labels", "noted", "overview", "measures", "counts", "delta"):
+            self.connection.execute(f"DROP TABLE IF EXISTS exd_{name}")
+
+    def _cells(self) -> Expression:
+        import ibis
+
+        rows = self._rows(counted_only=True)
+        ranks = [(rows.variant == name, rank) for rank, name in enumerate(self.ranks)]
+        phase, iteration = self._phases(rows)
+        rows = rows.mutate(
+            rank=ibis.cases(*ranks) if ranks else _literal(0), phase=phase, iteration=iteration
+        )
+        kinds = [*_SCOPE, "iteration", "phase", "hour", "variant", "rank", "unit"]
+        return rows.group_by(kinds).agg(first=rows.at.truncate("ms").min(), n=self._evaluations(rows))
+
+    def _first_cells(self, cells: Expression) -> Expression:
+        """Keep each unit's first cell of an iteration, with the least and greatest rank it was seen in."""
+        import ibis
+
+        unit = [*_SCOPE, "iteration", "unit"]
+        in_phase = ibis.window(group_by=[*unit, "phase"])
+        clash = cells["rank"].min().over(in_phase) < cells["rank"].max().over(in_phase)
+        cells = cells.mutate(in_clash=clash.ifelse(1, 0))
+        of_unit = ibis.window(group_by=unit)
+        cells = cells.mutate(
+            clash=cells.in_clash.max().over(of_unit),
+            low=cells["rank"].min().over(of_unit),
+            high=cells["rank"].max().over(of_unit),
+            place=ibis.row_number().over(ibis.window(group_by=unit, order_by=["first", "rank"])),
+        )
+        return cells.filter(cells.place == 0)
+
+    def _phases(self, rows: Expression) -> tuple[Expression, Expression]:
+        """Return how many phases, and how many iterations, of its flag began up to each row."""
+        phase = iteration = _literal(0).cast("int64")
+        for target in self.targets:
+            past = 0
+            for start, number in target.phases[1:]:
+                begun = (_of(rows, target) & (rows.at >= _instant(rows.at, start))).ifelse(1, 0)
+                phase = phase + begun
+                iteration = iteration + begun if number > past else iteration
+                past = number
+        return phase, iteration
+
+    def _rows(self, *, counted_only: bool) -> Expression:
+        """Return the records that any of the flags counts, or would but for unit, variant and reason."""
+        rows = self.log.rows()
+        groups: dict[str, list[Target]] = defaultdict(list)
+        for target in self.targets:
+            flag = target.flag
+            kind = (target.scope[1:], target.start, target.end, flag.include, flag.exclude)
+            groups[repr((kind, flag.ignore_variants, flag.exclude_reasons))].append(target)
+        return rows.filter(reduce(or_, (self._let_through(rows, g, counted_only) for g in groups.values())))
+
+    def _let_through(self, rows: Expression, targets: Sequence[Target], counted_only: bool) -> Expression:
+        target, flag = targets[0], targets[0].flag
+        tests = [rows.flag.isin([t.flag.key for t in targets]), _between(rows.at, target.start, target.end)]
+        tests += [
+            rows[name] == value
+            for name, value in zip(_SCOPE[1:], target.scope[1:], strict=True)
+            if value is not None
+        ]
+        for name, values in flag.include.items():
+            tests.append(_is_one_of(self._column(name), values).coalesce(False))
+        for name, values in flag.exclude.items():
+            tests.append(~_is_one_of(self._column(name), values).coalesce(False))
+        if counted_only:
+            tests += [rows.unit != "", rows.variant != ""]
+            tests += [~rows.reason.isin(list(flag.exclude_reasons))] if flag.exclude_reasons else []
+            tests += [~rows.variant.isin(list(flag.ignore_variants))] if flag.ignore_variants else []
+        return reduce(and_, tests)
+
+    def _column(self, name: str) -> Expression:
+        return self.log.records.column(self.log.table, name)
+
+    def _evaluations(self, rows: Expression) -> Expression:
+        """Count rows, those with the same evaluation_id once."""
+        if self._column("evaluation_id") is None:
+            return rows.count().cast("int64")
+        return (rows.id.nullif("").nunique() + _how_many(rows.id == "")).cast("int64")
+
+    def _take(self, expression: Expression, table: str, query: str) -> None:
+        """Run an expression in the engine and keep `query` over its result as a temporary table."""
+        self.connection.register("exd_found", self.log.execute(expression))
+        try:
+            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_{table} AS {query}")
+        finally:
+            self.connection.unregister("exd_found")
+
+
+def _of(rows: Expression, target: Target) -> Expression:
+    scope = zip(_SCOPE, target.scope, strict=True)
+    return reduce(and_, (rows[name] == value for name, value in scope if value is not None))
+
+
+def _is_one_of(column: Expression, values: Iterable[Scalar]) -> Expression:
+    """Return a test for "the column holds one of these": numbers as numbers, all else as text."""
+    values = list(values)
+    numbers = [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    texts = [str(v).lower() if isinstance(v, bool) else str(v) for v in values if v not in numbers]
+    if numbers and column.type().is_numeric():
+        as_number = column.cast("float64").isin([float(v) for v in numbers])
+        return as_number | column.cast("string").isin(texts) if texts else as_number
+    return column.cast("string").isin([*texts, *map(str, numbers)])
+
+
+def _how_many(test: Expression) -> Expression:
+    """Return how many rows pass; not every engine casts truth to a number."""
+    return test.ifelse(1, 0).sum().cast("int64")
+
+
+def _between(at: Expression, start: int, end: int) -> Expression:
+    return (at >= _instant(at, start)) & (at < _instant(at, end))
+
+
+def _instant(at: Expression, ms: int) -> Expression:
+    """Return an instant as a literal of the column's own kind, with or without a zone."""
+    moment = from_ms(ms)
+    return _literal(moment if at.type().timezone else moment.replace(tzinfo=None))
+
+
+def _literal(value: object) -> Expression:
+    import ibis
+
+    return ibis.literal(value)
+
+
+def _ms(at: Any) -> int:
+    import pandas as pd
+
+    stamp = pd.Timestamp(at)
+    stamp = stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp
+    return instant_ms(stamp.to_pydatetime())

@@ -1,0 +1,165 @@
+"""A log that is open for counting, whatever counts it: DuckDB here, or the engine the records live in."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import duckdb
+
+from exd_dagster.bins.audience import HOUR_MS, Target
+from exd_dagster.bins.count import Counter
+from exd_dagster.bins.merge import drop_temporary, merge_units
+from exd_dagster.telemetry.records import (
+    BEFORE_2000,
+    EARLIEST,
+    FUTURE,
+    NO_FLAG,
+    UNREADABLE_LINE,
+    UNREADABLE_TIME,
+    Columns,
+    Unreadable,
+)
+
+
+class Tally(Protocol):
+    """Counts the records of some flags into temporary tables of the store's connection."""
+
+    def look(self) -> None:
+        """Count rows by everything but unit: `exd_overview`."""
+
+    def scopes(self) -> list[tuple[int, str, str]]:
+        """Return target, namespace and environment of the records seen."""
+
+    def variants(self) -> list[tuple[int, str]]:
+        """Return target and name of every variant that counts."""
+
+    def label(self, ranks: Sequence[tuple[int, str, int]]) -> None:
+        """Take target, variant and rank of what counts: `exd_labels`."""
+
+    def count(self) -> None:
+        """Count units, evaluations and facts by hour: `exd_counts` and `exd_noted`."""
+
+    def first_exposures(self) -> None:
+        """Find what this adds to the bins of first exposures: `exd_delta`."""
+
+    def clear(self) -> None:
+        """Drop the temporary tables."""
+
+
+class Opened(Protocol):
+    """An open log."""
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Optional columns it does not have."""
+
+    @property
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """Files and lines that could not be read."""
+
+    @property
+    def unread_files(self) -> tuple[str, ...]:
+        """Files that may turn out to be damaged."""
+
+    @property
+    def recounts(self) -> bool:
+        """Whether every flag is counted from its start each time, since no unit state is kept."""
+
+    def missing(self, columns: Collection[str]) -> list[str]:
+        """Return those of the columns that the log does not have."""
+
+    def hint(self, column: str) -> str:
+        """Return " Did you mean ...?" for one of them."""
+
+    def hours(self, start: int, latest: int) -> Mapping[int, int]:
+        """Return the newest record (ms) of every hour with records in `[start, latest)` (ms)."""
+
+    def quarantine(self, start: int, latest: int) -> Mapping[str, int]:
+        """Count the rows that can be in no bin, by reason; `start` and `latest` in ms."""
+
+    def tally(self, targets: Sequence[Target]) -> Tally:
+        """Return what counts these flags."""
+
+
+@dataclass(frozen=True, slots=True)
+class DuckTally(Counter):
+    """A counter whose first exposures are merged with the stored ones."""
+
+    def first_exposures(self) -> None:
+        """Bring exd.units up to date; see `Tally`."""
+        merge_units(self.connection, self.fresh(), self.targets)
+
+    def clear(self) -> None:
+        """Drop the temporary tables."""
+        Counter.clear(self)
+        drop_temporary(self.connection)
+
+
+@dataclass(frozen=True, slots=True)
+class DuckLog:
+    """An open scan that DuckDB reads.
+
+    Attributes:
+        connection: the store.
+        columns: the canonical columns of the scan.
+        lateness_ms: how long after its end an hour closes.
+        seed: of the store's unit hashes.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    columns: Columns
+    lateness_ms: int
+    seed: int
+    recounts: bool = False
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Optional columns it does not have."""
+        return self.columns.absent
+
+    @property
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """Files and lines that could not be read."""
+        return self.columns.scan.unreadable
+
+    @property
+    def unread_files(self) -> tuple[str, ...]:
+        """Files that may turn out to be damaged."""
+        return self.columns.scan.files
+
+    def missing(self, columns: Collection[str]) -> list[str]:
+        """Return those of the columns that the log does not have."""
+        return sorted(set(columns) - set(self.columns.extras))
+
+    def hint(self, column: str) -> str:
+        """Return " Did you mean ...?" for one of them."""
+        return self.columns.scan.hint(column)
+
+    def hours(self, start: int, latest: int) -> dict[int, int]:
+        """See `Opened`."""
+        us = self.columns.expressions["us"]
+        rows = self.connection.execute(
+            f"SELECT {us} // {HOUR_MS * 1000} AS hour, max({us}) // 1000 FROM {self.columns.scan.relation} "
+            f"WHERE {self.columns.between(start, latest)} GROUP BY hour"
+        ).fetchall()
+        return dict(rows)
+
+    def quarantine(self, start: int, latest: int) -> dict[str, int]:
+        """See `Opened`."""
+        columns = self.columns
+        us, flag = columns.expressions["us"], columns.expressions["flag"]
+        conditions = {
+            UNREADABLE_TIME: f"({columns.implausible}) AND {us} IS NULL",
+            BEFORE_2000: f"({columns.implausible}) AND {us} < {EARLIEST * 1000}",
+            FUTURE: columns.between(latest, None),
+            NO_FLAG: f"{columns.between(start, latest)} AND coalesce({flag}, '') = ''",
+        }
+        found = {UNREADABLE_LINE: sum(part.lines or 0 for part in self.unreadable)}
+        for reason, where in conditions.items():
+            query = f"SELECT count(*) FROM {columns.scan.relation} WHERE {where}"
+            ((found[reason],),) = self.connection.execute(query).fetchall()
+        return found
+
+    def tally(self, targets: Sequence[Target]) -> DuckTally:
+        """Return what counts these flags."""
+        return DuckTally(self.connection, self.columns, targets, self.lateness_ms, self.seed)

@@ -1,0 +1,171 @@
+"""Bins of every engine equal DuckDB's, number for number and fact for fact."""
+
+import socket
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from exd_dagster.bins.audience import Target
+from exd_dagster.bins.engine import EngineLog, EngineTally
+from exd_dagster.bins.store import BinStore
+from exd_dagster.errors import RecordsError
+from exd_dagster.telemetry.records import instant_ms
+from exd_dagster.telemetry.sources import IbisRecords
+from tests.bins.conftest import NOW, cells, facts, update
+from tests.bins.engine_log import FLAGS, awkward_log
+
+ibis = pytest.importorskip("ibis")
+
+COLUMNS = {
+    "evaluation_id": "string",
+    "timestamp": "timestamp('UTC')",
+    "ingested_at": "timestamp('UTC')",
+    "flag_key": "string",
+    "variant_key": "string",
+    "unit_id_hash": "string",
+    "environment": "string",
+    "manifest_version": "int64",
+    "evaluation_reason": "string",
+    "country": "string",
+    "score": "int64",
+}
+
+
+def counted(source):
+    store = BinStore(duckdb.connect())
+    report = update(store, source, *FLAGS)
+    assert [build.error for build in report.flags.values()] == [None] * 3
+    return [(store.read(f).variants, cells(store.read(f)), facts(store.read(f))) for f in FLAGS], report
+
+
+def assert_equal_to_duckdb(source):
+    expected, expected_report = counted(awkward_log())
+    found, report = counted(source)
+    assert found == expected
+    assert report.watermark == expected_report.watermark
+    assert report.absent == expected_report.absent
+
+
+@pytest.fixture(scope="module")
+def parquet(tmp_path_factory):
+    path = tmp_path_factory.mktemp("log") / "log.parquet"
+    awkward_log().to_parquet(path, coerce_timestamps="us", allow_truncated_timestamps=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def spark(parquet):
+    pyspark = pytest.importorskip("pyspark.sql")
+    builder = pyspark.SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    builder = builder.config("spark.sql.shuffle.partitions", "2").config(
+        "spark.driver.bindAddress", "127.0.0.1"
+    )
+    session = builder.config("spark.driver.host", "127.0.0.1").getOrCreate()
+    session.read.parquet(str(parquet)).createOrReplaceTempView("flag_evaluations")
+    yield ibis.pyspark.connect(session)
+    session.stop()
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory):
+    psycopg = pytest.importorskip("psycopg")
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    home = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
+    try:
+        as_postgres("chown", str(home), user="root")
+        as_postgres("initdb", "-D", f"{home}/data", "-A", "trust", "-U", "postgres")
+        options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1 -c timezone=America/St_Johns"
+        as_postgres("pg_ctl", "-D", f"{home}/data", "-w", "-o", options, "-l", f"{home}/log", "start")
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no PostgreSQL server can be started: {error}")
+    try:
+        with psycopg.connect(host="127.0.0.1", port=port, user="postgres", autocommit=True) as connection:
+            load_postgres(connection)
+        yield ibis.postgres.connect(host="127.0.0.1", port=port, user="postgres", database="postgres")
+    finally:
+        as_postgres("pg_ctl", "-D", f"{home}/data", "-m", "immediate", "stop")
+
+
+def as_postgres(*command, user="postgres"):
+    if command[0] == "chown":
+        command = ("chown", "-R", "postgres", command[1])
+    line = ["runuser", "-u", user, "--", *command] if user != "root" else list(command)
+    subprocess.run(line, check=True, capture_output=True, cwd="/")
+
+
+def load_postgres(connection):
+    kinds = {"string": "TEXT", "timestamp('UTC')": "TIMESTAMPTZ", "int64": "BIGINT"}
+    columns = ", ".join(f'"{name}" {kinds[kind]}' for name, kind in COLUMNS.items())
+    connection.execute(f"CREATE TABLE flag_evaluations ({columns})")
+    log = awkward_log()[list(COLUMNS)].astype(object)
+    rows = log.where(log.notna(), None).to_numpy().tolist()
+    with connection.cursor() as cursor:
+        marks = ", ".join(["%s"] * len(COLUMNS))
+        cursor.executemany(f"INSERT INTO flag_evaluations VALUES ({marks})", rows)
+
+
+@pytest.mark.engines
+def test_spark_counts_as_duckdb_does(spark):
+    assert_equal_to_duckdb(IbisRecords(connection=spark, table="flag_evaluations"))
+
+
+@pytest.mark.engines
+def test_postgres_counts_as_duckdb_does(postgres):
+    assert_equal_to_duckdb(IbisRecords(connection=postgres, table="flag_evaluations"))
+
+
+@pytest.mark.engines
+def test_a_table_that_lacks_a_column_is_named_with_the_fix(postgres):
+    source = IbisRecords(connection=postgres, table="flag_evaluations", columns={"variant_key": "variant"})
+    with pytest.raises(
+        RecordsError, match=r"no column 'variant' for variant_key\. Did you mean 'variant_key'"
+    ):
+        counted(source)
+
+
+@pytest.mark.engines
+def test_an_engine_that_is_gone_is_named(postgres):
+    with pytest.raises(RecordsError, match="postgres:nowhere cannot be read"):
+        counted(IbisRecords(connection=postgres, table="nowhere"))
+
+
+def expression():
+    source = IbisRecords(connection=DuckBackend(), table="flag_evaluations")
+    log = EngineLog(duckdb.connect(), source, source.expression(), 3_600_000)
+    targets = [Target(i, f, instant_ms(f.start), instant_ms(NOW)) for i, f in enumerate(FLAGS)]
+    return EngineTally(log, targets, ["Zulu", "alpha", "control", "treatment"]).measures()
+
+
+@pytest.mark.parametrize("dialect", ["snowflake", "bigquery", "databricks", "trino", "postgres", "duckdb"])
+def test_the_one_expression_compiles_to_sql_that_the_dialect_parses(dialect):
+    sqlglot = pytest.importorskip("sqlglot")
+    sql = str(ibis.to_sql(expression(), dialect=dialect))
+    tree = sqlglot.parse_one(sql, read=dialect)
+    assert tree.find(sqlglot.exp.Union)
+    assert len(list(tree.find_all(sqlglot.exp.RowNumber))) == 1
+
+
+def test_the_one_expression_run_by_duckdb_itself_gives_the_same_bins():
+    assert_equal_to_duckdb(IbisRecords(connection=DuckBackend(), table="flag_evaluations"))
+
+
+class DuckBackend:
+    """Runs the SQL that Ibis writes for DuckDB, in UTC as Ibis's own backend does."""
+
+    name = "duckdb"
+
+    def __init__(self):
+        self.connection = duckdb.connect()
+        self.connection.execute("SET TimeZone = 'UTC'")
+        self.connection.register("flag_evaluations", awkward_log())
+
+    def table(self, name, database=None):
+        return ibis.table(COLUMNS, name=name)
+
+    def execute(self, expression):
+        return self.connection.execute(str(ibis.to_sql(expression, dialect="duckdb"))).df()
