@@ -15,7 +15,7 @@ _IN_RANGE = f"({{0}} >= exd_start * {RANKS} AND {{0}} < exd_end * {RANKS})"
 
 
 def merge_units(connection: duckdb.DuckDBPyConnection, fresh: str, targets: Sequence[Target]) -> None:
-    """Bring exd.units up to date and leave in `exd_delta` what that adds to the bins of first exposures.
+    """Bring exd_units up to date and leave in `exd_delta` what that adds to the bins of first exposures.
 
     Args:
         connection: inside a transaction, after `Counter.count`.
@@ -24,11 +24,11 @@ def merge_units(connection: duckdb.DuckDBPyConnection, fresh: str, targets: Sequ
     """
     connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_fresh AS {fresh}")
     numbers = ", ".join(str(target.number) for target in targets)
-    row = connection.execute(f"SELECT count(*) FROM exd.units WHERE flag IN ({numbers})").fetchone()
+    row = connection.execute(f"SELECT count(*) FROM exd_units WHERE flag IN ({numbers})").fetchone()
     if row and row[0]:
         _meet_known(connection, numbers)
     else:
-        connection.execute("INSERT INTO exd.units SELECT * FROM exd_fresh")
+        connection.execute("INSERT INTO exd_units SELECT * FROM exd_fresh")
         connection.execute(
             "CREATE OR REPLACE TEMP TABLE exd_known AS SELECT 0 AS row, * FROM exd_fresh LIMIT 0"
         )
@@ -68,12 +68,12 @@ def _meet_known(connection: duckdb.DuckDBPyConnection, numbers: str) -> None:
     first, other = _IN_RANGE.format("u.first"), _IN_RANGE.format("coalesce(u.other, 0)")
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE exd_touched AS SELECT DISTINCT target, unit FROM exd_fresh UNION "
-        f"SELECT flag, unit FROM exd.units u JOIN exd_targets ON flag = target WHERE {first} OR {other}"
+        f"SELECT flag, unit FROM exd_units u JOIN exd_targets ON flag = target WHERE {first} OR {other}"
     )
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE exd_known AS SELECT u.rowid AS row, flag AS target, phase, unit, "
         "first, other "
-        f"FROM exd.units u SEMI JOIN exd_touched t ON u.flag = t.target AND u.unit = t.unit WHERE flag IN "
+        f"FROM exd_units u SEMI JOIN exd_touched t ON u.flag = t.target AND u.unit = t.unit WHERE flag IN "
         f"({numbers})"
     )
     kept = " UNION ALL ".join(
@@ -95,13 +95,13 @@ def _meet_known(connection: duckdb.DuckDBPyConnection, numbers: str) -> None:
         f"FROM (SELECT target, phase, unit, min(exposure, 2) AS two FROM ({least}) GROUP BY ALL)"
     )
     connection.execute(
-        "DELETE FROM exd.units WHERE rowid IN (SELECT row FROM exd_known k WHERE NOT EXISTS (FROM "
+        "DELETE FROM exd_units WHERE rowid IN (SELECT row FROM exd_known k WHERE NOT EXISTS (FROM "
         "exd_merged m "
         "WHERE m.target = k.target AND m.phase = k.phase AND m.unit = k.unit AND m.first = k.first "
         "AND m.other IS NOT DISTINCT FROM k.other))"
     )
     connection.execute(
-        "INSERT INTO exd.units SELECT target, phase, unit, first, other FROM exd_merged m WHERE NOT EXISTS "
+        "INSERT INTO exd_units SELECT target, phase, unit, first, other FROM exd_merged m WHERE NOT EXISTS "
         "(FROM exd_known k WHERE m.target = k.target AND m.phase = k.phase AND m.unit = k.unit "
         "AND m.first = k.first AND m.other IS NOT DISTINCT FROM k.other)"
     )

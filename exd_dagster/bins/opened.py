@@ -86,7 +86,7 @@ class DuckTally(Counter):
     """A counter whose first exposures are merged with the stored ones."""
 
     def first_exposures(self) -> None:
-        """Bring exd.units up to date; see `Tally`."""
+        """Bring exd_units up to date; see `Tally`."""
         merge_units(self.connection, self.fresh(), self.targets)
 
     def clear(self) -> None:

@@ -48,7 +48,7 @@ class Registry:
     def flags(self) -> dict[FlagId, StoredFlag]:
         """Return every flag of the store."""
         columns = "namespace, environment, key, flag, source, definition, read_through, retired"
-        rows = self.connection.execute(f"SELECT {columns} FROM exd.flags").fetchall()
+        rows = self.connection.execute(f"SELECT {columns} FROM exd_flags").fetchall()
         return {FlagId(*row[:3]): StoredFlag(*row[3:]) for row in rows}
 
     def save_flags(self, source: str, counted: Iterable[tuple[int, FlagAudit, int]]) -> None:
@@ -58,7 +58,7 @@ class Registry:
             for number, flag, through in counted
         ]
         self._delete("flags", [row[0] for row in rows])
-        insert_rows(self.connection, "exd.flags", rows)
+        insert_rows(self.connection, "exd_flags", rows)
 
     def forget_units(self, numbers: Collection[int]) -> None:
         """Drop what first exposures are told from; the bins stay until they are replaced."""
@@ -68,7 +68,7 @@ class Registry:
     def _delete(self, table: str, numbers: Collection[int]) -> None:
         if numbers:
             listed = ", ".join(map(str, numbers))
-            self.connection.execute(f"DELETE FROM exd.{table} WHERE flag IN ({listed})")
+            self.connection.execute(f"DELETE FROM exd_{table} WHERE flag IN ({listed})")
 
     def drop_ended_units(self, before: int) -> tuple[FlagId, ...]:
         """Drop the units of flags whose end (ms) is earlier, and return the flags."""
@@ -78,14 +78,14 @@ class Registry:
             if end is not None and end < before and not known.retired:
                 ended[flag] = known.number
         self.forget_units(ended.values())
-        query = "UPDATE exd.flags SET retired = true WHERE list_contains(?, flag)"
+        query = "UPDATE exd_flags SET retired = true WHERE list_contains(?, flag)"
         self.connection.execute(query, [list(ended.values())])
         return tuple(ended)
 
     def scopes(self) -> dict[int, set[tuple[str, str]]]:
         """Return namespace and environment of every record counted, by number of the flag."""
         scopes: dict[int, set[tuple[str, str]]] = defaultdict(set)
-        rows = self.connection.execute("SELECT flag, namespace, environment FROM exd.scopes").fetchall()
+        rows = self.connection.execute("SELECT flag, namespace, environment FROM exd_scopes").fetchall()
         for number, namespace, environment in rows:
             scopes[number].add((namespace, environment))
         return scopes
@@ -94,13 +94,13 @@ class Registry:
         """Replace those of these flags."""
         self._delete("scopes", scopes.keys())
         rows = [(number, *scope) for number, found in scopes.items() for scope in sorted(found)]
-        insert_rows(self.connection, "exd.scopes", rows)
+        insert_rows(self.connection, "exd_scopes", rows)
 
     def ranks(self) -> dict[int, dict[str, int]]:
         """Return the rank of every variant, by number of the flag."""
         ranks: dict[int, dict[str, int]] = defaultdict(dict)
         rows = self.connection.execute(
-            "SELECT flag, variant, rank FROM exd.variants ORDER BY rank"
+            "SELECT flag, variant, rank FROM exd_variants ORDER BY rank"
         ).fetchall()
         for number, variant, rank in rows:
             ranks[number][variant] = rank
@@ -112,7 +112,7 @@ class Registry:
         changed = {number: new for number, new in ranks.items() if new != stored[number]}
         self._delete("variants", changed.keys())
         rows = [(number, name, rank) for number, new in changed.items() for name, rank in new.items()]
-        insert_rows(self.connection, "exd.variants", rows)
+        insert_rows(self.connection, "exd_variants", rows)
         moved = [
             (number, rank, new[name])
             for number, new in changed.items()
@@ -129,26 +129,26 @@ class Registry:
         insert_rows(self.connection, "exd_moved", moved)
         for column in ("first", "other"):
             self.connection.execute(
-                f"UPDATE exd.units SET {column} = {column} - old + new FROM exd_moved "
+                f"UPDATE exd_units SET {column} = {column} - old + new FROM exd_moved "
                 f"WHERE flag = number AND {column} % {RANKS} = old"
             )
         self.connection.execute("DROP TABLE exd_moved")
 
     def source(self, name: str) -> StoredSource | None:
         """Return what is known of a log."""
-        query = "SELECT watermark, closed_through FROM exd.sources WHERE source = ?"
+        query = "SELECT watermark, closed_through FROM exd_sources WHERE source = ?"
         row = self.connection.execute(query, [name]).fetchone()
         return StoredSource(*row) if row else None
 
     def save_source(self, name: str, source: StoredSource) -> None:
         """Write it down."""
-        self.connection.execute("DELETE FROM exd.sources WHERE source = ?", [name])
+        self.connection.execute("DELETE FROM exd_sources WHERE source = ?", [name])
         values = [name, source.watermark, source.closed_through]
-        self.connection.execute("INSERT INTO exd.sources VALUES (?, ?, ?)", values)
+        self.connection.execute("INSERT INTO exd_sources VALUES (?, ?, ?)", values)
 
     def hours(self, name: str, first: int, last: int) -> set[int]:
         """Return the hours in `[first, last)` in which a log has any record."""
-        query = "SELECT hour FROM exd.hours WHERE source = ? AND hour >= ? AND hour < ?"
+        query = "SELECT hour FROM exd_hours WHERE source = ? AND hour >= ? AND hour < ?"
         return {row[0] for row in self.connection.execute(query, [name, first, last]).fetchall()}
 
     def save_hours(self, name: str, hours: Iterable[int], first: int, last: int) -> None:
@@ -156,9 +156,9 @@ class Registry:
         new = {hour for hour in hours if first <= hour < last}
         old = self.hours(name, first, last)
         if old - new:
-            query = "DELETE FROM exd.hours WHERE source = ? AND list_contains(?, hour)"
+            query = "DELETE FROM exd_hours WHERE source = ? AND list_contains(?, hour)"
             self.connection.execute(query, [name, sorted(old - new)])
-        insert_rows(self.connection, "exd.hours", [(name, hour) for hour in sorted(new - old)])
+        insert_rows(self.connection, "exd_hours", [(name, hour) for hour in sorted(new - old)])
 
 
 def _parts(flag: FlagId) -> tuple[str, str, str]:

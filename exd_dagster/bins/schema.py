@@ -1,16 +1,16 @@
 """The tables of the store: made on first use, checked on every other.
 
-exd.meta     format of the tables, seed of the unit hashes, a probe of the hash function, and how many
+exd_meta     format of the tables, seed of the unit hashes, a probe of the hash function, and how many
              updates there were: every update changes it first, so that two at once cannot both commit
-exd.sources  each log: its watermark (ms) and the hour through which its bins are closed
-exd.hours    hours (since 1970) in which a log has any record
-exd.flags    each audited flag: what was counted (definition), through which hour, and whether its
+exd_sources  each log: its watermark (ms) and the hour through which its bins are closed
+exd_hours    hours (since 1970) in which a log has any record
+exd_flags    each audited flag: what was counted (definition), through which hour, and whether its
              units were dropped since (retired)
-exd.scopes   namespaces and environments a flag was seen in
-exd.variants the rank of each variant of a flag, in order of name
-exd.units    per flag, phase and unit: the first exposure, and the first one to another variant
-exd.bins     per flag, hour and variant: the counts
-exd.facts    per flag and hour: what else was seen
+exd_scopes   namespaces and environments a flag was seen in
+exd_variants the rank of each variant of a flag, in order of name
+exd_units    per flag, phase and unit: the first exposure, and the first one to another variant
+exd_bins     per flag, hour and variant: the counts
+exd_facts    per flag and hour: what else was seen
 """
 
 import secrets
@@ -23,18 +23,17 @@ from exd_dagster.errors import StoreError
 FORMAT = 1
 
 _TABLES = """
-CREATE SCHEMA IF NOT EXISTS exd;
-CREATE TABLE exd.meta (format INTEGER, seed UBIGINT, probe UBIGINT, updates BIGINT);
-CREATE TABLE exd.sources (source VARCHAR, watermark BIGINT, closed_through BIGINT);
-CREATE TABLE exd.hours (source VARCHAR, hour BIGINT);
-CREATE TABLE exd.flags (flag INTEGER, source VARCHAR, namespace VARCHAR, environment VARCHAR, key VARCHAR,
+CREATE TABLE exd_meta (format INTEGER, seed UBIGINT, probe UBIGINT, updates BIGINT);
+CREATE TABLE exd_sources (source VARCHAR, watermark BIGINT, closed_through BIGINT);
+CREATE TABLE exd_hours (source VARCHAR, hour BIGINT);
+CREATE TABLE exd_flags (flag INTEGER, source VARCHAR, namespace VARCHAR, environment VARCHAR, key VARCHAR,
     definition VARCHAR, read_through BIGINT, retired BOOLEAN);
-CREATE TABLE exd.scopes (flag INTEGER, namespace VARCHAR, environment VARCHAR);
-CREATE TABLE exd.variants (flag INTEGER, variant VARCHAR, rank BIGINT);
-CREATE TABLE exd.units (flag INTEGER, phase INTEGER, unit UBIGINT, first BIGINT, other BIGINT);
-CREATE TABLE exd.bins (flag INTEGER, hour BIGINT, variant VARCHAR, new_units BIGINT, units BIGINT,
+CREATE TABLE exd_scopes (flag INTEGER, namespace VARCHAR, environment VARCHAR);
+CREATE TABLE exd_variants (flag INTEGER, variant VARCHAR, rank BIGINT);
+CREATE TABLE exd_units (flag INTEGER, phase INTEGER, unit UBIGINT, first BIGINT, other BIGINT);
+CREATE TABLE exd_bins (flag INTEGER, hour BIGINT, variant VARCHAR, new_units BIGINT, units BIGINT,
     evaluations BIGINT, multi_variant_units BIGINT, carry_over_units BIGINT);
-CREATE TABLE exd.facts (flag INTEGER, hour BIGINT, name VARCHAR, detail VARCHAR, count BIGINT);
+CREATE TABLE exd_facts (flag INTEGER, hour BIGINT, name VARCHAR, detail VARCHAR, count BIGINT);
 """
 
 _PROBE = "SELECT hash('exd', ?::UBIGINT)"
@@ -46,17 +45,11 @@ def ensure_schema(connection: duckdb.DuckDBPyConnection) -> int:
     Raises:
         StoreError: when the store was written by a newer version, or its hashes cannot be continued.
     """
-    query = "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'exd' AND table_name = 'meta'"
-    if not _one(connection, query + " AND database_name = current_database()"):
-        seed = secrets.randbits(64)
-        connection.execute("BEGIN")
-        connection.execute(_TABLES)
-        connection.execute(
-            "INSERT INTO exd.meta SELECT ?, ?::UBIGINT, hash('exd', ?::UBIGINT), 0", [FORMAT, seed, seed]
-        )
-        connection.execute("COMMIT")
-        return seed
-    row = connection.execute("SELECT format, seed, probe FROM exd.meta").fetchone()
+    here = "database_name = current_database() AND schema_name = current_schema()"
+    query = f"SELECT count(*) FROM duckdb_tables() WHERE table_name = 'exd_meta' AND {here}"
+    if not _one(connection, query):
+        return _make(connection)
+    row = connection.execute("SELECT format, seed, probe FROM exd_meta").fetchone()
     if row is None or row[0] != FORMAT:
         found = row[0] if row else "none"
         raise StoreError(
@@ -67,9 +60,23 @@ def ensure_schema(connection: duckdb.DuckDBPyConnection) -> int:
     if _one(connection, _PROBE, [seed]) != row[2]:
         raise StoreError(
             f"the bin store was written with a version of DuckDB whose hash differs from "
-            f"{duckdb.__version__}, so "
-            "its units cannot be recognised; install that version, or give a new store and materialize again"
+            f"{duckdb.__version__}, "
+            "so units cannot be recognised; install that version, or give a new store and materialize again"
         )
+    return seed
+
+
+def _make(connection: duckdb.DuckDBPyConnection) -> int:
+    seed = secrets.randbits(64)
+    connection.execute("BEGIN")
+    try:
+        connection.execute(_TABLES)
+        query = "INSERT INTO exd_meta SELECT ?, ?::UBIGINT, hash('exd', ?::UBIGINT), 0"
+        connection.execute(query, [FORMAT, seed, seed])
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
     return seed
 
 

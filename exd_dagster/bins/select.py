@@ -44,10 +44,10 @@ def select_bins(
     last = max(first, _last_hour(registry, known, flag, closed_only=closed_only))
     query = (
         "SELECT hour, variant, new_units, units, evaluations, multi_variant_units, carry_over_units "
-        "FROM exd.bins WHERE flag = ? AND hour >= ? AND hour < ? ORDER BY hour, variant"
+        "FROM exd_bins WHERE flag = ? AND hour >= ? AND hour < ? ORDER BY hour, variant"
     )
     rows = connection.execute(query, [known.number, first, last]).fetchall()
-    query = "SELECT hour, name, detail, count FROM exd.facts WHERE flag = ? AND hour >= ? AND hour < ?"
+    query = "SELECT hour, name, detail, count FROM exd_facts WHERE flag = ? AND hour >= ? AND hour < ?"
     noted = connection.execute(query, [known.number, first, last]).fetchall()
     landed = registry.hours(known.source, first, last)
     return _fill(flag, _variants(flag, rows), first, last, rows, landed, noted)

@@ -27,7 +27,7 @@ from exd_dagster.telemetry.sources import IbisRecords, as_records
 
 
 class BinStore:
-    """The bins of many flags in schema `exd` of one open DuckDB connection.
+    """The bins of many flags in the exd_* tables of one open DuckDB connection.
 
     Args:
         connection: an open, writable connection; it stays the caller's to close.
@@ -156,7 +156,7 @@ def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.execute("SET preserve_insertion_order = false")
     connection.execute("BEGIN")
     try:
-        connection.execute("UPDATE exd.meta SET updates = updates + 1")
+        connection.execute("UPDATE exd_meta SET updates = updates + 1")
         yield
         connection.execute("COMMIT")
     except BaseException:
@@ -197,21 +197,30 @@ def _cannot_open(file: str, error: duckdb.Error) -> str:
     return f"{file} cannot be opened as a DuckDB database: {reason}; give another path"
 
 
+_WRITING = ("write", "space left", "too large", "fsync", "truncate", "read-only", "read only")
+"""Words by which an error of the file system is known to be about the store, not about a log."""
+
+
 @contextmanager
 def _store_errors() -> Iterator[None]:
+    """Say of DuckDB's errors whom they are about, and that nothing was changed."""
     try:
         yield
     except duckdb.TransactionException as error:
         raise StoreError(
             f"another run wrote to the bin store at the same time: {error}\nNothing was changed; run "
-            f"again, and put "
-            "the audit assets in one pool with a limit of 1 so that runs take turns"
+            f"again, and "
+            "put the audit assets in one pool with a limit of 1 so that runs take turns"
         ) from error
     except duckdb.OutOfMemoryException as error:
         raise StoreError(
             f"not enough memory or disk: {error}\nNothing was changed; free some and run again"
         ) from error
-    except duckdb.IOException as error:
-        raise StoreError(f"the bin store cannot be written: {error}\nNothing was changed") from error
     except duckdb.Error as error:
+        if any(word in str(error).lower() for word in _WRITING):
+            raise StoreError(
+                f"the bin store cannot be written: {error}\nNothing was changed; free disk space or "
+                f"correct the "
+                "permissions, and run again"
+            ) from error
         raise RecordsError(f"the records cannot be counted: {error}\nNothing was changed") from error

@@ -14,7 +14,7 @@ _MEASURES = ("new_units", "units", "evaluations", "multi_variant_units", "carry_
 def write_bins(
     connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], anew: Collection[int]
 ) -> dict[int, list[int]]:
-    """Bring exd.bins and exd.facts up to date with `exd_counts`, `exd_delta` and `exd_noted`.
+    """Bring exd_bins and exd_facts up to date with `exd_counts`, `exd_delta` and `exd_noted`.
 
     Args:
         connection: inside the caller's transaction, after `merge_units`.
@@ -30,13 +30,13 @@ def write_bins(
     kept = ", ".join(_kept(name) for name in _MEASURES)
     bins = (
         f"SELECT flag, hour, variant, {sums} FROM ("
-        f"SELECT flag, hour, variant, {kept} FROM exd.bins JOIN exd_reach USING (flag) "
+        f"SELECT flag, hour, variant, {kept} FROM exd_bins JOIN exd_reach USING (flag) "
         "UNION ALL SELECT target, hour, variant, 0, units, evaluations, 0, 0 FROM exd_counts "
         "UNION ALL SELECT target, hour, variant, new_units, 0, 0, multi, carried FROM exd_delta"
         f") GROUP BY flag, hour, variant HAVING {' OR '.join(f'{name} <> 0' for name in _MEASURES)}"
     )
     facts = (
-        "SELECT flag, hour, name, detail, count FROM exd.facts JOIN exd_reach USING (flag) "
+        "SELECT flag, hour, name, detail, count FROM exd_facts JOIN exd_reach USING (flag) "
         "WHERE NOT anew AND (hour < first OR hour >= last) "
         "UNION ALL SELECT target, hour, name, detail, count FROM exd_noted"
     )
@@ -69,16 +69,16 @@ def _kept(name: str) -> str:
 def _replace(connection: duckdb.DuckDBPyConnection, table: str, content: str) -> list[tuple[int, int]]:
     """Replace the rows of the flags read where they differ; return flag and hour of those that do."""
     connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_after AS {content}")
-    before = f"SELECT * FROM exd.{table} WHERE flag IN (SELECT flag FROM exd_reach)"
+    before = f"SELECT * FROM exd_{table} WHERE flag IN (SELECT flag FROM exd_reach)"
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE exd_changed AS SELECT DISTINCT flag, hour FROM ("
         f"(FROM exd_after EXCEPT ALL ({before})) UNION ALL (({before}) EXCEPT ALL FROM exd_after))"
     )
     connection.execute(
-        f"DELETE FROM exd.{table} WHERE (flag, hour) IN (SELECT (flag, hour) FROM exd_changed)"
+        f"DELETE FROM exd_{table} WHERE (flag, hour) IN (SELECT (flag, hour) FROM exd_changed)"
     )
     connection.execute(
-        f"INSERT INTO exd.{table} SELECT a.* FROM exd_after a SEMI JOIN exd_changed USING (flag, hour)"
+        f"INSERT INTO exd_{table} SELECT a.* FROM exd_after a SEMI JOIN exd_changed USING (flag, hour)"
     )
     changed = connection.execute("SELECT flag, hour FROM exd_changed").fetchall()
     connection.execute("DROP TABLE exd_after; DROP TABLE exd_changed")

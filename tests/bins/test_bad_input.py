@@ -114,7 +114,7 @@ def test_five_thousand_variants_are_counted_and_the_most_seen_are_named(store):
 @pytest.mark.parametrize(
     "name",
     [
-        "'; DROP TABLE exd.bins;--",
+        "'; DROP TABLE exd_bins;--",
         "../../etc/passwd",
         'quo"ted',
         "emoji \N{ROCKET}",

@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+import duckdb
+
 from exd_dagster.bins.store import BinStore, open_store
 from exd_dagster.config import Phase
 from tests.bins.conftest import HOUR, NOW, SPLIT, START, cells, flag, log, update
@@ -42,7 +44,7 @@ def test_units_of_ended_flags_can_be_dropped_and_the_bins_stay(connection, store
     update(store, source, ended, flag("running"))
     before = cells(store.read(ended))
     assert store.drop_ended_units(before=NOW) == (ended.id,)
-    assert connection.execute("SELECT count(*) FROM exd.units").fetchone() == (1,)
+    assert connection.execute("SELECT count(*) FROM exd_units").fetchone() == (1,)
     assert cells(store.read(ended)) == before
     update(store, source, ended, flag("running"), hours=(40, 41), lookback=timedelta(0))
     assert cells(store.read(ended)) == before
@@ -66,11 +68,10 @@ def test_the_store_file_holds_no_unit_id(tmp_path):
     assert b"example.com" not in path.read_bytes()
 
 
-def test_two_stores_keep_different_hashes_of_one_unit(connection, tmp_path):
+def test_two_stores_keep_different_hashes_of_one_unit():
     kept = []
-    for _ in range(2):
-        connection.execute("DROP SCHEMA IF EXISTS exd CASCADE")
+    for connection in (duckdb.connect(), duckdb.connect()):
         update(BinStore(connection), log((1, 12345, "control"), (30, 6, "control")))
-        kept.append(set(connection.execute("SELECT unit FROM exd.units").fetchall()))
+        kept.append(set(connection.execute("SELECT unit FROM exd_units").fetchall()))
     assert not kept[0] & kept[1]
     assert (12345,) not in kept[0]

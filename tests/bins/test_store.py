@@ -140,14 +140,14 @@ def test_many_undeclared_variants_keep_the_most_seen_and_sum_the_rest(store):
 
 def test_a_store_of_a_newer_format_is_refused_with_the_fix(connection):
     BinStore(connection)
-    connection.execute("UPDATE exd.meta SET format = 99")
+    connection.execute("UPDATE exd_meta SET format = 99")
     with pytest.raises(StoreError, match=r"format 99.*install the version"):
         BinStore(connection)
 
 
 def test_a_store_whose_hash_cannot_be_continued_is_refused_with_the_fix(connection):
     BinStore(connection)
-    connection.execute("UPDATE exd.meta SET probe = probe - 1")
+    connection.execute("UPDATE exd_meta SET probe = probe - 1")
     with pytest.raises(StoreError, match="hash differs"):
         BinStore(connection)
 
@@ -176,6 +176,16 @@ def test_what_is_stored_survives_closing(tmp_path):
         assert cells(store.read(flag())) == {(1, "control"): (1, 1, 1), (2, "treatment"): (0, 1, 1)}
 
 
+@pytest.mark.parametrize(
+    "name", ["exd.duckdb", "exd_bins.duckdb", "main.duckdb", "temp.duckdb", "my store.db", "Über.duckdb"]
+)
+def test_a_store_file_may_have_any_name(name, tmp_path):
+    with open_store(tmp_path / name) as store:
+        update(store, log((1, "u", "control"), LATE))
+        update(store, log((1, "u", "control"), (2, "v", "control"), LATE))
+        assert cells(store.read(flag())) == {(1, "control"): (1, 1, 1), (2, "control"): (1, 1, 1)}
+
+
 def test_nothing_temporary_is_left_in_the_connection(connection, store):
     update(store, log((1, "u", "control"), (2, "u", "treatment"), LATE))
     update(store, log((1, "u", "control"), (2, "u", "treatment"), LATE))
@@ -189,10 +199,10 @@ def test_nothing_temporary_is_left_in_the_connection(connection, store):
 
 def test_a_reading_that_fails_leaves_the_store_as_it_was(connection, store):
     update(store, log((1, "u", "control"), LATE))
-    before = connection.execute("SELECT * FROM exd.bins").fetchall()
+    before = connection.execute("SELECT * FROM exd_bins").fetchall()
     with pytest.raises(RecordsError):
         update(store, log((1, "u", "control"), LATE).drop(columns="variant_key"))
-    assert connection.execute("SELECT * FROM exd.bins").fetchall() == before
+    assert connection.execute("SELECT * FROM exd_bins").fetchall() == before
     assert cells(store.read(flag())) == {(1, "control"): (1, 1, 1)}
 
 
@@ -203,7 +213,7 @@ def test_two_connections_of_one_process_never_write_half_each(tmp_path):
     source = as_records(log((1, "u", "control"), LATE))
     update(store, source)
     first.execute("BEGIN")
-    first.execute("UPDATE exd.meta SET updates = updates + 1")  # as every update does before anything else
+    first.execute("UPDATE exd_meta SET updates = updates + 1")  # as every update does before anything else
     with pytest.raises(StoreError, match="at the same time"):
         update(BinStore(first.cursor()), as_records(log((1, "u", "control"), (2, "v", "control"), LATE)))
     first.execute("ROLLBACK")

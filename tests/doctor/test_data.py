@@ -121,7 +121,7 @@ def test_a_store_of_a_newer_format_says_what_to_install(tmp_path, log):
     with open_store(tmp_path / "bins.duckdb"):
         pass
     with duckdb.connect(str(tmp_path / "bins.duckdb")) as connection:
-        connection.execute("UPDATE exd.meta SET format = 99")
+        connection.execute("UPDATE exd_meta SET format = 99")
     told = diagnose_store(plan(tmp_path, log))
     assert told.state == "fail"
     assert "install" in told.fix

@@ -23,7 +23,7 @@ AFTER = {
 }
 
 WORKER = """
-    import os, signal, sys
+    import os, re, signal, sys
     import duckdb
     from exd_dagster.bins.store import BinStore
     from tests.bins.conftest import flag, log, update
@@ -35,8 +35,9 @@ WORKER = """
         def __getattr__(self, name):
             return getattr(self.connection, name)
         def execute(self, query, *values):
-            writes = "exd." in query and query.split()[0] in ("INSERT", "DELETE", "UPDATE", "COMMIT")
-            if writes or query == "COMMIT":
+            tables = "meta|sources|hours|flags|scopes|variants|units|bins|facts"
+            kept = re.match(f"(INSERT INTO|DELETE FROM|UPDATE) exd_({tables})", query)
+            if kept or query == "COMMIT":
                 if self.left == 0:
                     os.kill(os.getpid(), signal.SIGKILL)
                 self.left -= 1

@@ -82,5 +82,5 @@ def test_a_bucket_without_a_match_is_named(bucket):
 
 
 def test_a_scheme_that_nothing_can_open_is_named_with_the_fix():
-    with pytest.raises(RecordsError, match="nosuch://logs/x.parquet is not a URL that fsspec can open"):
+    with pytest.raises(RecordsError, match=r"nosuch://logs/x\.parquet is not a URL that fsspec can open"):
         counted("nosuch://logs/x.parquet")
