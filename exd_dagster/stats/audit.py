@@ -130,6 +130,7 @@ def _srm(flag: FlagAudit, bins: FlagBins, thresholds: Thresholds) -> SrmVerdict:
         failed_p_value=look.p_value if look else None,
         stray_failed=_stray_failed(window),
     )
+    verdict = replace(verdict, iteration_start=window.start)
     if verdict.reason == "few_units":
         return _with_forecast(verdict, window, limits.min_sample_size)
     if verdict.reason == "undeclared_variant":
@@ -184,7 +185,7 @@ def _with_split_change(verdict: SrmVerdict, window: Window, look: Look | None) -
     """Say when the split broke; where only a warning is due, that would be saying too much."""
     detected = look.bin if look else len(window.counts) - 1
     change = find_change(window.counts, window.stretches, window.names, detected).at(window.start, HOUR)
-    verdict = replace(_with_change(verdict, change, window), change_point=change)
+    verdict = replace(_with_change(verdict, change, window), change_point=change.hour, change=change)
     if look is None:
         return verdict
     when = f"broke about {words.instant(window.instant(change.bin))}"
@@ -216,12 +217,14 @@ def _sequential(flag: FlagAudit, bins: FlagBins, thresholds: Thresholds) -> Sequ
     verdict = judge_sequence(
         window.counts, window.stretches, window.names, method=limits.method, alpha=alpha, delta=limits.delta
     )
-    if verdict.change_point is None or verdict.first_crossing is None:
+    verdict = replace(verdict, iteration_start=window.start)
+    if verdict.change is None or verdict.first_crossing is None:
         return verdict
-    change = verdict.change_point.at(window.start, HOUR)
+    change = verdict.change.at(window.start, HOUR)
     return replace(
         _with_change(verdict, change, window),
-        change_point=change,
+        change_point=change.hour,
+        change=change,
         detected_at=window.instant(verdict.first_crossing + 1),
         sentence=_in_hours(verdict.sentence, change, window),
     )

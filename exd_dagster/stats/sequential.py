@@ -52,7 +52,10 @@ class SequentialSrmVerdict(Verdict):
         log_e_values: ln E after each bin; not part of the metadata.
         confidence_sequence: (low, high) of each variant's share in the newest phase, 95 % at all looks
             together.
-        change_point: where the split most likely broke; None unless it failed.
+        change_point: where the split most likely broke: the bin (from 0), or the start of its hour (UTC)
+            where hours are known; None unless it failed.
+        change: how sure that is, until when, and the split before and after.
+        iteration_start: start of the iteration the counts are of (UTC), where hours are known.
     """
 
     method: str = "combined"
@@ -67,7 +70,9 @@ class SequentialSrmVerdict(Verdict):
     detected_at: datetime | None = None
     log_e_values: tuple[float, ...] = ()
     confidence_sequence: dict[str, tuple[float, float]] = field(default_factory=dict)
-    change_point: ChangePoint | None = None
+    change_point: int | datetime | None = None
+    change: ChangePoint | None = None
+    iteration_start: datetime | None = None
 
     def as_metadata(self) -> dict[str, Json]:
         """Return every number but the series as strict JSON."""
@@ -147,7 +152,8 @@ def judge_sequence(
         state="ongoing" if change.until is None else "contained",
         sentence=_sentence(change, numbers["anytime_p_value"]),
         first_crossing=int(crossings[0]),
-        change_point=change,
+        change_point=change.bin,
+        change=change,
         **numbers,
     )
 

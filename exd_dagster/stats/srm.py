@@ -51,7 +51,9 @@ class SrmVerdict(Verdict):
         design_effect: deff, where evaluations were tested.
         failed_p_value: p-value at the look that failed first, when asked repeatedly.
         detected_at: end of that look's hour (UTC).
-        change_point: where the split most likely broke, when hours are known.
+        change_point: start of the hour in which the split most likely broke (UTC), where hours are known.
+        change: how sure that is, until when, and the split before and after.
+        iteration_start: start of the iteration the counts are of (UTC), where hours are known.
     """
 
     observed: dict[str, int] = field(default_factory=dict)
@@ -70,7 +72,9 @@ class SrmVerdict(Verdict):
     design_effect: float | None = None
     failed_p_value: float | None = None
     detected_at: datetime | None = None
-    change_point: ChangePoint | None = None
+    change_point: datetime | None = None
+    change: ChangePoint | None = None
+    iteration_start: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,8 @@ def test_a_split_that_breaks_is_ongoing_and_dated():
     for verdict in (audit.srm, audit.sequential_srm):
         assert (verdict.verdict, verdict.severity, verdict.state) == ("fail", "ERROR", "ongoing")
         assert abs(verdict.bad_from - hours(120)) <= timedelta(hours=1)
-        assert verdict.usable_until <= verdict.bad_from
+        assert verdict.usable_until <= verdict.bad_from == verdict.change_point
+        assert verdict.iteration_start == START
         assert verdict.bad_until is None
     assert audit.srm.code == "T001"
 

@@ -67,7 +67,8 @@ def test_late_data_is_replayed_from_the_bin_it_changes():
 
 def test_the_change_point_names_the_bin_and_both_splits():
     found = sequential_srm_test(draw(2, 1000, (120, HALVES), (20, SKEWED)), HALVES)
-    change = found.change_point
+    change = found.change
+    assert found.change_point == change.bin
     assert change.earliest <= 120 <= change.latest
     assert abs(change.bin - 120) <= 1
     assert change.before["treatment"] == pytest.approx(0.5, abs=0.005)
@@ -80,7 +81,7 @@ def test_a_second_fault_after_a_healed_one_is_ongoing():
     bins = draw(2, 1000, (48, HALVES), (24, SKEWED), (72, HALVES), (24, SKEWED))
     found = sequential_srm_test(bins, HALVES)
     assert found.state == "ongoing"
-    assert abs(found.change_point.bin - 48) <= 1
+    assert abs(found.change_point - 48) <= 1
 
 
 def test_the_confidence_sequence_covers_the_share_and_shrinks():
@@ -172,7 +173,7 @@ def test_a_fault_in_an_earlier_phase_is_told_against_that_phase():
     bins = draw(2, 1000, (24, nine_to_one), (24, eight_to_two), (200, HALVES))
     found = sequential_srm_test(bins, [(0, nine_to_one), (48, HALVES)])
     assert found.state == "contained"
-    assert found.change_point.declared == pytest.approx(nine_to_one)
+    assert found.change.declared == pytest.approx(nine_to_one)
     assert "10 % declared" in found.sentence
 
 
