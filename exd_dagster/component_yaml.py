@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import dagster as dg
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -12,8 +12,6 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from exd_dagster.errors import ConfigError, did_you_mean
-
-T = TypeVar("T")
 
 SECRETS = frozenset({"token", "webhook_url", "password", "secret", "previous_secret", "authorization"})
 """Fields of a destination that are never written down; a template that names a variable is."""
@@ -26,8 +24,8 @@ _VARIABLE = re.compile(r"\benv\.(\w+)")
 _TEMPLATE = {"type": "string", "pattern": r"\{\{"}
 
 
-@dataclass(frozen=True)
-class Kinds(Generic[T]):
+@dataclass(frozen=True, eq=False)
+class Kinds:
     """Annotates a field that holds one of several classes, told apart in YAML by the key `type`.
 
     Attributes:
@@ -59,9 +57,6 @@ class Kinds(Generic[T]):
             "allOf": branches,
         }
         return {"anyOf": [{"type": "string"}, named]} if self.text else named
-
-    def __hash__(self) -> int:
-        return id(self)
 
     def read(self, value: Any) -> Any:
         """Return the object that a mapping with `type` describes; an object is returned as it is.
@@ -107,7 +102,8 @@ class Rendering:
 
     def _key(self, key: Any, path: tuple[Any, ...]) -> str:
         if not isinstance(key, str):
-            words = {True: "on, yes and true", False: "off, no and false"}.get(key, "this name")
+            switch = "on, yes and true" if key else "off, no and false"
+            words = switch if isinstance(key, bool) else "this name"
             self._fault(path, f"YAML reads {words} as {key!r}, which is no text; put the name in quotes")
         return str(key)
 

@@ -201,6 +201,18 @@ def test_a_name_that_yaml_reads_as_a_switch_is_told():
     assert complaints(MINIMAL.replace("control: .5", "on: .5"))
 
 
+def test_a_name_that_yaml_reads_as_a_number_is_told():
+    faults = faults_of(MINIMAL.replace("control: .5", "1: .5"))
+    assert "YAML reads this name as 1, which is no text" in faults[0]
+
+
+def test_objects_may_be_given_in_python():
+    slack = SlackAlerts(webhook_url="https://hooks.slack.com/services/x")
+    flag = FlagAudit(key="checkout", start="2026-03-01")
+    found = FlagAuditComponent(records="a.parquet", store="b.duckdb", flags=[flag], alerts=[slack])
+    assert (found.flags, found.alerts) == ((flag,), (slack,))
+
+
 def test_durations_may_be_written_as_people_write_them():
     timing = component("timing: {lateness: 2h, lookback: 3d}").timing
     assert (timing.lateness.total_seconds(), timing.lookback.days) == (7200, 3)
@@ -302,8 +314,8 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def dg_command(folder: Path, *arguments: str, code: int = 0) -> str:
-    """Run the real `dg` and return what it printed."""
+def dg_command(folder: Path, *arguments: str, code: int = 0, package: Path = ROOT) -> str:
+    """Run the real `dg` with the package as it lies in a folder, and return what it printed."""
     tool = shutil.which("dg", path=str(Path(sys.executable).parent))
     if tool is None:
         pytest.skip("dg is not installed beside this Python")
@@ -311,7 +323,7 @@ def dg_command(folder: Path, *arguments: str, code: int = 0) -> str:
         [tool, *arguments],
         check=False,
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160", "NO_COLOR": "1", "TOK": "t"},
+        env={**os.environ, "PYTHONPATH": str(package), "COLUMNS": "160", "NO_COLOR": "1", "TOK": "t"},
         capture_output=True,
         text=True,
     )
@@ -326,6 +338,17 @@ def test_dg_lists_scaffolds_and_checks_the_component(project):
     dg_command(project, "scaffold", "defs", "exd_dagster.FlagAuditComponent", "experiments")
     assert "validated successfully" in dg_command(project, "check", "yaml")
     assert "All definitions loaded" in dg_command(project, "check", "defs")
+
+
+@pytest.mark.e2e
+def test_dg_finds_the_component_of_the_built_wheel(project, tmp_path):
+    build = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    wheels = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path / "dist"), str(ROOT)]
+    subprocess.run([*build, *wheels], check=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    subprocess.run([*build, "install", "--no-deps", "--target", str(tmp_path / "site"), wheel], check=True)
+    dg_command(project, "scaffold", "defs", "exd_dagster.FlagAuditComponent", "a", package=tmp_path / "site")
+    assert "All definitions loaded" in dg_command(project, "check", "defs", package=tmp_path / "site")
 
 
 @pytest.mark.e2e
