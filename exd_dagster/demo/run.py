@@ -17,6 +17,7 @@ import dagster as dg
 from exd_dagster._dagster_internals import watch_run
 from exd_dagster.demo.data import FLAGS, SEED, write_records
 from exd_dagster.demo.inbox import Inbox
+from exd_dagster.scaffold import DAGSTER_YAML, workspace_yaml
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with (what is being done, steps done, steps in all)."""
@@ -101,9 +102,10 @@ def write_demo_records(folder: Path, progress: Progress) -> None:
 
 def prepare_home(home: Path) -> None:
     """Give a folder without an instance the demo's dagster.yaml and workspace.yaml."""
-    for name in ("dagster.yaml", "workspace.yaml"):
+    workspace = workspace_yaml("exd_dagster.demo.project", location="exd_demo")
+    for name, text in {"dagster.yaml": DAGSTER_YAML, "workspace.yaml": workspace}.items():
         if not (home / name).exists():
-            shutil.copy(Path(__file__).with_name(name), home / name)
+            (home / name).write_text(text, encoding="utf-8")
 
 
 def audit(

@@ -10,15 +10,17 @@ import duckdb
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from dagster import DailyPartitionsDefinition
+from dagster import DagsterInstance, DailyPartitionsDefinition
 
 from exd_dagster.cli.init import init
 from exd_dagster.component import FlagAuditComponent
 from exd_dagster.config import FlagAudit
 from exd_dagster.errors import ExdError
+from exd_dagster.schedules import range_tags
 from tests.logs import HOUR, healthy, rows, write
 
 ROOT = Path(__file__).parents[2]
+SPLIT = 'split={"control": 0.5, "treatment": 0.5}'
 LANDING = ROOT.parent / "shared" / "data" / "ab_exposures_raw.csv"
 
 
@@ -90,6 +92,22 @@ def test_no_split_is_declared_before_a_person_uncomments_it(home):
     assert line in text
     (home / "definitions.py").write_text(text.replace(line, line.removeprefix("# ")))
     assert definitions(home)["FLAGS"][0].split == {"control": 0.5, "treatment": 0.5}
+
+
+def test_the_project_finds_a_broken_split_once_its_own_is_confirmed(home):
+    write(home / "broken", rows("checkout", [{"control": 60, "treatment": 30}] * 12))
+    run("broken/*.parquet")
+    text = (home / "definitions.py").read_text().replace('# split={"control": 0.67, "treatment": 0.33}', SPLIT)
+    (home / "definitions.py").write_text(text)
+    job = definitions(home)["defs"].resolve_job_def("exd_audit")
+    keys = job.partitions_def.get_partition_keys()
+    with DagsterInstance.ephemeral() as instance:
+        done = job.execute_in_process(instance=instance, tags=range_tags(keys[0], keys[-1]))
+    srm = next(check for check in done.get_asset_check_evaluations() if check.check_name == "srm")
+    trust = next(check for check in done.get_asset_check_evaluations() if check.check_name == "trust")
+    assert srm.metadata["verdict"].value == "fail"
+    assert trust.passed
+    assert trust.description.startswith("Would have blocked")
 
 
 def test_every_commented_line_of_the_component_can_be_uncommented(home):

@@ -1,0 +1,35 @@
+"""What `init` and the demo write is what this repository itself runs on."""
+
+from pathlib import Path
+
+import yaml
+
+from exd_dagster.demo.run import prepare_home
+from exd_dagster.scaffold import DAGSTER_YAML, workspace_yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_instance_that_is_written_is_set_up_as_this_repository_is():
+    assert yaml.safe_load(DAGSTER_YAML) == yaml.safe_load((ROOT / "dagster.yaml").read_text())
+
+
+def test_the_demo_sets_up_an_empty_folder_as_this_repository_is(tmp_path):
+    prepare_home(tmp_path)
+    for name in ("dagster.yaml", "workspace.yaml"):
+        assert yaml.safe_load((tmp_path / name).read_text()) == yaml.safe_load((ROOT / name).read_text())
+
+
+def test_the_demo_leaves_an_instance_alone(tmp_path):
+    (tmp_path / "dagster.yaml").write_text("mine")
+    prepare_home(tmp_path)
+    assert (tmp_path / "dagster.yaml").read_text() == "mine"
+
+
+def test_a_workspace_names_module_folder_and_location():
+    (entry,) = yaml.safe_load(workspace_yaml("ours.definitions", "src"))["load_from"]
+    assert entry["python_module"] == {
+        "module_name": "ours.definitions",
+        "working_directory": "src",
+        "location_name": "flag_audit",
+    }
