@@ -2,8 +2,11 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
@@ -12,14 +15,19 @@ from dagster.components.definitions import LazyDefinitions
 
 from exd_dagster.alert_plan import AlertPlan
 from exd_dagster.audit_plan import AuditPlan, audit_plans
-from exd_dagster.errors import ConfigError
+from exd_dagster.errors import ConfigError, ExdError
 from exd_dagster.sensors import alert_plans
+from exd_dagster.telemetry.toml import parse_toml
 
 module_option = click.option(
     "-m",
     "--module",
+    "-f",
+    "--python-file",
+    "module",
+    metavar="MODULE|FILE.py",
     default=None,
-    help="Python module of the Dagster project; default: the one named in workspace.yaml or pyproject.toml.",
+    help="Dagster project to load; default: what workspace.yaml or pyproject.toml names.",
 )
 
 
@@ -67,51 +75,82 @@ def load_fleets(module: str | None) -> list[AuditPlan]:
 
 
 def load_project(module: str | None) -> str:
-    """Import the project as Dagster does, build what it defines lazily, and return the name of its module.
+    """Import the project as Dagster does and build what it defines lazily.
+
+    Args:
+        module: a module, or a file that ends in .py; None: every one that workspace.yaml names, else the one of
+            pyproject.toml.
+
+    Returns:
+        What was imported, as text for messages.
 
     Raises:
-        ConfigError: when no module is named, or it cannot be imported.
+        ConfigError: when nothing is named, or it cannot be imported.
     """
-    name, folder = (module, ".") if module else _named_module()
-    if name is None:
+    places = [(module, Path())] if module else list(_named_places())
+    if not places:
         raise ConfigError(
-            "the project", ["no module is named in workspace.yaml or pyproject.toml; give -m MODULE"]
+            "the project", ["no module is named in workspace.yaml or pyproject.toml; give -m MODULE or -f FILE"]
         )
-    sys.path.insert(0, str(Path(folder).resolve()))
+    for target, folder in places:
+        _build(target, folder)
+    return ", ".join(target for target, _ in places)
+
+
+def _build(target: str, folder: Path) -> None:
+    """Import one code location and call its `@definitions` functions."""
+    if str(folder.resolve()) not in sys.path:
+        sys.path.insert(0, str(folder.resolve()))
     try:
-        found = import_module(name)
-    except ImportError as error:
-        raise ConfigError(
-            "the project", [f"module '{name}' cannot be imported: {error}; check -m"]
+        found = _import_file(folder / target) if target.endswith(".py") else import_module(target)
+        for value in list(vars(found).values()):
+            if isinstance(value, LazyDefinitions) and not value.has_context_arg:
+                value()
+    except Exception as error:  # a project may raise anything while it is imported
+        raise _own(error) or ConfigError(
+            "the project", [f"'{target}' cannot be imported: {type(error).__name__}: {error}; check -m"]
         ) from error
-    for value in list(vars(found).values()):
-        if isinstance(value, LazyDefinitions) and not value.has_context_arg:
-            value()
-    return name
 
 
-def _named_module() -> tuple[str | None, str]:
-    """Read module and its folder from workspace.yaml, else from the [tool] tables of pyproject.toml."""
+def _own(error: BaseException | None) -> ExdError | None:
+    """Return our own error where Dagster wrapped it."""
+    while error is not None:
+        if isinstance(error, ExdError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _import_file(file: Path) -> ModuleType:
+    spec = spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is not a Python file")
+    found = module_from_spec(spec)
+    sys.modules[file.stem] = found
+    spec.loader.exec_module(found)
+    return found
+
+
+def _named_places() -> Iterator[tuple[str, Path]]:
+    """Yield module or file, and working directory, of each code location the files in this folder name."""
     if Path("workspace.yaml").exists():
         yaml: Any = import_module("yaml")  # comes with Dagster
-        workspace = yaml.safe_load(Path("workspace.yaml").read_text()) or {}
+        workspace = yaml.safe_load(Path("workspace.yaml").read_text(encoding="utf-8")) or {}
         for entry in workspace.get("load_from", ()):
-            module = entry.get("python_module") if isinstance(entry, dict) else None
-            if isinstance(module, dict):
-                return str(module["module_name"]), str(module.get("working_directory", "."))
-            if module:
-                return str(module), "."
-    if Path("pyproject.toml").exists():
-        tool = _toml(Path("pyproject.toml")).get("tool", {})
+            yield from _entry(entry if isinstance(entry, dict) else {})
+    elif Path("pyproject.toml").exists():
+        tool = parse_toml(Path("pyproject.toml").read_text(encoding="utf-8")).get("tool", {})
         root = tool.get("dg", {}).get("project", {}).get("root_module")
         found = tool.get("dagster", {}).get("module_name") or (f"{root}.definitions" if root else None)
-        return (str(found) if found else None), ("src" if root and Path("src", root).is_dir() else ".")
-    return None, "."
+        if found:
+            yield str(found), Path("src" if root and Path("src", root).is_dir() else ".")
 
 
-def _toml(path: Path) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    return tomllib.loads(path.read_text())
+def _entry(entry: dict[str, Any]) -> Iterator[tuple[str, Path]]:
+    """Yield the place of one entry of workspace.yaml; one that is served elsewhere has none."""
+    for kind, field in (("python_module", "module_name"), ("python_file", "relative_path")):
+        place = entry.get(kind)
+        if isinstance(place, dict):
+            yield str(place[field]), Path(place.get("working_directory") or ".")
+        elif place:
+            yield str(place), Path()
