@@ -5,6 +5,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from exd_dagster._dagster_internals import latest_checks
 from exd_dagster.alerts.decision import KINDS, Decision
@@ -20,12 +21,14 @@ _BASIS = ("reason", "audited_through", "iteration_start")
 class DecisionConfig(dg.Config):
     """What is asked of the person who decides; fields as in `Decision`."""
 
-    kind: str
-    flags: str
-    checks: str = "*"
-    reason: str
-    by: str
-    until: str
+    kind: str = Field(
+        description="silence, waive or end. " + "; ".join(f"{k}: {v}" for k, v in KINDS.items())
+    )
+    flags: str = Field(description="Flag key, or a glob over keys or over namespace/environment/key.")
+    checks: str = Field(default="*", description="Check name, or a glob.")
+    reason: str = Field(description="Why.")
+    by: str = Field(description="Who decides.")
+    until: str = Field(description="First instant it no longer holds: 2026-05-01 or 2026-05-01T09:00Z.")
 
 
 def load_decisions(instance: dg.DagsterInstance) -> tuple[Decision, ...]:

@@ -92,14 +92,23 @@ class _Destination(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             DeliveryError: naming the environment variable that is not set.
         """
-        value = self._value(field)
-        if value:
-            return str(value)
-        given = getattr(self, field)
-        if _from_environment(given):
-            name = getattr(given, "env_var_name", None) or given.name
-            raise DeliveryError(f"environment variable {name} is not set ({field})")
+        return _read(getattr(self, field), field)
+
+
+def _read(given: Any, field: str) -> str:
+    """Return a value, read from the environment where it is an EnvVar.
+
+    Raises:
+        DeliveryError: naming the field, or the environment variable, that is not set.
+    """
+    if not _from_environment(given):
+        if given:
+            return str(given)
         raise DeliveryError(f"{field} is not set; give {field}=dg.EnvVar('NAME')")
+    if value := given.get_value():
+        return str(value)
+    name = getattr(given, "env_var_name", None) or given.name
+    raise DeliveryError(f"environment variable {name} is not set ({field})")
 
 
 def _from_environment(value: object) -> bool:
@@ -218,7 +227,7 @@ class EmailAlerts(_Destination):
         Raises:
             DeliveryError: when an address or a secret that was asked for is not set.
         """
-        host, to = self._needed("host"), tuple(self.to)
+        host, to = self._needed("host"), tuple(_read(address, "to") for address in self.to)
         return Smtp(
             name=self.name,
             host=host,

@@ -4,6 +4,7 @@ import smtplib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from email.errors import MessageError
 from ipaddress import ip_address
 from typing import Literal, TypeAlias
 
@@ -59,6 +60,8 @@ class Smtp:
         except smtplib.SMTPResponseException as error:
             return smtp_outcome(error.smtp_code, self._said(error.smtp_error))
         except smtplib.SMTPNotSupportedError as error:
+            return Outcome(status="dead", detail=self._said(error), whole=True)
+        except (ValueError, MessageError) as error:  # an address no mail can be written to
             return Outcome(status="dead", detail=self._said(error), whole=True)
         except (OSError, smtplib.SMTPException) as error:
             return Outcome(status="retry", detail=self._said(f"{type(error).__name__}: {error}"))

@@ -159,7 +159,7 @@ def _queue(before: AlertState, decided: Decided, desk: Desk, scene: Scene, now: 
     if desk.digest and not scene.running and digest.is_due(before, scene.found):
         state = replace(state, digest_through=digest.data_through(scene.found))
     if desk.hook is not None:
-        state, asked = _shutoffs(state, (*decided.notices, *decided.quiet), desk.hook, now)
+        state, asked = _shutoffs(state, desk.hook, now)
         new += asked
     known = {parcel.id for parcel in state.outbox}
     return replace(state, outbox=(*state.outbox, *(parcel for parcel in new if parcel.id not in known)))
@@ -179,26 +179,24 @@ def _digest(
     return digest.digest_parcels(digest.headline(scene.found), listed, channels, quiet, state.revision, now)
 
 
-def _shutoffs(
-    state: AlertState, notices: Sequence[Notice], hook: Sender, now: datetime
-) -> tuple[AlertState, list[Parcel]]:
-    """Ask the hook once per incident whose split is wrong and whose failure blocks."""
+def _shutoffs(state: AlertState, hook: Sender, now: datetime) -> tuple[AlertState, list[Parcel]]:
+    """Ask the hook once per told incident whose split is wrong and whose failure blocks."""
     asked: list[Parcel] = []
     incidents = dict(state.incidents)
-    for notice in notices:
-        name = str(notice.flag)
-        alerts = [alert.id for alert in notice.alerts if alert.check in SHUTOFF_CHECKS and alert.blocks]
-        if notice.reason != "fire" or not alerts or name not in incidents or incidents[name].shutoff:
+    for name, incident in state.incidents.items():
+        alerts = [state.alerts[alert] for alert in incident.alerts.values()]
+        wrong = tuple(a.id for a in alerts if a.check in SHUTOFF_CHECKS and a.blocks and not a.contained)
+        if not wrong or incident.shutoff or incident.told_at is None:
             continue
-        incidents[name] = replace(incidents[name], shutoff="asked")
+        incidents[name] = replace(incident, shutoff="asked")
         asked.append(
             Parcel(
-                id=parcel_id(SHUTOFF_HOOK, "shutoff", [notice.incident], 0),
+                id=parcel_id(SHUTOFF_HOOK, "shutoff", [incident.id], 0),
                 destination=SHUTOFF_HOOK,
                 channel=hook.channel,
                 reason="shutoff",
-                alerts=tuple(alerts),
-                incidents=(notice.incident,),
+                alerts=wrong,
+                incidents=(incident.id,),
                 created_at=now,
                 next_attempt_at=now,
             )

@@ -1,6 +1,7 @@
 """One tick after another against real servers: at least once, isolated, and never silent about a loss."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -295,8 +296,6 @@ def test_a_destination_taken_out_of_the_configuration_is_told_as_a_dead_letter()
         office = Office(hook(server), collector(told))
         office.tick(check())
         office.without("webhook")
-        from dataclasses import replace
-
         office.desk = replace(office.desk, unready={})
         office.tick(check())
     assert "no longer configured" in told[-1].text
@@ -334,6 +333,16 @@ def test_people_read_suspended_only_after_the_hook_answered(status, said):
     with HttpServer(default=Reply(status)) as hook_server:
         Office(collector(told), hook=hook(hook_server, "on_shutoff")).tick(check())
     assert said in told[0].text
+
+
+def test_a_hook_that_becomes_ready_later_is_asked_for_the_open_incident():
+    with HttpServer() as hook_server:
+        office = Office(collector([]))
+        office.tick(check())
+        office.desk = replace(office.desk, hook=hook(hook_server, "on_shutoff"))
+        office.tick(check())
+        office.tick(check())
+    assert len(hook_server.received) == 1
 
 
 def test_a_drop_in_traffic_asks_for_no_shutoff():
