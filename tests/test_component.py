@@ -153,6 +153,15 @@ def test_a_template_may_stand_for_any_object():
     assert FlagAuditComponent.resolve_from_yaml(text, scope={"ours": records}).records is records
 
 
+def test_attributes_of_the_assets_may_be_dagster_objects():
+    condition = '{automation_condition: "{{ dg.AutomationCondition.eager() }}", tags: {tier: gold}}'
+    defs = dg.component_defs(component=component(f"asset_attributes: {condition}"))
+    spec = defs.resolve_asset_graph().get(dg.AssetKey(["experiments", "checkout_bins"]))
+    assert spec.automation_condition == dg.AutomationCondition.eager()
+    assert spec.tags["tier"] == "gold"
+    assert not complaints(f"{MINIMAL}asset_attributes: {condition}")
+
+
 def test_a_variable_that_is_not_set_is_named(monkeypatch):
     monkeypatch.delenv("DAGSTER_URL", raising=False)
     (fault,) = faults_of(MINIMAL + 'base_url: "{{ env.DAGSTER_URL }}"')

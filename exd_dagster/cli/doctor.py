@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from datetime import datetime, timezone
+from pathlib import Path
 
 import click
 import dagster as dg
@@ -10,11 +11,12 @@ import dagster as dg
 from exd_dagster._dagster_internals import instance_facts
 from exd_dagster.alerts.model import AlertState
 from exd_dagster.assets import STORE_POOL
-from exd_dagster.audit_plan import AuditPlan
+from exd_dagster.audit_plan import AuditPlan, audit_plans
 from exd_dagster.cli.project import load_fleets, module_option, open_instance
 from exd_dagster.doctor.alerts import diagnose_alerts
 from exd_dagster.doctor.data import diagnose_data
 from exd_dagster.doctor.diagnosis import Diagnosis, counted, fail, ok, worst
+from exd_dagster.doctor.manifest import diagnose_manifest
 from exd_dagster.doctor.instance import diagnose_instance, diagnose_version
 from exd_dagster.errors import ConfigError
 from exd_dagster.sensors import alert_plans, load_states
@@ -23,14 +25,19 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 @click.command(short_help="Check that an audit project can do its work.")
+@click.option("--manifest", type=click.Path(path_type=Path), help="Hold the declared splits against it.")
+@click.option("--environment", help="Environment to ask the manifest for, where a flag names none.")
 @click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @module_option
-def doctor(shape: str, module: str | None) -> int:
+def doctor(manifest: Path | None, environment: str | None, shape: str, module: str | None) -> int:
     """Look at records, flags, store, instance, schedule, sensors, destinations and versions.
 
     Nothing is changed and nothing is sent. Exits with 1 when something does not work.
     """
     diagnoses = examine(module, datetime.now(timezone.utc))
+    if manifest is not None:
+        flags = [flag for plan in audit_plans() for flag in plan.flags]
+        diagnoses += diagnose_manifest(manifest, environment, flags)
     verdict = worst(diagnoses)
     if shape == "json":
         told = {"verdict": verdict, "diagnoses": [asdict(diagnosis) for diagnosis in diagnoses]}
