@@ -51,6 +51,7 @@ class Finding:
         result: the query's numbers, strict JSON.
         window: what was looked at.
         source: the URIs read.
+        engine: name and version of what counted.
         record_count: evaluations counted for the answer.
         thresholds_source: where the levels came from.
         title: first line for a person.
@@ -66,6 +67,7 @@ class Finding:
     result: Mapping[str, Any]
     window: Window
     source: Sequence[str]
+    engine: tuple[str, str]
     record_count: int
     thresholds_source: str
     title: str
@@ -92,8 +94,8 @@ def as_json(finding: Finding, executed_at: datetime, arguments: Sequence[str]) -
             "time_range": {"from": _instant(finding.window.start), "to": _instant(finding.window.end)},
             "manifest_versions_observed": list(finding.manifest_versions),
             "executed_at": f"{executed_at:%Y-%m-%dT%H:%M:%S}.{executed_at.microsecond // 1000:03d}Z",
-            "engine": "duckdb",
-            "engine_version": _version("duckdb"),
+            "engine": finding.engine[0],
+            "engine_version": finding.engine[1],
             "record_count": finding.record_count,
             "thresholds_source": finding.thresholds_source,
             "tool_invocation": redacted(shlex.join(["exd-dagster", *arguments])),

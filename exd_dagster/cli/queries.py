@@ -7,8 +7,9 @@ from typing import Any
 
 from exd_dagster.bins.model import HOUR, FlagBins
 from exd_dagster.cli.finding import Diagnostic, Finding, Severity, Table
+from exd_dagster.cli.overview import Row, variant_rows, version_rows, whereabouts
 from exd_dagster.cli.request import Request
-from exd_dagster.cli.scan import Row, count_flag, variant_rows, version_rows, whereabouts
+from exd_dagster.cli.scan import count_flag
 from exd_dagster.errors import ConfigError
 from exd_dagster.stats.audit import audit_flag
 from exd_dagster.stats.integrity import version_counts
@@ -276,6 +277,7 @@ def _finding(
         inputs=request.inputs,
         window=request.window,
         source=request.source,
+        engine=request.engine,
         record_count=record_count,
         thresholds_source=request.thresholds.source,
         manifest_versions=versions,

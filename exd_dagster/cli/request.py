@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import duckdb
 
 from exd_dagster.cli.sources import read_sources
 from exd_dagster.cli.window import Window
@@ -16,7 +17,7 @@ from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.telemetry.declared_split import MATCHED_REASONS, DeclaredSplit, declared_split
 from exd_dagster.telemetry.manifest import read_manifest
 from exd_dagster.telemetry.manifest_model import CATCH_ALL, Manifest
-from exd_dagster.telemetry.sources import Records
+from exd_dagster.telemetry.sources import IbisRecords, Records
 from exd_dagster.telemetry.thresholds import read_thresholds
 
 
@@ -51,6 +52,13 @@ class Request:
     manifest_version: int | None = None
     count: str = "units"
     warnings: tuple[str, ...] = ()
+
+    @property
+    def engine(self) -> tuple[str, str]:
+        """Name and version of what counts."""
+        if not isinstance(self.records, IbisRecords):
+            return "duckdb", duckdb.__version__
+        return self.records.connection.name, str(self.records.connection.version)
 
     @property
     def inputs(self) -> dict[str, object]:
@@ -112,17 +120,13 @@ def read_request(
         ConfigError: when a file or the declared split cannot be used.
         RecordsError: when no source can be read.
     """
-    if engine != "duckdb":
-        raise click.UsageError(
-            f"--engine '{engine}' is not run from here; audit its tables with IbisRecords, or export them."
-        )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         levels = read_thresholds(thresholds)
     return Request(
         window=window,
         now=now,
-        records=read_sources(source, column, constant),
+        records=read_sources(source, column, constant, engine),
         source=tuple(source),
         flag=flag,
         namespace=namespace,

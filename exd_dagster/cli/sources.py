@@ -10,9 +10,17 @@ import click
 import duckdb
 from pydantic import Field
 
+from exd_dagster.cli.finding import redacted
 from exd_dagster.errors import RecordsError, did_you_mean
 from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, Scan
-from exd_dagster.telemetry.sources import FileRecords, ParquetRecords, Records, TableRecords, describe
+from exd_dagster.telemetry.sources import (
+    FileRecords,
+    IbisRecords,
+    ParquetRecords,
+    Records,
+    TableRecords,
+    describe,
+)
 from exd_dagster.telemetry.text import text_format
 
 TABLE = "flag_evaluations"
@@ -49,13 +57,19 @@ class MergedRecords(Records):
             yield Scan(self.place, relation, describe(connection, relation, self.place), unreadable)
 
 
-def read_sources(uris: Sequence[str], columns: Sequence[str] = (), constants: Sequence[str] = ()) -> Records:
+def read_sources(
+    uris: Sequence[str],
+    columns: Sequence[str] = (),
+    constants: Sequence[str] = (),
+    engine: str = "duckdb",
+) -> Records:
     """Return the log that `--source` names, once or several times.
 
     Args:
         uris: files, globs, folders, URLs and DuckDB files.
         columns: `exd's name=own name` of columns that are named otherwise.
         constants: `exd's name=value` of columns the log does not have.
+        engine: where the counting is done; another than duckdb reads one table.
 
     Raises:
         click.UsageError: when no source is named, or a pair cannot be read.
@@ -69,6 +83,8 @@ def read_sources(uris: Sequence[str], columns: Sequence[str] = (), constants: Se
         "columns": _pairs(columns, "--column"),
         "constants": _pairs(constants, "--constant"),
     }
+    if engine != "duckdb":
+        return _engine_table(engine, uris, named)
     files: dict[str | None, list[str]] = {}
     parts: list[Records] = []
     for uri in uris:
@@ -82,6 +98,29 @@ def read_sources(uris: Sequence[str], columns: Sequence[str] = (), constants: Se
         source = ParquetRecords if kind is None else FileRecords
         parts.append(source(path=tuple(paths), **named))
     return parts[0] if len(parts) == 1 else MergedRecords(parts=tuple(parts), **named)
+
+
+def _engine_table(engine: str, uris: Sequence[str], named: dict[str, Any]) -> IbisRecords:
+    if len(uris) != 1 or "://" not in uris[0]:
+        raise click.UsageError(
+            f"--engine {engine} reads one table: --source '{engine}://user@host/database#{TABLE}'."
+        )
+    try:
+        import ibis
+    except ImportError:
+        raise click.UsageError(
+            f"--engine {engine} needs Ibis; install 'exd-dagster[ibis]' and 'ibis-framework[{engine}]'."
+        ) from None
+    address, _, table = uris[0].partition("#")
+    database, _, name = (table or TABLE).rpartition(".")
+    try:
+        connection = ibis.connect(address)
+    except Exception as error:
+        raise RecordsError(
+            f"{redacted(address)} cannot be opened: {redacted(str(error))}; --source is an address that "
+            f"ibis.connect takes, with #{TABLE} for the table"
+        ) from error
+    return IbisRecords(connection=connection, table=name, database=database or None, **named)
 
 
 def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:

@@ -32,7 +32,12 @@ _COMMON = (
     click.option(
         "--thresholds", metavar="FILE", help="thresholds.toml; without it the built-in levels hold."
     ),
-    click.option("--engine", default="duckdb", show_default=True, help="Where the counting is done."),
+    click.option(
+        "--engine",
+        default="duckdb",
+        show_default=True,
+        help="Another one counts where the records live: --source is its address, #table at the end.",
+    ),
     click.option("--fail-on-error", is_flag=True, help="Exit 1 when a finding is a warning or worse."),
 )
 _SPLIT = (
