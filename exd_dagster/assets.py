@@ -1,7 +1,7 @@
 """One asset of hourly variant bins per flag, all built by one scan of their records."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from hashlib import sha256
 from typing import Any, Literal, TypeAlias
@@ -16,6 +16,7 @@ from exd_dagster.resources import BinStoreResource
 from exd_dagster.telemetry.sources import Records
 
 Grain: TypeAlias = Literal["hour", "day"]
+AssetAttributes: TypeAlias = Mapping[str, Any] | Callable[[FlagAudit], Mapping[str, Any]]
 
 STORE_KEY = "exd_store"
 """Resource key of the bin store."""
@@ -97,7 +98,9 @@ def build_variant_bins_assets(
     group_name: str = "experiments",
     records_asset: dg.AssetKey | None = None,
     name: str = "variant_bins",
-    asset_attributes: Mapping[str, Any] | None = None,
+    asset_attributes: AssetAttributes | None = None,
+    pool: str = STORE_POOL,
+    op_tags: Mapping[str, Any] | None = None,
 ) -> dg.AssetsDefinition:
     """Build the bins assets of all flags of one source: one op, one scan, any subset.
 
@@ -110,7 +113,10 @@ def build_variant_bins_assets(
         group_name: asset group.
         records_asset: key of the asset the bins depend on; the records' own key by default.
         name: op name.
-        asset_attributes: further `AssetSpec` arguments for every flag (tags, automation_condition, ...).
+        asset_attributes: further `AssetSpec` arguments (tags, automation_condition, ...) for every flag, or
+            a function that gives them for one.
+        pool: concurrency pool of the op; all that write one DuckDB file belong in one pool.
+        op_tags: tags of the op, for an executor or a launcher.
 
     Returns:
         A subsettable, partitioned multi-asset. It needs a `BinStoreResource` under the key `exd_store`.
@@ -120,7 +126,8 @@ def build_variant_bins_assets(
     timing = timing or Timing()
     upstream = records_asset or records_asset_key(records)
     specs = [
-        _bins_spec(flag, keys[flag.id], upstream, group_name, dict(asset_attributes or {})) for flag in flags
+        _bins_spec(flag, keys[flag.id], upstream, group_name, attributes_of(flag, asset_attributes))
+        for flag in flags
     ]
 
     @dg.multi_asset(
@@ -130,7 +137,8 @@ def build_variant_bins_assets(
         backfill_policy=dg.BackfillPolicy.single_run(),
         can_subset=True,
         check_specs=[_bins_built_spec(key) for key in by_key],
-        pool=STORE_POOL,
+        pool=pool,
+        op_tags=op_tags,
     )
     def variant_bins(
         context: dg.AssetExecutionContext, exd_store: BinStoreResource
@@ -149,6 +157,11 @@ def build_variant_bins_assets(
     return variant_bins
 
 
+def attributes_of(flag: FlagAudit, given: AssetAttributes | None) -> Mapping[str, Any]:
+    """Return the further `AssetSpec` arguments of one flag."""
+    return given(flag) if callable(given) else given or {}
+
+
 def records_asset_key(records: Records) -> dg.AssetKey:
     """Return the key of the external asset that stands for the records in the graph."""
     return dg.AssetKey([_clean(records.name or "flag_evaluations")])
@@ -159,7 +172,7 @@ def _now() -> datetime:
 
 
 def _bins_spec(
-    flag: FlagAudit, key: dg.AssetKey, upstream: dg.AssetKey, group_name: str, attributes: dict[str, Any]
+    flag: FlagAudit, key: dg.AssetKey, upstream: dg.AssetKey, group_name: str, attributes: Mapping[str, Any]
 ) -> dg.AssetSpec:
     split = (
         ", ".join(f"{variant} {share:.4g}" for variant, share in flag.schedule[-1].split.items())
@@ -181,8 +194,9 @@ def _bins_spec(
                 "environment": flag.environment or "",
                 "mode": flag.mode,
                 "start": flag.start.isoformat(),
+                **attributes.get("metadata", {}),
             },
-            **attributes,
+            **{name: value for name, value in attributes.items() if name != "metadata"},
         },
     )
 

@@ -7,13 +7,13 @@ from datetime import datetime
 from exd_dagster.alerts.decision import Decision, active_decisions, waiver
 from exd_dagster.bins.model import FlagBins
 from exd_dagster.config import FlagAudit, Thresholds
-from exd_dagster.flag_trust import trust_row
 from exd_dagster.plots import split_plot, traffic_plot
 from exd_dagster.stats.audit import audit_flag
 from exd_dagster.stats.causes import Cause
 from exd_dagster.stats.integrity import variant_integrity, version_counts, version_skew
 from exd_dagster.stats.trust import TrustVerdict, Waiver, settle, trust_verdict
 from exd_dagster.stats.verdict import Verdict
+from exd_dagster.trust_row import trust_row
 from exd_dagster.trust_table import TrustEntry
 
 SPLIT_CHECKS = ("srm", "sequential_srm")

@@ -14,7 +14,10 @@ from exd_dagster.alerts.route import Route
 from exd_dagster.assets import (
     BINS_BUILT,
     STORE_KEY,
+    STORE_POOL,
+    AssetAttributes,
     Grain,
+    attributes_of,
     bins_asset_keys,
     bins_partitions,
     build_variant_bins_assets,
@@ -22,17 +25,20 @@ from exd_dagster.assets import (
 )
 from exd_dagster.audit_plan import plan_audit, remember
 from exd_dagster.checks import check_keys, flag_checks, trust_key
-from exd_dagster.config import FlagAudit, FlagId, Thresholds, Timing
+from exd_dagster.config import FlagAudit, FlagId, Mode, Thresholds, Timing
 from exd_dagster.decision_sensor import build_decision_sensor
 from exd_dagster.decisions import build_flag_decisions
 from exd_dagster.flag_trust import build_flag_trust
 from exd_dagster.resources import BinStoreResource, CallbackAlerts, WebhookAlerts
-from exd_dagster.schedules import HOURLY, NIGHTLY, build_nightly_audit_schedule, build_records_sensor
+from exd_dagster.schedules import (
+    AUDIT_TAG,
+    HOURLY,
+    NIGHTLY,
+    build_nightly_audit_schedule,
+    build_records_sensor,
+)
 from exd_dagster.sensors import AlertDestination, build_check_alert_sensor
 from exd_dagster.telemetry.sources import Records, as_records
-
-AUDIT_TAG = "exd/audit"
-"""Run tag of audits, so that a team's own run-failure pager can tell them apart."""
 
 
 def build_flag_audit_defs(
@@ -51,7 +57,10 @@ def build_flag_audit_defs(
     key_prefix: Sequence[str] = ("experiments",),
     group_name: str = "experiments",
     records_asset: dg.AssetKey | None = None,
-    asset_attributes: Mapping[str, Any] | None = None,
+    mode: Mode | None = None,
+    asset_attributes: AssetAttributes | None = None,
+    pool: str = STORE_POOL,
+    op_tags: Mapping[str, Any] | None = None,
     audit_every: Literal["day", "hour"] = "day",
     cron: str | None = "",
     cron_timezone: str = "UTC",
@@ -79,7 +88,11 @@ def build_flag_audit_defs(
         group_name: asset group.
         records_asset: the asset that loads the records, where it is in the same project; then an audit also
             runs each time it is materialized.
-        asset_attributes: further `AssetSpec` arguments for every bins asset.
+        mode: what a failure does for every flag that names no mode of its own: observe, warn or block.
+        asset_attributes: further `AssetSpec` arguments of every bins asset (tags, automation_condition, ...),
+            or a function that gives them for one flag.
+        pool: concurrency pool of every op that writes the store.
+        op_tags: tags of the ops that build bins and run checks, for an executor or a launcher.
         audit_every: "day" audits whole UTC days each night, "hour" every hour that has closed.
         cron: when the audit runs, by default 03:30 or ten past each hour; None: no schedule.
         cron_timezone: time zone of `cron`.
@@ -101,7 +114,8 @@ def build_flag_audit_defs(
         ...     store=DuckDBResource(database="exd.duckdb"),
         ... )
     """
-    fleet = _Fleet(tuple(flags), as_records(records), name, tuple(key_prefix), group_name, grain)
+    fleet = _Fleet(_in_mode(flags, mode), as_records(records), name, tuple(key_prefix), group_name, grain)
+    how: dict[str, Any] = {"pool": pool, "op_tags": op_tags}
     bins = build_variant_bins_assets(
         fleet.flags,
         fleet.records,
@@ -111,7 +125,8 @@ def build_flag_audit_defs(
         group_name=group_name,
         records_asset=records_asset,
         name=f"{name}_variant_bins",
-        asset_attributes={**_freshness(max_age), **(asset_attributes or {})},
+        asset_attributes=lambda flag: {**_freshness(max_age), **attributes_of(flag, asset_attributes)},
+        **how,
     )
     sensor = build_check_alert_sensor(
         fleet.monitored,
@@ -124,22 +139,30 @@ def build_flag_audit_defs(
         default_status=sensor_status,
     )
     schedule = fleet.schedule(audit_every == "hour", cron, cron_timezone, schedule_status)
-    landing = fleet.records_sensor(records_asset, sensor_status) if records_asset else None
     defs = dg.Definitions.merge(
         dg.Definitions(
             assets=[bins] if records_asset else [fleet.records_asset, bins],
-            asset_checks=fleet.checks(thresholds),
+            asset_checks=fleet.checks(thresholds, how),
             jobs=[fleet.job],
             schedules=[] if cron is None else [schedule],
-            sensors=[sensor] if landing is None else [sensor, landing],
+            sensors=[sensor, *fleet.records_sensors(records_asset, sensor_status)],
             resources={STORE_KEY: BinStoreResource(duckdb=store)},
         ),
         fleet.decisions(sensor_status),
-        fleet.trust(base_url or "", sensor_status),
+        fleet.trust(base_url or "", sensor_status, pool),
         fleet.alerting(),
     )
     remember(plan_audit(name, fleet.flags, fleet.records, store, thresholds, timing, defs))
     return defs
+
+
+def _in_mode(flags: Sequence[FlagAudit], mode: Mode | None) -> tuple[FlagAudit, ...]:
+    if mode is None:
+        return tuple(flags)
+    return tuple(
+        flag if "mode" in flag.model_fields_set else FlagAudit(**{**dict(flag), "mode": mode})
+        for flag in flags
+    )
 
 
 def _freshness(max_age: timedelta | None) -> dict[str, Any]:
@@ -199,10 +222,15 @@ class _Fleet:
         key = records_asset_key(self.records)
         return dg.AssetSpec(key, description=description, group_name=self.group_name)
 
-    def checks(self, thresholds: Thresholds | None) -> list[dg.AssetChecksDefinition]:
+    def checks(self, thresholds: Thresholds | None, how: Mapping[str, Any]) -> list[dg.AssetChecksDefinition]:
         return [
             flag_checks(
-                flag, self.keys[flag.id], self.records, partitions=self.partitions, thresholds=thresholds
+                flag,
+                self.keys[flag.id],
+                self.records,
+                partitions=self.partitions,
+                thresholds=thresholds,
+                **how,
             )
             for flag in self.flags
         ]
@@ -221,11 +249,17 @@ class _Fleet:
             default_status=status,
         )
 
-    def records_sensor(self, asset: dg.AssetKey, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+    def records_sensors(
+        self, asset: dg.AssetKey | None, status: dg.DefaultSensorStatus
+    ) -> list[dg.SensorDefinition]:
+        if asset is None:
+            return []
         name, bins = f"{self.name}_records_audit", list(self.keys.values())
-        return build_records_sensor(
-            self.job, self.partitions, asset, bins=bins, name=name, default_status=status
-        )
+        return [
+            build_records_sensor(
+                self.job, self.partitions, asset, bins=bins, name=name, default_status=status
+            )
+        ]
 
     def decisions(self, status: dg.DefaultSensorStatus) -> dg.Definitions:
         asset, job = build_flag_decisions(self.monitored, group_name=self.group_name)
@@ -233,14 +267,15 @@ class _Fleet:
         sensor, again = build_decision_sensor(self.judging, name=name, default_status=status)
         return dg.Definitions(assets=[asset], jobs=[job, again], sensors=[sensor])
 
-    def trust(self, base_url: str, status: dg.DefaultSensorStatus) -> dg.Definitions:
+    def trust(self, base_url: str, status: dg.DefaultSensorStatus, pool: str) -> dg.Definitions:
         asset, job, sensor = build_flag_trust(
             self.flags,
-            [trust_key(key) for key in self.keys.values()],
+            {flag: trust_key(key) for flag, key in self.keys.items()},
             name=self.name,
             group_name=self.group_name,
             base_url=base_url,
             sensor_status=status,
+            pool=pool,
         )
         return dg.Definitions(assets=[asset], jobs=[job], sensors=[sensor])
 

@@ -13,7 +13,6 @@ from exd_dagster.audit import Audit, audit
 from exd_dagster.config import FlagAudit, Thresholds, Timing
 from exd_dagster.decisions import load_decisions
 from exd_dagster.errors import ExdError
-from exd_dagster.flag_trust import iteration_start
 from exd_dagster.overview import verdict_metadata
 from exd_dagster.plots import as_markdown_image
 from exd_dagster.resources import BinStoreResource
@@ -21,6 +20,7 @@ from exd_dagster.stats.causes import likely_causes
 from exd_dagster.stats.trust import TrustVerdict
 from exd_dagster.stats.verdict import Verdict, plain
 from exd_dagster.telemetry.sources import Records, as_records
+from exd_dagster.trust_row import iteration_start
 from exd_dagster.trust_table import write_trust
 
 AnyAsset: TypeAlias = dg.AssetKey | str | Sequence[str] | dg.AssetsDefinition | dg.AssetSpec
@@ -61,6 +61,9 @@ def build_flag_audit_checks(
     records: Records | str | Any,
     thresholds: Thresholds | None = None,
     timing: Timing | None = None,
+    automation_condition: dg.AutomationCondition[Any] | None = None,
+    pool: str = STORE_POOL,
+    op_tags: Mapping[str, Any] | None = None,
 ) -> dg.AssetChecksDefinition:
     """Put the audit of one flag on any asset: a dbt model, a sling table, a hand-written one.
 
@@ -73,6 +76,10 @@ def build_flag_audit_checks(
         records: where the evaluation records are.
         thresholds: the levels of the tests.
         timing: when an hour is closed and how far back each run reads again.
+        automation_condition: when Dagster runs the checks by itself, for example
+            `AutomationCondition.eager()`: after each materialization of the asset.
+        pool: concurrency pool of the op; all that write one DuckDB file belong in one pool.
+        op_tags: tags of the op, for an executor or a launcher.
 
     Returns:
         Subsettable, unpartitioned checks. They need a `BinStoreResource` under the key `exd_store`.
@@ -88,7 +95,15 @@ def build_flag_audit_checks(
             raise dg.Failure(f"Not checked: {error}", allow_retries=False)
 
     return flag_checks(
-        flag, asset_key_of(asset), source, partitions=partitions, thresholds=thresholds, before=count
+        flag,
+        asset_key_of(asset),
+        source,
+        partitions=partitions,
+        thresholds=thresholds,
+        before=count,
+        automation_condition=automation_condition,
+        pool=pool,
+        op_tags=op_tags,
     )
 
 
@@ -100,6 +115,9 @@ def flag_checks(
     partitions: dg.PartitionsDefinition[Any] | None = None,
     thresholds: Thresholds | None = None,
     before: Any = None,
+    automation_condition: dg.AutomationCondition[Any] | None = None,
+    pool: str = STORE_POOL,
+    op_tags: Mapping[str, Any] | None = None,
 ) -> dg.AssetChecksDefinition:
     """Build the checks of one flag on bins that are there, or that `before` (a store's function) makes."""
     levels = thresholds or Thresholds()
@@ -107,14 +125,18 @@ def flag_checks(
     @dg.multi_asset_check(
         name="_".join([*key.path, "checks"]),
         specs=[
-            *(
-                _spec(name, key, question, blocking=flag.mode == "block")
-                for name, question in BLOCKING.items()
-            ),
-            *(_spec(name, key, question, blocking=False) for name, question in TELLING.items()),
+            dg.AssetCheckSpec(
+                name,
+                asset=key,
+                blocking=flag.mode == "block" and name in BLOCKING,
+                description=question,
+                automation_condition=automation_condition,
+            )
+            for name, question in {**BLOCKING, **TELLING}.items()
         ],
         can_subset=True,
-        pool=STORE_POOL,
+        pool=pool,
+        op_tags=op_tags,
     )
     def flag_audit(
         context: dg.AssetCheckExecutionContext, exd_store: BinStoreResource
@@ -136,10 +158,6 @@ def flag_checks(
                 yield check_result(done, key, verdict)
 
     return flag_audit
-
-
-def _spec(name: str, key: dg.AssetKey, question: str, *, blocking: bool) -> dg.AssetCheckSpec:
-    return dg.AssetCheckSpec(name, asset=key, blocking=blocking, description=question)
 
 
 def _now() -> datetime:

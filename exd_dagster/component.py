@@ -12,10 +12,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from typing_extensions import Self
 
 from exd_dagster.alerts.route import Route
-from exd_dagster.assets import Grain
+from exd_dagster.assets import STORE_POOL, Grain
 from exd_dagster.build import build_flag_audit_defs
 from exd_dagster.component_yaml import Kinds, Rendering, file_of, with_lines, yaml_schema
-from exd_dagster.config import ConfigModel, Duration, FlagAudit, Instant, Thresholds, Timing
+from exd_dagster.config import ConfigModel, Duration, FlagAudit, Instant, Mode, Thresholds, Timing
 from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.resources import (
     AlertDestination,
@@ -145,8 +145,17 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
     records_asset: str | None = Field(
         default=None, description="Asset that loads the records, as a/b, where the same project has it."
     )
+    mode: Mode | None = Field(
+        default=None, description="What a failure does for every flag that names no mode of its own."
+    )
     asset_attributes: dict[str, Any] = Field(
         default={}, description="Further attributes of every bins asset: tags, automation_condition, ..."
+    )
+    pool: str = Field(
+        default=STORE_POOL, min_length=1, description="Concurrency pool of every op that writes the store."
+    )
+    op_tags: dict[str, Any] = Field(
+        default={}, description="Tags of the ops that build bins and run checks, for executor or launcher."
     )
     audit_every: Literal["day", "hour"] = Field(
         default="day", description="Audit the last whole day every night, or the last hours every hour."
@@ -244,7 +253,10 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
             key_prefix=self.key_prefix,
             group_name=self.group_name,
             records_asset=dg.AssetKey.from_user_string(self.records_asset) if self.records_asset else None,
+            mode=self.mode,
             asset_attributes=self.asset_attributes,
+            pool=self.pool,
+            op_tags=self.op_tags,
             audit_every=self.audit_every,
             cron=self.cron,
             cron_timezone=self.cron_timezone,

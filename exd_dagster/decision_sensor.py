@@ -1,7 +1,10 @@
-"""Run the checks again that a person's decision touches, at once instead of at the next audit."""
+"""Run the checks again that a person's decision touches, at once instead of at the next audit.
+
+A decision touches them twice: when it is recorded, and when it ends.
+"""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 import dagster as dg
@@ -10,6 +13,7 @@ from exd_dagster.alerts.decision import Decision
 from exd_dagster.alerts.model import instant
 from exd_dagster.config import FlagAudit
 from exd_dagster.decisions import load_decisions
+from exd_dagster.schedules import AUDIT_TAG
 
 UNBLOCKS = ("waive", "end")
 """Decisions that change what a check answers; a silence changes only what is told."""
@@ -35,6 +39,7 @@ def build_decision_sensor(
         selection=dg.AssetSelection.checks(*monitored),
         executor_def=dg.in_process_executor,
         description="Repeats the checks of flags a person decided about.",
+        tags={AUDIT_TAG: "true"},
     )
 
     @dg.sensor(
@@ -42,23 +47,32 @@ def build_decision_sensor(
         job=job,
         minimum_interval_seconds=minimum_interval_seconds,
         default_status=default_status,
-        description="Repeats the checks of a flag as soon as a person decided about it.",
+        description="Repeats the checks of a flag when a person's decision about it begins or ends.",
     )
     def decision_checks(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        seen = instant(context.cursor)
-        new = news(load_decisions(context.instance), seen)
-        if not new:
-            return dg.SkipReason("no new decision")
-        latest = max(decision.made_at for decision in new).isoformat()
-        context.update_cursor(latest)
-        keys = [key for key, flag in monitored.items() if any(d.covers(flag.id) for d in new)]
+        made, _, ended = (context.cursor or "").partition(" ")
+        now = datetime.now(timezone.utc)
+        decisions = load_decisions(context.instance)
+        new, over = begun(decisions, instant(made)), gone(decisions, instant(ended), now)
+        if not new and not over:
+            return dg.SkipReason("no decision began or ended")
+        made = max((decision.made_at.isoformat() for decision in new), default=made)
+        ended = max((decision.until.isoformat() for decision in over), default=ended)
+        context.update_cursor(f"{made} {ended}")
+        keys = [key for key, flag in monitored.items() if any(d.covers(flag.id) for d in (*new, *over))]
         if not keys:
-            return dg.SkipReason("the new decisions touch no check that is audited here")
-        return dg.RunRequest(run_key=f"{name}:{latest}", asset_check_keys=keys)
+            return dg.SkipReason("these decisions touch no check that is audited here")
+        return dg.RunRequest(run_key=f"{name}:{made}:{ended}", asset_check_keys=keys)
 
     return decision_checks, job
 
 
-def news(decisions: tuple[Decision, ...], seen: datetime | None) -> list[Decision]:
+def begun(decisions: tuple[Decision, ...], seen: datetime | None) -> list[Decision]:
     """Return the decisions that unblock and were recorded after `seen` (UTC)."""
     return [d for d in decisions if d.kind in UNBLOCKS and (seen is None or d.made_at > seen)]
+
+
+def gone(decisions: tuple[Decision, ...], seen: datetime | None, now: datetime) -> list[Decision]:
+    """Return the decisions that unblocked and ended after `seen` (UTC)."""
+    over = [d for d in decisions if d.kind in UNBLOCKS and d.until <= now]
+    return [d for d in over if seen is None or d.until > seen]

@@ -9,60 +9,29 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from exd_dagster._dagster_internals import latest_checks
-from exd_dagster.config import FlagAudit, FlagId, floor_hour
+from exd_dagster._dagster_internals import CheckRecord, latest_checks
+from exd_dagster.assets import BINS_BUILT, STORE_POOL
+from exd_dagster.config import FlagAudit, FlagId
 from exd_dagster.errors import StoreError, did_you_mean
 from exd_dagster.resources import BinStoreResource
 from exd_dagster.stats.fleet import discovered
-from exd_dagster.stats.trust import TrustVerdict
 from exd_dagster.trust_page import TrustRow, by_urgency, trust_page
-from exd_dagster.trust_table import TrustEntry, mark_discoveries, read_trust
+from exd_dagster.trust_row import not_checked_entry
+from exd_dagster.trust_table import TrustEntry, mark_discoveries, read_trust, write_trust
 
 FDR = 0.05
 """False discovery rate of the fleet's discoveries (e-BH)."""
 
 
-def trust_row(flag: FlagAudit, verdict: TrustVerdict, picture: str = "") -> TrustRow:
-    """Return the flag's row from its `trust` verdict.
-
-    Args:
-        flag: the flag.
-        verdict: its one answer.
-        picture: SVG of the failing check, "" for none.
-    """
-    through = verdict.audited_through
-    return TrustRow(
-        flag=flag.id,
-        iteration_start=iteration_start(flag, through),
-        trusted=None if verdict.verdict == "not_checked" else verdict.trusted,
-        sentence=verdict.sentence,
-        mode=flag.mode,
-        failing=verdict.failing,
-        since=verdict.bad_from or through,
-        usable_until=verdict.usable_until or (through if verdict.trusted else None),
-        audited_through=through,
-        contained=verdict.state == "contained",
-        waived_by=verdict.waived_by,
-        waived_until=verdict.waived_until,
-        owners=flag.owners,
-        picture=picture,
-    )
-
-
-def iteration_start(flag: FlagAudit, through: datetime | None) -> datetime:
-    """Return the first hour (UTC) of the iteration that `through` lies in."""
-    begun = max((s for s in flag.iterations if through is None or s <= through), default=flag.start)
-    return floor_hour(begun)
-
-
 def build_flag_trust(
     flags: Sequence[FlagAudit],
-    trust_checks: Sequence[dg.AssetCheckKey],
+    trust_checks: Mapping[FlagId, dg.AssetCheckKey],
     *,
     name: str = "exd",
     group_name: str = "experiments",
     base_url: str = "",
     sensor_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING,
+    pool: str = STORE_POOL,
 ) -> tuple[dg.AssetsDefinition, Any, dg.SensorDefinition]:
     """Build the asset, its job, and the sensor that refreshes it after each audit.
 
@@ -76,16 +45,24 @@ def build_flag_trust(
         group_name: asset group.
         base_url: address of the Dagster UI, for links to runs.
         sensor_status: whether the sensor starts by itself; it does.
+        pool: concurrency pool of every op that writes the store.
     """
-    known = {flag.id for flag in flags}
+    known = {flag.id: flag for flag in flags}
 
     @dg.asset(
         key=["flag_trust"] if name == "exd" else [f"{name}_flag_trust"],
         group_name=group_name,
         kinds={"duckdb", "html"},
         description="Which flags may be used, and up to when: one row per flag, environment and iteration.",
+        pool=pool,
     )
-    def flag_trust(exd_store: BinStoreResource) -> dg.MaterializeResult[None]:
+    def flag_trust(
+        context: dg.AssetExecutionContext, exd_store: BinStoreResource
+    ) -> dg.MaterializeResult[None]:
+        for flag, record, reason in unanswered(context.instance, trust_checks):
+            before = read_trust(exd_store.connection, flag)
+            entry = not_checked_entry(known[flag], before, reason=reason, run_id=record.run_id, at=record.at)
+            write_trust(exd_store.connection, entry)
         mark_discoveries(exd_store.connection, discoveries(read_trust(exd_store.connection)))
         entries = [entry for entry in read_trust(exd_store.connection) if entry.row.flag in known]
         rows = [replace(entry.row, run_url=_run_url(base_url, entry.run_id)) for entry in entries]
@@ -104,7 +81,7 @@ def build_flag_trust(
         description="Refreshes flag_trust after each audit.",
     )
     def refresh(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        records, running = latest_checks(context.instance, trust_checks)
+        records, running = latest_checks(context.instance, list(trust_checks.values()))
         newest = max((record.at.isoformat() for record in records), default="")
         if running:
             return dg.SkipReason("an audit is running")
@@ -114,6 +91,29 @@ def build_flag_trust(
         return dg.RunRequest(run_key=newest)
 
     return flag_trust, job, refresh
+
+
+def unanswered(
+    instance: dg.DagsterInstance, trust_checks: Mapping[FlagId, dg.AssetCheckKey]
+) -> list[tuple[FlagId, CheckRecord, str]]:
+    """Return the flags whose last audit ended without an answer, the record it left, and why.
+
+    Their checks crashed, or never began because the bins could not be built: no check wrote their row.
+    """
+    keys = list(trust_checks.values())
+    built = {key: dg.AssetCheckKey(key.asset_key, BINS_BUILT) for key in keys}
+    records, _ = latest_checks(instance, [*keys, *built.values()])
+    known = {record.key: record for record in records}
+    found = []
+    for flag, key in trust_checks.items():
+        record, bins = known.get(key), known.get(built[key])
+        if record is not None and record.passed is None:
+            why = bins.description if bins is not None and bins.passed is False else ""
+            found.append((flag, record, why or _CRASHED.format(run_id=record.run_id)))
+    return found
+
+
+_CRASHED = "Not checked: the last audit did not finish (run {run_id}); see its error and run the audit again."
 
 
 def discoveries(entries: Sequence[TrustEntry]) -> list[FlagId]:

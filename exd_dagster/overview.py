@@ -8,13 +8,13 @@ import dagster as dg
 
 from exd_dagster.bins.model import FlagBins
 from exd_dagster.config import FlagAudit
-from exd_dagster.flag_trust import iteration_start
 from exd_dagster.plots import sparkline
 from exd_dagster.stats.sequential import SequentialSrmVerdict
 from exd_dagster.stats.srm import SrmVerdict
 from exd_dagster.stats.traffic import TrafficVerdict
 from exd_dagster.stats.verdict import Verdict
 from exd_dagster.stats.words import percent
+from exd_dagster.trust_row import iteration_start
 
 SMALLEST_P = 5e-324
 """Smallest positive float: what a p-value that underflowed is at most."""

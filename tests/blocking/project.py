@@ -98,11 +98,11 @@ def contracts() -> dg.Definitions:
     def silent() -> None: ...
 
     @dg.multi_asset_check(specs=[dg.AssetCheckSpec("c", asset="silent", blocking=True)], can_subset=True)
-    def says_nothing():  # noqa: ANN202
+    def says_nothing():
         yield from ()
 
     @dg.asset(check_specs=[dg.AssetCheckSpec("c", asset="inside", blocking=True)])
-    def inside():  # noqa: ANN202
+    def inside():
         yield dg.MaterializeResult()
         yield dg.AssetCheckResult(passed=False)
 
@@ -115,7 +115,7 @@ def contracts() -> dg.Definitions:
     @dg.multi_asset_check(
         specs=[dg.AssetCheckSpec("c", asset=name, blocking=True) for name in ("first", "second")]
     )
-    def over_both():  # noqa: ANN202
+    def over_both():
         yield dg.AssetCheckResult(asset_key="first", passed=False)
         yield dg.AssetCheckResult(asset_key="second", passed=True)
 
