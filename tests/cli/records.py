@@ -31,7 +31,7 @@ def write_log(
     duckdb.sql(
         f"""COPY (
             SELECT unit || '-' || j AS evaluation_id,
-                TIMESTAMPTZ '{START} 00:00+00' + to_milliseconds((hash(unit) % {span})::BIGINT + j)
+                TIMESTAMPTZ '{START} 00:00:00+00' + to_milliseconds((hash(unit) % {span})::BIGINT + j)
                     AS timestamp,
                 'checkout' AS namespace, '{environment}' AS environment, '{flag}' AS flag_key, variant_key,
                 '{reason}' AS evaluation_reason, {version} AS manifest_version, sha256(unit) AS unit_id_hash

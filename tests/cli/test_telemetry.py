@@ -3,6 +3,7 @@
 import gzip
 import json
 import shutil
+import sys
 
 import duckdb
 import pytest
@@ -368,10 +369,6 @@ def test_empty_window_says_where_the_records_are(log, flag, words):
             ("srm", *FLAG, *HALF, "--source", "x", "--engine", "snowflake"),
             "--engine snowflake reads one table",
         ),
-        (
-            ("srm", *FLAG, *HALF, "--source", "nosuch://u:p@h/d", "--engine", "nosuch"),
-            "***@h/d cannot be opened",
-        ),
         (("srm", *FLAG, "--manifest", "none", "--source", "x"), "does not exist"),
     ],
 )
@@ -381,6 +378,19 @@ def test_wrong_usage_and_unreadable_input_exit_2_with_the_fix(tmp_path, monkeypa
     assert (fix in result.stderr, result.stdout) == (True, "")
     as_json = json.loads(ask(*arguments, "--format", "json", code=2).stdout)
     assert fix in as_json["error"]["message"]
+
+
+def test_engine_that_cannot_be_opened_keeps_its_secrets():
+    pytest.importorskip("ibis")
+    result = ask("summary", "--engine", "nosuch", "--source", "nosuch://user:secret@host/database", code=2)
+    assert "nosuch://***@host/database cannot be opened" in result.stderr
+    assert "secret" not in result.stderr
+
+
+def test_engine_without_ibis_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ibis", None)
+    result = ask("summary", "--engine", "postgres", "--source", "postgres://host/database", code=2)
+    assert "install 'exd-dagster[ibis]' and 'ibis-framework[postgres]'" in result.stderr
 
 
 def test_secrets_of_an_address_do_not_leave_in_the_envelope(log, tmp_path):
