@@ -16,8 +16,8 @@ from exd_dagster.cli.project import load_fleets, module_option, open_instance
 from exd_dagster.doctor.alerts import diagnose_alerts
 from exd_dagster.doctor.data import diagnose_data
 from exd_dagster.doctor.diagnosis import Diagnosis, counted, fail, ok, worst
-from exd_dagster.doctor.manifest import diagnose_manifest
 from exd_dagster.doctor.instance import diagnose_instance, diagnose_version
+from exd_dagster.doctor.manifest import diagnose_manifest
 from exd_dagster.errors import ConfigError
 from exd_dagster.sensors import alert_plans, load_states
 

@@ -1,6 +1,7 @@
 """`exd-dagster init`: a first audit project for one's own records."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import duckdb
 
 from exd_dagster import scaffold
 from exd_dagster.cli.progress import scanning
+from exd_dagster.cli.sources import read_pairs, read_sources
 from exd_dagster.errors import RecordsError, did_you_mean
 from exd_dagster.scaffold import Draft, FlagDraft
-from exd_dagster.telemetry.records import EARLIEST, OPTIONAL, REQUIRED, from_ms
-from exd_dagster.telemetry.sources import FileRecords, ParquetRecords, Records, TableRecords, as_records
+from exd_dagster.telemetry.records import EARLIEST, REQUIRED, from_ms
+from exd_dagster.telemetry.sources import FileRecords, ParquetRecords, Records, TableRecords
 from exd_dagster.telemetry.survey import SeenFlag, column_names, guess_columns, suggest_split, survey
 from exd_dagster.telemetry.toml import parse_toml
 
@@ -27,14 +29,16 @@ LONG = timedelta(days=60)
 """A history longer than this gets a partition a day instead of one an hour."""
 
 TYPE_NAME = "exd_dagster.FlagAuditComponent"
-_DATED = timedelta(days=30)
+DATED = timedelta(days=30)
+"""Of a log whose path names days, this much is looked at."""
+
 _KINDS = {ParquetRecords: "parquet", FileRecords: "files", TableRecords: "table"}
 
 
 @click.command(short_help="Write a first audit project for your own records.")
 @click.argument("log", required=False)
-@click.option("--table", help="Table of the records, where LOG is a DuckDB file.")
-@click.option("--column", "columns", multiple=True, metavar="NAME=OWN", help="What your log calls a column.")
+@click.option("--column", multiple=True, metavar="NAME=OWN", help="The log's own name of a column of exd's.")
+@click.option("--constant", multiple=True, metavar="NAME=VALUE", help="A column that the log does not have.")
 @click.option(
     "--flag",
     "keys",
@@ -48,97 +52,83 @@ _KINDS = {ParquetRecords: "parquet", FileRecords: "files", TableRecords: "table"
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 def init(
     log: str | None,
-    table: str | None,
-    columns: tuple[str, ...],
+    column: tuple[str, ...],
+    constant: tuple[str, ...],
     keys: tuple[str, ...],
     folder: Path,
     as_yaml: bool,
     force: bool,
 ) -> None:
-    """Look at the records in LOG (path, glob, URL or DuckDB file) and write a project that audits its flags.
+    """Look at the records in LOG and write a project that audits its flags.
+
+    LOG is a path, glob, folder or URL of Parquet, CSV or NDJSON files, or a DuckDB file:table.
 
     What is written observes only: no report is blocked before you flip the line that says so, and no split is
     declared before you confirm it.
     """
-    place = log or click.prompt("Where are your evaluation records (path, glob or DuckDB file)?")
+    place = log or click.prompt(
+        "Where are your evaluation records (path, glob, folder or DuckDB file:table)?"
+    )
+    columns, constants = read_pairs(column, "--column"), read_pairs(constant, "--constant")
+    if len(keys) == 1:
+        constants = {"flag_key": keys[0], **constants}
+    now = datetime.now(timezone.utc)
+    span = (now - DATED if "%" in place else from_ms(EARLIEST)), now
     with duckdb.connect() as connection:
-        records = look(connection, place, table, read_pairs(columns), keys)
+        records = look(connection, read_sources([place]), span, columns, constants)
         with scanning(connection, "looking at the records"):
-            seen = survey(connection, records, *_span(place))
+            seen = survey(connection, records, *span)
     if not seen:
         raise RecordsError(f"{place}: no row has a flag, a variant and a unit; correct --column")
-    draft = make_draft(anchored(records, folder), chosen(seen, keys), len(seen), datetime.now(timezone.utc))
+    draft = make_draft(anchored(records, folder), chosen(seen, keys), len(seen), now)
     files = component_files(draft, folder) if as_yaml else python_files(draft)
     for line in (*_found(records, seen), *write(files, folder, force=force), *_next(draft, folder)):
         click.echo(line)
 
 
-def read_pairs(pairs: Iterable[str]) -> dict[str, str]:
-    """Read `exd_name=own_name` options.
-
-    Raises:
-        click.UsageError: for text of another form, or a name exd does not have.
-    """
-    read = {}
-    for pair in pairs:
-        name, sign, own = pair.partition("=")
-        if not sign or not own:
-            raise click.UsageError(f"--column '{pair}': write for example --column unit_id_hash=user_id.")
-        if name not in (*REQUIRED, *OPTIONAL):
-            raise click.UsageError(
-                f"--column '{name}' is no column of exd.{did_you_mean(name, (*REQUIRED, *OPTIONAL))}"
-            )
-        read[name] = own
-    return read
-
-
 def look(
     connection: duckdb.DuckDBPyConnection,
-    place: str,
-    table: str | None,
-    given: Mapping[str, str],
-    keys: Sequence[str],
+    log: Records,
+    span: tuple[datetime, datetime],
+    columns: Mapping[str, str],
+    constants: Mapping[str, str],
 ) -> Records:
-    """Return the log as records, with its columns mapped as well as they can be told.
+    """Return the log with its columns mapped as well as they can be told.
 
     Args:
         connection: an open connection.
-        place: a path, glob, URL or DuckDB file.
-        table: its table, where it is a DuckDB file.
-        given: what the person said of the columns.
-        keys: flags the person named.
+        log: where the records are.
+        span: what to read (UTC).
+        columns: what the person said of the columns.
+        constants: what every row repeats, where no column says it; a log without a flag column is one flag.
 
     Raises:
         RecordsError: when the log cannot be read or a column cannot be told.
     """
-    records = _source(place, table)
-    names = column_names(connection, records, *_span(place))
-    columns = {**guess_columns(names), **given}
-    constants = {}
-    if "flag_key" not in columns:
-        constants["flag_key"] = keys[0] if len(keys) == 1 else Path(place).stem.strip("*-_.") or "my-flag"
-    lacking = [name for name in REQUIRED if name not in columns and name not in constants]
+    names = _column_names(connection, log, span)
+    told = {**guess_columns(names), **columns}
+    repeated = {name: value for name, value in constants.items() if name not in told}
+    if "flag_key" not in told:
+        repeated.setdefault("flag_key", re.sub(r"[^\w-]+", "", Path(log.place).stem) or "my-flag")
+    lacking = [name for name in REQUIRED if name not in told and name not in repeated]
     if lacking:
         ask = " ".join(f"--column {name}=..." for name in lacking)
-        raise RecordsError(
-            f"{place}: cannot tell which column is {' and '.join(lacking)} of {names}; give {ask}"
-        )
-    renamed = {name: own for name, own in columns.items() if name != own}
-    return type(records)(**{**_location(records), "columns": renamed, "constants": constants})
+        which = " and ".join(lacking)
+        raise RecordsError(f"{log.place}: cannot tell which column is {which} of {names}; give {ask}")
+    renamed = {name: own for name, own in told.items() if name != own}
+    return type(log)(**{**_location(log), "columns": renamed, "constants": repeated})
 
 
-def _source(place: str, table: str | None) -> Records:
-    if table is not None:
-        return TableRecords(database=place, table=table)
-    if place.endswith((".duckdb", ".db", ".ddb")):
-        with duckdb.connect(place, read_only=True) as connection:
-            known = [
-                name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
-            ]
-        raise RecordsError(
-            f"{place}: name the table of the records with --table. Known: {', '.join(known) or 'none'}."
-        )
-    return as_records(place)
+def _column_names(
+    connection: duckdb.DuckDBPyConnection, log: Records, span: tuple[datetime, datetime]
+) -> list[str]:
+    try:
+        return column_names(connection, log, *span)
+    except RecordsError as error:
+        if not isinstance(log, TableRecords):
+            raise
+        said = " ".join(str(error).splitlines()[:2])
+        raise RecordsError(f"{said} If it is another table, write {log.database}:TABLE.") from None
 
 
 def _location(records: Records) -> dict[str, Any]:
@@ -149,12 +139,6 @@ def _location(records: Records) -> dict[str, Any]:
     return (
         {**found, "path": paths[0] if len(paths) == 1 else list(paths)} if isinstance(paths, tuple) else found
     )
-
-
-def _span(place: str) -> tuple[datetime, datetime]:
-    """Return what to read: all of it, or the last 30 days where the path names days."""
-    now = datetime.now(timezone.utc)
-    return (now - _DATED if "%" in place else from_ms(EARLIEST)), now
 
 
 def anchored(records: Records, folder: Path) -> Records:

@@ -78,8 +78,8 @@ def load_project(module: str | None) -> str:
     """Import the project as Dagster does and build what it defines lazily.
 
     Args:
-        module: a module, or a file that ends in .py; None: every one that workspace.yaml names, else the one of
-            pyproject.toml.
+        module: a module, or a file that ends in .py; None: every one that workspace.yaml names, else the
+            one of pyproject.toml.
 
     Returns:
         What was imported, as text for messages.
@@ -90,7 +90,8 @@ def load_project(module: str | None) -> str:
     places = [(module, Path())] if module else list(_named_places())
     if not places:
         raise ConfigError(
-            "the project", ["no module is named in workspace.yaml or pyproject.toml; give -m MODULE or -f FILE"]
+            "the project",
+            ["no module is named in workspace.yaml or pyproject.toml; give -m MODULE or -f FILE"],
         )
     for target, folder in places:
         _build(target, folder)

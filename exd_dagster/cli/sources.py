@@ -80,8 +80,8 @@ def read_sources(
             "say where the records are: --source 'logs/*.parquet' (Parquet, NDJSON, CSV, a DuckDB file, s3://...)."
         )
     named: dict[str, Any] = {
-        "columns": _pairs(columns, "--column"),
-        "constants": _pairs(constants, "--constant"),
+        "columns": read_pairs(columns, "--column"),
+        "constants": read_pairs(constants, "--constant"),
     }
     if engine != "duckdb":
         return _engine_table(engine, uris, named)
@@ -123,7 +123,12 @@ def _engine_table(engine: str, uris: Sequence[str], named: dict[str, Any]) -> Ib
     return IbisRecords(connection=connection, table=name, database=database or None, **named)
 
 
-def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+def read_pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    """Read `exd's name=value` options.
+
+    Raises:
+        click.UsageError: for text of another form, or a name exd does not have.
+    """
     pairs = {}
     for text in texts:
         name, sign, value = text.partition("=")

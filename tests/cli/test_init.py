@@ -97,7 +97,9 @@ def test_no_split_is_declared_before_a_person_uncomments_it(home):
 def test_the_project_finds_a_broken_split_once_its_own_is_confirmed(home):
     write(home / "broken", rows("checkout", [{"control": 60, "treatment": 30}] * 12))
     run("broken/*.parquet")
-    text = (home / "definitions.py").read_text().replace('# split={"control": 0.67, "treatment": 0.33}', SPLIT)
+    text = (
+        (home / "definitions.py").read_text().replace('# split={"control": 0.67, "treatment": 0.33}', SPLIT)
+    )
     (home / "definitions.py").write_text(text)
     job = definitions(home)["defs"].resolve_job_def("exd_audit")
     keys = job.partitions_def.get_partition_keys()
@@ -149,13 +151,23 @@ def test_a_column_that_cannot_be_told_is_asked_for_by_name(home):
     assert definitions(home)["FLAGS"][0].key == "log"
 
 
-def test_a_duckdb_file_is_asked_for_its_table(home):
+def test_a_table_of_a_duckdb_file_is_a_log(home):
     with duckdb.connect("log.duckdb") as connection:
         connection.execute("CREATE TABLE evaluations AS SELECT * FROM '../log/*.parquet'")
-    with pytest.raises(ExdError, match=r"--table. Known: evaluations"):
+    with pytest.raises(ExdError, match=r"Did you mean \"evaluations\".*write log\.duckdb:TABLE"):
         run("log.duckdb")
-    run("log.duckdb", "--table", "evaluations")
+    run("log.duckdb:evaluations")
     assert definitions(home)["FLAGS"][0].key == "flag-5"
+
+
+def test_a_folder_is_a_log(home):
+    run("../log")
+    assert definitions(home)["FLAGS"][0].key == "flag-5"
+
+
+def test_what_every_row_repeats_may_be_given(home):
+    run("../log/*.parquet", "--constant", "namespace=shop")
+    assert {flag.namespace for flag in definitions(home)["FLAGS"]} == {"shop"}
 
 
 def test_the_log_is_asked_for_when_none_is_given(home):
