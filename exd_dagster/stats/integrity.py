@@ -9,6 +9,7 @@ from math import isclose
 
 from exd_dagster.bins.model import FlagBins
 from exd_dagster.config import FlagAudit, Thresholds
+from exd_dagster.stats import words
 from exd_dagster.stats.verdict import Answer, Severity, Verdict
 
 
@@ -79,7 +80,7 @@ def version_skew(versions: Mapping[int, int], thresholds: Thresholds) -> Version
     sentence = f"{len(versions)} manifest versions seen, none more than {allowed} behind version {newest}."
     if behind:
         sentence = (
-            f"{_percent(share)} of evaluations ({behind:,}) used a manifest more than {allowed} versions "
+            f"{words.percent(share)} of evaluations ({behind:,}) used a manifest more than {allowed} versions "
             f"behind version {newest}; update those SDKs."
         )
     return VersionSkewVerdict(
@@ -153,15 +154,11 @@ def _integrity_sentence(units: int, several: int, undeclared: Mapping[str, int])
     parts = []
     if several:
         parts.append(
-            f"{several:,} of {units:,} units ({_percent(several / units)}) saw more than one variant"
+            f"{several:,} of {units:,} units ({words.percent(several / units)}) saw more than one variant"
         )
     if undeclared:
         strays = sum(undeclared.values())
         parts.append(
-            f"{strays:,} units ({_percent(strays / units)}) got undeclared {', '.join(sorted(undeclared))}"
+            f"{strays:,} units ({words.percent(strays / units)}) got undeclared {', '.join(sorted(undeclared))}"
         )
     return "; ".join(parts) + "." if parts else f"Each of {units:,} units saw one declared variant."
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.1f} %"
