@@ -80,8 +80,8 @@ def version_skew(versions: Mapping[int, int], thresholds: Thresholds) -> Version
     sentence = f"{len(versions)} manifest versions seen, none more than {allowed} behind version {newest}."
     if behind:
         sentence = (
-            f"{words.percent(share)} of evaluations ({behind:,}) used a manifest more than {allowed} versions "
-            f"behind version {newest}; update those SDKs."
+            f"{words.percent(share)} of evaluations ({behind:,}) used a manifest more than {allowed} "
+            f"versions behind version {newest}; update those SDKs."
         )
     return VersionSkewVerdict(
         check="version_skew",
@@ -159,6 +159,7 @@ def _integrity_sentence(units: int, several: int, undeclared: Mapping[str, int])
     if undeclared:
         strays = sum(undeclared.values())
         parts.append(
-            f"{strays:,} units ({words.percent(strays / units)}) got undeclared {', '.join(sorted(undeclared))}"
+            f"{strays:,} units ({words.percent(strays / units)}) got undeclared "
+            f"{', '.join(sorted(undeclared))}"
         )
     return "; ".join(parts) + "." if parts else f"Each of {units:,} units saw one declared variant."
