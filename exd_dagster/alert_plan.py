@@ -17,7 +17,7 @@ from exd_dagster.alerts.log_only import log_only
 from exd_dagster.alerts.model import AlertState, CheckState
 from exd_dagster.alerts.route import Route, Routing, read_routes
 from exd_dagster.alerts.state import StateStore
-from exd_dagster.alerts.tick import Desk, Scene, people, run_tick
+from exd_dagster.alerts.tick import SHUTOFF_HOOK, Desk, Scene, people, run_tick
 from exd_dagster.config import FlagAudit, FlagId, nearest_faults
 from exd_dagster.decisions import load_decisions
 from exd_dagster.errors import ConfigError
@@ -29,6 +29,7 @@ from exd_dagster.resources import (
     duplicate_faults,
     open_senders,
 )
+from exd_dagster.stats.verdict import plain
 
 REPEATS = frozenset({"trust"})
 """Checks that only repeat the answer of others; they are not told on their own."""
@@ -66,9 +67,11 @@ class AlertPlan:
         """Return the destinations as they can be used now, with their secrets read."""
         senders, unready = open_senders(self.alerts)
         hooks, failed = open_senders([self.on_shutoff] if self.on_shutoff else [])
+        if failed:
+            unready[SHUTOFF_HOOK] = " ".join(failed.values())
         return Desk(
             senders=senders,
-            unready={**unready, **failed},
+            unready=unready,
             routing=self.routing,
             digest=self.digest,
             hook=next(iter(hooks.values()), None),
@@ -128,6 +131,8 @@ def plan_alerts(
     """
     faults = duplicate_faults(alerts)
     names = [alert.name for alert in alerts]
+    if SHUTOFF_HOOK in names:
+        faults.append(f"name '{SHUTOFF_HOOK}' is that of the shutoff hook; give the destination another")
     routing = Routing(routes=())
     try:
         routing = read_routes(routes, names)
@@ -185,6 +190,8 @@ def _state(record: CheckRecord, flag: FlagAudit) -> CheckState:
         verdict, facts = "not_checked", {"reason": "the run ended without an answer"}
     elif record.key.name == "bins_built" and not record.passed:
         verdict, facts = "not_checked", {**facts, "reason": "the bins could not be built"}
+    if flag.end is not None:
+        facts["flag_end"] = plain(flag.end)
     severity: Any = facts.get("severity") or record.severity or "ERROR"
     return CheckState(
         flag=flag.id,

@@ -193,6 +193,20 @@ def test_a_check_whose_run_ended_without_an_answer_is_told_as_not_checked(instan
     assert [(n.reason, n.message.headline) for n in told] == [("not_checked", "Not checked: checkout")]
 
 
+def test_a_shutoff_hook_without_its_address_leaves_the_destination_of_the_same_name_at_work(
+    instance, inbox, monkeypatch
+):
+    monkeypatch.delenv("NO_SUCH_URL", raising=False)
+    sensor = build_check_alert_sensor(
+        monitored(audit("checkout")),
+        [WebhookAlerts(url=inbox.webhook_url, allow_hosts=["127.0.0.1"])],
+        on_shutoff=WebhookAlerts(url=dg.EnvVar("NO_SUCH_URL")),
+    )
+    evaluate(instance, "checkout", "srm", FAILED)
+    run_alert_sensor(sensor, instance)
+    assert [(row.destination, row.status) for row in deliveries(instance)] == [("webhook", "sent")]
+
+
 def test_every_fault_of_destinations_and_routes_is_listed_at_load():
     with pytest.raises(ConfigError) as caught:
         build_check_alert_sensor(

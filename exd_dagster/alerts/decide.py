@@ -310,12 +310,21 @@ def _finish(state: AlertState, tick: _Tick, looked: bool) -> Decided:
 
 def _old(tick: _Tick, notice: Notice) -> bool:
     """True when every alert speaks only of hours more than 48 h before the newest data."""
-    ends = [
-        instant(a.facts.get("bad_until")) or instant(a.facts.get("audited_through")) for a in notice.alerts
-    ]
+    ends = [_last_bad_hour(alert) for alert in notice.alerts]
     return tick.watermark is not None and all(
         end is not None and tick.watermark - end > BACKFILL_AGE for end in ends
     )
+
+
+def _last_bad_hour(alert: Alert) -> datetime | None:
+    """Return the end of the last hour at fault (UTC); None while hours to come may be at fault too.
+
+    A flag whose log is merely late is ongoing; one that has ended is over with its last audited hour.
+    """
+    until, through = instant(alert.facts.get("bad_until")), instant(alert.facts.get("audited_through"))
+    end = instant(alert.facts.get("flag_end"))
+    over = end is not None and through is not None and through >= end
+    return until or (through if over else None)
 
 
 def _alert(check: CheckState, alert_type: str | None = None) -> Alert:

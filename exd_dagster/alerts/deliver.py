@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -35,7 +35,7 @@ class Round:
     """
 
     senders: Mapping[str, Sender]
-    configured: Sequence[str]
+    configured: Collection[str]
     fallback: Sequence[str]
     context: Context
     save: Callable[[AlertState], None]

@@ -95,7 +95,8 @@ def run_tick(
     for name, why in desk.unready.items():
         log.warning("Alerts: destination '%s' is skipped: %s", name, why)
     if not desk.senders:
-        log.warning("Alerts: no destination can be used; nothing is decided until one can")
+        if desk.unready:
+            log.warning("Alerts: no destination can be used; nothing is decided until one can")
         return before
     decided = decide(before, scene.found, scene.monitored, now, decisions=scene.decisions)
     state = _replayed(_queue(before, decided, desk, scene, now), store.replay_asked(), now)
@@ -106,7 +107,7 @@ def run_tick(
         state,
         Round(
             senders={**desk.senders, **({SHUTOFF_HOOK: desk.hook} if desk.hook else {})},
-            configured=(*desk.senders, *desk.unready, *([SHUTOFF_HOOK] if desk.hook else [])),
+            configured={*desk.senders, *desk.unready, *([SHUTOFF_HOOK] if desk.hook else [])},
             fallback=tuple(dict.fromkeys((*desk.routing.default, *desk.senders))),
             context=desk.context,
             save=store.save,

@@ -228,6 +228,16 @@ def test_a_fault_of_hours_more_than_48_hours_before_the_newest_data_does_not_pag
     assert (len(decided.notices), len(decided.quiet)) == (0, 1)
 
 
+@pytest.mark.parametrize(
+    ("flag_end", "paged"), [(None, 1), ("2026-03-09T00:00:00Z", 1), ("2026-03-01T00:00:00Z", 0)]
+)
+def test_an_ongoing_fault_pages_however_late_its_log_is_unless_the_flag_has_ended(flag_end, paged):
+    late = check(audited_through="2026-03-01T00:00:00Z", flag_end=flag_end)
+    newest = check("srm", "pass", key="other")
+    decided = decide(AlertState(started=True), [late, newest], [late.flag, newest.flag], NOW)
+    assert len(decided.notices) == paged
+
+
 def test_the_same_state_found_twice_gives_the_same_alert_ids():
     """A tick killed before it was saved decides the same again."""
     first = decide(AlertState(started=True), [check()], [flag()], NOW)
