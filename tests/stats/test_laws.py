@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exd_dagster.stats import audit_flag, sequential_srm_test, sprt_by_unit, srm_test, traffic_drop_test
+from exd_dagster.stats import (
+    EvidenceState,
+    audit_flag,
+    sequential_srm_test,
+    sprt_by_unit,
+    srm_test,
+    traffic_drop_test,
+)
 from exd_dagster.stats.combined import log_e_values
 from exd_dagster.stats.dirichlet import log_e_values as dirichlet_series
 from exd_dagster.stats.inputs import Stretch
@@ -136,3 +143,34 @@ def test_the_order_of_units_within_a_bin_does_not_matter(bins, random):
     by_unit = np.append(0.0, sprt_by_unit([unit for units in bins for unit in units]).log_likelihood_ratios)
     if ends[-1]:
         assert by_bin == pytest.approx(by_unit[ends], rel=1e-9, abs=1e-9)
+
+
+def test_the_expected_e_value_is_one_across_phases():
+    """Every way 3 + 3 units can fall into 3 arms when in between the split changes and drops an arm."""
+    splits = [(0.5, 0.3, 0.2), (0.4, 0.6, 0.0)]
+    stretches = [Stretch(i, np.array(split)) for i, split in enumerate(splits)]
+    outcomes = [x for x in product(range(4), repeat=3) if sum(x) == 3]
+    total = 0.0
+    for bins in product(outcomes, repeat=2):
+        chances = [
+            factorial(3) / prod(map(factorial, x)) * prod(s**i for s, i in zip(split, x, strict=True))
+            for x, split in zip(bins, splits, strict=True)
+        ]
+        if prod(chances):
+            total += prod(chances) * exp(log_e_values(np.array(bins, float), stretches)[-1])
+    assert total == pytest.approx(1, abs=1e-9)
+
+
+@MANY
+@given(st.lists(st.integers(1, 10**6), min_size=2, max_size=12), st.integers(0, 2**32))
+def test_a_state_updated_bin_by_bin_equals_the_batch_for_any_split(weight, seed):
+    """Arms from one in a million up."""
+    split = {str(i): w / sum(weight) for i, w in enumerate(weight)}
+    bins = np.random.default_rng(seed).multinomial(2000, list(split.values()), size=8)
+    state, series = EvidenceState.begin(split), []
+    for row in bins.tolist():
+        state = state.update(row)
+        series.append(state.log_e_value)
+    batch = sequential_srm_test(bins, split)
+    assert np.isfinite(batch.log_e_values).all()
+    assert series == pytest.approx(batch.log_e_values, abs=1e-8)
