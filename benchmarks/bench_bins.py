@@ -15,10 +15,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import duckdb
 
@@ -27,6 +30,7 @@ from exd_dagster.bins.recount import first_exposures
 from exd_dagster.bins.store import BinStore
 from exd_dagster.config import FlagAudit, Timing
 from exd_dagster.stats import audit_flag
+from exd_dagster.telemetry.sources import IbisRecords
 
 THREADS = 2
 SPLIT = {"control": 0.5, "treatment": 0.5}
@@ -70,6 +74,16 @@ def checks(log: str) -> object:
     return audit_flag(CHECKOUT, store.read(CHECKOUT))
 
 
+def spark(log: str) -> object:
+    import ibis
+    from pyspark.sql import SparkSession
+
+    session = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
+    session.read.parquet(log).createOrReplaceTempView("flag_evaluations")
+    source = IbisRecords(connection=ibis.pyspark.connect(session), table="flag_evaluations")
+    return BinStore(connect()).update(source, [CHECKOUT], START, END, now=NOW)
+
+
 WORK: dict[str, Callable[[str], object]] = {
     "by_unit": bare(BY_UNIT),
     "by_unit_hour": bare(BY_UNIT_HOUR),
@@ -78,10 +92,11 @@ WORK: dict[str, Callable[[str], object]] = {
     "many_flags": many_flags,
     "exposures": exposures,
     "checks": checks,
+    "spark": spark,
 }
 
 
-def next_hour(log: str) -> dict[str, float]:
+def next_hour(log: str) -> dict[str, tuple[float, float]]:
     """Measure a rebuild into a file, then the hour after it, from a store that has just been opened."""
     with tempfile.TemporaryDirectory() as place:
         path = str(Path(place) / "bins.duckdb")
@@ -99,62 +114,84 @@ def next_hour(log: str) -> dict[str, float]:
     return found
 
 
-def timed(work: Callable[[], object]) -> float:
-    begin = perf_counter()
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Return seconds by the clock and of the processors."""
+    begin, cpu = perf_counter(), process_time()
     work()
-    return perf_counter() - begin
+    return perf_counter() - begin, process_time() - cpu
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one measurement took: seconds by the clock, seconds of both processors, peak of memory."""
+
+    seconds: float
+    cpu: float
+    mib: float
 
 
 def child(name: str, log: str) -> None:
-    """Run one measurement and print its seconds and its peak of memory."""
-    seconds = next_hour(log) if name == "next_hour" else timed(lambda: WORK[name](log))
-    print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+    """Run one measurement and print what it took."""
+    found = {name: timed(lambda: WORK[name](log))} if name in WORK else next_hour(log)
+    mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({key: [*seconds, mib] for key, seconds in found.items()}))
 
 
-def measure(name: str, log: str, repeats: int = 3) -> tuple[float, float]:
-    """Return the best seconds and the largest peak (MiB) of a few runs, each in its own process."""
-    runs = [run_child(name, log) for _ in range(repeats)]
-    return min(run[0] for run in runs), max(run[1] for run in runs)
-
-
-def run_child(name: str, log: str) -> list:
+def run_child(name: str, log: str) -> dict[str, Cost]:
     command = [sys.executable, "-m", "benchmarks.bench_bins", name, log]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    return {key: Cost(*values) for key, values in json.loads(done.stdout.splitlines()[-1]).items()}
 
 
-def tell(benchmark: str, seconds: float, peer: float, target: float | None, **more: object) -> None:
-    line = {"benchmark": benchmark, "seconds": round(seconds, 3), "peer_seconds": round(peer, 3)}
-    line |= {"ratio": round(seconds / peer, 3)} | ({"target": target} if target else {}) | more
+def measure(name: str, log: str, repeats: int = 3) -> Cost:
+    """Return the best of a few runs, each in a process of its own."""
+    runs = [run_child(name, log)[name] for _ in range(repeats)]
+    return Cost(
+        *(pick(run) for pick, run in zip(_FIELDS, [min(runs, key=pick) for pick in _FIELDS], strict=True))
+    )
+
+
+_FIELDS = (attrgetter("seconds"), attrgetter("cpu"), attrgetter("mib"))
+
+
+def tell(benchmark: str, cost: Cost, peer: Cost, target: float | None, **more: object) -> None:
+    line = {"benchmark": benchmark, "seconds": round(cost.seconds, 3), "peer_seconds": round(peer.seconds, 3)}
+    line |= {"ratio": round(cost.seconds / peer.seconds, 3), "cpu_ratio": round(cost.cpu / peer.cpu, 3)}
+    line |= ({"target": round(target, 4)} if target else {}) | {"mib": round(cost.mib)} | more
     print(json.dumps(line), flush=True)
 
 
 def bins_against_bare_queries(rows: int, repeats: int, targets: tuple[float, float | None]) -> None:
     log = write_log(rows)
-    by_unit, _ = measure("by_unit", log, repeats)
-    first, mib = measure("exposures", log, repeats)
-    tell(
-        f"first-exposure bins, {rows:.0e} rows, vs GROUP BY unit", first, by_unit, targets[0], mib=round(mib)
-    )
-    bare_sum = by_unit + sum(measure(name, log, repeats)[0] for name in ("by_unit_hour", "distinct_ids"))
-    whole, mib = measure("all_measures", log, repeats)
-    tell(f"all measures, {rows:.0e} rows, vs three bare queries", whole, bare_sum, targets[1], mib=round(mib))
+    bare = [measure(name, log, repeats) for name in ("by_unit", "by_unit_hour", "distinct_ids")]
+    first = measure("exposures", log, repeats)
+    tell(f"first-exposure bins, {rows:.0e} rows, vs GROUP BY unit", first, bare[0], targets[0])
+    three = Cost(*(sum(pick(cost) for cost in bare) for pick in _FIELDS))
+    whole = measure("all_measures", log, repeats)
+    tell(f"all measures, {rows:.0e} rows, vs three bare queries", whole, three, targets[1])
 
 
 def hour_after(rows: int) -> None:
-    found, mib = run_child("next_hour", write_log(rows))
+    found = run_child("next_hour", write_log(rows))
     for name, target in (("next_hour", 1 / 60), ("next_hour_lookback_48h", None)):
-        tell(
-            f"{name}, {rows / 4:.1e} units, vs rebuild", found[name], found["rebuild"], target, mib=round(mib)
-        )
+        tell(f"{name}, {rows / 4:.1e} units, vs rebuild", found[name], found["rebuild"], target)
 
 
 def shapes(rows: int) -> None:
-    one, _ = measure("all_measures", write_log(rows))
-    many, mib = measure("many_flags", write_log(rows, "flags"))
-    tell(f"500 flags in one pass, {rows:.0e} rows, vs one flag", many, one, 2.5, mib=round(mib))
-    text, mib = measure("all_measures", write_log(rows, "hex"))
-    tell(f"64-character ids, {rows:.0e} rows, vs integer ids", text, one, 2.5, mib=round(mib))
+    one = measure("all_measures", write_log(rows))
+    many = measure("many_flags", write_log(rows, "flags"))
+    tell(f"500 flags in one pass, {rows:.0e} rows, vs one flag", many, one, 2.5)
+    text = measure("all_measures", write_log(rows, "hex"))
+    tell(f"64-character ids, {rows:.0e} rows, vs integer ids", text, one, 2.5)
+
+
+def spark_against_duckdb(rows: int) -> None:
+    name = f"all measures on Spark local[2], {rows:.0e} rows, vs DuckDB"
+    if find_spec("pyspark") is None or find_spec("ibis") is None:
+        print(json.dumps({"benchmark": name, "skipped": "pyspark or ibis is not installed"}), flush=True)
+        return
+    log = write_log(rows)
+    tell(name, measure("spark", log, 1), measure("all_measures", log), None)
 
 
 PEER = """
@@ -166,7 +203,7 @@ frame = pd.read_parquet(sys.argv[1], columns=["timestamp", "variant_key", "unit_
 frame = frame.rename(columns={"variant_key": "variant", "unit_id_hash": "unit_id"})
 LiveMonitor(frame, "timestamp").run_telemetry_checks([0.5, 0.5], freq="h")
 seconds = time.perf_counter() - begin
-print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+print(json.dumps([seconds, time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 """
 
 
@@ -179,10 +216,10 @@ def checks_against_xpyrment(rows: int) -> None:
         )
         return
     log = write_log(rows)
-    ours, mib = measure("checks", log)
+    ours = measure("checks", log)
     done = subprocess.run([python, "-c", PEER, log], capture_output=True, text=True, check=True)
-    peer, peer_mib = json.loads(done.stdout.splitlines()[-1])
-    tell(name, ours, peer, 1 / 15, mib=round(mib), peer_mib=round(peer_mib))
+    peer = Cost(*json.loads(done.stdout.splitlines()[-1]))
+    tell(name, ours, peer, 1 / 15, peer_mib=round(peer.mib))
 
 
 def main() -> None:
@@ -190,6 +227,7 @@ def main() -> None:
     checks_against_xpyrment(rows)
     bins_against_bare_queries(rows, 3, (1.6, 1.1))
     shapes(rows)
+    spark_against_duckdb(rows)
     if os.environ.get("BIG"):
         bins_against_bare_queries(10 * rows, 1, (1.9, None))
         hour_after(10 * rows)

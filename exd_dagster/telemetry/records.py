@@ -276,7 +276,8 @@ class ColumnMap:
 
         Args:
             scan: the open source.
-            extras: further columns wanted (filters, dimensions); those not found are left out.
+            extras: further columns wanted (filters, dimensions), or attributes of an object column
+            ("context_attributes.country"); those not found are left out.
 
         Raises:
             RecordsError: naming every required column that is missing or of a wrong type, with the fix.
@@ -293,7 +294,7 @@ class ColumnMap:
         unit_type = self._type("unit_id_hash", scan)
         unit, has_unit = unit_sql(self._sql("unit_id_hash", scan), unit_type)
         expressions = {"us": time, "unit": unit, "has_unit": has_unit, **dict(self._texts(scan))}
-        found = {name: self._sql(name, scan) for name in extras if self._has(name, scan)}
+        found = {name: sql for name in extras if (sql := self._extra(name, scan)) is not None}
         absent = tuple(name for name in OPTIONAL if not self._has(name, scan))
         return Columns(scan, expressions, found, absent, raw_time, kind, self.time_zone, unit_type)
 
@@ -322,6 +323,18 @@ class ColumnMap:
                     f"column '{self.raw_name(name, scan)}' for {name} has type {self._type(name, scan)}; "
                     "map a column of single values"
                 )
+
+    def _extra(self, name: str, scan: Scan) -> str | None:
+        """Return SQL for a column, or for one attribute of an object: `context_attributes.country`."""
+        if self._has(name, scan):
+            return self._sql(name, scan)
+        base, _, key = self.columns.get(name, name).partition(".")
+        if not key or base not in scan.types:
+            return None
+        column, path = ident(base), literal("$." + ident(key))
+        if scan.types[base] in ("VARCHAR", "JSON"):
+            return f"json_extract_string(CASE WHEN json_valid({column}) THEN {column} END, {path})"
+        return f"json_extract_string(to_json({column}), {path})"
 
     def _has(self, name: str, scan: Scan) -> bool:
         return name in self.constants or self.raw_name(name, scan) is not None

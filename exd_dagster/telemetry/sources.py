@@ -108,8 +108,9 @@ class Records(ConfigModel):
     def raw_columns(self, extras: Sequence[str] | None = None) -> list[str]:
         """Return the log's own names of the columns read; without `extras`, those that must be there."""
         names = REQUIRED if extras is None else (*REQUIRED, *OPTIONAL, *extras)
-        raw = (self.columns.get(name, name) for name in names if name not in self.constants)
-        return list(dict.fromkeys(raw))
+        raw = [self.columns.get(name, name) for name in names if name not in self.constants]
+        objects = [name.partition(".")[0] for name in raw if "." in name]
+        return list(dict.fromkeys([*raw, *objects]))
 
 
 class _Files(Records):
@@ -329,6 +330,11 @@ class IbisRecords(Records):
         wanted = self.columns.get(name, name)
         raw = next((c for c in table.columns if c == wanted), None)
         raw = raw or next((c for c in table.columns if c.lower() == wanted.lower()), None)
+        base, _, key = wanted.partition(".")
+        if raw is None and key and base in table.columns:
+            kind = table[base].type()
+            has = kind.is_map() or (kind.is_struct() and key in kind.names)
+            return table[base][key] if has else None
         return None if raw is None else table[raw]
 
     def hint(self, table: Any, name: str) -> str:

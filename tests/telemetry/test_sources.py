@@ -310,3 +310,18 @@ def test_pandas_categories_and_nanoseconds_are_read():
     assert (
         counted(frame.assign(timestamp=pd.DatetimeIndex(frame["timestamp"]).tz_localize(None)))[0] == COUNTED
     )
+
+
+@pytest.mark.parametrize("kind", ["struct", "json", "ndjson"])
+def test_an_attribute_of_an_object_column_can_be_filtered_by(kind, tmp_path):
+    attributes = [{"country": "de"}, {"country": "us"}, {"country": "de"}]
+    frame = log((1, "a", "control"), (1, "b", "control"), LATE)
+    path = tmp_path / ("log.ndjson" if kind == "ndjson" else "log.parquet")
+    if kind == "ndjson":
+        write_ndjson(path, frame.assign(context_attributes=attributes))
+    elif kind == "json":
+        frame.assign(context_attributes=[json.dumps(value) for value in attributes]).to_parquet(path)
+    else:
+        frame.assign(context_attributes=attributes).to_parquet(path)
+    audit = flag(exclude={"context_attributes.country": ["us"]})
+    assert counted(path, audit)[0] == {(1, "control"): (1, 1, 1)}
