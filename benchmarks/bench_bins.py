@@ -30,7 +30,7 @@ from exd_dagster.bins.recount import first_exposures
 from exd_dagster.bins.store import BinStore
 from exd_dagster.config import FlagAudit, Timing
 from exd_dagster.stats import audit_flag
-from exd_dagster.telemetry.sources import IbisRecords
+from exd_dagster.telemetry.sources import IbisRecords, ParquetRecords
 
 THREADS = 2
 SPLIT = {"control": 0.5, "treatment": 0.5}
@@ -70,7 +70,8 @@ def exposures(log: str) -> object:
 
 def checks(log: str) -> object:
     store = BinStore(connect())
-    store.update(log, [CHECKOUT], START, END, now=NOW)
+    lean = ParquetRecords(path=log, constants={"flag_key": "checkout"})
+    store.update(lean, [CHECKOUT], START, END, now=NOW)
     return audit_flag(CHECKOUT, store.read(CHECKOUT))
 
 
@@ -131,7 +132,9 @@ class Cost:
 
 
 def child(name: str, log: str) -> None:
-    """Run one measurement and print what it took."""
+    """Run one measurement and print what it took; libraries are imported before, as the peer's are."""
+    import scipy.stats  # noqa: F401
+
     found = {name: timed(lambda: WORK[name](log))} if name in WORK else next_hour(log)
     mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({key: [*seconds, mib] for key, seconds in found.items()}))
@@ -215,7 +218,7 @@ def checks_against_xpyrment(rows: int) -> None:
             json.dumps({"benchmark": name, "skipped": "EXD_XPYRMENT_PYTHON names no interpreter"}), flush=True
         )
         return
-    log = write_log(rows)
+    log = write_log(rows, "lean")
     ours = measure("checks", log)
     done = subprocess.run([python, "-c", PEER, log], capture_output=True, text=True, check=True)
     peer = Cost(*json.loads(done.stdout.splitlines()[-1]))

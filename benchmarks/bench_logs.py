@@ -11,8 +11,15 @@ START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 END = START + timedelta(days=14)
 NOW = END + timedelta(hours=3)
 
-_UNIT = {"plain": "u", "flags": "u", "hex": "sha256(u::VARCHAR)"}
-_FLAG = {"plain": "'checkout'", "hex": "'checkout'", "flags": "'flag-' || (hash(i, 3) % 500)"}
+_UNIT = {"plain": "u", "lean": "u", "flags": "u", "hex": "sha256(u::VARCHAR)"}
+_FLAG = {
+    "plain": "'checkout'",
+    "lean": "'checkout'",
+    "hex": "'checkout'",
+    "flags": "'flag-' || (hash(i, 3) % 500)",
+}
+_COLUMNS = {"lean": "timestamp, variant_key, unit_id_hash"}
+"""The log that xpyrment can read holds no more than these."""
 
 
 def folder() -> Path:
@@ -27,7 +34,8 @@ def write_log(rows: int, kind: str = "plain") -> str:
 
     Args:
         rows: evaluations.
-        kind: plain (integer units, one flag), hex (64-character units) or flags (500 flags).
+        kind: plain (integer units, one flag), lean (that with three columns alone), hex (64-character units)
+            or flags (500 flags).
     """
     path = folder() / f"{kind}_{rows}_{duckdb.__version__}.parquet"
     if path.exists():
@@ -35,7 +43,7 @@ def write_log(rows: int, kind: str = "plain") -> str:
     part = path.with_suffix(".part")
     with duckdb.connect() as connection:
         connection.execute(
-            f"""COPY (
+            f"""COPY (SELECT {_COLUMNS.get(kind, "*")} FROM (
                 SELECT to_timestamp({START.timestamp()} + {14 * 86400} * (i / {rows})) AS timestamp,
                     {_FLAG[kind]} AS flag_key,
                     CASE hash(u, 1) % 2 WHEN 0 THEN 'control' ELSE 'treatment' END AS variant_key,
@@ -46,7 +54,7 @@ def write_log(rows: int, kind: str = "plain") -> str:
                     to_timestamp({START.timestamp()} + 60 + {14 * 86400} * (i / {rows})) AS ingested_at
                 FROM (SELECT i, floor({rows} / 4 * pow(hash(i, 2) / 18446744073709551616.0, 1.6))::BIGINT AS u
                     FROM range({rows}) t(i))
-            ) TO '{part}' (FORMAT parquet, COMPRESSION zstd)"""
+            )) TO '{part}' (FORMAT parquet, COMPRESSION zstd)"""
         )
     part.rename(path)
     return str(path)

@@ -153,31 +153,28 @@ class Counter:
         rows = self._rows(names + ["id"] * ("id" in measure), only)
         raw = "target, hour, namespace, environment, variant, reason, version, late, has_unit"
         grouped = (
-            f"SELECT {raw}, {measure} AS n FROM (SELECT *, us // {_HOUR_US} AS hour, {late} AS late FROM "
-            f"({rows})) "
-            f"GROUP BY {raw}"
+            f"SELECT {raw}, {measure} AS n "
+            f"FROM (SELECT *, us // {_HOUR_US} AS hour, {late} AS late FROM ({rows})) GROUP BY {raw}"
         )
         marked = (
-            "SELECT target, hour, coalesce(namespace, '') AS namespace, coalesce(environment, '') AS "
-            "environment, "
-            "nullif(variant, '') AS variant, coalesce(reason, '') AS reason, coalesce(version, '') AS "
-            "version, "
+            "SELECT target, hour, nullif(variant, '') AS variant, coalesce(namespace, '') AS namespace, "
+            "coalesce(environment, '') AS environment, coalesce(reason, '') AS reason, "
+            "coalesce(version, '') AS version, "
             f"coalesce(late, false) AS late, NOT coalesce(has_unit, false) AS unitless, n FROM ({grouped})"
         )
         return (
-            f"SELECT * EXCLUDE (n), {left_out(self.targets)} AS left_out, {ignored(self.targets)} AS "
-            f"ignored, "
-            f"sum(n)::BIGINT AS n FROM ({marked}) GROUP BY ALL"
+            f"SELECT * EXCLUDE (n), {left_out(self.targets)} AS left_out, "
+            f"{ignored(self.targets)} AS ignored, sum(n)::BIGINT AS n FROM ({marked}) GROUP BY ALL"
         )
 
     def rows(self, names: Sequence[str], only: str = "true") -> str:
-        """Return a SELECT of target, unit, cell and these columns of every record that counts."""
+        """Return a SELECT of target, unit, cell, rank and these columns of every record that counts."""
         reasons = self._any("exd_overview WHERE left_out")
         rows = self._rows([*dict.fromkeys(["unit", "variant", "us", *names, *["reason"] * reasons])], only)
         where = f"NOT {left_out(self.targets)}" if reasons else "true"
         part = f"{part_of_hour(self.targets)} * {RANKS} + " if self._in_parts else ""
         return (
-            f"SELECT target, unit, us // {_HOUR_US} * {_SHIFT} + {part}rank AS cell, "
+            f"SELECT target, unit, us // {_HOUR_US} * {_SHIFT} + {part}rank AS cell, rank, "
             f"{', '.join([*names, *(f'kept_{i}' for i in range(len(self.kept)))])} "
             f"FROM ({rows}) JOIN exd_labels USING (target, variant) WHERE {where}"
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 
 import duckdb
@@ -46,6 +47,9 @@ def open_counter(
         for name in sorted(target.extras - set(columns.extras)):
             raise RecordsError(f"{scan.place}: '{name}' is not a column.{scan.hint(name)}")
         kept = [name for name in dict.fromkeys(extras) if name in columns.extras]
+        # only what tells which records count: no versions, no ids, nothing of lateness
+        needed = {name: sql for name, sql in columns.expressions.items() if name not in ("id", "ingested")}
+        columns = replace(columns, expressions={**needed, "version": "''"})
         counter = Counter(connection, columns, [target], kept=kept)
         try:
             counter.look()
@@ -84,7 +88,7 @@ def segment_counts(
         values = "".join(
             f", d{i} := coalesce(CAST(kept_{i} AS VARCHAR), '')" for i in range(len(counter.kept))
         )
-        first = f"min(struct_pack(exposure := us // 1000 * {RANKS} + cell % {RANKS}{values}))"
+        first = f"min(struct_pack(exposure := us // 1000 * {RANKS} + rank{values}))"
         rows = counter.rows(["us"], counter.columns.expressions["has_unit"])
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE exd_firsts AS SELECT first.*, first.exposure % {RANKS} AS rank "
@@ -117,8 +121,8 @@ def first_exposures(
         rows = counter.rows(["us"], counter.columns.expressions["has_unit"])
         found = connection.execute(
             f"SELECT first // {RANKS * HOUR_MS} AS hour, variant, count(*), count(*) FILTER (mixed) FROM ("
-            f"SELECT min(us // 1000 * {RANKS} + cell % {RANKS}) AS first, "
-            f"min(cell % {RANKS}) <> max(cell % {RANKS}) AS mixed FROM ({rows}) GROUP BY unit) "
+            f"SELECT min(us // 1000 * {RANKS} + rank) AS first, min(rank) <> max(rank) AS mixed "
+            f"FROM ({rows}) GROUP BY unit) "
             f"JOIN exd_labels ON rank = first % {RANKS} GROUP BY hour, variant ORDER BY hour, variant"
         ).fetchall()
     return {(from_ms(hour * HOUR_MS), variant): (new, mixed) for hour, variant, new, mixed in found}
@@ -141,7 +145,7 @@ def daily_units(
     with open_counter(connection, source, flag, flag.start, end) as counter:
         rows = counter.rows(["us"], counter.columns.expressions["has_unit"])
         found = connection.execute(
-            f"SELECT day, variant, units FROM (SELECT us // {_DAY_US} AS day, cell % {RANKS} AS rank, "
+            f"SELECT day, variant, units FROM (SELECT us // {_DAY_US} AS day, rank, "
             f"count(DISTINCT unit) AS units FROM ({rows}) GROUP BY ALL) JOIN exd_labels USING (rank)"
         ).fetchall()
     return {(from_ms(day * _DAY_US // 1000), variant): units for day, variant, units in found}
