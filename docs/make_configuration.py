@@ -16,6 +16,7 @@ from exd_dagster.alerts.route import Route
 from exd_dagster.component import DESTINATIONS, RECORDS, FlagAuditComponent, ManifestFlags
 from exd_dagster.component_yaml import READ_WHEN_SENDING, SECRETS
 from exd_dagster.config import FlagAudit, Phase, Scalar, Thresholds, Timing
+from exd_dagster.telemetry.sources import IbisRecords
 
 PAGE = Path(__file__).with_name("configuration.md")
 
@@ -161,6 +162,11 @@ def sections() -> Iterator[str]:
     yield RECORDS_SECTION
     for name, model in RECORDS.items():
         yield section(model.__name__, model, f"{_first(model)} In YAML: `type: {name}`.")
+    yield section(
+        "IbisRecords",
+        IbisRecords,
+        f"{_first(IbisRecords)} In Python only, or as a template variable in YAML.",
+    )
     for name, model in DESTINATIONS.items():
         yield section(model.__name__, model, f"{_first(model)} In YAML: `type: {name}`.")
     yield section("Route", Route, _first(Route) + " One of `routes`.")

@@ -16,7 +16,7 @@ from exd_dagster.errors import ConfigError, RecordsError, did_you_mean
 from exd_dagster.stats.audit import audit_flag
 from exd_dagster.stats.verdict import Verdict, plain
 from exd_dagster.telemetry.records import Columns, instant_ms, literal
-from exd_dagster.telemetry.sources import Records, TableRecords
+from exd_dagster.telemetry.sources import IbisRecords, Records, TableRecords
 
 FaultKind: TypeAlias = Literal["srm", "dead_arm", "drop"]
 
@@ -157,6 +157,9 @@ def rehearse(
         ConfigError: when the flag has no split for a fault of the split, or the arm or instant do not fit.
         RecordsError: when the log has no closed hour of this flag.
     """
+    if isinstance(records, IbisRecords):
+        fix = "export this flag's records to Parquet and name that file in a project of its own"
+        raise RecordsError(f"{records.place} stays where it is; a drill copies logs that DuckDB reads: {fix}")
     with duckdb.connect() as connection, _copied(connection, records, flag, now) as copy:
         healthy = _count(connection, copy, flag, timing, now)
         if not len(healthy):

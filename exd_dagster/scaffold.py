@@ -65,13 +65,12 @@ import dagster as dg  # noqa: F401 - for dg.EnvVar below
 import exd_dagster as exd
 from dagster_duckdb import DuckDBResource
 
-MODE = "observe"  # flip to "block" once the answers convince you: failing flags then stop their reports
-
 FLAGS = [{note}
 {flags}]
 
 defs = exd.build_flag_audit_defs(
     flags=FLAGS,
+    mode="observe",  # flip to "block" once the answers convince you: failing flags then stop their reports
     records=exd.{CLASSES[draft.kind]}({records}),
     store=DuckDBResource(database={_python(draft.store)}),
 {grain}    alerts=[  # who is told; try it with: exd-dagster test-alert --flag {draft.flags[0].fields["key"]}
@@ -87,7 +86,7 @@ def _python_flag(flag: FlagDraft) -> str:
     return (
         "    exd.FlagAudit(\n"
         f"        {who},\n"
-        f"        {when}, mode=MODE,\n"
+        f"        {when},\n"
         f"        # split={_python(flag.split)},  # {flag.seen}\n"
         "    ),\n"
     )
@@ -127,9 +126,8 @@ def component_yaml(type_name: str, draft: Draft | None = None) -> str:
 attributes:
   records:
 {records}  store: {draft.store}  # the DuckDB file that keeps the bins
-{grain}
-  defaults:
-    mode: observe  # flip to block once the answers convince you: failing flags then stop their reports
+{grain}  mode: observe  # flip to block once the answers convince you: failing flags then stop their reports
+
   flags:{note}
 {flags}
   # Who is told. Secrets stay in the environment.

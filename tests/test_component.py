@@ -282,7 +282,7 @@ def test_dagster_loads_the_file_that_it_scaffolds():
         with sandbox.load_component_and_build_defs(defs_path=path) as (loaded, defs):
             assert isinstance(loaded, FlagAuditComponent)
             assert "experiments/new_checkout_flow_bins" in asset_keys(defs)
-            assert loaded.flags[0].mode == "observe"
+            assert loaded.mode == "observe"
 
 
 def attributes_of(file: Path) -> str:

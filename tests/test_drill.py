@@ -2,13 +2,14 @@
 
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from exd_dagster.config import FlagAudit, Thresholds, Timing
 from exd_dagster.drill import Fault, Rehearsal, delay, rehearse
 from exd_dagster.errors import ConfigError, RecordsError
-from exd_dagster.telemetry.sources import FileRecords, ParquetRecords
+from exd_dagster.telemetry.sources import FileRecords, IbisRecords, ParquetRecords, Records
 from tests.logs import HOUR, START, healthy, rows, write
 
 HOURS = 300
@@ -24,7 +25,7 @@ def log(tmp_path_factory) -> ParquetRecords:
     return ParquetRecords(path=glob)
 
 
-def drilled(log: ParquetRecords, kind: str, flag: FlagAudit = FLAG, **options) -> Rehearsal:
+def drilled(log: Records, kind: str, flag: FlagAudit = FLAG, **options) -> Rehearsal:
     return rehearse(log, flag, kind, thresholds=Thresholds(), timing=Timing(), now=NOW, **options)
 
 
@@ -90,6 +91,12 @@ def test_what_cannot_be_planted_says_why(log, options, fault):
 def test_a_flag_without_records_says_so(log):
     with pytest.raises(RecordsError, match="no closed hour of flag 'chekout'"):
         drilled(log, "drop", flag=FLAG.model_copy(update={"key": "chekout"}))
+
+
+def test_a_table_of_another_engine_is_not_copied():
+    table = IbisRecords(connection=SimpleNamespace(name="postgres"), table="flag_evaluations")
+    with pytest.raises(RecordsError, match=r"postgres:flag_evaluations stays where it is.*Parquet"):
+        drilled(table, "drop")
 
 
 def test_the_log_itself_is_not_touched(log):

@@ -13,6 +13,7 @@ from exd_dagster.config import FlagAudit
 from exd_dagster.doctor.diagnosis import Diagnosis, counted, fail, ok, warn
 from exd_dagster.errors import ExdError, did_you_mean
 from exd_dagster.telemetry.records import FACTS_OFF, Columns, Scan, from_ms, instant_ms
+from exd_dagster.telemetry.sources import IbisRecords
 
 STALE = timedelta(hours=48)
 """A log whose newest record is older than this is probably no longer loaded."""
@@ -30,6 +31,9 @@ def diagnose_data(plan: AuditPlan, now: datetime) -> list[Diagnosis]:
 def _records_and_flags(plan: AuditPlan, now: datetime) -> list[Diagnosis]:
     start = min(flag.start for flag in plan.flags)
     try:
+        if isinstance(plan.records, IbisRecords):
+            names = ", ".join(plan.records.expression().columns)
+            return [ok("records", f"{plan.records.place}: columns {names}"), *_splits(plan.flags)]
         with duckdb.connect() as connection, plan.records.open(connection, start, now) as scan:
             connection.execute("SET enable_progress_bar = false")  # it would print to standard output
             columns = plan.records.column_map.resolve(scan)

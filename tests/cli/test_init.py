@@ -10,7 +10,7 @@ import duckdb
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from dagster import DagsterInstance, DailyPartitionsDefinition
+from dagster import DagsterInstance, DailyPartitionsDefinition, Definitions
 
 from exd_dagster.cli.init import init
 from exd_dagster.component import FlagAuditComponent
@@ -46,11 +46,18 @@ def definitions(folder: Path) -> dict:
     return names
 
 
+def modes(defs: Definitions) -> set[str]:
+    """Return the modes in which the flags of a project are audited."""
+    specs = [node.metadata.get("mode") for node in defs.resolve_asset_graph().asset_nodes]
+    return {str(getattr(mode, "value", mode)) for mode in specs if mode is not None}
+
+
 def test_the_project_audits_the_flags_of_the_log_and_only_observes(home):
     run("../log/*.parquet")
-    flags = definitions(home)["FLAGS"]
+    names = definitions(home)
+    flags = names["FLAGS"]
     assert [flag.key for flag in flags] == ["flag-5", "flag-4", "flag-3"]
-    assert {flag.mode for flag in flags} == {"observe"}
+    assert modes(names["defs"]) == {"observe"}
     assert {flag.environment for flag in flags} == {"production"}
     assert {f"{flag.start:%Y-%m-%d}" for flag in flags} == {"2026-03-01"}
 
@@ -133,6 +140,7 @@ def test_the_component_says_the_same_as_the_project(home):
     text = (home / "src/flag_audit/defs/flag_audit/defs.yaml").read_text()
     component = FlagAuditComponent(**yaml.safe_load(text)["attributes"])
     assert list(component.flags) == definitions(home)["FLAGS"]
+    assert component.mode == "observe"
 
 
 def test_a_log_without_a_flag_column_is_of_one_flag(home):

@@ -15,7 +15,7 @@ from exd_dagster.bins.store import open_store
 from exd_dagster.config import FlagAudit, Thresholds, Timing
 from exd_dagster.doctor.data import diagnose_data, diagnose_store
 from exd_dagster.doctor.diagnosis import Diagnosis
-from exd_dagster.telemetry.sources import FileRecords, ParquetRecords, Records
+from exd_dagster.telemetry.sources import FileRecords, IbisRecords, ParquetRecords, Records
 from tests.logs import HOUR, START, healthy, rows, write
 
 SOON = START + 6 * HOUR
@@ -95,6 +95,18 @@ def test_flags_without_a_split_are_named(tmp_path, log):
     (told,) = about("flags", plan(tmp_path, log, FlagAudit(key="checkout", start=START)))
     assert told.state == "warn"
     assert told.said == "1 of 1 declare no split, their SRM checks are skipped: checkout"
+
+
+@pytest.mark.engines
+def test_a_table_of_another_engine_is_reached_and_not_scanned(tmp_path, log):
+    ibis = pytest.importorskip("ibis")
+    connection = ibis.duckdb.connect()
+    connection.read_parquet(log.paths[0], table_name="flag_evaluations")
+    (told,) = about("records", plan(tmp_path, IbisRecords(connection=connection, table="flag_evaluations")))
+    assert told.state == "ok"
+    assert "columns timestamp, flag_key" in told.said
+    (lost,) = about("records", plan(tmp_path, IbisRecords(connection=connection, table="flag_evaluation")))
+    assert lost.state == "fail"
 
 
 def test_a_store_that_is_not_there_yet_is_well_and_is_not_made(tmp_path, log):
