@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache, partial
 from typing import TypeVar
 
 import numpy as np
@@ -72,10 +73,11 @@ def audit_flag(
     if judged is not None:
         _check_hours(*judged)
     closed = counted(flag, bins)
+    window = cache(partial(split_window, flag, closed))  # computed once, inside the test that asks first
     return FlagVerdicts(
-        srm=_told(SrmVerdict, "srm", closed, lambda: _srm(flag, closed, thresholds)),
+        srm=_told(SrmVerdict, "srm", closed, lambda: _srm(window(), thresholds)),
         sequential_srm=_told(
-            SequentialSrmVerdict, "sequential_srm", closed, lambda: _sequential(flag, closed, thresholds)
+            SequentialSrmVerdict, "sequential_srm", closed, lambda: _sequential(window(), thresholds)
         ),
         traffic_drop=_told(
             TrafficVerdict, "traffic_drop", closed, lambda: _traffic(flag, closed, thresholds, judged)
@@ -107,10 +109,10 @@ def _told(kind: type[V], check: str, bins: FlagBins, test: Callable[[], V]) -> V
     return replace(verdict, audited_through=bins.hours[int(np.flatnonzero(bins.landed)[-1])] + HOUR)
 
 
-def _srm(flag: FlagAudit, bins: FlagBins, thresholds: Thresholds) -> SrmVerdict:
-    if not flag.schedule:
+def _srm(window: Window, thresholds: Thresholds) -> SrmVerdict:
+    if not window.stretches:
         return SrmVerdict(check="srm", verdict="skipped", reason="no_split_declared", sentence=_NO_SPLIT)
-    window, limits = split_window(flag, bins), thresholds.srm
+    limits = thresholds.srm
     sample = _sample(window)
     phased = len(window.stretches) > 1
     found = fit(sample, history=(window.counts, window.stretches) if phased and len(window.counts) else None)
@@ -159,7 +161,7 @@ def _stray_failed(window: Window) -> bool:
 
 def _with_forecast(verdict: SrmVerdict, window: Window, wanted: int) -> SrmVerdict:
     """Say when there will be enough units, at the rate so far."""
-    if not verdict.n:
+    if not 0 < verdict.n < wanted:
         return verdict
     hours = len(window.counts) * wanted / verdict.n
     if hours > 24 * 365:
@@ -206,13 +208,12 @@ def _with_change(verdict: V, change: ChangePoint, window: Window) -> V:
     )
 
 
-def _sequential(flag: FlagAudit, bins: FlagBins, thresholds: Thresholds) -> SequentialSrmVerdict:
+def _sequential(window: Window, thresholds: Thresholds) -> SequentialSrmVerdict:
     check, limits = "sequential_srm", thresholds.sequential_srm
-    if not flag.schedule:
+    if not window.stretches:
         return SequentialSrmVerdict(
             check=check, verdict="skipped", reason="no_split_declared", sentence=_NO_SPLIT
         )
-    window = split_window(flag, bins)
     alpha = DEFAULT_ALPHA[limits.method] if limits.alpha is None else limits.alpha
     verdict = judge_sequence(
         window.counts, window.stretches, window.names, method=limits.method, alpha=alpha, delta=limits.delta

@@ -220,7 +220,8 @@ def judge(
     numbers = _numbers(sample, found, deff) | {
         "threshold": level, "blocking_level": blocking_level, "failed_p_value": failed_p_value,
     }  # fmt: skip
-    tested, enough = found.degrees > 0, sample.n >= min_sample_size
+    wanted = _still_wanted(sample, found, min_sample_size)
+    tested, enough = found.degrees > 0, not wanted
     p = found.p if tested and enough else 1.0
     if failed_p_value is not None or p < blocking_level:
         return _mismatch(sample, "ERROR", min(p, failed_p_value or 1.0), numbers)
@@ -233,10 +234,20 @@ def judge(
     if not tested:
         return _answer("skipped", "one_variant", ONE_VARIANT, **numbers)
     if not enough:
-        sentence = f"Too few units yet: {words.number(sample.n)} of {min_sample_size}."
-        return _answer("insufficient", "few_units", sentence, code="T002", **numbers)
+        return _answer("insufficient", "few_units", f"Too few units yet: {wanted}.", code="T002", **numbers)
     sentence = f"Split as declared: {words.number(sample.n)} units, {words.p_value(p)}."
     return _answer("pass", "split_as_declared", sentence, **numbers)
+
+
+def _still_wanted(sample: Sample, found: Fit, min_sample_size: int) -> str:
+    """Say what keeps the sample from being tested; "" when nothing does."""
+    if sample.n < min_sample_size:
+        return f"{words.number(sample.n)} of {min_sample_size}"
+    expected = np.where(sample.shares > 0, sample.n * sample.shares, np.inf)
+    rarest = int(np.argmin(expected))
+    if found.method == "stratified" and expected[rarest] < SMALLEST_EXPECTED:
+        return f"{sample.names[rarest]} expects {expected[rarest]:.1f}, a ramp needs 5 of each"
+    return ""
 
 
 def too_many_undeclared(units: float, declared: float) -> bool:

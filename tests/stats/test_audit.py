@@ -258,3 +258,14 @@ def test_hours_past_the_watermark_are_not_checked():
     bins = bins_of(split_evenly(seasonal_units(1, 21, 2000)))
     judged = (hours(21 * 24), hours(22 * 24))
     assert audit_flag(flag(), bins, judged=judged).traffic_drop.verdict == "not_checked"
+
+
+def test_a_ramp_whose_rarest_arm_expects_too_few_units_is_not_judged_yet():
+    """One unit where .3 is expected looks like SRM to chi-square, and is none."""
+    first, second = {"a": 0.5, "b": 0.499, "c": 0.001}, {"a": 0.5, "b": 0.4995, "c": 0.0005}
+    new_units = np.zeros((48, 3))
+    new_units[0], new_units[30] = (100, 100, 3), (150, 150, 0)
+    ramp = flag(split=first, phases=(Phase(start=hours(24), split=second),))
+    verdict = audit_flag(ramp, bins_of(new_units, ("a", "b", "c"))).srm
+    assert (verdict.verdict, verdict.code) == ("insufficient", "T002")
+    assert verdict.sentence == "Too few units yet: c expects 0.4, a ramp needs 5 of each."
