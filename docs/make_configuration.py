@@ -165,7 +165,7 @@ def sections() -> Iterator[str]:
     yield section(
         "IbisRecords",
         IbisRecords,
-        f"{_first(IbisRecords)} In Python only, or as a template variable in YAML.",
+        f"{_first(IbisRecords)} In Python, or as a template variable in YAML.",
     )
     for name, model in DESTINATIONS.items():
         yield section(model.__name__, model, f"{_first(model)} In YAML: `type: {name}`.")
