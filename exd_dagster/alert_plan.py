@@ -12,6 +12,7 @@ import dagster as dg
 
 from exd_dagster._dagster_internals import CheckRecord, cursor_storage, latest_checks
 from exd_dagster.alerts.compose import Context
+from exd_dagster.alerts.deliver import BUDGET
 from exd_dagster.alerts.links import Links
 from exd_dagster.alerts.log_only import log_only
 from exd_dagster.alerts.model import AlertState, CheckState
@@ -96,6 +97,7 @@ class AlertPlan:
             cursor: the revision the sensor last saw.
             blocked: by `str(FlagId)`, the assets that wait for the flag.
         """
+        begun = time.monotonic()
         watched = {key: flag for key, flag in self.monitored.items() if key.name not in REPEATS}
         found, running = check_states(instance, watched)
         desk, key = self.desk(blocked), self.name
@@ -111,7 +113,8 @@ class AlertPlan:
             told_before=int(cursor) if cursor is not None and cursor.isdigit() else 0,
         )
         store = StateStore(cursor_storage(instance), key)
-        return run_tick(store, desk, scene, clock=_now, timer=time.monotonic, log=log)
+        budget = BUDGET - (time.monotonic() - begun)
+        return run_tick(store, desk, scene, clock=_now, timer=time.monotonic, log=log, budget=budget)
 
 
 def plan_alerts(

@@ -2,12 +2,14 @@
 
 import json
 import re
+from base64 import b85decode, b85encode
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
+from zlib import compress, decompress, error
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from exd_dagster.alerts.decide import DAMPING
 from exd_dagster.alerts.model import AlertState, Incident, instant
@@ -17,6 +19,8 @@ VERSION = 1
 KEPT_RECEIPTS = 2000
 KEPT_FOR = timedelta(days=30)
 INDEX = "exd_dagster/alerts"
+PACKED_FROM = 32_000
+_PACKED = "zlib:"
 _ADAPTER = TypeAdapter(AlertState)
 
 
@@ -53,7 +57,7 @@ class StateStore:
 
     def save(self, state: AlertState) -> None:
         """Write the state; it is durable when this returns."""
-        pairs = {self.key: _ADAPTER.dump_json(state).decode()}
+        pairs = {self.key: _written(state)}
         if state.revision <= 1:
             names = sorted({*sensors(self._storage), self._sensor})
             pairs[INDEX] = json.dumps(names)
@@ -78,18 +82,27 @@ def sensors(storage: CursorStorage) -> list[str]:
     return [str(name) for name in json.loads(text)] if text else []
 
 
+def _written(state: AlertState) -> str:
+    """Return the state as JSON, packed when it is long: a MySQL instance stores 64 KB at most."""
+    data = _ADAPTER.dump_json(state)
+    return data.decode() if len(data) < PACKED_FROM else _PACKED + b85encode(compress(data, 1)).decode()
+
+
 def _read(text: str, key: str) -> AlertState:
-    version = re.match(r'\s*\{\s*"version":\s*(\d+)', text)
-    if version and int(version[1]) > VERSION:
-        raise AlertStateError(
-            f"alerting state '{key}' has version {version[1]}; this exd_dagster reads up to {VERSION}. "
-            "Upgrade exd_dagster, or reset it: exd-dagster alerts reset (what still fails is told again)"
-        )
     try:
-        return _ADAPTER.validate_json(text)
-    except ValidationError:
+        data = (
+            decompress(b85decode(text.removeprefix(_PACKED))) if text.startswith(_PACKED) else text.encode()
+        )
+        version = re.match(rb'\s*\{\s*"version":\s*(\d+)', data)
+        if version and int(version[1]) > VERSION:
+            raise AlertStateError(
+                f"alerting state '{key}' has version {int(version[1])}; this exd_dagster reads up to {VERSION}. "
+                "Upgrade exd_dagster, or reset it: exd-dagster alerts reset (what still fails is told again)"
+            )
+        return _ADAPTER.validate_json(data)
+    except (ValueError, error) as fault:
         raise AlertStateError(
-            f"alerting state '{key}' is damaged. Restore it, or reset it: "
+            f"alerting state '{key}' is damaged ({type(fault).__name__}). Restore it, or reset it: "
             "exd-dagster alerts reset (what still fails is told again)"
         ) from None
 

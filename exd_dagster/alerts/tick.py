@@ -90,6 +90,7 @@ def run_tick(
     Raises:
         AlertStateError: when the state cannot be read or belongs to another code location; nothing was sent.
     """
+    begun = timer()
     before = _load(store, scene, log)
     now = clock()
     for name, why in desk.unready.items():
@@ -114,7 +115,7 @@ def run_tick(
             clock=clock,
             timer=timer,
             log=log,
-            budget=budget,
+            budget=budget - (timer() - begun),
         ),
     )
     pruned = prune(after, clock())

@@ -65,7 +65,12 @@ class Office:
             self.store.save(AlertState(started=True))
 
     def tick(
-        self, *found: CheckState, after: timedelta = timedelta(seconds=30), timer: Any = None, **scene: Any
+        self,
+        *found: CheckState,
+        after: timedelta = timedelta(seconds=30),
+        timer: Any = None,
+        budget: float = 20.0,
+        **scene: Any,
     ) -> AlertState:
         """One tick; then the clock moves on by `after`."""
         monitored = sorted({check.flag for check in found})
@@ -76,6 +81,7 @@ class Office:
             clock=lambda: self.now,
             timer=timer or (lambda: 0.0),
             log=self.log,
+            budget=budget,
         )
         self.now += after
         return state

@@ -1,6 +1,7 @@
 """One tick after another against real servers: at least once, isolated, and never silent about a loss."""
 
 import json
+import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -180,7 +181,7 @@ def test_a_state_from_a_newer_version_is_refused_untouched():
     assert server.received == []
 
 
-@pytest.mark.parametrize("damaged", ["{", "[]", '{"version": 1, "incidents": 5}'])
+@pytest.mark.parametrize("damaged", ["{", "[]", '{"version": 1, "incidents": 5}', "zlib:nonsense"])
 def test_a_damaged_state_is_refused_with_the_fix(damaged):
     office = Office(collector([]))
     office.storage.values[office.store.key] = damaged
@@ -216,6 +217,22 @@ def test_a_tick_that_used_up_its_time_leaves_the_rest_for_the_next():
         office.tick(*found)
     assert 0 < first < 9
     assert len(server.received) == 9
+
+
+def test_destinations_that_stall_never_take_more_than_the_tick_has():
+    with HttpServer(default=Reply(stall=True)) as server:
+        senders = [replace(hook(server, f"stalls-{i}"), timeout=0.1) for i in range(9)]
+        office = Office(*senders)
+        office.tick(check(), timer=time.monotonic, budget=0.35)
+    assert len(server.received) <= 3
+
+
+def test_a_long_state_is_packed_and_read_back():
+    office = Office(collector([]))
+    office.tick(*(check(key=f"flag-{i:03d}") for i in range(100)))
+    assert office.storage.values[office.store.key].startswith("zlib:")
+    assert len(office.storage.values[office.store.key]) < 64_000
+    assert len(office.state.incidents) == 100
 
 
 def test_many_failures_of_one_owner_are_one_message():
