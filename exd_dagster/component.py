@@ -283,15 +283,13 @@ class _Written(BaseModel):
     def model_json_schema(cls, *_: Any, **__: Any) -> dict[str, Any]:
         """Return the schema that `dg check yaml` holds a file to."""
         schema = yaml_schema(FlagAuditComponent)
-        flag = schema["$defs"]["FlagAudit"]
-        fields = {name: flag["properties"][name] for name in DEFAULTS}
-        described = schema["properties"]["defaults"]["description"]
+        flag = schema["properties"]["flags"]["items"]
+        flag["required"] = ["key"]  # start may come from defaults
         schema["properties"]["defaults"] = {
             "type": "object",
-            "description": described,
-            "properties": fields,
+            "description": schema["properties"]["defaults"]["description"],
+            "properties": {name: flag["properties"][name] for name in DEFAULTS},
             "additionalProperties": False,
             "propertyNames": {"enum": list(DEFAULTS)},
         }
-        schema["$defs"]["FlagAudit"] = {**flag, "required": ["key"]}  # start may come from defaults
         return schema

@@ -151,10 +151,24 @@ def yaml_schema(model: type[BaseModel]) -> dict[str, Any]:
     """Return the JSON schema of `model` as it is written in YAML, for editors and `dg check yaml`.
 
     Differs from pydantic's: an unknown key is told with the known ones, a fault is told at its own place and
-    not at an enclosing alternative, and every number or switch may be a template.
+    not at an enclosing alternative, every number or switch may be a template, and nothing refers elsewhere,
+    so that it can stand within the schema of a whole file.
     """
-    schema: dict[str, Any] = _strict(model.model_json_schema())
-    return schema
+    schema = model.model_json_schema()
+    whole: dict[str, Any] = _strict(_inlined(schema, schema.pop("$defs", {})))
+    return whole
+
+
+def _inlined(node: Any, models: Mapping[str, Any]) -> Any:
+    """Put each model in the place of the references to it."""
+    if isinstance(node, list):
+        return [_inlined(item, models) for item in node]
+    if not isinstance(node, dict):
+        return node
+    own = {key: _inlined(item, models) for key, item in node.items() if key != "$ref"}
+    if "$ref" not in node:
+        return own
+    return {**_inlined(models[node["$ref"].rpartition("/")[2]], models), **own}
 
 
 def _strict(node: Any) -> Any:
@@ -184,14 +198,14 @@ def _names(node: dict[str, Any]) -> dict[str, Any]:
 def _alternatives(node: dict[str, Any]) -> dict[str, Any]:
     """Choose between text and an object or list by what is there, so that faults inside keep their place."""
     options = [option for option in node.get("anyOf", ()) if option.get("type") != "null"]
-    nested = [option for option in options if "$ref" in option or option.get("type") in ("object", "array")]
+    nested = [option for option in options if option.get("type") in ("object", "array")]
     if len(nested) != 1:
         return node
     rest = {key: value for key, value in node.items() if key != "anyOf"}
     if len(options) == 1:
         return {**nested[0], **rest}
     others = {"anyOf": [option for option in options if option is not nested[0]]}
-    return {**rest, "if": {"type": nested[0].get("type", "object")}, "then": nested[0], "else": others}
+    return {**rest, "if": {"type": nested[0]["type"]}, "then": nested[0], "else": others}
 
 
 def _scalar(node: dict[str, Any]) -> dict[str, Any]:

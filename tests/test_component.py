@@ -1,10 +1,12 @@
 """The YAML component: the same audit as in Python, with faults that say line, key and fix."""
 
 import inspect
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -12,7 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from exd_dagster.build import build_flag_audit_defs
-from exd_dagster.component import DESTINATIONS, RECORDS, FlagAuditComponent
+from exd_dagster.component import FlagAuditComponent
 from exd_dagster.component_yaml import SECRETS
 from exd_dagster.config import FlagAudit, Thresholds
 from exd_dagster.errors import ConfigError
@@ -240,29 +242,27 @@ def test_a_file_without_any_flag_is_a_fault():
 
 
 def test_every_field_is_described():
-    schema = FlagAuditComponent.get_model_cls().model_json_schema()
-    named = {**schema["$defs"], "FlagAuditComponent": schema}
-    branches = [
-        branch["then"]
-        for name in ("records", "alerts")
-        for branch in find_branches(schema["properties"][name])
-    ]
-    assert len(branches) == len(RECORDS) + len(DESTINATIONS)
-    bare = [
-        f"{owner}.{name}"
-        for owner, body in [*named.items(), *((str(b["description"])[:20], b) for b in branches)]
-        for name, field in body["properties"].items()
-        if "description" not in field and "$ref" not in field and name != "type"
-    ]
-    assert not bare
+    found = dict(described(FlagAuditComponent.get_model_cls().model_json_schema()))
+    assert not [path for path, description in found.items() if not description and path[-1] != "type"]
+    last = {path[-1] for path in found}
+    assert {"split", "significance_level", "lateness", "webhook_url", "time_zone", "to"} <= last
 
 
-def find_branches(node: dict) -> list[dict]:
-    found = [branch for branch in node.get("allOf", ()) if "then" in branch]
-    for inner in node.values():
-        if isinstance(inner, dict):
-            found += find_branches(inner)
-    return found
+def described(node: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the path and description of every field of a schema."""
+    if isinstance(node, list):
+        for item in node:
+            yield from described(item, path)
+    elif isinstance(node, dict):
+        for name, field in node.get("properties", {}).items():
+            yield (*path, name), field.get("description", "")
+        for key, inner in node.items():
+            if key != "if":
+                yield from described(inner, (*path, key))
+
+
+def test_the_schema_refers_to_nothing_outside_itself():
+    assert "$ref" not in json.dumps(FlagAuditComponent.get_model_cls().model_json_schema())
 
 
 def test_every_argument_of_the_python_door_is_a_field():
@@ -272,7 +272,7 @@ def test_every_argument_of_the_python_door_is_a_field():
 
 def test_every_flag_field_may_be_given_in_yaml():
     schema = FlagAuditComponent.get_model_cls().model_json_schema()
-    assert set(schema["$defs"]["FlagAudit"]["properties"]) == set(FlagAudit.model_fields)
+    assert set(schema["properties"]["flags"]["items"]["properties"]) == set(FlagAudit.model_fields)
 
 
 def test_dagster_loads_the_file_that_it_scaffolds():
