@@ -80,6 +80,16 @@ class Counter:
         """Return target and name of every variant that counts."""
         return seen_variants(self.connection)
 
+    def look_briefly(self) -> None:
+        """Count rows by variant and reason alone: enough to know which records count."""
+        write_targets(self.connection, self.targets)
+        rows = self._rows(["variant", "reason"])
+        self.connection.execute(
+            "CREATE OR REPLACE TEMP TABLE exd_overview AS SELECT *, false AS unitless, "
+            f"{left_out(self.targets)} AS left_out, {ignored(self.targets)} AS ignored FROM (SELECT target, "
+            f"nullif(variant, '') AS variant, reason FROM ({rows}) GROUP BY target, variant, reason)"
+        )
+
     def label(self, ranks: Sequence[tuple[int, str, int]]) -> None:
         """Write down which variants count, as target, variant and rank: `exd_labels`."""
         write_table(self.connection, "labels", ranks)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime
 
 import duckdb
@@ -47,12 +46,9 @@ def open_counter(
         for name in sorted(target.extras - set(columns.extras)):
             raise RecordsError(f"{scan.place}: '{name}' is not a column.{scan.hint(name)}")
         kept = [name for name in dict.fromkeys(extras) if name in columns.extras]
-        # only what tells which records count: no versions, no ids, nothing of lateness
-        needed = {name: sql for name, sql in columns.expressions.items() if name not in ("id", "ingested")}
-        columns = replace(columns, expressions={**needed, "version": "''"})
         counter = Counter(connection, columns, [target], kept=kept)
         try:
-            counter.look()
+            counter.look_briefly()
             ranks = place({}, (variant for _, variant in counter.variants()))
             counter.label([(0, variant, rank) for variant, rank in ranks.items()])
             yield counter

@@ -152,8 +152,10 @@ class BinStore:
 @contextmanager
 def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """All or nothing. The order of rows means nothing here, and keeping it would cost memory."""
-    order = connection.execute("SELECT current_setting('preserve_insertion_order')").fetchone()
-    connection.execute("SET preserve_insertion_order = false")
+    ((order, bar),) = connection.execute(
+        "SELECT current_setting('preserve_insertion_order'), current_setting('enable_progress_bar')"
+    ).fetchall()
+    connection.execute("SET preserve_insertion_order = false; SET enable_progress_bar = false")
     connection.execute("BEGIN")
     try:
         connection.execute("UPDATE exd_meta SET updates = updates + 1")
@@ -165,7 +167,7 @@ def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         raise
     finally:
         with suppress(duckdb.Error):
-            connection.execute(f"SET preserve_insertion_order = {order is None or order[0]}")
+            connection.execute(f"SET preserve_insertion_order = {order}; SET enable_progress_bar = {bar}")
 
 
 @contextmanager

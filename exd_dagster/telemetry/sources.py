@@ -1,116 +1,37 @@
 """Where evaluation records are read from: plain values, opened only when they are used."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from itertools import count
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Any, Literal
 
 import duckdb
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 from typing_extensions import Self
 
-from exd_dagster.config import ConfigModel, Scalar
-from exd_dagster.errors import RecordsError, did_you_mean
+from exd_dagster.errors import RecordsError
+from exd_dagster.telemetry.engine_table import IbisRecords, ibis_records
 from exd_dagster.telemetry.files import list_files
 from exd_dagster.telemetry.parquet import damaged_files, open_parquet
-from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, ColumnMap, Scan, Unreadable, ident
+from exd_dagster.telemetry.records import Scan, Unreadable, ident
+from exd_dagster.telemetry.source import Connection, Records, describe, scratch_name
 from exd_dagster.telemetry.text import TextStage, text_format
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Connection: TypeAlias = duckdb.DuckDBPyConnection
-
-_serial = count()
-
-
-def scratch_name(what: str) -> str:
-    """Return a name for a temporary object that no other scan of this process uses."""
-    return f"exd_{what}_{next(_serial)}"
-
-
-class Records(ConfigModel):
-    """What every source has: how its columns are named.
-
-    A log without a column that every row would repeat says so once, for example
-    `constants={"flag_key": "landing-page"}`.
-    """
-
-    columns: dict[str, str] = Field(default={}, description="exd's column name: the log's own name.")
-    constants: dict[str, Scalar] = Field(
-        default={}, description="exd's column name: the one value of every row."
-    )
-    time_zone: str = Field(default="UTC", description="Zone of timestamps without an offset (IANA name).")
-    name: str | None = Field(
-        default=None, min_length=1, description="Name of this log in the store; None: its place."
-    )
-
-    @field_validator("time_zone")
-    @classmethod
-    def _known_zone(cls, zone: str) -> str:
-        try:
-            ZoneInfo(zone)
-        except (KeyError, ValueError, OSError):
-            raise ValueError(f"'{zone}' is not an IANA time zone such as UTC or Europe/Berlin") from None
-        return zone
-
-    @model_validator(mode="after")
-    def _said_once(self) -> Self:
-        twice = sorted(set(self.columns) & set(self.constants))
-        if twice:
-            raise ValueError(f"{', '.join(twice)}: given in columns and in constants; keep one")
-        if "timestamp" in self.constants or "unit_id_hash" in self.constants:
-            raise ValueError(
-                "constants cannot stand for timestamp or unit_id_hash; map the columns that hold them"
-            )
-        return self
-
-    @property
-    def place(self) -> str:
-        """Where the records are, as text for messages."""
-        raise NotImplementedError
-
-    @property
-    def label(self) -> str:
-        """The name of this log in the store."""
-        return self.name or self.place
-
-    @property
-    def column_map(self) -> ColumnMap:
-        """How this log's columns become the canonical ones."""
-        return ColumnMap(self.columns, self.constants, self.time_zone)
-
-    def open(
-        self, connection: Connection, start: datetime, end: datetime, extras: Sequence[str] = ()
-    ) -> AbstractContextManager[Scan]:
-        """Open the records for reading with DuckDB.
-
-        Args:
-            connection: an open connection; what is created in it is temporary and gone on exit.
-            start: records before this instant (UTC) need not be listed.
-            end: nor records at or after this one.
-            extras: columns wanted beside the contract's.
-
-        Raises:
-            RecordsError: when nothing can be read, naming file, column and fix.
-        """
-        raise NotImplementedError
-
-    def without_damaged(self, connection: Connection, files: Sequence[str]) -> Self | None:  # noqa: ARG002
-        """Return this source without the damaged ones of these files, None where none can be left out."""
-        return None
-
-    def raw_columns(self, extras: Sequence[str] | None = None) -> list[str]:
-        """Return the log's own names of the columns read; without `extras`, those that must be there."""
-        names = REQUIRED if extras is None else (*REQUIRED, *OPTIONAL, *extras)
-        raw = [self.columns.get(name, name) for name in names if name not in self.constants]
-        objects = [name.partition(".")[0] for name in raw if "." in name]
-        return list(dict.fromkeys([*raw, *objects]))
+__all__ = [
+    "DataFrameRecords",
+    "FileRecords",
+    "IbisRecords",
+    "ParquetRecords",
+    "Records",
+    "TableRecords",
+    "as_records",
+]
 
 
 class _Files(Records):
@@ -279,69 +200,6 @@ class DataFrameRecords(Records):
             connection.unregister(view)
 
 
-class IbisRecords(Records):
-    """A table of a foreign engine (Spark, PostgreSQL, Snowflake, BigQuery, ...), through Ibis.
-
-    The engine counts, from the flag's start in every run; only bins leave it. Its timestamps must be
-    timestamps.
-    """
-
-    connection: Any = Field(description="An Ibis backend, for example ibis.postgres.connect(...).")
-    table: str = Field(min_length=1, description="Name of the table.")
-    database: str | None = Field(
-        default=None, description="Schema or database of the table, as Ibis takes it."
-    )
-
-    @property
-    def place(self) -> str:
-        """Engine and table."""
-        return f"{self.connection.name}:{self.database + '.' if self.database else ''}{self.table}"
-
-    def expression(self) -> Any:
-        """Return the table as an Ibis expression.
-
-        Raises:
-            RecordsError: when it cannot be reached, lacks a column, or its timestamp is none.
-        """
-        try:
-            table = self.connection.table(self.table, database=self.database)
-        except Exception as error:
-            raise RecordsError(f"{self.place} cannot be read: {error}") from error
-        faults = [
-            f"it has no column '{self.columns.get(name, name)}' for {name}.{self.hint(table, name)}"
-            for name in REQUIRED
-            if self.column(table, name) is None
-        ]
-        if not faults and not self.column(table, "timestamp").type().is_timestamp():
-            kind = self.column(table, "timestamp").type()
-            faults = [f"timestamp has type {kind}; give a view in which it is a timestamp in UTC"]
-        if self.time_zone != "UTC":
-            faults.append(f"time_zone is {self.time_zone}; give a view in which timestamp is in UTC")
-        if faults:
-            raise RecordsError("\n  - ".join([f"{self.place} cannot be read:", *faults]))
-        return table
-
-    def column(self, table: Any, name: str) -> Any:
-        """Return a column by exd's name, None when the table does not have it."""
-        import ibis
-
-        if name in self.constants:
-            return ibis.literal(str(self.constants[name]))
-        wanted = self.columns.get(name, name)
-        raw = next((c for c in table.columns if c == wanted), None)
-        raw = raw or next((c for c in table.columns if c.lower() == wanted.lower()), None)
-        base, _, key = wanted.partition(".")
-        if raw is None and key and base in table.columns:
-            kind = table[base].type()
-            has = kind.is_map() or (kind.is_struct() and key in kind.names)
-            return table[base][key] if has else None
-        return None if raw is None else table[raw]
-
-    def hint(self, table: Any, name: str) -> str:
-        """Return " Did you mean ...?" for a column that is not there."""
-        return did_you_mean(self.columns.get(name, name), table.columns)
-
-
 def _plain_objects(frame: "pd.DataFrame", wanted: set[str]) -> "pd.DataFrame":
     """Keep the wanted columns; a column of mixed Python objects becomes text, missing values stay missing."""
     import pandas as pd
@@ -360,19 +218,6 @@ def _as_text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def describe(connection: Connection, relation: str, place: str) -> Mapping[str, str]:
-    """Return the DuckDB type of each column of a relation.
-
-    Raises:
-        RecordsError: when the relation does not exist or cannot be read.
-    """
-    try:
-        rows = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
-    except duckdb.Error as error:
-        raise RecordsError(f"{place} cannot be read: {error}") from error
-    return {name: kind for name, kind, *_ in rows}
-
-
 def as_records(source: object) -> Records:
     """Return the records object for what a person would call a log.
 
@@ -387,12 +232,13 @@ def as_records(source: object) -> Records:
     kind = f"{type(source).__module__.split('.')[0]}.{type(source).__name__}"
     if kind == "pandas.DataFrame":
         return DataFrameRecords(frame=source)
+    if kind == "ibis.Table":
+        return ibis_records(source)
     if isinstance(source, (str, PathLike, list, tuple)) and source:
         paths = tuple(fspath(p) for p in (source if isinstance(source, (list, tuple)) else [source]))
         path = paths if len(paths) > 1 else paths[0]
         return FileRecords(path=path) if text_format(paths[0]) else ParquetRecords(path=path)
     raise RecordsError(
         f"{kind} is not a log of evaluations; give a DataFrame, a path or glob to Parquet, NDJSON or CSV "
-        f"files, "
-        "or ParquetRecords, FileRecords, TableRecords or IbisRecords"
+        "files, or ParquetRecords, FileRecords, TableRecords or IbisRecords"
     )

@@ -120,6 +120,11 @@ def test_postgres_counts_as_duckdb_does(postgres):
 
 
 @pytest.mark.engines
+def test_an_ibis_table_is_a_log(postgres):
+    assert_equal_to_duckdb(postgres.table("flag_evaluations"))
+
+
+@pytest.mark.engines
 def test_a_table_that_lacks_a_column_is_named_with_the_fix(postgres):
     source = IbisRecords(connection=postgres, table="flag_evaluations", columns={"variant_key": "variant"})
     with pytest.raises(

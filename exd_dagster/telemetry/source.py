@@ -1,0 +1,117 @@
+"""What every source of evaluation records has: a name, names of columns, and a way to be opened."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from itertools import count
+from typing import TypeAlias
+from zoneinfo import ZoneInfo
+
+import duckdb
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import Self
+
+from exd_dagster.config import ConfigModel, Scalar
+from exd_dagster.errors import RecordsError
+from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, ColumnMap, Scan
+
+Connection: TypeAlias = duckdb.DuckDBPyConnection
+
+_serial = count()
+
+
+def scratch_name(what: str) -> str:
+    """Return a name for a temporary object that no other scan of this process uses."""
+    return f"exd_{what}_{next(_serial)}"
+
+
+class Records(ConfigModel):
+    """What every source has: how its columns are named.
+
+    A log without a column that every row would repeat says so once, for example
+    `constants={"flag_key": "landing-page"}`.
+    """
+
+    columns: dict[str, str] = Field(default={}, description="exd's column name: the log's own name.")
+    constants: dict[str, Scalar] = Field(
+        default={}, description="exd's column name: the one value of every row."
+    )
+    time_zone: str = Field(default="UTC", description="Zone of timestamps without an offset (IANA name).")
+    name: str | None = Field(
+        default=None, min_length=1, description="Name of this log in the store; None: its place."
+    )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"'{zone}' is not an IANA time zone such as UTC or Europe/Berlin") from None
+        return zone
+
+    @model_validator(mode="after")
+    def _said_once(self) -> Self:
+        twice = sorted(set(self.columns) & set(self.constants))
+        if twice:
+            raise ValueError(f"{', '.join(twice)}: given in columns and in constants; keep one")
+        if "timestamp" in self.constants or "unit_id_hash" in self.constants:
+            raise ValueError(
+                "constants cannot stand for timestamp or unit_id_hash; map the columns that hold them"
+            )
+        return self
+
+    @property
+    def place(self) -> str:
+        """Where the records are, as text for messages."""
+        raise NotImplementedError
+
+    @property
+    def label(self) -> str:
+        """The name of this log in the store."""
+        return self.name or self.place
+
+    @property
+    def column_map(self) -> ColumnMap:
+        """How this log's columns become the canonical ones."""
+        return ColumnMap(self.columns, self.constants, self.time_zone)
+
+    def open(
+        self, connection: Connection, start: datetime, end: datetime, extras: Sequence[str] = ()
+    ) -> AbstractContextManager[Scan]:
+        """Open the records for reading with DuckDB.
+
+        Args:
+            connection: an open connection; what is created in it is temporary and gone on exit.
+            start: records before this instant (UTC) need not be listed.
+            end: nor records at or after this one.
+            extras: columns wanted beside the contract's.
+
+        Raises:
+            RecordsError: when nothing can be read, naming file, column and fix.
+        """
+        raise NotImplementedError
+
+    def without_damaged(self, connection: Connection, files: Sequence[str]) -> Self | None:  # noqa: ARG002
+        """Return this source without the damaged ones of these files, None where none can be left out."""
+        return None
+
+    def raw_columns(self, extras: Sequence[str] | None = None) -> list[str]:
+        """Return the log's own names of the columns read; without `extras`, those that must be there."""
+        names = REQUIRED if extras is None else (*REQUIRED, *OPTIONAL, *extras)
+        raw = [self.columns.get(name, name) for name in names if name not in self.constants]
+        objects = [name.partition(".")[0] for name in raw if "." in name]
+        return list(dict.fromkeys([*raw, *objects]))
+
+
+def describe(connection: Connection, relation: str, place: str) -> Mapping[str, str]:
+    """Return the DuckDB type of each column of a relation.
+
+    Raises:
+        RecordsError: when the relation does not exist or cannot be read.
+    """
+    try:
+        rows = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
+    except duckdb.Error as error:
+        raise RecordsError(f"{place} cannot be read: {error}") from error
+    return {name: kind for name, kind, *_ in rows}
