@@ -60,6 +60,7 @@ def test_a_check_opens_with_its_sentence_and_then_its_picture(
     shown = str(results(bad.run(instance))["srm"].description)
     first, _, rest = shown.partition("\n")
     assert first.startswith("SRM: ")
+    assert "split wrong from the start" in first
     assert rest.strip().startswith("![srm of bad](data:image/svg+xml;base64,")
 
 

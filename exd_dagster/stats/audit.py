@@ -190,7 +190,8 @@ def _with_split_change(verdict: SrmVerdict, window: Window, look: Look | None) -
     verdict = replace(_with_change(verdict, change, window), change_point=change.hour, change=change)
     if look is None:
         return verdict
-    when = f"broke about {words.instant(window.instant(change.bin))}"
+    broke = f"broke about {words.instant(window.instant(change.bin))}"
+    when = broke if change.bin else "wrong from the start"
     if change.until is not None:
         when += f", as declared again from {words.instant(window.instant(change.until))}"
     sentence = f"{verdict.sentence[:-1]}; split {when}."
@@ -235,7 +236,8 @@ def _in_hours(sentence: str, change: ChangePoint, window: Window) -> str:
     """Name the fault's bins by their instants."""
     first = words.instant(window.instant(change.bin))
     if change.until is None:
-        return sentence.replace(f"since bin {change.bin}", f"since about {first}")
+        since = f"since about {first}" if change.bin else "from the start"
+        return sentence.replace(f"since bin {change.bin}", since)
     last = words.instant(window.instant(change.until))
     return sentence.replace(f"in bins {change.bin} to {change.until - 1}", f"from {first} to {last}")
 
