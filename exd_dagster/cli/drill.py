@@ -94,7 +94,8 @@ def as_text(done: Rehearsal) -> str:
 
 def _row(done: Rehearsal, spoken: Spoken) -> str:
     before = click.style(f"{spoken.before:<14}", fg=_COLOURS.get(spoken.before, "yellow"))
-    told = (_after(delay(done.fault, instant)) for instant in (spoken.warned, spoken.blocked))
+    told = [_after(delay(done.fault, instant)) for instant in (spoken.warned, spoken.blocked)]
+    told = ["already"] if spoken.before == "fail" else told
     return f"{spoken.check:<16}{before}" + "".join(f"{text:<16}" for text in told).rstrip()
 
 

@@ -9,9 +9,10 @@ from datetime import datetime
 
 import duckdb
 
+from exd_dagster.config import EXCLUDED_REASONS
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.files import list_files, open_bytes
-from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, from_ms, instant_ms
+from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, from_ms, instant_ms, literal
 from exd_dagster.telemetry.sources import FileRecords, Records
 from exd_dagster.telemetry.text import csv_header, text_format
 
@@ -113,7 +114,7 @@ def column_names(
 def survey(
     connection: duckdb.DuckDBPyConnection, records: Records, start: datetime, end: datetime
 ) -> list[SeenFlag]:
-    """Return the flags of a log, those with the most units first.
+    """Return the flags of a log, those with the most units first; without evaluations that assigned nothing.
 
     Args:
         connection: an open connection.
@@ -130,10 +131,11 @@ def survey(
         keys = ", ".join(
             f"coalesce({sql[name]}, '') AS {name}" for name in ("namespace", "environment", "flag", "variant")
         )
+        assigned = f"coalesce({sql['reason']}, '') NOT IN ({', '.join(map(literal, EXCLUDED_REASONS))})"
         rows = connection.execute(
             f"SELECT {keys}, count(DISTINCT {sql['unit']}) FILTER ({sql['has_unit']}) AS units, "
             f"min({sql['us']}) // 1000, max({sql['us']}) // 1000 FROM {scan.relation} "
-            f"WHERE {columns.between(instant_ms(start), instant_ms(end))} GROUP BY 1, 2, 3, 4 "
+            f"WHERE {columns.between(instant_ms(start), instant_ms(end))} AND {assigned} GROUP BY 1, 2, 3, 4 "
             "HAVING flag <> '' AND variant <> '' AND units > 0 ORDER BY units DESC, variant"
         ).fetchall()
     return _flags(rows)

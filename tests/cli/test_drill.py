@@ -56,6 +56,13 @@ def test_it_tells_what_was_planted_when_each_check_spoke_and_what_it_said(projec
     assert 'nothing is blocked until you set mode="block".' in said
 
 
+def test_a_check_that_failed_before_is_said_to_have_failed_already(project):
+    write(project / "log", rows("checkout", [{"control": 60, "treatment": 30}] * 72))
+    said = run("--flag", "checkout", "--fault", "srm").output
+    line = next(line for line in said.splitlines() if line.startswith("sequential_srm "))
+    assert line.split()[1:] == ["fail", "already"]
+
+
 def test_it_tells_the_same_as_strict_json(project):
     done = json.loads(run("--flag", "checkout", "--fault", "dead_arm", "--format", "json").output)
     assert done["fault"]["kind"] == "dead_arm"

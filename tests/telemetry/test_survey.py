@@ -84,6 +84,14 @@ def test_rows_without_flag_variant_or_unit_are_no_flag(tmp_path):
     assert found.units == {"a": 3}
 
 
+def test_evaluations_that_assigned_nothing_are_left_out(tmp_path):
+    frame = rows("checkout", [{"a": 3, "b": 3}])
+    off = rows("checkout", [{"a": 9}]).assign(evaluation_reason="off")
+    with duckdb.connect() as connection:
+        (found,) = survey(connection, ParquetRecords(path=write(tmp_path, frame, off)), *SPAN)
+    assert found.units == {"a": 3, "b": 3}
+
+
 @pytest.mark.parametrize(
     ("shares", "suggested"),
     [
