@@ -247,11 +247,23 @@ def component_files(draft: Draft, folder: Path) -> dict[Path, str]:
 
 
 def _dg_module(folder: Path) -> str | None:
-    file = folder / "pyproject.toml"
-    if not file.exists():
-        return None
-    project = parse_toml(file.read_text(encoding="utf-8")).get("tool", {}).get("dg", {}).get("project", {})
-    return str(project["root_module"]) if "root_module" in project else None
+    """Return the root module of the `dg` project in a folder, None where there is no project at all.
+
+    Raises:
+        click.UsageError: when the folder holds a Python project of another kind.
+    """
+    for name, tables in (("dg.toml", ("project",)), ("pyproject.toml", ("tool", "dg", "project"))):
+        if (folder / name).exists():
+            found = parse_toml((folder / name).read_text(encoding="utf-8"))
+            for table in tables:
+                found = found.get(table, {})
+            if "root_module" in found:
+                return str(found["root_module"])
+    if (folder / "pyproject.toml").exists():
+        raise click.UsageError(
+            f"{folder.resolve()} is no dg project; give --folder, or add [tool.dg.project]."
+        )
+    return None
 
 
 def write(files: Mapping[Path, str], folder: Path, *, force: bool) -> list[str]:

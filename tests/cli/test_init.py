@@ -213,6 +213,20 @@ def test_a_dg_project_gets_the_component_in_its_defs_folder(home):
     assert not (home / "workspace.yaml").exists()
 
 
+def test_a_dg_project_may_be_named_in_dg_toml(home):
+    (home / "dg.toml").write_text('[project]\nroot_module = "ours"\n')
+    run("../log/*.parquet", "--yaml")
+    assert (home / "ours/defs/flag_audit/defs.yaml").exists()
+
+
+def test_a_python_project_of_another_kind_is_left_alone(home):
+    (home / "pyproject.toml").write_text("[project]\nname = 'ours'\n")
+    said = run("../log/*.parquet", "--yaml", "--force")
+    assert said.exit_code == 2
+    assert "is no dg project" in said.output
+    assert (home / "pyproject.toml").read_text() == "[project]\nname = 'ours'\n"
+
+
 @pytest.mark.skipif(not LANDING.exists(), reason="ab_exposures_raw.csv is not here")
 def test_a_real_log_with_quoted_lines_becomes_a_project(home):
     said = run(str(LANDING), "--flag", "landing-page").output
