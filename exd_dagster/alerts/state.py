@@ -2,7 +2,7 @@
 
 import json
 import re
-from base64 import b85decode, b85encode
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -85,18 +85,17 @@ def sensors(storage: CursorStorage) -> list[str]:
 def _written(state: AlertState) -> str:
     """Return the state as JSON, packed when it is long: a MySQL instance stores 64 KB at most."""
     data = _ADAPTER.dump_json(state)
-    return data.decode() if len(data) < PACKED_FROM else _PACKED + b85encode(compress(data, 1)).decode()
+    return data.decode() if len(data) < PACKED_FROM else _PACKED + b64encode(compress(data, 1)).decode()
 
 
 def _read(text: str, key: str) -> AlertState:
     try:
-        data = (
-            decompress(b85decode(text.removeprefix(_PACKED))) if text.startswith(_PACKED) else text.encode()
-        )
+        packed = text.startswith(_PACKED)
+        data = decompress(b64decode(text.removeprefix(_PACKED))) if packed else text.encode()
         version = re.match(rb'\s*\{\s*"version":\s*(\d+)', data)
         if version and int(version[1]) > VERSION:
             raise AlertStateError(
-                f"alerting state '{key}' has version {int(version[1])}; this exd_dagster reads up to {VERSION}. "
+                f"alerting state '{key}' has version {int(version[1])}; this one reads up to {VERSION}. "
                 "Upgrade exd_dagster, or reset it: exd-dagster alerts reset (what still fails is told again)"
             )
         return _ADAPTER.validate_json(data)
