@@ -63,7 +63,8 @@ def build_flag_trust(
             before = read_trust(exd_store.connection, flag)
             entry = not_checked_entry(known[flag], before, reason=reason, run_id=record.run_id, at=record.at)
             write_trust(exd_store.connection, entry)
-        mark_discoveries(exd_store.connection, discoveries(read_trust(exd_store.connection)))
+        fleet = [entry for entry in read_trust(exd_store.connection) if entry.row.flag in known]
+        mark_discoveries(exd_store.connection, discoveries(fleet))
         entries = [entry for entry in read_trust(exd_store.connection) if entry.row.flag in known]
         rows = [replace(entry.row, run_url=_run_url(base_url, entry.run_id)) for entry in entries]
         page = _write_page(Path(exd_store.duckdb.database), rows)
@@ -116,10 +117,15 @@ def unanswered(
 _CRASHED = "Not checked: the last audit did not finish (run {run_id}); see its error and run the audit again."
 
 
-def discoveries(entries: Sequence[TrustEntry]) -> list[FlagId]:
-    """Return the flags that e-BH discovers at the fleet's false discovery rate, newest iterations only."""
-    newest = {entry.row.flag: entry.log_e_value for entry in entries if entry.log_e_value is not None}
-    return discovered(newest, FDR)
+def discoveries(entries: Sequence[TrustEntry]) -> list[TrustRow]:
+    """Return the rows that e-BH discovers at the fleet's false discovery rate, of newest iterations only.
+
+    Args:
+        entries: every row of the fleet, by flag and iteration.
+    """
+    newest = {entry.row.flag: entry for entry in entries}
+    evidence = {flag: each.log_e_value for flag, each in newest.items() if each.log_e_value is not None}
+    return [newest[flag].row for flag in discovered(evidence, FDR)]
 
 
 def trust(

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import dagster as dg
 
 from exd_dagster._dagster_internals import CheckRecord, latest_checks, materialized_at
+from exd_dagster.alerts.model import instant
 from exd_dagster.checks import AnyAsset, asset_key_of, trust_key
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -74,7 +75,8 @@ def _trusted(bins: Sequence[AnyAsset]) -> Any:
 def blocked_by(*bins: AnyAsset, max_age: timedelta | None = None, base_url: str = "") -> Callable[[F], F]:
     """Decorate a report so that it refuses to run while a flag it builds on is not trusted.
 
-    It refuses when the flag blocks, was never audited, its audit crashed, or its bins are newer than that.
+    It refuses when the flag blocks, was never audited, its audit crashed, its bins are newer than that, or a
+    waiver that let reports run has ended.
 
     Args:
         *bins: the bins assets the report builds on.
@@ -151,13 +153,16 @@ def why_not_trusted(
 ) -> str:
     """Return why the flag may not be used now, "" when it may."""
     if record is None:
-        return "its audit never ran; run the audit job first."
+        return "its audit never ran; run the audit job, or correct the key of the bins."
     if record.passed is None:
         return (
             f"its audit did not finish (run {record.run_id}); see that run's error and run the audit again."
         )
     if not record.passed:
-        return record.description.partition("\n")[0]
+        return str(record.metadata.get("sentence") or record.description.partition("\n")[0])
+    waived_until = instant(record.metadata.get("waived_until"))
+    if waived_until is not None and waived_until <= now:
+        return f"it was waived until {waived_until:%Y-%m-%d %H:%M} UTC; run the checks again."
     built = materialized_at(instance, key.asset_key)
     if built is not None and record.target_at is not None and record.target_at < built:
         return "its bins are newer than its audit; run the checks again."

@@ -65,13 +65,16 @@ def write_trust(connection: duckdb.DuckDBPyConnection, entry: TrustEntry) -> Non
     )
 
 
-def mark_discoveries(connection: duckdb.DuckDBPyConnection, discovered: Iterable[FlagId]) -> None:
-    """Set `discovery` of every row: True for these flags, False for all others."""
-    connection.execute("UPDATE flag_trust SET discovery = false")
-    connection.executemany(
-        "UPDATE flag_trust SET discovery = true WHERE namespace = ? AND environment = ? AND flag_key = ?",
-        [[flag.namespace, flag.environment, flag.key] for flag in discovered] or [["", "", None]],
-    )
+def mark_discoveries(connection: duckdb.DuckDBPyConnection, discovered: Iterable[TrustRow]) -> None:
+    """Set `discovery` of every row: True for these, False for all others."""
+    connection.execute(_CREATE)
+    connection.execute("UPDATE flag_trust SET discovery = false WHERE discovery")
+    for row in discovered:
+        connection.execute(
+            "UPDATE flag_trust SET discovery = true "
+            "WHERE namespace = ? AND environment = ? AND flag_key = ? AND iteration_start = ?",
+            [row.flag.namespace, row.flag.environment, row.flag.key, row.iteration_start],
+        )
 
 
 def read_trust(connection: duckdb.DuckDBPyConnection, flag: FlagId | None = None) -> list[TrustEntry]:

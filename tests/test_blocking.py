@@ -63,14 +63,6 @@ def test_mode_warn_fails_the_checks_with_severity_warn(tmp_path: Path, instance:
     assert (srm.passed, srm.severity) == (False, dg.AssetCheckSeverity.WARN)
 
 
-def test_a_later_run_of_the_report_alone_is_not_stopped_by_dagster(
-    fleet: Fleet, instance: dg.DagsterInstance
-) -> None:
-    """Why guard, gate and gated job exist."""
-    fleet.run(instance, fleet.bins)
-    assert "bad_report" in built(fleet.run(instance, fleet.only_reports, hours=False))
-
-
 def test_a_gated_job_stops_the_report_of_a_failing_flag_only(
     fleet: Fleet, instance: dg.DagsterInstance
 ) -> None:
@@ -99,32 +91,10 @@ def test_a_guard_refuses_by_hand_and_says_which_check_failed(
     assert "control got" in message or "treatment got" in message
 
 
-def test_a_guard_refuses_when_the_audit_never_ran(guarded: Fleet, instance: dg.DagsterInstance) -> None:
-    assert built(guarded.run(instance, guarded.only_reports, hours=False)) == set()
-
-
-def test_a_guard_refuses_bins_that_are_newer_than_their_audit(
-    guarded: Fleet, instance: dg.DagsterInstance
-) -> None:
-    guarded.run(instance, guarded.bins)
-    guarded.run(instance, guarded.bins - dg.AssetSelection.all_asset_checks())
-    assert built(guarded.run(instance, guarded.only_reports, hours=False)) == set()
-
-
 def test_a_guard_lets_a_report_run_in_the_run_that_audits_it(
     guarded: Fleet, instance: dg.DagsterInstance
 ) -> None:
     assert built(guarded.run(instance)) >= {"good_report"}
-
-
-def test_a_guard_refuses_an_audit_older_than_max_age(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    fleet = Fleet(
-        tmp_path,
-        {"good": healthy(HOURS)},
-        guard=lambda key: blocked_by(key, max_age=timedelta(microseconds=1)),
-    )
-    fleet.run(instance, fleet.bins)
-    assert built(fleet.run(instance, fleet.only_reports, hours=False)) == set()
 
 
 def test_what_a_check_says_is_read_back_as_strict_json(fleet: Fleet, instance: dg.DagsterInstance) -> None:
@@ -170,18 +140,6 @@ class TestGate:
         _, cursor = self.requested(fleet, instance)
         fleet.run(instance, fleet.bins)
         assert self.requested(fleet, instance, cursor)[0] == {"good_report"}
-
-    def test_nothing_is_requested_before_the_bins_are_updated(
-        self, fleet: Fleet, instance: dg.DagsterInstance
-    ) -> None:
-        assert self.requested(fleet, instance)[0] == set()
-
-    def test_bins_without_a_new_audit_keep_the_gate_closed(
-        self, fleet: Fleet, instance: dg.DagsterInstance
-    ) -> None:
-        _, cursor = self.requested(fleet, instance)
-        fleet.run(instance, fleet.bins - dg.AssetSelection.all_asset_checks())
-        assert self.requested(fleet, instance, cursor)[0] == set()
 
     def test_a_warning_keeps_no_gate_closed(self, tmp_path: Path, instance: dg.DagsterInstance) -> None:
         fleet = Fleet(tmp_path, {"bad": broken(HOURS)}, mode="warn")
