@@ -12,7 +12,7 @@ from exd_dagster.assets import STORE_POOL
 from exd_dagster.audit import Audit, audit
 from exd_dagster.config import FlagAudit, Thresholds, Timing
 from exd_dagster.decisions import load_decisions
-from exd_dagster.errors import ExdError
+from exd_dagster.errors import ConfigError, ExdError
 from exd_dagster.overview import verdict_metadata
 from exd_dagster.plots import as_markdown_image
 from exd_dagster.resources import BinStoreResource
@@ -251,7 +251,14 @@ def escape_markdown(text: str) -> str:
 
 
 def asset_key_of(asset: AnyAsset) -> dg.AssetKey:
-    """Return the one key of whatever stands for an asset."""
+    """Return the one key of whatever stands for an asset.
+
+    Raises:
+        ConfigError: for a multi-asset as a whole.
+    """
+    if isinstance(asset, dg.AssetsDefinition) and len(asset.keys) > 1:
+        keys = ", ".join(sorted(key.to_user_string() for key in asset.keys))
+        raise ConfigError("asset", [f"it holds several assets: {keys}; give the key of one"])
     if isinstance(asset, (dg.AssetsDefinition, dg.AssetSpec)):
         return asset.key
     return dg.AssetKey.from_coercible(asset)
