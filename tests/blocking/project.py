@@ -19,7 +19,11 @@ HOURS = 4
 MODES: dict[str, Mode] = {"good": "block", "bad": "block", "warned": "warn", "observed": "observe"}
 SPLIT = {"control": 0.5, "treatment": 0.5}
 ALL_HOURS = range_tags(f"{START:%Y-%m-%d-%H:%M}", f"{START + (HOURS - 1) * HOUR:%Y-%m-%d-%H:%M}")
-EXECUTORS = {"in_process": dg.in_process_executor, "multiprocess": dg.multiprocess_executor}
+FORKED = {"start_method": {"forkserver": {"preload_modules": ["tests.blocking.project"]}}}
+EXECUTORS = {
+    "in_process": dg.in_process_executor,
+    "multiprocess": dg.multiprocess_executor.configured(FORKED),
+}
 
 FLAGS = [
     FlagAudit(key=key, split=SPLIT, start=START, end=START + HOURS * HOUR, mode=mode)
@@ -123,4 +127,13 @@ def contracts() -> dg.Definitions:
     return dg.Definitions(
         assets=[*assets, *(_report(asset.key.path[-1], asset.key) for asset in assets)],
         asset_checks=[says_nothing, over_both],
+    )
+
+
+@dg.definitions
+def month() -> dg.Definitions:
+    """Two flags over thirty days of hours."""
+    flags = [FlagAudit(key=key, split=SPLIT, start="2026-03-01", end="2026-03-31") for key in ("a", "b")]
+    return build_flag_audit_defs(
+        flags, records="log/*.parquet", store=DuckDBResource(database="bins.duckdb"), grain="hour"
     )
