@@ -111,15 +111,27 @@ def ignored(targets: Sequence[Target]) -> str:
 
 def is_one_of(column: str, values: Iterable[Scalar]) -> str:
     """Return SQL for "the column holds one of these": numbers as numbers, all else as text."""
-    values = list(values)
-    numbers = [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
-    texts = [str(v).lower() if isinstance(v, bool) else v for v in values if v not in numbers]
+    numbers, texts = numbers_and_texts(values)
     tests = []
     if texts:
-        tests.append(f"CAST({column} AS VARCHAR) IN ({_list(map(str, texts))})")
+        tests.append(f"CAST({column} AS VARCHAR) IN ({_list(texts)})")
     if numbers:
         tests.append(f"TRY_CAST({column} AS DOUBLE) IN ({_list(numbers)})")
     return f"({' OR '.join(tests) or 'false'})"
+
+
+def numbers_and_texts(values: Iterable[Scalar]) -> tuple[list[int | float], list[str]]:
+    """Tell the values of a filter that are compared as numbers from those compared as text."""
+    numbers: list[int | float] = []
+    texts = []
+    for value in values:
+        if isinstance(value, bool):
+            texts.append(str(value).lower())
+        elif isinstance(value, str):
+            texts.append(value)
+        else:
+            numbers.append(value)
+    return numbers, texts
 
 
 def _per_target(

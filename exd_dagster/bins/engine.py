@@ -14,37 +14,29 @@ from typing import Any, TypeAlias
 
 import duckdb
 
-from exd_dagster.bins.audience import Target, ignored, left_out
+from exd_dagster.bins.audience import Target, ignored, left_out, numbers_and_texts
 from exd_dagster.bins.count import facts_sql, seen_scopes, seen_variants, write_table, write_targets
 from exd_dagster.config import Scalar
 from exd_dagster.errors import RecordsError
+from exd_dagster.telemetry.engine_table import IbisRecords
 from exd_dagster.telemetry.records import (
     BEFORE_2000,
     EARLIEST,
     FUTURE,
     NO_FLAG,
     OPTIONAL,
+    TEXTS,
     UNREADABLE_TIME,
     Unreadable,
     from_ms,
     instant_ms,
 )
-from exd_dagster.telemetry.sources import IbisRecords
 
 Expression: TypeAlias = Any
 """An Ibis value or table."""
 
 _SCOPE = ("flag", "namespace", "environment")
-_TEXTS = {
-    "flag": "flag_key",
-    "variant": "variant_key",
-    "namespace": "namespace",
-    "environment": "environment",
-    "version": "manifest_version",
-    "reason": "evaluation_reason",
-    "unit": "unit_id_hash",
-    "id": "evaluation_id",
-}
+_TEXTS = {**TEXTS, "unit": "unit_id_hash", "id": "evaluation_id"}
 _OF_TARGET = (
     "JOIN exd_targets ON flag = exd_key AND (exd_namespace IS NULL OR namespace = exd_namespace) "
     "AND (exd_environment IS NULL OR environment = exd_environment)"
@@ -228,15 +220,18 @@ class EngineTally:
         for name in ("targets", "labels", "noted", "overview", "measures", "counts", "delta"):
             self.connection.execute(f"DROP TABLE IF EXISTS exd_{name}")
 
-    def _cells(self) -> Expression:
+    def counted_rows(self) -> Expression:
+        """Return the records that count, each with the rank of its variant."""
         import ibis
 
         rows = self._rows(counted_only=True)
         ranks = [(rows.variant == name, rank) for rank, name in enumerate(self.ranks)]
+        return rows.mutate(rank=ibis.cases(*ranks) if ranks else _literal(0))
+
+    def _cells(self) -> Expression:
+        rows = self.counted_rows()
         phase, iteration = self._phases(rows)
-        rows = rows.mutate(
-            rank=ibis.cases(*ranks) if ranks else _literal(0), phase=phase, iteration=iteration
-        )
+        rows = rows.mutate(phase=phase, iteration=iteration)
         kinds = [*_SCOPE, "iteration", "phase", "hour", "variant", "rank", "unit"]
         return rows.group_by(kinds).agg(first=rows.at.truncate("ms").min(), n=self._evaluations(rows))
 
@@ -322,9 +317,7 @@ def _of(rows: Expression, target: Target) -> Expression:
 
 def _is_one_of(column: Expression, values: Iterable[Scalar]) -> Expression:
     """Return a test for "the column holds one of these": numbers as numbers, all else as text."""
-    values = list(values)
-    numbers = [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
-    texts = [str(v).lower() if isinstance(v, bool) else str(v) for v in values if v not in numbers]
+    numbers, texts = numbers_and_texts(values)
     if numbers and column.type().is_numeric():
         as_number = column.cast("float64").isin([float(v) for v in numbers])
         return as_number | column.cast("string").isin(texts) if texts else as_number

@@ -8,12 +8,14 @@ import duckdb
 
 from exd_dagster.bins.audience import HOUR_MS, RANKS, Target
 from exd_dagster.bins.count import Counter
+from exd_dagster.bins.engine_recount import engine_daily_units, engine_segments
 from exd_dagster.bins.ranks import place
 from exd_dagster.bins.select import OTHER
 from exd_dagster.config import FlagAudit
 from exd_dagster.errors import RecordsError
+from exd_dagster.telemetry.engine_table import IbisRecords
 from exd_dagster.telemetry.records import from_ms, instant_ms
-from exd_dagster.telemetry.sources import as_records
+from exd_dagster.telemetry.sources import Records, as_records
 
 SEGMENTS_PER_DIMENSION = 50
 """Values of one dimension kept by name; rarer ones are summed as `OTHER`."""
@@ -25,7 +27,7 @@ _DAY_US = 86_400_000_000
 @contextmanager
 def open_counter(
     connection: duckdb.DuckDBPyConnection,
-    source: object,
+    records: Records,
     flag: FlagAudit,
     start: datetime,
     end: datetime,
@@ -38,7 +40,6 @@ def open_counter(
     Raises:
         RecordsError: when the log cannot be read or lacks a column that the flag's filters name.
     """
-    records = as_records(source)
     target = Target(0, flag, instant_ms(max(start, flag.start)), instant_ms(min(end, flag.end or end)))
     wanted = sorted({*target.extras, *extras})
     with records.open(connection, from_ms(target.start), end, wanted) as scan:
@@ -80,20 +81,35 @@ def segment_counts(
     Raises:
         RecordsError: when the log cannot be read.
     """
-    with open_counter(connection, source, flag, flag.iterations[-1], end, dimensions) as counter:
-        values = "".join(
-            f", d{i} := coalesce(CAST(kept_{i} AS VARCHAR), '')" for i in range(len(counter.kept))
+    records = as_records(source)
+    if isinstance(records, IbisRecords):
+        found = engine_segments(connection, records, flag, dimensions, end)
+        return {name: _by_value(rows) for name, rows in found.items()}
+    with open_counter(connection, records, flag, flag.iterations[-1], end, dimensions) as counter:
+        if not counter.kept:
+            return {}
+        exposure = f"us // 1000 * {RANKS} + rank"
+        firsts = ", ".join(
+            f"min(struct_pack(exposure := {exposure}, value := coalesce(CAST(kept_{i} AS VARCHAR), ''))) "
+            f"AS d{i}"
+            for i in range(len(counter.kept))
         )
-        first = f"min(struct_pack(exposure := us // 1000 * {RANKS} + rank{values}))"
         rows = counter.rows(["us"], counter.columns.expressions["has_unit"])
         connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE exd_firsts AS SELECT first.*, first.exposure % {RANKS} AS rank "
-            f"FROM (SELECT {first} AS first FROM ({rows}) GROUP BY unit)"
+            f"CREATE OR REPLACE TEMP TABLE exd_firsts AS SELECT *, d0.exposure % {RANKS} AS rank "
+            f"FROM (SELECT {firsts} FROM ({rows}) GROUP BY unit)"
         )
         try:
-            return {name: _by_value(connection, f"d{i}") for i, name in enumerate(counter.kept)}
+            return {name: _by_value(_segments(connection, i)) for i, name in enumerate(counter.kept)}
         finally:
             connection.execute("DROP TABLE exd_firsts")
+
+
+def _segments(connection: duckdb.DuckDBPyConnection, dimension: int) -> list[tuple[str, str, int]]:
+    return connection.execute(
+        f"SELECT d{dimension}.value AS value, variant, count(*) FROM exd_firsts JOIN exd_labels USING (rank) "
+        "GROUP BY value, variant ORDER BY value, variant"
+    ).fetchall()
 
 
 def first_exposures(
@@ -113,7 +129,7 @@ def first_exposures(
     Raises:
         RecordsError: when the log cannot be read.
     """
-    with open_counter(connection, source, flag, flag.start, end) as counter:
+    with open_counter(connection, as_records(source), flag, flag.start, end) as counter:
         rows = counter.rows(["us"], counter.columns.expressions["has_unit"])
         found = connection.execute(
             f"SELECT first // {RANKS * HOUR_MS} AS hour, variant, count(*), count(*) FILTER (mixed) FROM ("
@@ -138,20 +154,20 @@ def daily_units(
     Raises:
         RecordsError: when the log cannot be read.
     """
-    with open_counter(connection, source, flag, flag.start, end) as counter:
-        rows = counter.rows(["us"], counter.columns.expressions["has_unit"])
-        found = connection.execute(
-            f"SELECT day, variant, units FROM (SELECT us // {_DAY_US} AS day, rank, "
-            f"count(DISTINCT unit) AS units FROM ({rows}) GROUP BY ALL) JOIN exd_labels USING (rank)"
-        ).fetchall()
+    records = as_records(source)
+    if isinstance(records, IbisRecords):
+        found = engine_daily_units(connection, records, flag, end)
+    else:
+        with open_counter(connection, records, flag, flag.start, end) as counter:
+            rows = counter.rows(["us"], counter.columns.expressions["has_unit"])
+            found = connection.execute(
+                f"SELECT day, variant, units FROM (SELECT us // {_DAY_US} AS day, rank, "
+                f"count(DISTINCT unit) AS units FROM ({rows}) GROUP BY ALL) JOIN exd_labels USING (rank)"
+            ).fetchall()
     return {(from_ms(day * _DAY_US // 1000), variant): units for day, variant, units in found}
 
 
-def _by_value(connection: duckdb.DuckDBPyConnection, column: str) -> dict[str, dict[str, int]]:
-    rows = connection.execute(
-        f"SELECT {column}, variant, count(*) FROM exd_firsts JOIN exd_labels USING (rank) GROUP BY ALL "
-        f"ORDER BY ALL"
-    ).fetchall()
+def _by_value(rows: Sequence[tuple[str, str, int]]) -> dict[str, dict[str, int]]:
     totals: dict[str, int] = {}
     for value, _, units in rows:
         totals[value] = totals.get(value, 0) + units

@@ -1,12 +1,15 @@
 """A table of a foreign engine as a source: named through Ibis, counted by `bins.engine`."""
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Any
 
 from pydantic import Field
 
 from exd_dagster.errors import RecordsError, did_you_mean
-from exd_dagster.telemetry.records import REQUIRED
-from exd_dagster.telemetry.source import Records
+from exd_dagster.telemetry.records import REQUIRED, Scan
+from exd_dagster.telemetry.source import Connection, Records
 
 
 class IbisRecords(Records):
@@ -26,6 +29,20 @@ class IbisRecords(Records):
     def place(self) -> str:
         """Engine and table."""
         return f"{self.connection.name}:{self.database + '.' if self.database else ''}{self.table}"
+
+    def open(
+        self,
+        connection: Connection,  # noqa: ARG002
+        start: datetime,  # noqa: ARG002
+        end: datetime,  # noqa: ARG002
+        extras: Sequence[str] = (),  # noqa: ARG002
+    ) -> AbstractContextManager[Scan]:
+        """Refuse: its records stay where they are.
+
+        Raises:
+            RecordsError: always.
+        """
+        raise RecordsError(f"{self.place} is counted by its engine and cannot be opened by DuckDB")
 
     def expression(self) -> Any:
         """Return the table as an Ibis expression.

@@ -240,7 +240,7 @@ def _from_number(number: str) -> str:
     return f"TRY_CAST(floor({value} * ({scale})) AS BIGINT)"
 
 
-_TEXTS = {
+TEXTS = {
     "flag": "flag_key",
     "variant": "variant_key",
     "namespace": "namespace",
@@ -299,7 +299,7 @@ class ColumnMap:
         return Columns(scan, expressions, found, absent, raw_time, kind, self.time_zone, unit_type)
 
     def _texts(self, scan: Scan) -> Iterator[tuple[str, str]]:
-        for name, source in _TEXTS.items():
+        for name, source in TEXTS.items():
             found = self._has(source, scan)
             yield name, text_sql(self._sql(source, scan), self._type(source, scan)) if found else "''"
         if self._has("evaluation_id", scan):

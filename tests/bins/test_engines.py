@@ -6,10 +6,12 @@ from contextlib import closing
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 import pytest
 
 from exd_dagster.bins.audience import Target
 from exd_dagster.bins.engine import EngineLog, EngineTally
+from exd_dagster.bins.frame import variant_bins
 from exd_dagster.bins.store import BinStore
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.records import instant_ms
@@ -157,6 +159,17 @@ def test_the_one_expression_compiles_to_sql_that_the_dialect_parses(dialect):
 
 def test_the_one_expression_run_by_duckdb_itself_gives_the_same_bins():
     assert_equal_to_duckdb(IbisRecords(connection=DuckBackend(), table="flag_evaluations"))
+
+
+def test_segments_and_active_units_of_a_day_are_the_same_in_the_engine():
+    source, log = IbisRecords(connection=DuckBackend(), table="flag_evaluations"), awkward_log()
+    store, dimensions = BinStore(duckdb.connect()), ["country", "score", "not there"]
+    for audit in FLAGS:
+        counts = store.segment_counts(source, audit, dimensions, end=NOW)
+        assert counts == store.segment_counts(log, audit, dimensions, end=NOW)
+        assert set(counts) == {"country", "score"}
+    days = [variant_bins(records, flag=FLAGS[0], freq="D", now=NOW) for records in (source, log)]
+    pd.testing.assert_frame_equal(*days)
 
 
 class DuckBackend:
