@@ -11,10 +11,11 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 from jsonschema import Draft202012Validator
 
 from exd_dagster.build import build_flag_audit_defs
-from exd_dagster.component import FlagAuditComponent
+from exd_dagster.component import FlagAuditComponent, FlagAuditScaffolder
 from exd_dagster.component_yaml import SECRETS
 from exd_dagster.config import FlagAudit, Thresholds
 from exd_dagster.errors import ConfigError
@@ -285,10 +286,20 @@ def test_dagster_loads_the_file_that_it_scaffolds():
             assert loaded.mode == "observe"
 
 
+def test_the_scaffold_may_be_python_or_a_further_document(tmp_path):
+    request = {"type_name": "exd_dagster.FlagAuditComponent", "project_root": tmp_path, "params": None}
+    scaffold = FlagAuditScaffolder().scaffold
+    scaffold(dg.ScaffoldRequest(**request, target_path=tmp_path, scaffold_format="python"))
+    assert "-> FlagAuditComponent" in (tmp_path / "component.py").read_text()
+    (tmp_path / "defs.yaml").write_text("type: other\n")
+    further = {"target_path": tmp_path / "defs.yaml", "scaffold_format": "yaml", "append": True}
+    scaffold(dg.ScaffoldRequest(**request, **further))
+    documents = list(yaml.safe_load_all((tmp_path / "defs.yaml").read_text()))
+    assert [document["type"] for document in documents] == ["other", "exd_dagster.FlagAuditComponent"]
+
+
 def attributes_of(file: Path) -> str:
     """Return the attributes of a defs.yaml as a document of their own."""
-    import yaml
-
     return yaml.safe_dump(yaml.safe_load(file.read_text())["attributes"])
 
 
