@@ -1,0 +1,14 @@
+-- A report over many flags: a flag that may not be used loses its rows, every other flag keeps them.
+-- `metrics` stands for a table of your own with flag_key and hour. In a dbt model write {{ ref('metrics') }}
+-- and {{ source('exd', 'flag_trust') }}. Where flags of several environments share a key, join on it too.
+SELECT metrics.*
+FROM metrics
+JOIN (
+    SELECT *
+    FROM flag_trust
+    QUALIFY iteration_start = max(iteration_start) OVER (PARTITION BY namespace, environment, flag_key)
+) AS standing USING (flag_key)
+WHERE standing.trusted                                                   -- null means not checked
+  AND (standing.waived_until IS NULL OR standing.waived_until > now())   -- a waiver that has ended is none
+  AND metrics.hour >= standing.iteration_start                           -- not before units were assigned afresh
+  AND metrics.hour < standing.audited_through                            -- no hour that nobody has audited
