@@ -22,9 +22,11 @@ EDITS = {"doctor": ("# split=", "split="), "test-alert": ("# exd.Slack", "exd.Sl
 def test_every_command_of_the_quickstart_prints_what_the_page_shows(tmp_path, monkeypatch):
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     write_records(tmp_path / ".demo" / "records", progress=lambda done, total: None)
+    home = tmp_path / "my-audit"
+    home.mkdir()
     for command, shown in COMMANDS:
-        uncomment(tmp_path / "definitions.py", *EDITS.get(command.split()[0], ("", "")))
-        printed = run(command, tmp_path)
+        uncomment(home / "definitions.py", *EDITS.get(command.split()[0], ("", "")))
+        printed = run(command, home)
         lost = [
             line for line in shown.splitlines() if line.strip() not in ("", "...") and line not in printed
         ]
