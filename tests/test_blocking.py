@@ -73,6 +73,28 @@ def test_a_gated_job_stops_the_report_of_a_failing_flag_only(
     assert built(result) == {"good_report"}
 
 
+def test_a_gated_job_of_trusted_flags_succeeds_and_repeats_what_was_said_of_their_bins(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    fleet = Fleet(tmp_path, {"good": healthy(HOURS)})
+    fleet.run(instance, fleet.bins)
+    job = gated_job("gated", fleet.only_reports, bins=list(fleet.keys.values()))
+    defs = dg.Definitions.merge(fleet.defs, dg.Definitions(jobs=[job]))
+    result = defs.resolve_job_def("gated").execute_in_process(instance=instance, raise_on_error=False)
+    assert result.success
+    assert all(check.passed for check in result.get_asset_check_evaluations())
+    assert built(result) == {"good_report"}
+
+
+def test_checks_alone_before_any_audit_say_that_there_are_no_bins(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    fleet = Fleet(tmp_path, {"good": healthy(HOURS)})
+    result = fleet.run(instance, dg.AssetSelection.checks_for_assets(fleet.keys["good"]), hours=False)
+    (said,) = [c for c in result.get_asset_check_evaluations() if c.check_name == "bins_built"]
+    assert (said.passed, said.description) == (False, "Not checked: no bins yet; run the audit job first.")
+
+
 @pytest.fixture
 def guarded(tmp_path: Path) -> Fleet:
     """The same two flags, their reports guarded."""
