@@ -258,9 +258,8 @@ class Counter:
         if self._one_phase:
             return f"SELECT target, 0::INTEGER AS phase, unit, {_EXPOSURES} AS exposure FROM exd_cells"
         return (
-            f"SELECT target, phase, unit, {_EXPOSURES} AS exposure FROM exd_cells JOIN exd_spans s USING "
-            f"(target) "
-            f"WHERE cell // {RANKS} >= s.first AND cell // {RANKS} < s.last"
+            f"SELECT target, phase, unit, {_EXPOSURES} AS exposure FROM exd_cells JOIN exd_spans s "
+            f"USING (target) WHERE cell // {RANKS} >= s.first AND cell // {RANKS} < s.last"
         )
 
     @property
@@ -273,10 +272,9 @@ class Counter:
         phase = "0::INTEGER AS phase" if self._one_phase else "phase"
         key += "" if self._one_phase else "phase, "
         self.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE exd_grouped AS SELECT {target}, {phase}, unit, min(exposure) AS "
-            f"first, "
-            f"min(exposure % {RANKS}) <> max(exposure % {RANKS}) AS mixed FROM ({self._exposures}) "
-            f"GROUP BY {key}unit"
+            "CREATE OR REPLACE TEMP TABLE exd_grouped AS "
+            f"SELECT {target}, {phase}, unit, min(exposure) AS first, min(exposure % {RANKS}) <> "
+            f"max(exposure % {RANKS}) AS mixed FROM ({self._exposures}) GROUP BY {key}unit"
         )
 
 
@@ -317,7 +315,7 @@ def facts_sql(rows: str, which: str) -> str:
         for name, detail, where in facts
     )
     return (
-        f"WITH chosen AS (SELECT * FROM {rows} WHERE {which}) SELECT target, hour, name, detail, "
-        f"sum(n)::BIGINT "
-        f"FROM ({' UNION ALL '.join(selects)}) GROUP BY target, hour, name, detail"
+        f"WITH chosen AS (SELECT * FROM {rows} WHERE {which}) "
+        f"SELECT target, hour, name, detail, sum(n)::BIGINT FROM ({' UNION ALL '.join(selects)}) "
+        "GROUP BY target, hour, name, detail"
     )

@@ -151,14 +151,14 @@ class EngineTally:
         found = rows.group_by(kinds).agg(n=self._evaluations(rows))
         marked = (
             "SELECT target, hour, namespace, environment, nullif(variant, '') AS variant, reason, version, "
-            f"late::BOOLEAN AS late, unitless::BOOLEAN AS unitless, n::BIGINT AS n FROM exd_found "
-            f"{_OF_TARGET}"
+            "late::BOOLEAN AS late, unitless::BOOLEAN AS unitless, n::BIGINT AS n "
+            f"FROM exd_found {_OF_TARGET}"
         )
         self._take(
             found,
             "overview",
-            f"SELECT *, {left_out(self.targets)} AS left_out, {ignored(self.targets)} AS ignored FROM "
-            f"({marked})",
+            f"SELECT *, {left_out(self.targets)} AS left_out, {ignored(self.targets)} AS ignored "
+            f"FROM ({marked})",
         )
 
     def scopes(self) -> list[tuple[int, str, str]]:
@@ -180,13 +180,13 @@ class EngineTally:
             "SELECT target, hour::BIGINT AS hour, variant, sum(units)::BIGINT AS units, "
             "sum(evaluations)::BIGINT AS evaluations, sum(new_units)::BIGINT AS new_units, "
             f"sum(multi)::BIGINT AS multi, sum(carried)::BIGINT AS carried FROM exd_found {_OF_TARGET} "
-            f"GROUP BY ALL"
+            "GROUP BY ALL"
         )
         self._take(self.measures(), "measures", found)
         for table, names in (("counts", "units, evaluations"), ("delta", "new_units, multi, carried")):
             self.connection.execute(
-                f"CREATE OR REPLACE TEMP TABLE exd_{table} AS SELECT target, hour, variant, {names} FROM "
-                f"exd_measures"
+                f"CREATE OR REPLACE TEMP TABLE exd_{table} AS SELECT target, hour, variant, {names} "
+                "FROM exd_measures"
             )
         write_table(self.connection, "noted", [])
         self.connection.execute(

@@ -35,12 +35,11 @@ def merge_units(connection: duckdb.DuckDBPyConnection, fresh: str, targets: Sequ
         connection.execute("CREATE OR REPLACE TEMP VIEW exd_merged AS SELECT * FROM exd_fresh")
     one_phase = all(len(target.phases) == 1 for target in targets)
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE exd_delta AS SELECT target, hour, variant, "
-        "sum(new_units)::BIGINT AS new_units, sum(multi)::BIGINT AS multi, sum(carried)::BIGINT AS carried "
-        f"FROM (SELECT * FROM ({_contribution('exd_merged', 1, one_phase)}) "
-        f"UNION ALL SELECT * FROM ({_contribution('exd_known', -1, one_phase)})) "
-        "JOIN exd_labels USING (target, rank) GROUP BY ALL HAVING new_units <> 0 OR multi <> 0 OR carried "
-        "<> 0"
+        "CREATE OR REPLACE TEMP TABLE exd_delta AS SELECT target, hour, variant, sum(new_units)::BIGINT AS "
+        "new_units, sum(multi)::BIGINT AS multi, sum(carried)::BIGINT AS carried FROM (SELECT * "
+        f"FROM ({_contribution('exd_merged', 1, one_phase)}) UNION ALL SELECT * "
+        f"FROM ({_contribution('exd_known', -1, one_phase)})) JOIN exd_labels USING (target, rank) "
+        "GROUP BY ALL HAVING new_units <> 0 OR multi <> 0 OR carried <> 0"
     )
 
 
@@ -48,8 +47,8 @@ def lost_exposures(connection: duckdb.DuckDBPyConnection) -> set[int]:
     """Return the flags of which a stored exposure was not found again where it had been."""
     rows = connection.execute(
         "SELECT DISTINCT k.target FROM exd_known k LEFT JOIN exd_merged m USING (target, phase, unit) "
-        "WHERE m.first IS NULL OR m.first > k.first OR (k.other IS NOT NULL AND coalesce(m.other > "
-        "k.other, true))"
+        "WHERE m.first IS NULL OR m.first > k.first OR (k.other IS NOT NULL "
+        "AND coalesce(m.other > k.other, true))"
     ).fetchall()
     return {row[0] for row in rows}
 
@@ -72,9 +71,8 @@ def _meet_known(connection: duckdb.DuckDBPyConnection, numbers: str) -> None:
     )
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE exd_known AS SELECT u.rowid AS row, flag AS target, phase, unit, "
-        "first, other "
-        f"FROM exd_units u SEMI JOIN exd_touched t ON u.flag = t.target AND u.unit = t.unit WHERE flag IN "
-        f"({numbers})"
+        "first, other FROM exd_units u SEMI JOIN exd_touched t ON u.flag = t.target AND u.unit = t.unit "
+        f"WHERE flag IN ({numbers})"
     )
     kept = " UNION ALL ".join(
         f"SELECT target, phase, unit, {name} AS exposure FROM exd_known JOIN exd_targets USING (target) "
@@ -91,14 +89,12 @@ def _meet_known(connection: duckdb.DuckDBPyConnection, numbers: str) -> None:
     )
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE exd_merged AS SELECT target, phase, unit, two[1] AS first, two[2] AS "
-        "other "
-        f"FROM (SELECT target, phase, unit, min(exposure, 2) AS two FROM ({least}) GROUP BY ALL)"
+        f"other FROM (SELECT target, phase, unit, min(exposure, 2) AS two FROM ({least}) GROUP BY ALL)"
     )
     connection.execute(
-        "DELETE FROM exd_units WHERE rowid IN (SELECT row FROM exd_known k WHERE NOT EXISTS (FROM "
-        "exd_merged m "
-        "WHERE m.target = k.target AND m.phase = k.phase AND m.unit = k.unit AND m.first = k.first "
-        "AND m.other IS NOT DISTINCT FROM k.other))"
+        "DELETE FROM exd_units WHERE rowid IN (SELECT row FROM exd_known k "
+        "WHERE NOT EXISTS (FROM exd_merged m WHERE m.target = k.target AND m.phase = k.phase "
+        "AND m.unit = k.unit AND m.first = k.first AND m.other IS NOT DISTINCT FROM k.other))"
     )
     connection.execute(
         "INSERT INTO exd_units SELECT target, phase, unit, first, other FROM exd_merged m WHERE NOT EXISTS "
@@ -123,8 +119,6 @@ def _contribution(units: str, sign: int, one_phase: bool) -> str:
         )
     return (
         f"SELECT target, first // {RANKS * HOUR_MS} AS hour, first % {RANKS} AS rank, {sign} * count(*) AS "
-        f"new_units, "
-        f"{sign} * count(*) FILTER (multi) AS multi, {sign} * count(*) FILTER (multi AND NOT clash) AS "
-        f"carried "
-        f"FROM ({whole}) GROUP BY ALL"
+        f"new_units, {sign} * count(*) FILTER (multi) AS multi, {sign} * count(*) FILTER (multi "
+        f"AND NOT clash) AS carried FROM ({whole}) GROUP BY ALL"
     )

@@ -20,8 +20,7 @@ def place(known: Mapping[str, int], names: Iterable[str]) -> dict[str, int]:
     if len(ordered) >= RANKS - 1:
         raise RecordsError(
             f"{len(ordered)} different variants were found, more than {RANKS - 2}; map variant_key to the "
-            f"column "
-            "that names the variant"
+            "column that names the variant"
         )
     ranks: dict[str, int] = {}
     waiting: list[str] = []

@@ -90,8 +90,8 @@ def segment_counts(
             return {}
         exposure = f"us // 1000 * {RANKS} + rank"
         firsts = ", ".join(
-            f"min(struct_pack(exposure := {exposure}, value := coalesce(CAST(kept_{i} AS VARCHAR), ''))) "
-            f"AS d{i}"
+            f"min(struct_pack(exposure := {exposure}, value := coalesce(CAST(kept_{i} AS VARCHAR), ''))) AS "
+            f"d{i}"
             for i in range(len(counter.kept))
         )
         rows = counter.rows(["us"], counter.columns.expressions["has_unit"])

@@ -59,9 +59,9 @@ def ensure_schema(connection: duckdb.DuckDBPyConnection) -> int:
     seed = int(row[1])
     if _one(connection, _PROBE, [seed]) != row[2]:
         raise StoreError(
-            f"the bin store was written with a version of DuckDB whose hash differs from "
-            f"{duckdb.__version__}, "
-            "so units cannot be recognised; install that version, or give a new store and materialize again"
+            "the bin store was written with a version of DuckDB whose hash differs from "
+            f"{duckdb.__version__}, so units cannot be recognised; install that version, or give a new "
+            "store and materialize again"
         )
     return seed
 

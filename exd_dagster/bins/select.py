@@ -38,8 +38,7 @@ def select_bins(
     if not counts_the_same(known.definition, flag, known.read_through):
         raise StoreError(
             f"flag '{flag.id}' is stored as it was declared before; materialize its bins again to count it "
-            f"as "
-            "it is declared now (the first run counts it from its start)"
+            "as it is declared now (the first run counts it from its start)"
         )
     last = max(first, _last_hour(registry, known, flag, closed_only=closed_only))
     query = (

@@ -210,9 +210,8 @@ def _store_errors() -> Iterator[None]:
         yield
     except duckdb.TransactionException as error:
         raise StoreError(
-            f"another run wrote to the bin store at the same time: {error}\nNothing was changed; run "
-            f"again, and "
-            "put the audit assets in one pool with a limit of 1 so that runs take turns"
+            f"another run wrote to the bin store at the same time: {error}\nNothing was changed; run again, "
+            "and put the audit assets in one pool with a limit of 1 so that runs take turns"
         ) from error
     except duckdb.OutOfMemoryException as error:
         raise StoreError(
@@ -221,8 +220,7 @@ def _store_errors() -> Iterator[None]:
     except duckdb.Error as error:
         if any(word in str(error).lower() for word in _WRITING):
             raise StoreError(
-                f"the bin store cannot be written: {error}\nNothing was changed; free disk space or "
-                f"correct the "
-                "permissions, and run again"
+                f"the bin store cannot be written: {error}\nNothing was changed; free disk space or correct "
+                "the permissions, and run again"
             ) from error
         raise RecordsError(f"the records cannot be counted: {error}\nNothing was changed") from error

@@ -166,7 +166,7 @@ class TableRecords(Records):
         except duckdb.Error as error:
             raise RecordsError(
                 f"{self.database} cannot be opened: {error}\nIf another process writes to it, run again "
-                f"later."
+                "later."
             ) from error
         return alias
 

@@ -148,10 +148,9 @@ class TextStage:
 
     def _read_wrapped(self, files: str, names: Sequence[str], delimiter: str) -> None:
         lines = (
-            f"(SELECT exd_file, string_split(line, {literal(delimiter)}) AS fields FROM read_csv([{files}], "
-            "columns={'line': 'VARCHAR'}, header=true, auto_detect=false, delim='\x01', quote='\"', "
-            "escape='\"', "
-            "filename='exd_file'))"
+            f"(SELECT exd_file, string_split(line, {literal(delimiter)}) AS fields "
+            f"FROM read_csv([{files}], columns={{'line': 'VARCHAR'}}, header=true, auto_detect=false, "
+            "delim='\x01', quote='\"', escape='\"', filename='exd_file'))"
         )
         chosen = [name for name in self.wanted if name in names]
         fields = ", ".join(f"fields[{names.index(name) + 1}]" for name in chosen)
