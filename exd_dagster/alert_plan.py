@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 
@@ -49,6 +49,7 @@ class AlertPlan:
         digest: names of the destinations of the digest.
         on_shutoff: the shutoff hook.
         base_url: address of the Dagster UI.
+        grain: whether a partition of the bins is an hour or a day.
     """
 
     name: str
@@ -58,6 +59,7 @@ class AlertPlan:
     digest: tuple[str, ...]
     on_shutoff: WebhookAlerts | CallbackAlerts | None
     base_url: str
+    grain: Literal["hour", "day"] = "hour"
 
     @property
     def flags(self) -> list[FlagId]:
@@ -76,7 +78,7 @@ class AlertPlan:
             routing=self.routing,
             digest=self.digest,
             hook=next(iter(hooks.values()), None),
-            context=Context(links=Links(self.base_url), blocked=blocked or {}),
+            context=Context(links=Links(self.base_url, self.grain), blocked=blocked or {}),
         )
 
     def tick(
@@ -126,6 +128,7 @@ def plan_alerts(
     digest: bool | Sequence[str] = True,
     on_shutoff: WebhookAlerts | CallbackAlerts | None = None,
     base_url: str | None = None,
+    grain: Literal["hour", "day"] = "hour",
 ) -> AlertPlan:
     """Validate how alerts are configured; arguments as of `build_check_alert_sensor`.
 
@@ -156,6 +159,7 @@ def plan_alerts(
         digest=digested,
         on_shutoff=on_shutoff,
         base_url=base_url or "",
+        grain=grain,
     )
 
 

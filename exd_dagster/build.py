@@ -136,6 +136,7 @@ def build_flag_audit_defs(
         on_shutoff=on_shutoff,
         name=fleet.alert_sensor,
         base_url=base_url,
+        grain="day" if isinstance(fleet.partitions, dg.DailyPartitionsDefinition) else "hour",
         default_status=sensor_status,
     )
     schedule = fleet.schedule(audit_every == "hour", cron, cron_timezone, schedule_status)

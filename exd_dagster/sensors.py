@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 
@@ -28,6 +28,7 @@ def build_check_alert_sensor(
     digest: bool | Sequence[str] = True,
     on_shutoff: WebhookAlerts | CallbackAlerts | None = None,
     base_url: str | None = None,
+    grain: Literal["hour", "day"] = "hour",
     minimum_interval_seconds: int = 30,
     default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING,
 ) -> dg.SensorDefinition:
@@ -42,6 +43,7 @@ def build_check_alert_sensor(
             sends none; names send it there.
         on_shutoff: called once per incident in which the split is wrong and the flag blocks.
         base_url: address of the Dagster UI, for links.
+        grain: whether a partition of the bins is an hour or a day, for links.
         minimum_interval_seconds: time between two ticks.
         default_status: whether the sensor starts by itself; it does.
 
@@ -49,7 +51,14 @@ def build_check_alert_sensor(
         ConfigError: for unknown or repeated names and a missing default, all faults at once.
     """
     plan = plan_alerts(
-        name, monitored, alerts, routes=routes, digest=digest, on_shutoff=on_shutoff, base_url=base_url
+        name,
+        monitored,
+        alerts,
+        routes=routes,
+        digest=digest,
+        on_shutoff=on_shutoff,
+        base_url=base_url,
+        grain=grain,
     )
     _PLANS[name] = plan
 

@@ -13,6 +13,7 @@ from exd_dagster.alerts.text import clip, visible
 
 _STATUS: Mapping[Reason, MessageStatus] = {
     "fire": "firing",
+    "outage": "firing",
     "remind": "firing",
     "shutoff": "firing",
     "contained": "contained",
@@ -30,6 +31,10 @@ _MEANING = {
     "sequential_srm": "The split drifts from the declared one; results of this flag would be wrong.",
     "traffic_drop": "Far fewer users than usual reach this flag; recent results rest on part of the traffic.",
 }
+_OUTAGE = (
+    "Many flags of one source fell at once: look at the log and its loader before the flags. "
+    "Their own drops are not told while it lasts."
+)
 _SERVED = "Compare how each variant is served{since}: redirects, caches, bot filters, SDK versions."
 _STEPS = {
     "srm": _SERVED,
@@ -121,6 +126,7 @@ def _many_headline(reason: Reason, alerts: Sequence[Alert], count: int) -> str:
     whose = f" of {visible(owners[0])}" if len(owners) == 1 else ""
     says = {
         "resolve": f"Resolved: {count} flags{whose}",
+        "outage": f"Source outage: {count} flags lost traffic together",
         "not_checked": f"Not checked: {count} flags",
         "contained": f"Contained: {count} flags{whose}",
         "remind": f"Still failing: {count} flags{whose}",
@@ -138,6 +144,8 @@ def _lead(parcel: Parcel, alerts: Sequence[Alert]) -> str:
     if parcel.reason == "not_checked":
         why = visible(parcel.note).replace("_", " ")
         return f"This audit gave no answer ({why}), neither good nor bad."
+    if parcel.reason == "outage":
+        return _OUTAGE
     if parcel.reason == "contained":
         return "The recent hours agree with the declared split again; the bad ones remain in the data."
     if len({alert.flag for alert in alerts}) > 1:

@@ -4,47 +4,22 @@ One incident per flag: the first failing check opens it, others join, one notice
 told as itself and neither opens nor closes anything.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 
 from exd_dagster.alerts.decision import Decision, active_decisions
-from exd_dagster.alerts.model import ALERT_TYPES, Alert, AlertState, CheckState, Incident, Reason, instant
+from exd_dagster.alerts.model import ALERT_TYPES, Alert, AlertState, CheckState, Incident, instant
+from exd_dagster.alerts.notice import Decided, Notice
+from exd_dagster.alerts.outage import DROP, flags_down
+from exd_dagster.alerts.quiet import set_apart
 from exd_dagster.config import FlagId
 
 REMIND_AFTER = timedelta(hours=24)
 DAMPING = timedelta(hours=6)
-BACKFILL_AGE = timedelta(hours=48)
-FIRST_AUDIT_PAGES = 10
 NOT_YET = frozenset({"no_closed_hour"})
 """Reasons for not being checked that only mean it is too early; the digest lists them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
-    """One thing to tell about one flag, before it is known to whom."""
-
-    reason: Reason
-    flag: FlagId
-    incident: str = ""
-    alerts: tuple[Alert, ...] = ()
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decided:
-    """What one tick decided.
-
-    Attributes:
-        state: what is remembered from now on.
-        notices: what to tell, in order of flag.
-        quiet: notices left to the digest: a first audit with many failures, hours older than 48 h.
-    """
-
-    state: AlertState
-    notices: tuple[Notice, ...] = ()
-    quiet: tuple[Notice, ...] = ()
 
 
 @dataclass
@@ -57,6 +32,8 @@ class _Tick:
     closed: dict[str, Incident]
     alerts: dict[str, Alert]
     unchecked: dict[str, str]
+    down: Mapping[str, CheckState]
+    outage: dict[str, str]
     notices: list[Notice] = field(default_factory=list)
 
 
@@ -84,12 +61,15 @@ def decide(
         closed=dict(state.closed),
         alerts=dict(state.alerts),
         unchecked=dict(state.unchecked),
+        down=flags_down([check for check in found if not _muted(check, decisions, now)]),
+        outage=dict(state.outage),
     )
     by_flag: dict[FlagId, list[CheckState]] = {}
     for item in found:
         by_flag.setdefault(item.flag, []).append(item)
     for flag in sorted(by_flag):
         _decide_flag(tick, flag, by_flag[flag], active_decisions(decisions, flag, now))
+    _tell_outage(tick, found)
     _drop_unmonitored(tick, {str(flag) for flag in monitored})
     return _finish(state, tick, bool(found))
 
@@ -101,10 +81,12 @@ def _decide_flag(
     if ended is not None:
         _close(tick, str(flag), f"The audit of this flag was ended by {ended.by}: {ended.reason}")
         return
-    heard = [c for c in checks if not any(d.kind == "silence" and d.covers(flag, c.check) for d in decisions)]
+    heard = [check for check in checks if not _muted(check, decisions, tick.now)]
     _tell_unchecked(tick, flag, heard)
-    failing = _audible(heard)
     incident = tick.incidents.get(str(flag))
+    failing = _audible(heard)
+    if str(flag) in tick.down and (incident is None or DROP not in incident.alerts):
+        failing = [check for check in failing if check.check != DROP]
     if incident is not None and (began := _new_iteration(incident, heard)):
         _close(tick, str(flag), f"A new iteration began at {began}")
         incident = None
@@ -113,6 +95,37 @@ def _decide_flag(
             _open(tick, flag, failing)
         return
     _continue(tick, incident, heard, failing)
+
+
+def _muted(check: CheckState, decisions: Sequence[Decision], now: datetime) -> bool:
+    """True when a person silenced the check or ended its audit."""
+    active = active_decisions(decisions, check.flag, now)
+    return any(d.kind == "end" or (d.kind == "silence" and d.covers(check.flag, check.check)) for d in active)
+
+
+def _tell_outage(tick: _Tick, found: Sequence[CheckState]) -> None:
+    """Tell an outage of the source once, and its end; the drops of its flags are muted meanwhile."""
+    news = [
+        _alert(check)
+        for name, check in tick.down.items()
+        if name not in tick.outage and DROP not in getattr(tick.incidents.get(name), "alerts", ())
+    ]
+    if news:
+        tick.alerts.update({alert.id: alert for alert in news})
+        tick.outage.update({str(alert.flag): alert.id for alert in news})
+        tick.notices += [Notice(reason="outage", flag=alert.flag, alerts=(alert,)) for alert in news]
+    if tick.down or not tick.outage:
+        return
+    back = {str(check.flag) for check in found if check.check == DROP and check.verdict == "pass"}
+    tick.notices += [
+        Notice(reason="resolve", flag=tick.alerts[alert].flag, alerts=(tick.alerts[alert],), note=_BACK)
+        for name, alert in tick.outage.items()
+        if name in back
+    ]
+    tick.outage.clear()
+
+
+_BACK = "The source's traffic is back at its expected level"
 
 
 def _audible(checks: Sequence[CheckState]) -> list[CheckState]:
@@ -292,11 +305,7 @@ def _drop_unmonitored(tick: _Tick, monitored: set[str]) -> None:
 
 
 def _finish(state: AlertState, tick: _Tick, looked: bool) -> Decided:
-    """Leave to the digest what must not page: a first audit with many failures, and old hours."""
-    fires = [notice for notice in tick.notices if notice.reason == "fire"]
-    storm = not state.started and len({str(notice.flag) for notice in fires}) > FIRST_AUDIT_PAGES
-    quiet = [notice for notice in fires if storm or _old(tick, notice)]
-    kept = [notice for notice in tick.notices if notice not in quiet]
+    kept, quiet = set_apart(tick.notices, first=not state.started, watermark=tick.watermark)
     after = replace(
         state,
         started=state.started or looked,
@@ -304,27 +313,9 @@ def _finish(state: AlertState, tick: _Tick, looked: bool) -> Decided:
         closed=tick.closed,
         alerts=tick.alerts,
         unchecked=tick.unchecked,
+        outage=tick.outage,
     )
-    return Decided(state=after, notices=tuple(kept), quiet=tuple(quiet))
-
-
-def _old(tick: _Tick, notice: Notice) -> bool:
-    """True when every alert speaks only of hours more than 48 h before the newest data."""
-    ends = [_last_bad_hour(alert) for alert in notice.alerts]
-    return tick.watermark is not None and all(
-        end is not None and tick.watermark - end > BACKFILL_AGE for end in ends
-    )
-
-
-def _last_bad_hour(alert: Alert) -> datetime | None:
-    """Return the end of the last hour at fault (UTC); None while hours to come may be at fault too.
-
-    A flag whose log is merely late is ongoing; one that has ended is over with its last audited hour.
-    """
-    until, through = instant(alert.facts.get("bad_until")), instant(alert.facts.get("audited_through"))
-    end = instant(alert.facts.get("flag_end"))
-    over = end is not None and through is not None and through >= end
-    return until or (through if over else None)
+    return Decided(state=after, notices=kept, quiet=quiet)
 
 
 def _alert(check: CheckState, alert_type: str | None = None) -> Alert:

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from exd_dagster.alerts import words
-from exd_dagster.alerts.decide import Notice
 from exd_dagster.alerts.decision import Decision, active_decisions
 from exd_dagster.alerts.model import AlertState, Channel, CheckState, Parcel
+from exd_dagster.alerts.notice import Notice
 from exd_dagster.alerts.route import parcel_id
 from exd_dagster.config import FlagId
 
@@ -55,7 +55,9 @@ def lines(
     failing = [check for check in found if check.verdict == "fail"]
     errors = [check for check in failing if check.pages]
     new = {name for name, inc in state.incidents.items() if inc.told_at is None or inc.told_at == now}
+    down = [f"{words.count(len(state.outage), 'flag')} lost traffic together; look at the log first"]
     groups = (
+        ("Source outage", down if state.outage else []),
         ("Newly failing", _failures([c for c in errors if str(c.flag) in new], state, decisions, now)),
         ("Still failing", _failures([c for c in errors if str(c.flag) not in new], state, decisions, now)),
         ("Warnings", _failures([c for c in failing if not c.pages], state, decisions, now)),

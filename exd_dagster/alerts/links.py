@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 from urllib.parse import quote
 
 
@@ -12,9 +13,11 @@ class Links:
 
     Attributes:
         base_url: for example "https://dagster.example.com"; "" for none.
+        grain: whether a partition of the bins is an hour or a day.
     """
 
     base_url: str = ""
+    grain: Literal["hour", "day"] = "hour"
 
     def of(
         self, asset: Sequence[str], check: str, hour: datetime | None = None, run_id: str = ""
@@ -24,7 +27,7 @@ class Links:
         Args:
             asset: path of the asset the check belongs to.
             check: name of the check.
-            hour: start of the partition (UTC).
+            hour: first hour at fault (UTC).
             run_id: the Dagster run.
         """
         if not self.base_url or not asset:
@@ -32,8 +35,8 @@ class Links:
         page = self._page(asset)
         links = [("Check", self.check(asset, check))]
         if hour is not None:
-            key = quote(hour.strftime("%Y-%m-%d-%H:%M"), safe="")
-            links.append(("First bad hour", f"{page}?view=partitions&partition={key}"))
+            key = quote(hour.strftime("%Y-%m-%d-%H:%M" if self.grain == "hour" else "%Y-%m-%d"), safe="")
+            links.append((f"First bad {self.grain}", f"{page}?view=partitions&partition={key}"))
         if run_id:
             links.append(("Run", f"{self.base_url.rstrip('/')}/runs/{quote(run_id, safe='')}"))
         return tuple(links)

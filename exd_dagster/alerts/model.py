@@ -15,7 +15,16 @@ from exd_dagster.stats.verdict import Answer, Severity, State
 
 Channel: TypeAlias = Literal["slack", "email", "webhook", "callback"]
 Reason: TypeAlias = Literal[
-    "fire", "remind", "contained", "resolve", "not_checked", "digest", "dead_letter", "shutoff", "test"
+    "fire",
+    "outage",
+    "remind",
+    "contained",
+    "resolve",
+    "not_checked",
+    "digest",
+    "dead_letter",
+    "shutoff",
+    "test",
 ]
 Status: TypeAlias = Literal["sent", "already_sent", "pending", "dead"]
 Facts: TypeAlias = Mapping[str, Any]
@@ -258,6 +267,7 @@ class AlertState:
         closed: incidents closed within the damping window, by flag.
         alerts: alerts that incidents or parcels refer to, by id.
         unchecked: by `<flag>:<check>`, the reason told for its not being checked.
+        outage: by flag, the drop told as part of an outage of the source that still lasts.
         outbox: parcels not handed over yet, oldest first.
         receipts: what became of the others, newest last.
         paused: by destination, no attempt before this instant (UTC).
@@ -273,6 +283,7 @@ class AlertState:
     closed: Mapping[str, Incident] = field(default_factory=dict)
     alerts: Mapping[str, Alert] = field(default_factory=dict)
     unchecked: Mapping[str, str] = field(default_factory=dict)
+    outage: Mapping[str, str] = field(default_factory=dict)
     outbox: tuple[Parcel, ...] = ()
     receipts: tuple[Receipt, ...] = ()
     paused: Mapping[str, datetime] = field(default_factory=dict)

@@ -6,10 +6,10 @@ from datetime import datetime
 from functools import partial
 
 from exd_dagster.alerts.compose import compose
-from exd_dagster.alerts.decide import Notice
 from exd_dagster.alerts.deliver import within
 from exd_dagster.alerts.message import Message
 from exd_dagster.alerts.model import Alert, AlertState
+from exd_dagster.alerts.notice import Notice
 from exd_dagster.alerts.retry import Outcome
 from exd_dagster.alerts.route import parcels
 from exd_dagster.alerts.sender import Notification

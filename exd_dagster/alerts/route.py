@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import Field
 
-from exd_dagster.alerts.decide import Notice
 from exd_dagster.alerts.model import Alert, AlertState, Channel, Parcel, Reason
+from exd_dagster.alerts.notice import Notice
 from exd_dagster.config import ConfigModel, nearest_faults
 from exd_dagster.errors import ConfigError
 
@@ -140,7 +140,8 @@ def _group(notice: Notice, alert: Alert, name: str, channel: Channel, state: Ale
         return (name, notice.reason, alert.id)
     incident = state.incident(notice.incident)
     thread = incident.threads.get(name, {}) if incident else {}
-    owners = "" if notice.reason == "not_checked" else ",".join(sorted(alert.owners))
+    shared = notice.reason in ("not_checked", "outage") or not notice.incident
+    owners = "" if shared else ",".join(sorted(alert.owners))
     note = "" if notice.reason == "fire" else notice.note
     return (name, notice.reason, owners, note, str(sorted(thread.items())))
 

@@ -117,6 +117,7 @@ def prune(state: AlertState, now: datetime) -> AlertState:
     kept = tuple(receipt for receipt in state.receipts if now - receipt.at < KEPT_FOR)[-KEPT_RECEIPTS:]
     used = {alert for parcel in state.outbox for alert in parcel.alerts}
     used.update(alert for receipt in kept if receipt.status == "dead" for alert in receipt.parcel.alerts)
+    used.update(state.outage.values())
     for incident in (*state.incidents.values(), *closed.values()):
         used.update(incident.alerts.values())
     return replace(

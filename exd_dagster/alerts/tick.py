@@ -7,10 +7,11 @@ from datetime import datetime
 
 from exd_dagster.alerts import digest
 from exd_dagster.alerts.compose import Context
-from exd_dagster.alerts.decide import Decided, Notice, decide
+from exd_dagster.alerts.decide import decide
 from exd_dagster.alerts.decision import Decision
 from exd_dagster.alerts.deliver import BUDGET, Round, deliver
 from exd_dagster.alerts.model import SHUTOFF_CHECKS, AlertState, Channel, CheckState, Parcel
+from exd_dagster.alerts.notice import Decided, Notice
 from exd_dagster.alerts.route import PEOPLE, Routing, parcel_id, parcels
 from exd_dagster.alerts.sender import Sender
 from exd_dagster.alerts.state import AlertStateError, StateStore, prune

@@ -5,9 +5,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from exd_dagster.alerts.decide import Decided, decide
+from exd_dagster.alerts.decide import decide
 from exd_dagster.alerts.decision import Decision
 from exd_dagster.alerts.model import Alert, AlertState, CheckState
+from exd_dagster.alerts.notice import Decided
 from exd_dagster.config import FlagId
 
 NOW = datetime(2026, 3, 5, 3, 0, tzinfo=timezone.utc)

@@ -250,3 +250,58 @@ def test_a_repeated_run_is_the_same_alert():
     story = Story()
     story.tick(check())
     assert story.tick(check(run_id="run-2", at=NOW + HOUR)) == []
+
+
+def drops(*keys: str, verdict: str = "fail") -> list:
+    return [check("traffic_drop", verdict, key=key) for key in keys]
+
+
+def test_three_flags_and_a_fifth_of_all_down_at_once_are_an_outage_of_the_source():
+    story = Story()
+    well = drops(*(f"well-{i}" for i in range(12)), verdict="pass")
+    assert story.tick(*drops("a", "b", "c"), *well) == [
+        ("outage", key, ("traffic_drop",)) for key in ("a", "b", "c")
+    ]
+    assert story.state.incidents == {}
+    assert story.tick(*drops("a", "b", "c"), *well) == []
+
+
+@pytest.mark.parametrize(("down", "well"), [(2, 2), (3, 13)])
+def test_fewer_flags_down_are_told_each_for_itself(down, well):
+    found = drops(*(f"down-{i}" for i in range(down))) + drops(
+        *(f"well-{i}" for i in range(well)), verdict="pass"
+    )
+    assert [reason for reason, *_ in Story().tick(*found)] == ["fire"] * down
+
+
+def test_the_end_of_an_outage_is_told_and_what_is_still_down_is_told_for_itself():
+    story = Story()
+    story.tick(*drops("a", "b", "c"))
+    told = story.tick(*drops("a", "b", verdict="pass"), *drops("c"))
+    assert told == [
+        ("fire", "c", ("traffic_drop",)),
+        ("resolve", "a", ("traffic_drop",)),
+        ("resolve", "b", ("traffic_drop",)),
+    ]
+    assert story.tick(*drops("a", "b", verdict="pass"), *drops("c")) == []
+
+
+def test_a_split_that_broke_before_the_outage_is_told_while_it_lasts():
+    story = Story()
+    split = check("srm", key="a", bad_from="2026-03-02T00:00:00Z")
+    assert ("fire", "a", ("srm",)) in story.tick(*drops("a", "b", "c"), split)
+
+
+def test_a_drop_told_before_the_outage_keeps_its_incident():
+    story = Story()
+    story.tick(*drops("a"), *drops("b", "c", verdict="pass"))
+    assert story.tick(*drops("a", "b", "c")) == [
+        ("outage", "b", ("traffic_drop",)),
+        ("outage", "c", ("traffic_drop",)),
+    ]
+    assert "a" in story.state.incidents
+
+
+def test_silenced_flags_make_no_outage():
+    story = Story(decision("silence", flags="*"))
+    assert story.tick(*drops("a", "b", "c")) == []

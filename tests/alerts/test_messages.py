@@ -90,6 +90,7 @@ CASES: dict[str, tuple[str, Sequence[Alert], str]] = {
         [replace(UNCHECKED, flag=flag(f"flag-{i}"), id=f"{i}") for i in range(3)],
         "source_silent",
     ),
+    "outage": ("outage", [replace(DROP, flag=flag(f"flag-{i}"), id=f"{i}") for i in range(3)], ""),
     "shutoff": ("shutoff", [SPLIT], ""),
     "test": (
         "test",
@@ -228,6 +229,15 @@ def test_people_read_who_blocks_what_and_what_to_do():
         "https://dagster.example.com/assets/experiments/checkout_bins?view=checks&checkDetail=srm",
     ):
         assert part in text
+
+
+def test_a_link_to_a_partition_has_the_key_of_its_grain():
+    asset, hour = ("experiments", "checkout_bins"), NOW
+    assert Links("https://x", "hour").of(asset, "srm", hour)[1][1].endswith("partition=2026-03-05-03%3A00")
+    assert Links("https://x", "day").of(asset, "srm", hour)[1] == (
+        "First bad day",
+        "https://x/assets/experiments/checkout_bins?view=partitions&partition=2026-03-05",
+    )
 
 
 def test_likely_causes_come_with_their_evidence():

@@ -65,11 +65,13 @@ class Flaky:
 
 
 def fleet(chance: random.Random, size: int) -> dict[str, list[CheckState]]:
-    """So many flags of 20 owners; 40 % fail in one to three checks, some of the other checks say nothing."""
+    """So many flags of 20 owners; 40 % fail, too few of them in traffic to be an outage; some other checks say nothing."""
     flags = {}
     for index in range(size):
         key, owners = f"flag-{index:03d}", (f"team:t{index % OWNERS}",)
-        failing = set(chance.sample(CHECKS, chance.randint(1, 3))) if chance.random() < 0.4 else set()
+        broken = chance.random() < 0.4
+        failing = set(chance.sample(CHECKS[:2], chance.randint(1, 2))) if broken else set()
+        failing |= {"traffic_drop"} if broken and chance.random() < 0.3 else set()
         flags[key] = [
             check(
                 name,

@@ -286,6 +286,15 @@ def test_a_silent_source_is_one_message_for_all_its_flags():
     assert "source silent" in request.json["text"]
 
 
+def test_an_outage_of_the_source_is_one_message_to_people_and_named_in_the_digest():
+    found = [check("traffic_drop", key=f"flag-{i}", owners=(f"team:{i}",)) for i in range(5)]
+    with HttpServer(default=slack_answers) as server:
+        Office(bot(server), digest=True).tick(*found)
+    outage, digest = [json.dumps(request.json, ensure_ascii=False) for request in server.received]
+    assert "Source outage: 5 flags lost traffic together" in outage
+    assert "5 flags lost traffic together; look at the log first" in digest
+
+
 def test_without_a_usable_destination_nothing_counts_as_told():
     told: list[Notification] = []
     office = Office(collector(told))
