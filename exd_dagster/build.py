@@ -134,9 +134,8 @@ def build_flag_audit_defs(
         routes=routes,
         digest=digest,
         on_shutoff=on_shutoff,
-        name=fleet.alert_sensor,
         base_url=base_url,
-        grain="day" if isinstance(fleet.partitions, dg.DailyPartitionsDefinition) else "hour",
+        **fleet.alert_options,
         default_status=sensor_status,
     )
     schedule = fleet.schedule(audit_every == "hour", cron, cron_timezone, schedule_status)
@@ -190,6 +189,11 @@ class _Fleet:
     @cached_property
     def partitions(self) -> dg.TimeWindowPartitionsDefinition:
         return bins_partitions(self.flags, self.grain)
+
+    @property
+    def alert_options(self) -> dict[str, Any]:
+        daily = isinstance(self.partitions, dg.DailyPartitionsDefinition)
+        return {"name": self.alert_sensor, "grain": "day" if daily else "hour"}
 
     @cached_property
     def job(self) -> Any:

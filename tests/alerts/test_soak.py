@@ -65,7 +65,7 @@ class Flaky:
 
 
 def fleet(chance: random.Random, size: int) -> dict[str, list[CheckState]]:
-    """So many flags of 20 owners; 40 % fail, too few of them in traffic to be an outage; some other checks say nothing."""
+    """So many flags of 20 owners; 40 % fail, few in traffic; some other checks say nothing."""
     flags = {}
     for index in range(size):
         key, owners = f"flag-{index:03d}", (f"team:t{index % OWNERS}",)
@@ -140,8 +140,8 @@ class Week:
 
     def fate(self, tick: int) -> None:
         """Decide what goes wrong in this tick."""
-        if self.killed < KILLS and self.chance.random() < 0.5:
-            self.office.storage.die_at = self.office.storage.writes + self.chance.randint(1, 12)
+        if self.killed < KILLS and self.chance.random() < 0.8:
+            self.office.storage.die_at = self.office.storage.writes + self.chance.randint(1, 6)
         busy = self.chance.random() < 0.4 and tick < WELL_AT
         self.mail.refuse = {"*": self.chance.choice(["451 later", "421 busy"])} if busy else {}
         if tick == MENDED_AT:
