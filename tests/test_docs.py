@@ -5,9 +5,11 @@ import shlex
 from pathlib import Path
 
 import click
+import duckdb
 import pytest
 
 from exd_dagster.cli import main
+from tests.logs import healthy, rows, write
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -43,10 +45,25 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("code", blocks("python"))
-def test_every_python_snippet_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what the snippets speak of: logs, a CSV, a database of an engine."""
+    write(tmp_path / "logs", rows("new-checkout", healthy(3)), rows("new-checkout-flow", healthy(3)))
+    log = rows("new-checkout", healthy(1)).rename(columns={"unit_id_hash": "user_id", "variant_key": "group"})
+    log.to_csv(tmp_path / "exposures.csv", index=False)
+    with duckdb.connect(str(tmp_path / "telemetry.duckdb")) as connection:
+        connection.execute(f"CREATE TABLE flag_evaluations AS FROM '{tmp_path}/logs/*.parquet'")
+    monkeypatch.setenv("TELEMETRY_DATABASE", f"duckdb://{tmp_path}/telemetry.duckdb")
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "snippet", "exec"), {"__name__": "snippet"})
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_python_snippets_of_a_page_run_one_after_another(page: Path, workplace: Path) -> None:
+    names: dict[str, object] = {"__name__": "snippet"}
+    for match in re.finditer(r"^```python\n(.*?)^```", page.read_text(), re.S | re.M):
+        line = page.read_text()[: match.start()].count("\n") + 2
+        exec(compile("\n" * (line - 1) + match[1], str(page), "exec"), names)
 
 
 @pytest.mark.parametrize("transcript", blocks("console"))
