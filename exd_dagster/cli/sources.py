@@ -13,13 +13,13 @@ from pydantic import Field
 from exd_dagster.cli.finding import redacted
 from exd_dagster.errors import RecordsError, did_you_mean
 from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, Scan
+from exd_dagster.telemetry.source import describe
 from exd_dagster.telemetry.sources import (
     FileRecords,
     IbisRecords,
     ParquetRecords,
     Records,
     TableRecords,
-    describe,
 )
 from exd_dagster.telemetry.text import text_format
 
