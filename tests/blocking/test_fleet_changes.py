@@ -44,12 +44,14 @@ def test_a_flag_that_starts_earlier_renames_no_partition(tmp_path: Path) -> None
 class TestARetiredFlag:
     """It was audited, and is no longer in the list."""
 
-    @pytest.fixture
-    def left(self, tmp_path: Path, instance: dg.DagsterInstance) -> Fleet:
-        Fleet(tmp_path, {"gone": broken(HOURS), "kept": healthy(HOURS)}).run(instance)
-        fleet = Fleet(tmp_path, {"kept": healthy(HOURS)})
-        fleet.run(instance)
-        fleet.run(instance, dg.AssetSelection.assets("flag_trust"), hours=False)
+    @pytest.fixture(scope="class")
+    def left(self, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+        folder = tmp_path_factory.mktemp("retired")
+        with dg.DagsterInstance.ephemeral() as instance:
+            before = Fleet(folder, {"gone": broken(HOURS), "kept": healthy(HOURS)})
+            before.run(instance, before.bins)
+            fleet = Fleet(folder, {"kept": healthy(HOURS)})
+            fleet.run(instance, dg.AssetSelection.assets("flag_trust"), hours=False)
         return fleet
 
     def test_keeps_its_last_row_in_sql(self, left: Fleet) -> None:
