@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from exd_dagster.alerts.decision import Decision, active_decisions, waiver
-from exd_dagster.bins.model import FlagBins
+from exd_dagster.bins.model import HOUR, FlagBins
 from exd_dagster.config import FlagAudit, Thresholds
 from exd_dagster.plots import split_plot, traffic_plot
 from exd_dagster.stats.audit import audit_flag
@@ -86,8 +86,16 @@ def audit(
     verdicts = [_ended(v, ended) if ended else v for v in audit_flag(flag, bins, thresholds, judged=judged)]
     waivers = {v.check: _waiver_of(v, flag, active) for v in verdicts if v.failed}
     settled = [settle(verdict, flag.mode, waivers.get(verdict.check)) for verdict in verdicts]
-    beside = (version_skew(version_counts(bins), thresholds), variant_integrity(flag, bins, thresholds))
+    beside = (
+        version_skew(version_counts(newest(bins)), thresholds),
+        variant_integrity(flag, bins, thresholds),
+    )
     return Audit(flag, bins, (*settled, *beside), trust_verdict(settled, flag.mode, waivers), waivers)
+
+
+def newest(bins: FlagBins) -> FlagBins:
+    """Return the last 24 closed hours: over weeks, manifests differ because they were released, not skewed."""
+    return bins.between(bins.audited_through - 24 * HOUR, bins.audited_through)
 
 
 def _waiver_of(verdict: Verdict, flag: FlagAudit, active: Sequence[Decision]) -> Waiver | None:

@@ -123,6 +123,18 @@ def test_a_healthy_flag_is_scanned_for_no_causes(tmp_path: Path, instance: dg.Da
     assert "causes" not in results(Fleet(tmp_path, {"good": healthy(HOURS)}).run(instance))["srm"].metadata
 
 
+def test_manifests_released_over_weeks_are_no_skew(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    """Only versions still evaluated within the last day are compared."""
+    fleet = Fleet(tmp_path, {"good": healthy(60)})
+    released = rows("good", healthy(60))
+    released["manifest_version"] = 1 + (released["timestamp"] - START) // (10 * HOUR)
+    beat = rows("beat", healthy(1), start=START + 62 * HOUR).assign(manifest_version=6)
+    write(tmp_path / "log", released, beat)
+    skew = results(fleet.run(instance))["version_skew"]
+    assert skew.passed
+    assert sorted(int(v) for v in skew.metadata["versions"].value) == [4, 5, 6]
+
+
 class TestOnAnyAsset:
     """`build_flag_audit_checks` on an asset that is not ours."""
 
