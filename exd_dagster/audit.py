@@ -94,7 +94,7 @@ def audit(
 
 
 def newest(bins: FlagBins) -> FlagBins:
-    """Return the last 24 closed hours: over weeks, manifests differ because they were released, not skewed."""
+    """Return the last 24 closed hours: over weeks manifests differ because they were released."""
     return bins.between(bins.audited_through - 24 * HOUR, bins.audited_through)
 
 
