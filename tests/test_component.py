@@ -363,7 +363,7 @@ def test_dg_lists_scaffolds_and_checks_the_component(project):
 @pytest.mark.e2e
 def test_dg_finds_the_component_of_the_built_wheel(project, tmp_path):
     build = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    wheels = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path / "dist"), str(ROOT)]
+    wheels = ["wheel", "--no-deps", "--wheel-dir", str(tmp_path / "dist"), str(ROOT)]
     subprocess.run([*build, *wheels], check=True)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     subprocess.run([*build, "install", "--no-deps", "--target", str(tmp_path / "site"), wheel], check=True)
