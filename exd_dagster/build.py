@@ -83,7 +83,8 @@ def build_flag_audit_defs(
         thresholds: the levels of the checks.
         timing: when an hour is closed and how far back each run reads again.
         grain: "hour" or "day" partitions; None takes hours up to 50 flags, days above.
-        name: prefix of job, schedule and sensor, to tell two fleets of one project apart.
+        name: prefix of job, schedule and sensors. One fleet to a code location: its store, decisions and
+            `flag_trust` are shared by name.
         key_prefix: first parts of every asset key.
         group_name: asset group.
         records_asset: the asset that loads the records, where it is in the same project; then an audit also
