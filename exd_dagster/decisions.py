@@ -135,8 +135,10 @@ def build_flag_decisions(
     *,
     group_name: str = "experiments",
     name: str = "flag_decision",
-) -> tuple[dg.AssetsDefinition, Any]:
+) -> tuple[dg.AssetSpec, dg.JobDefinition]:
     """Build the asset `flag_decisions` and the job that records one decision from the launchpad.
+
+    The asset is external: a decision is made by a person and never by "Materialize all".
 
     Args:
         monitored: every audited check and its flag.
@@ -145,21 +147,34 @@ def build_flag_decisions(
     """
     flags = list({flag.id: flag for flag in monitored.values()}.values())
 
-    @dg.asset(key=DECISIONS_KEY, group_name=group_name, description=_DESCRIPTION)
-    def flag_decisions(
-        context: dg.AssetExecutionContext, config: DecisionConfig
-    ) -> dg.MaterializeResult[None]:
+    @dg.op(name=DECISIONS_KEY.path[-1], out=dg.Out(dg.Nothing), description="Records one decision.")
+    def decide(context: dg.OpExecutionContext, config: DecisionConfig) -> None:
         basis = decision_basis(context.instance, monitored)
-        decision = make_decision(config.model_dump(), flags, basis, datetime.now(timezone.utc))
-        return dg.MaterializeResult(metadata=decision_metadata(decision))
+        try:
+            decision = make_decision(config.model_dump(), flags, basis, datetime.now(timezone.utc))
+        except ConfigError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+        context.log_event(
+            dg.AssetMaterialization(asset_key=DECISIONS_KEY, metadata=decision_metadata(decision))
+        )
 
-    job = dg.define_asset_job(
-        name,
-        selection=dg.AssetSelection.assets(DECISIONS_KEY),
+    @dg.job(
+        name=name,
         executor_def=dg.in_process_executor,
         description="Records one decision of a person about failing flags: silence, waive or end.",
+        config={"ops": {decide.name: {"config": _FORM}}},
     )
-    return flag_decisions, job
+    def record_one() -> None:
+        decide()
+
+    description = _DESCRIPTION.format(job=name)
+    return dg.AssetSpec(DECISIONS_KEY, group_name=group_name, description=description), record_one
 
 
-_DESCRIPTION = "Decisions by people about failing flags. " + " ".join(f"{k}: {v}." for k, v in KINDS.items())
+_FORM = {"kind": "waive", "flags": "", "checks": "*", "reason": "", "by": "", "until": ""}
+"""What the launchpad shows to be filled in; as it stands it is refused, field by field."""
+
+_DESCRIPTION = (
+    "Decisions by people about failing flags, recorded with the job `{job}` or `exd-dagster decide`. "
+    + " ".join(f"{k}: {v}." for k, v in KINDS.items())
+)

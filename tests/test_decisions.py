@@ -52,6 +52,22 @@ def test_the_job_flag_decision_records_what_a_person_decided_and_what_was_known(
     }
 
 
+def test_the_form_of_the_launchpad_is_refused_field_by_field_until_it_is_filled_in(instance):
+    asset, job = build_flag_decisions(monitored(audit("checkout")))
+    defs = dg.Definitions(assets=[asset], jobs=[job])
+    ran = defs.resolve_job_def("flag_decision").execute_in_process(instance=instance, raise_on_error=False)
+    (failed,) = [event for event in ran.all_events if event.is_step_failure]
+    told = failed.step_failure_data.user_failure_data.description
+    assert [field for field in ("flags", "reason", "by", "until") if f"{field}: " not in told] == []
+    assert load_decisions(instance) == ()
+
+
+def test_materializing_everything_asks_nobody_for_a_decision():
+    asset, job = build_flag_decisions(monitored(audit("checkout")))
+    graph = dg.Definitions(assets=[asset], jobs=[job]).resolve_asset_graph()
+    assert graph.materializable_asset_keys == set()
+
+
 def test_every_fault_of_a_decision_is_named_at_once():
     config = {
         "kind": "wave",
