@@ -118,7 +118,7 @@ def _by_day(hourly: "pd.DataFrame", active: Mapping[tuple[datetime, str], int]) 
     table: pd.DataFrame = days.groupby(["hour", "variant"], sort=False, as_index=False)[
         ["new_units", "evaluations"]
     ].sum()
-    keys = zip(table["hour"].dt.to_pydatetime(), table["variant"], strict=True)
+    keys = zip(table["hour"], table["variant"], strict=True)
     table.insert(3, "units", [active.get(key, 0) for key in keys])
     return table
 

@@ -23,6 +23,7 @@ from exd_dagster.bins.update import ExposuresLostError, Update
 from exd_dagster.config import FlagAudit, FlagId, Timing
 from exd_dagster.errors import RecordsError, StoreError
 from exd_dagster.telemetry.records import from_ms, instant_ms
+from exd_dagster.telemetry.source import holds_values, reason_of
 from exd_dagster.telemetry.sources import IbisRecords, as_records
 
 
@@ -203,6 +204,9 @@ _WRITING = ("write", "space left", "too large", "fsync", "truncate", "read-only"
 """Words by which an error of the file system is known to be about the store, not about a log."""
 
 
+_UNCOUNTED = "the records cannot be counted: {}\nNothing was changed"
+
+
 @contextmanager
 def _store_errors() -> Iterator[None]:
     """Say of DuckDB's errors whom they are about, and that nothing was changed."""
@@ -223,4 +227,6 @@ def _store_errors() -> Iterator[None]:
                 f"the bin store cannot be written: {error}\nNothing was changed; free disk space or correct "
                 "the permissions, and run again"
             ) from error
-        raise RecordsError(f"the records cannot be counted: {error}\nNothing was changed") from error
+        if holds_values(error):
+            raise RecordsError(_UNCOUNTED.format(reason_of(error))) from None
+        raise RecordsError(_UNCOUNTED.format(error)) from error

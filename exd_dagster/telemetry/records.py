@@ -188,6 +188,11 @@ def text_sql(column: str, kind: str) -> str:
     return column if kind == "VARCHAR" else f"CAST({column} AS VARCHAR)"
 
 
+def is_nested(kind: str) -> bool:
+    """Return True for a DuckDB type that holds more than one value."""
+    return kind.startswith(_NESTED) or kind.endswith("[]")
+
+
 def unit_sql(column: str, kind: str) -> tuple[str, str]:
     """Return SQL for the unit, and for whether there is one; see the table above."""
     if kind in _INTEGERS:
@@ -220,8 +225,10 @@ def time_sql(column: str, kind: str, zone: str) -> str:
     if kind in _INTEGERS or kind.startswith(_NUMBERS):
         return _from_number(column)
     if kind == "VARCHAR":
-        aware = f"regexp_matches({column}, ':[0-9.]+([zZ]|[+-][0-9]{{2}}(:?[0-9]{{2}})?)$')"
-        offset = f"epoch_us(TRY_CAST(upper({column}) AS TIMESTAMPTZ))"
+        # a zone that is not understood makes the time unreadable: a guess would be hours off
+        aware = f"regexp_matches({column}, ':[0-9.:]+ *[a-zA-Z+-]')"
+        tight = f"replace(replace(upper({column}), ' +', '+'), ' -', '-')"
+        offset = f"epoch_us(TRY_CAST({tight} AS TIMESTAMPTZ))"
         local = f"epoch_us({_local(f'TRY_CAST({column} AS TIMESTAMP)', zone)})"
         stamp = f"CASE WHEN {aware} THEN {offset} ELSE {local} END"
         return f"coalesce({stamp}, {_from_number(f'TRY_CAST({column} AS DOUBLE)')})"
@@ -319,7 +326,7 @@ class ColumnMap:
                     f"columns={{'{name}': ...}}, "
                     f"or give constants={{'{name}': ...}} when every row has the same."
                 )
-            elif self._type(name, scan).startswith(_NESTED) or self._type(name, scan).endswith("[]"):
+            elif is_nested(self._type(name, scan)):
                 yield (
                     f"column '{self.raw_name(name, scan)}' for {name} has type {self._type(name, scan)}; "
                     "map a column of single values"

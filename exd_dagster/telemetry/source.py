@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from itertools import count
+from re import DOTALL, sub
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -23,6 +24,17 @@ _serial = count()
 def scratch_name(what: str) -> str:
     """Return a name for a temporary object that no other scan of this process uses."""
     return f"exd_{what}_{next(_serial)}"
+
+
+def holds_values(error: BaseException) -> bool:
+    """Return True for an error of DuckDB's that may quote a record; it must not be shown as it is."""
+    return isinstance(error, (duckdb.DataError, duckdb.InvalidInputException))
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the first line of an error, without what it may quote of a record."""
+    text = sub(r"[\"'].*[\"']", "...", str(error), flags=DOTALL) if holds_values(error) else str(error)
+    return text.strip().split("\n", maxsplit=1)[0]
 
 
 class Records(ConfigModel):

@@ -70,6 +70,10 @@ class ParquetRecords(_Files):
         """Open the files; see `Records.open`."""
         lost = {fault.file for fault in self._damaged}
         files = [file for file in list_files(connection, self.paths, start, end) if file not in lost]
+        if lost and not files:
+            raise RecordsError(
+                "\n  - ".join([f"{self.place}: no file can be read:", *map(str, self._damaged)])
+            )
         scan = open_parquet(connection, files, self.raw_columns(extras), self.raw_columns(), self.place)
         yield replace(scan, unreadable=(*scan.unreadable, *self._damaged))
 

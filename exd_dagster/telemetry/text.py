@@ -14,6 +14,7 @@ import duckdb
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.files import open_bytes
 from exd_dagster.telemetry.records import Scan, Unreadable, ident, literal
+from exd_dagster.telemetry.source import reason_of
 
 Format: TypeAlias = Literal["ndjson", "csv"]
 
@@ -25,6 +26,7 @@ _ENDINGS: dict[str, Format] = {
     ".tsv": "csv",
     ".txt": "csv",
 }
+_FAULTS = (duckdb.Error, OSError, EOFError, csv.Error)
 _NAMED_LINES = 5
 """How many line numbers a message names."""
 
@@ -75,7 +77,7 @@ class TextStage:
         read = self._read_ndjson if kind == "ndjson" else self._read_csv
         try:
             read(files)
-        except (duckdb.Error, OSError, EOFError):
+        except _FAULTS:
             self.unreadable.clear()
             self.connection.execute(f"DELETE FROM {self.table}")
             for file in files:
@@ -83,6 +85,8 @@ class TextStage:
         lost = [str(fault) for fault in self.unreadable if fault.lines is None]
         if len(lost) == len(files):
             raise RecordsError("\n  - ".join([f"{place}: no file can be read:", *lost[:10]]))
+        if not (self.found or self.others or self.unreadable):
+            self.found.update(self.required)  # no line was written yet, so nothing is known to be missing
         types = {name: "VARCHAR" for name in self.wanted if name in self.found}
         others = tuple(sorted(self.others - self.found))
         return Scan(place, self.table, types, tuple(self.unreadable), others)
@@ -90,8 +94,8 @@ class TextStage:
     def _read_alone(self, read: Callable[[Sequence[str]], None], file: str) -> None:
         try:
             read([file])
-        except (duckdb.Error, OSError, EOFError) as error:
-            self.unreadable.append(Unreadable(file, f"cannot be read: {str(error).splitlines()[0]}"))
+        except _FAULTS as error:
+            self.unreadable.append(Unreadable(file, f"cannot be read: {reason_of(error)}"))
 
     def _read_ndjson(self, files: Sequence[str]) -> None:
         listed = ", ".join(literal(file) for file in files)
@@ -120,6 +124,8 @@ class TextStage:
         for file in files:
             with open_bytes(file) as lines:
                 header = lines.readline().decode("utf-8-sig", "replace").rstrip("\r\n")
+            if "\0" in header:
+                raise csv.Error("it is not UTF-8 text; convert it")
             if header:  # an empty file has no lines, and none that are wrong
                 groups[header].append(file)
         for header, group in groups.items():
@@ -191,7 +197,8 @@ def _named(file: str, count: int, numbers: Sequence[int]) -> Unreadable:
 def _bad_numbers(file: str, is_bad: Callable[[str], bool]) -> Iterator[int]:
     with open_bytes(file) as lines:
         for number, line in enumerate(lines, 1):
-            if is_bad(line.decode("utf-8", "replace")):
+            text = line.decode("utf-8", "replace")
+            if "\N{REPLACEMENT CHARACTER}" in text or is_bad(text):
                 yield number
 
 
