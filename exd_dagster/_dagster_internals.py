@@ -4,11 +4,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 
 from exd_dagster.alerts.state import CursorStorage
+
+C = TypeVar("C", bound=dg.Component)
 
 _OVER = frozenset({dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED})
 
@@ -141,6 +143,14 @@ def downstream_assets(
         for asset in assets
         if asset in known
     }
+
+
+def project_components(context: dg.ComponentLoadContext, kind: type[C]) -> list[C]:
+    """Return every component of a kind in the project; none where Dagster builds one without a project."""
+    from dagster.components.core.component_tree import TestComponentTree
+
+    tree = context.component_tree
+    return [] if isinstance(tree, TestComponentTree) else tree.get_all_components(of_type=kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

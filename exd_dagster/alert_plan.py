@@ -22,6 +22,7 @@ from exd_dagster.alerts.tick import SHUTOFF_HOOK, Desk, Scene, people, run_tick
 from exd_dagster.config import FlagAudit, FlagId, nearest_faults
 from exd_dagster.decisions import load_decisions
 from exd_dagster.errors import ConfigError
+from exd_dagster.fleet_names import DEFAULT_FLEET
 from exd_dagster.resources import (
     AlertDestination,
     CallbackAlerts,
@@ -50,6 +51,7 @@ class AlertPlan:
         on_shutoff: the shutoff hook.
         base_url: address of the Dagster UI.
         grain: whether a partition of the bins is an hour or a day.
+        fleet: whose decisions are heard.
     """
 
     name: str
@@ -60,6 +62,7 @@ class AlertPlan:
     on_shutoff: WebhookAlerts | CallbackAlerts | None
     base_url: str
     grain: Literal["hour", "day"] = "hour"
+    fleet: str = DEFAULT_FLEET
 
     @property
     def flags(self) -> list[FlagId]:
@@ -109,7 +112,7 @@ class AlertPlan:
         scene = Scene(
             found=found,
             monitored=self.flags,
-            decisions=load_decisions(instance),
+            decisions=load_decisions(instance, self.fleet),
             running=running,
             home=home,
             told_before=int(cursor) if cursor is not None and cursor.isdigit() else 0,
@@ -124,6 +127,7 @@ def plan_alerts(
     monitored: Mapping[dg.AssetCheckKey, FlagAudit],
     alerts: Sequence[AlertDestination],
     *,
+    fleet: str = DEFAULT_FLEET,
     routes: Sequence[Route | Mapping[str, Any]] | None = None,
     digest: bool | Sequence[str] = True,
     on_shutoff: WebhookAlerts | CallbackAlerts | None = None,
@@ -160,6 +164,7 @@ def plan_alerts(
         on_shutoff=on_shutoff,
         base_url=base_url or "",
         grain=grain,
+        fleet=fleet,
     )
 
 

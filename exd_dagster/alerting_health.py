@@ -5,9 +5,9 @@ from datetime import datetime, timedelta, timezone
 import dagster as dg
 
 from exd_dagster.alerts.model import AlertState, Delivery
+from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
 from exd_dagster.sensors import load_states
 
-ALERTING_KEY = dg.AssetKey("alerting")
 HEALTH = "alerting_health"
 LATE = timedelta(hours=1)
 """An undelivered message older than this is a fault worth telling."""
@@ -16,27 +16,28 @@ LISTED = 20
 
 
 def build_alerting_health(
-    sensor: str, *, group_name: str = "experiments"
+    fleet: str = DEFAULT_FLEET, *, group_name: str = "experiments"
 ) -> tuple[dg.AssetSpec, dg.AssetChecksDefinition]:
     """Build the asset `alerting` and its check, which warns when messages wait too long or were given up.
 
     Args:
-        sensor: name of the alert sensor.
+        fleet: name of the fleet.
         group_name: asset group.
     """
+    names = FleetNames(fleet)
     spec = dg.AssetSpec(
-        ALERTING_KEY,
+        names.alerting,
         description="Alerts handed to people and services; its check shows the last deliveries.",
         group_name=group_name,
     )
 
     @dg.asset_check(
-        asset=ALERTING_KEY,
+        asset=names.alerting,
         name=HEALTH,
         description="Are alerts delivered? Warns of messages undelivered for 1 h, or given up within 24 h.",
     )
     def alerting_health(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        state = load_states(context.instance).get(sensor) or AlertState()
+        state = load_states(context.instance).get(names.alert_sensor) or AlertState()
         now = datetime.now(timezone.utc)
         faults = health_faults(state, now)
         return dg.AssetCheckResult(

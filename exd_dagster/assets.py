@@ -12,15 +12,13 @@ from exd_dagster._dagster_internals import latest_checks
 from exd_dagster.bins.report import BuildReport, FlagBuild
 from exd_dagster.config import FlagAudit, FlagId, Timing, floor_hour
 from exd_dagster.errors import ConfigError
+from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
 from exd_dagster.overview import bins_metadata
-from exd_dagster.resources import BinStoreResource
+from exd_dagster.resources import bin_store
 from exd_dagster.telemetry.sources import Records
 
 Grain: TypeAlias = Literal["hour", "day"]
 AssetAttributes: TypeAlias = Mapping[str, Any] | Callable[[FlagAudit], Mapping[str, Any]]
-
-STORE_KEY = "exd_store"
-"""Resource key of the bin store."""
 
 STORE_POOL = "duckdb_writer"
 """Concurrency pool of every op that writes the bin store: one writer per DuckDB file."""
@@ -99,6 +97,7 @@ def build_variant_bins_assets(
     group_name: str = "experiments",
     records_asset: dg.AssetKey | None = None,
     name: str = "variant_bins",
+    fleet: str = DEFAULT_FLEET,
     asset_attributes: AssetAttributes | None = None,
     pool: str = STORE_POOL,
     op_tags: Mapping[str, Any] | None = None,
@@ -114,18 +113,20 @@ def build_variant_bins_assets(
         group_name: asset group.
         records_asset: key of the asset the bins depend on; the records' own key by default.
         name: op name.
+        fleet: whose store is used.
         asset_attributes: further `AssetSpec` arguments (tags, automation_condition, ...) for every flag, or
             a function that gives them for one.
         pool: concurrency pool of the op; all that write one DuckDB file belong in one pool.
         op_tags: tags of the op, for an executor or a launcher.
 
     Returns:
-        A subsettable, partitioned multi-asset. It needs a `BinStoreResource` under the key `exd_store`.
+        A subsettable, partitioned multi-asset. It needs a `BinStoreResource` under the key `exd_store`, of
+        another fleet `<fleet>_store`.
     """
     keys = bins_asset_keys(flags, key_prefix)
     by_key = {keys[flag.id]: flag for flag in flags}
-    timing = timing or Timing()
-    upstream = records_asset or records_asset_key(records)
+    timing, store_key = timing or Timing(), FleetNames(fleet).store
+    upstream = records_asset or records_asset_key(records, fleet)
     specs = [
         _bins_spec(flag, keys[flag.id], upstream, group_name, attributes_of(flag, asset_attributes))
         for flag in flags
@@ -138,24 +139,25 @@ def build_variant_bins_assets(
         backfill_policy=dg.BackfillPolicy.single_run(),
         can_subset=True,
         check_specs=[_bins_built_spec(key) for key in by_key],
+        required_resource_keys={store_key},
         pool=pool,
         op_tags=op_tags,
     )
     def variant_bins(
-        context: dg.AssetExecutionContext, exd_store: BinStoreResource
+        context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         selected = {key: flag for key, flag in by_key.items() if key in context.selected_asset_keys}
         if not selected:
             yield from _bins_built_before(context.instance, sorted(context.selected_asset_check_keys))
             return
-        window = context.partition_time_window
-        report = exd_store.bins.update(
+        window, bins = context.partition_time_window, bin_store(context, store_key).bins
+        report = bins.update(
             records, list(selected.values()), window.start, window.end, timing=timing, now=_now()
         )
         _log_report(context, report)
         for key, flag in selected.items():
             build = report.flags[flag.id]
-            seen = {} if build.error else bins_metadata(flag, exd_store.bins.read(flag))
+            seen = {} if build.error else bins_metadata(flag, bins.read(flag))
             yield from _flag_results(key, report, build, seen)
 
     return variant_bins
@@ -166,9 +168,9 @@ def attributes_of(flag: FlagAudit, given: AssetAttributes | None) -> Mapping[str
     return given(flag) if callable(given) else given or {}
 
 
-def records_asset_key(records: Records) -> dg.AssetKey:
-    """Return the key of the external asset that stands for the records in the graph."""
-    return dg.AssetKey([_clean(records.name or "flag_evaluations")])
+def records_asset_key(records: Records, fleet: str = DEFAULT_FLEET) -> dg.AssetKey:
+    """Return the key of the external asset that stands for the records of a fleet in the graph."""
+    return dg.AssetKey([FleetNames(fleet).own(_clean(records.name or "flag_evaluations"))])
 
 
 def _now() -> datetime:

@@ -1,12 +1,15 @@
 """What each fleet of this process audits, and where: remembered for the command line."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
-from exd_dagster.config import FlagAudit, Thresholds, Timing
+from exd_dagster.config import FlagAudit, FlagId, Thresholds, Timing
+from exd_dagster.fleet_names import DEFAULT_FLEET
 from exd_dagster.telemetry.sources import Records
 
 
@@ -15,7 +18,8 @@ class AuditPlan:
     """One call of `build_flag_audit_defs`.
 
     Attributes:
-        name: prefix of its job, schedule and sensors.
+        name: of the fleet.
+        bins: the bins asset of each flag.
         flags: what is audited.
         records: where the evaluation records are.
         store: the DuckDB file of the bins.
@@ -25,6 +29,7 @@ class AuditPlan:
     """
 
     name: str
+    bins: Mapping[FlagId, dg.AssetKey]
     flags: tuple[FlagAudit, ...]
     records: Records
     store: DuckDBResource
@@ -41,6 +46,7 @@ class AuditPlan:
 
 def plan_audit(
     name: str,
+    bins: Mapping[FlagId, dg.AssetKey],
     flags: Sequence[FlagAudit],
     records: Records,
     store: DuckDBResource,
@@ -56,6 +62,7 @@ def plan_audit(
     }
     return AuditPlan(
         name=name,
+        bins=bins,
         flags=tuple(flags),
         records=records,
         store=store,
@@ -69,10 +76,34 @@ _PLANS: dict[str, AuditPlan] = {}
 
 
 def remember(plan: AuditPlan) -> None:
-    """Keep the plan of a fleet; a fleet built again replaces the one of the same name."""
+    """Keep the plan of a fleet; a fleet built again replaces the one of the same name.
+
+    Warns of a clash, because Dagster's own words for it, when it loads both, name no way out.
+    """
     _PLANS[plan.name] = plan
+    for other in _PLANS.values():
+        for fault in clashes([other, plan]) if other is not plan else ():
+            warnings.warn(fault, stacklevel=3)
 
 
 def audit_plans() -> list[AuditPlan]:
     """Return the plan of every fleet built in this process."""
     return list(_PLANS.values())
+
+
+def clashes(plans: Sequence[AuditPlan]) -> list[str]:
+    """Return one fault for each bins asset that two fleets build: no code location can load them both."""
+    return [
+        shared_bins(one.name, other.name, key)
+        for one, other in combinations(plans, 2)
+        for key in sorted({*one.bins.values()} & {*other.bins.values()})
+    ]
+
+
+def shared_bins(one: str, other: str, key: dg.AssetKey) -> str:
+    """Return the fault of two fleets, by name, that build the same bins asset."""
+    named = one if other == DEFAULT_FLEET else other
+    return (
+        f"the fleets '{one}' and '{other}' both build {key.to_user_string()}; audit the flag in one of them, "
+        f"or give one a key_prefix of its own, for example [experiments, {named}]"
+    )

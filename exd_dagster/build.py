@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import dagster as dg
@@ -13,7 +13,6 @@ from exd_dagster.alerting_health import build_alerting_health
 from exd_dagster.alerts.route import Route
 from exd_dagster.assets import (
     BINS_BUILT,
-    STORE_KEY,
     STORE_POOL,
     AssetAttributes,
     Grain,
@@ -29,6 +28,7 @@ from exd_dagster.config import FlagAudit, FlagId, Mode, Thresholds, Timing
 from exd_dagster.decision_sensor import build_decision_sensor
 from exd_dagster.decisions import build_flag_decisions
 from exd_dagster.flag_trust import build_flag_trust
+from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
 from exd_dagster.resources import BinStoreResource, CallbackAlerts, WebhookAlerts
 from exd_dagster.schedules import (
     AUDIT_TAG,
@@ -53,7 +53,7 @@ def build_flag_audit_defs(
     thresholds: Thresholds | None = None,
     timing: Timing | None = None,
     grain: Grain | None = None,
-    name: str = "exd",
+    name: str = DEFAULT_FLEET,
     key_prefix: Sequence[str] = ("experiments",),
     group_name: str = "experiments",
     records_asset: dg.AssetKey | None = None,
@@ -83,8 +83,8 @@ def build_flag_audit_defs(
         thresholds: the levels of the checks.
         timing: when an hour is closed and how far back each run reads again.
         grain: "hour" or "day" partitions; None takes hours up to 50 flags, days above.
-        name: prefix of job, schedule and sensors. One fleet to a code location: its store, decisions and
-            `flag_trust` are shared by name.
+        name: of the fleet, when a code location has several: its jobs, schedule and sensors, its store,
+            decisions and `flag_trust` are called after it.
         key_prefix: first parts of every asset key.
         group_name: asset group.
         records_asset: the asset that loads the records, where it is in the same project; then an audit also
@@ -115,20 +115,12 @@ def build_flag_audit_defs(
         ...     store=DuckDBResource(database="exd.duckdb"),
         ... )
     """
-    fleet = _Fleet(_in_mode(flags, mode), as_records(records), name, tuple(key_prefix), group_name, grain)
-    how: dict[str, Any] = {"pool": pool, "op_tags": op_tags}
-    bins = build_variant_bins_assets(
-        fleet.flags,
-        fleet.records,
-        timing=timing,
-        grain=grain,
-        key_prefix=key_prefix,
-        group_name=group_name,
-        records_asset=records_asset,
-        name=f"{name}_variant_bins",
-        asset_attributes=lambda flag: {**_freshness(max_age), **attributes_of(flag, asset_attributes)},
-        **how,
+    fleet = _Fleet(
+        _in_mode(flags, mode), as_records(records), FleetNames(name), tuple(key_prefix), group_name, grain
     )
+    how: dict[str, Any] = {"pool": pool, "op_tags": op_tags, "fleet": name}
+    attributes = partial(_with_freshness, max_age, asset_attributes)
+    bins = fleet.bins(attributes, timing=timing, records_asset=records_asset, **how)
     sensor = build_check_alert_sensor(
         fleet.monitored,
         alerts,
@@ -139,21 +131,20 @@ def build_flag_audit_defs(
         **fleet.alert_options,
         default_status=sensor_status,
     )
-    schedule = fleet.schedule(audit_every == "hour", cron, cron_timezone, schedule_status)
     defs = dg.Definitions.merge(
         dg.Definitions(
             assets=[bins] if records_asset else [fleet.records_asset, bins],
             asset_checks=fleet.checks(thresholds, how),
             jobs=[fleet.job],
-            schedules=[] if cron is None else [schedule],
+            schedules=fleet.schedules(audit_every == "hour", cron, cron_timezone, schedule_status),
             sensors=[sensor, *fleet.records_sensors(records_asset, sensor_status)],
-            resources={STORE_KEY: BinStoreResource(duckdb=store)},
+            resources={fleet.names.store: BinStoreResource(duckdb=store)},
         ),
         fleet.decisions(sensor_status),
         fleet.trust(base_url or "", sensor_status, pool),
         fleet.alerting(),
     )
-    remember(plan_audit(name, fleet.flags, fleet.records, store, thresholds, timing, defs))
+    remember(plan_audit(name, fleet.keys, fleet.flags, fleet.records, store, thresholds, timing, defs))
     return defs
 
 
@@ -166,10 +157,13 @@ def _in_mode(flags: Sequence[FlagAudit], mode: Mode | None) -> tuple[FlagAudit, 
     )
 
 
-def _freshness(max_age: timedelta | None) -> dict[str, Any]:
-    return (
-        {} if max_age is None else {"freshness_policy": dg.FreshnessPolicy.time_window(fail_window=max_age)}
-    )
+def _with_freshness(
+    max_age: timedelta | None, given: AssetAttributes | None, flag: FlagAudit
+) -> Mapping[str, Any]:
+    attributes = attributes_of(flag, given)
+    if max_age is None:
+        return attributes
+    return {"freshness_policy": dg.FreshnessPolicy.time_window(fail_window=max_age), **attributes}
 
 
 @dataclass(frozen=True)
@@ -178,7 +172,7 @@ class _Fleet:
 
     flags: tuple[FlagAudit, ...]
     records: Records
-    name: str
+    names: FleetNames
     key_prefix: tuple[str, ...]
     group_name: str
     grain: Grain | None
@@ -194,21 +188,21 @@ class _Fleet:
     @property
     def alert_options(self) -> dict[str, Any]:
         daily = isinstance(self.partitions, dg.DailyPartitionsDefinition)
-        return {"name": self.alert_sensor, "grain": "day" if daily else "hour"}
+        return {
+            "name": self.names.alert_sensor,
+            "fleet": self.names.fleet,
+            "grain": "day" if daily else "hour",
+        }
 
     @cached_property
     def job(self) -> Any:
         return dg.define_asset_job(
-            f"{self.name}_audit",
+            self.names.audit_job,
             selection=dg.AssetSelection.assets(*self.keys.values()),
             executor_def=dg.in_process_executor,
             description="Builds the bins of every flag and runs their checks.",
             tags={AUDIT_TAG: "true"},
         )
-
-    @property
-    def alert_sensor(self) -> str:
-        return f"{self.name}_check_alerts"
 
     @property
     def judging(self) -> dict[dg.AssetCheckKey, FlagAudit]:
@@ -225,8 +219,20 @@ class _Fleet:
     def records_asset(self) -> dg.AssetSpec:
         """The external asset that stands for the records."""
         description = f"Evaluation records, read in place: {self.records.place}."
-        key = records_asset_key(self.records)
+        key = records_asset_key(self.records, self.names.fleet)
         return dg.AssetSpec(key, description=description, group_name=self.group_name)
+
+    def bins(self, attributes: AssetAttributes, **options: Any) -> dg.AssetsDefinition:
+        return build_variant_bins_assets(
+            self.flags,
+            self.records,
+            name=self.names.bins_op,
+            grain=self.grain,
+            key_prefix=self.key_prefix,
+            group_name=self.group_name,
+            asset_attributes=attributes,
+            **options,
+        )
 
     def checks(self, thresholds: Thresholds | None, how: Mapping[str, Any]) -> list[dg.AssetChecksDefinition]:
         return [
@@ -241,26 +247,30 @@ class _Fleet:
             for flag in self.flags
         ]
 
-    def schedule(
+    def schedules(
         self, hourly: bool, cron: str | None, cron_timezone: str, status: dg.DefaultScheduleStatus
-    ) -> dg.ScheduleDefinition:
-        return build_nightly_audit_schedule(
-            self.job,
-            self.partitions,
-            bins=list(self.keys.values()),
-            name=f"{self.name}_hourly_audit" if hourly else f"{self.name}_nightly_audit",
-            cron=cron or (HOURLY if hourly else NIGHTLY),
-            cron_timezone=cron_timezone,
-            hourly=hourly,
-            default_status=status,
-        )
+    ) -> list[dg.ScheduleDefinition]:
+        if cron is None:
+            return []
+        return [
+            build_nightly_audit_schedule(
+                self.job,
+                self.partitions,
+                bins=list(self.keys.values()),
+                name=self.names.schedule(hourly=hourly),
+                cron=cron or (HOURLY if hourly else NIGHTLY),
+                cron_timezone=cron_timezone,
+                hourly=hourly,
+                default_status=status,
+            )
+        ]
 
     def records_sensors(
         self, asset: dg.AssetKey | None, status: dg.DefaultSensorStatus
     ) -> list[dg.SensorDefinition]:
         if asset is None:
             return []
-        name, bins = f"{self.name}_records_audit", list(self.keys.values())
+        name, bins = self.names.records_sensor, list(self.keys.values())
         return [
             build_records_sensor(
                 self.job, self.partitions, asset, bins=bins, name=name, default_status=status
@@ -268,16 +278,16 @@ class _Fleet:
         ]
 
     def decisions(self, status: dg.DefaultSensorStatus) -> dg.Definitions:
-        asset, job = build_flag_decisions(self.monitored, group_name=self.group_name)
-        name = f"{self.name}_decision_checks"
-        sensor, again = build_decision_sensor(self.judging, name=name, default_status=status)
+        fleet = self.names.fleet
+        asset, job = build_flag_decisions(self.monitored, group_name=self.group_name, fleet=fleet)
+        sensor, again = build_decision_sensor(self.judging, fleet=fleet, default_status=status)
         return dg.Definitions(assets=[asset], jobs=[job, again], sensors=[sensor])
 
     def trust(self, base_url: str, status: dg.DefaultSensorStatus, pool: str) -> dg.Definitions:
         asset, job, sensor = build_flag_trust(
             self.flags,
             {flag: trust_key(key) for flag, key in self.keys.items()},
-            name=self.name,
+            fleet=self.names.fleet,
             group_name=self.group_name,
             base_url=base_url,
             sensor_status=status,
@@ -286,5 +296,5 @@ class _Fleet:
         return dg.Definitions(assets=[asset], jobs=[job], sensors=[sensor])
 
     def alerting(self) -> dg.Definitions:
-        asset, health = build_alerting_health(self.alert_sensor, group_name=self.group_name)
+        asset, health = build_alerting_health(self.names.fleet, group_name=self.group_name)
         return dg.Definitions(assets=[asset], asset_checks=[health])

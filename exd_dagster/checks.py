@@ -13,9 +13,10 @@ from exd_dagster.audit import Audit, audit
 from exd_dagster.config import FlagAudit, Thresholds, Timing
 from exd_dagster.decisions import load_decisions
 from exd_dagster.errors import ConfigError, ExdError
+from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
 from exd_dagster.overview import verdict_metadata
 from exd_dagster.plots import as_markdown_image
-from exd_dagster.resources import BinStoreResource
+from exd_dagster.resources import BinStoreResource, bin_store
 from exd_dagster.stats.causes import likely_causes
 from exd_dagster.stats.trust import TrustVerdict
 from exd_dagster.stats.verdict import Verdict, plain
@@ -61,6 +62,7 @@ def build_flag_audit_checks(
     records: Records | str | Any,
     thresholds: Thresholds | None = None,
     timing: Timing | None = None,
+    fleet: str = DEFAULT_FLEET,
     automation_condition: dg.AutomationCondition[Any] | None = None,
     pool: str = STORE_POOL,
     op_tags: Mapping[str, Any] | None = None,
@@ -76,21 +78,23 @@ def build_flag_audit_checks(
         records: where the evaluation records are.
         thresholds: the levels of the tests.
         timing: when an hour is closed and how far back each run reads again.
+        fleet: whose store and whose decisions are used.
         automation_condition: when Dagster runs the checks by itself, for example
             `AutomationCondition.eager()`: after each materialization of the asset.
         pool: concurrency pool of the op; all that write one DuckDB file belong in one pool.
         op_tags: tags of the op, for an executor or a launcher.
 
     Returns:
-        Subsettable, unpartitioned checks. They need a `BinStoreResource` under the key `exd_store`.
+        Subsettable, unpartitioned checks. They need a `BinStoreResource` under the key `exd_store`, of
+        another fleet `<fleet>_store`.
     """
     partitions = asset.partitions_def if isinstance(asset, (dg.AssetsDefinition, dg.AssetSpec)) else None
     source, when = as_records(records), timing or Timing()
 
-    def count(exd_store: BinStoreResource) -> None:
+    def count(store: BinStoreResource) -> None:
         now = _now()
-        start = max(exd_store.bins.read(flag).audited_through, flag.start)
-        build = exd_store.bins.update(source, [flag], start, max(now, start), timing=when, now=now)
+        start = max(store.bins.read(flag).audited_through, flag.start)
+        build = store.bins.update(source, [flag], start, max(now, start), timing=when, now=now)
         if error := build.flags[flag.id].error:
             raise dg.Failure(f"Not checked: {error}", allow_retries=False)
 
@@ -101,6 +105,7 @@ def build_flag_audit_checks(
         partitions=partitions,
         thresholds=thresholds,
         before=count,
+        fleet=fleet,
         automation_condition=automation_condition,
         pool=pool,
         op_tags=op_tags,
@@ -115,12 +120,13 @@ def flag_checks(
     partitions: dg.PartitionsDefinition[Any] | None = None,
     thresholds: Thresholds | None = None,
     before: Any = None,
+    fleet: str = DEFAULT_FLEET,
     automation_condition: dg.AutomationCondition[Any] | None = None,
     pool: str = STORE_POOL,
     op_tags: Mapping[str, Any] | None = None,
 ) -> dg.AssetChecksDefinition:
     """Build the checks of one flag on bins that are there, or that `before` (a store's function) makes."""
-    levels = thresholds or Thresholds()
+    levels, names = thresholds or Thresholds(), FleetNames(fleet)
 
     @dg.multi_asset_check(
         name="_".join([*key.path, "checks"]),
@@ -135,24 +141,24 @@ def flag_checks(
             for name, question in {**BLOCKING, **TELLING}.items()
         ],
         can_subset=True,
+        required_resource_keys={names.store},
         pool=pool,
         op_tags=op_tags,
     )
-    def flag_audit(
-        context: dg.AssetCheckExecutionContext, exd_store: BinStoreResource
-    ) -> Iterator[dg.AssetCheckResult]:
+    def flag_audit(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        store = bin_store(context, names.store)
         if before is not None:
-            before(exd_store)
+            before(store)
         done = audit(
             flag,
-            exd_store.bins.read(flag),
+            store.bins.read(flag),
             levels,
             now=_now(),
-            decisions=load_decisions(context.instance),
+            decisions=load_decisions(context.instance, fleet),
             judged=judged_window(context.run.tags, partitions),
         )
-        done = with_causes(done, exd_store, records, context)
-        write_trust(exd_store.connection, done.trust_entry(context.run.run_id))
+        done = with_causes(done, store, records, context)
+        write_trust(store.connection, done.trust_entry(context.run.run_id))
         for verdict in (*done.verdicts, done.trust):
             if dg.AssetCheckKey(key, verdict.check) in context.selected_asset_check_keys:
                 yield check_result(done, key, verdict)
@@ -165,14 +171,14 @@ def _now() -> datetime:
 
 
 def with_causes(
-    done: Audit, exd_store: BinStoreResource, records: Records, context: dg.AssetCheckExecutionContext
+    done: Audit, store: BinStoreResource, records: Records, context: dg.AssetCheckExecutionContext
 ) -> Audit:
     """Look for causes of a broken split: one more scan, for a failing flag only. It never fails the check."""
     if not done.split_failed:
         return done
     dimensions = list(dict.fromkeys((*DIMENSIONS, *done.flag.dimensions)))
     try:
-        counts = exd_store.bins.segment_counts(records, done.flag, dimensions, end=done.bins.audited_through)
+        counts = store.bins.segment_counts(records, done.flag, dimensions, end=done.bins.audited_through)
         return replace(done, causes=tuple(likely_causes(counts, done.flag.schedule[-1].split)))
     except ExdError as error:
         context.log.warning("No causes were looked for: %s", error)

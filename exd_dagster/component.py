@@ -1,6 +1,7 @@
 """The same audit in YAML: `FlagAuditComponent`, for projects made with `dg`."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -11,12 +12,15 @@ from dagster_duckdb import DuckDBResource
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from typing_extensions import Self
 
+from exd_dagster._dagster_internals import project_components
 from exd_dagster.alerts.route import Route
-from exd_dagster.assets import STORE_POOL, Grain
+from exd_dagster.assets import STORE_POOL, Grain, bins_asset_keys
+from exd_dagster.audit_plan import shared_bins
 from exd_dagster.build import build_flag_audit_defs
 from exd_dagster.component_yaml import Kinds, Rendering, file_of, with_lines, yaml_schema
 from exd_dagster.config import ConfigModel, Duration, FlagAudit, Instant, Mode, Thresholds, Timing
 from exd_dagster.errors import ConfigError, did_you_mean
+from exd_dagster.fleet_names import DEFAULT_FLEET
 from exd_dagster.resources import (
     AlertDestination,
     CallbackAlerts,
@@ -24,7 +28,7 @@ from exd_dagster.resources import (
     SlackAlerts,
     WebhookAlerts,
 )
-from exd_dagster.scaffold import component_yaml
+from exd_dagster.scaffold import component_yaml, example
 from exd_dagster.telemetry.manifest import flags_from_manifest
 from exd_dagster.telemetry.sources import FileRecords, ParquetRecords, Records, TableRecords, as_records
 from exd_dagster.telemetry.thresholds import read_thresholds
@@ -42,6 +46,9 @@ DESTINATIONS = {
 
 HOOKS = {name: DESTINATIONS[name] for name in ("webhook", "callback")}
 """What can suspend the assignment of a flag."""
+
+_NAMED = 5
+"""Flags by which another component is recognised."""
 
 DEFAULTS = tuple(name for name in FlagAudit.model_fields if name != "key")
 """What `defaults` may give to every flag."""
@@ -81,12 +88,21 @@ class FlagAuditScaffolder(Scaffolder):
         if request.scaffold_format == "python":
             dg.scaffold_component(request, {})
             return
-        text = component_yaml(request.type_name)
+        text = component_yaml(request.type_name, example(_fleet_for(request)))
         if request.append:
             with request.target_path.open("a", encoding="utf-8") as file:
                 file.write(f"---\n{text}")
         else:
             (request.target_path / "defs.yaml").write_text(text, encoding="utf-8")
+
+
+def _fleet_for(request: ScaffoldRequest[Any]) -> str:
+    """Return a name for a further fleet of a project, its folder's; the first one needs none."""
+    place = request.target_path
+    root = next((folder for folder in place.parents if folder.name == "defs"), place.parent)
+    written = any(request.type_name in file.read_text(encoding="utf-8") for file in root.rglob("*.yaml"))
+    folder = place.parent if place.suffix else place
+    return re.sub(r"[^A-Za-z0-9_]", "_", folder.name) if written else ""
 
 
 @dg.scaffold_with(FlagAuditScaffolder)
@@ -137,7 +153,11 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
     grain: Grain | None = Field(
         default=None, description="One partition per hour or day; left out: hours up to 50 flags."
     )
-    name: str = Field(default="exd", min_length=1, description="Prefix of job, schedule and sensor.")
+    name: str = Field(
+        default=DEFAULT_FLEET,
+        min_length=1,
+        description="Of the fleet; each component of a project has its own.",
+    )
     key_prefix: tuple[str, ...] = Field(
         default=("experiments",), description="First parts of every asset key."
     )
@@ -236,8 +256,15 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
         )
         return [FlagAudit(**{**self.defaults, **_given(flag)}) for flag in found]
 
-    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature
-        """Build what `build_flag_audit_defs` builds."""
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Build what `build_flag_audit_defs` builds.
+
+        Raises:
+            ConfigError: when another component of the project has the same name or builds the same bins.
+        """
+        others = [each for each in project_components(context, FlagAuditComponent) if each is not self]
+        if faults := self._clashes(others):
+            raise ConfigError(f"{type(self).__name__} of {context.path}", faults)
         return build_flag_audit_defs(
             flags=self.audits(),
             records=self.records,
@@ -263,6 +290,20 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
             max_age=self.max_age,
             base_url=self.base_url,
         )
+
+    def _clashes(self, others: Sequence["FlagAuditComponent"]) -> list[str]:
+        """Return why this component and others cannot stand in one project."""
+        faults = []
+        for other in others:
+            if other.name == self.name:
+                flags = ", ".join(str(flag.id) for flag in other.audits()[:_NAMED])
+                said = f"name: '{self.name}' is that of another component too, which audits {flags}"
+                faults.append(f"{said}; give the newer one a name of its own, its folder's for example")
+                continue
+            ours, theirs = (bins_asset_keys(each.audits(), each.key_prefix) for each in (self, other))
+            both = sorted({*ours.values()} & {*theirs.values()})
+            faults += [shared_bins(other.name, self.name, key) for key in both]
+        return faults
 
 
 def _given(flag: FlagAudit) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from exd_dagster.alerts.decision import Decision
 from exd_dagster.alerts.model import instant
 from exd_dagster.config import FlagAudit
 from exd_dagster.decisions import load_decisions
+from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
 from exd_dagster.schedules import AUDIT_TAG
 
 UNBLOCKS = ("waive", "end")
@@ -22,7 +23,7 @@ UNBLOCKS = ("waive", "end")
 def build_decision_sensor(
     monitored: Mapping[dg.AssetCheckKey, FlagAudit],
     *,
-    name: str = "exd_decision_checks",
+    fleet: str = DEFAULT_FLEET,
     minimum_interval_seconds: int = 30,
     default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING,
 ) -> tuple[dg.SensorDefinition, Any]:
@@ -30,10 +31,11 @@ def build_decision_sensor(
 
     Args:
         monitored: every check and its flag, `trust` included: a flag's checks run together.
-        name: of sensor and job.
+        fleet: name of the fleet.
         minimum_interval_seconds: time between two ticks.
         default_status: whether the sensor starts by itself; it does.
     """
+    name = FleetNames(fleet).decision_checks
     job = dg.define_asset_job(
         name,
         selection=dg.AssetSelection.checks(*monitored),
@@ -52,7 +54,7 @@ def build_decision_sensor(
     def decision_checks(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         made, _, ended = (context.cursor or "").partition(" ")
         now = datetime.now(timezone.utc)
-        decisions = load_decisions(context.instance)
+        decisions = load_decisions(context.instance, fleet)
         new, over = begun(decisions, instant(made)), gone(decisions, instant(ended), now)
         if not new and not over:
             return dg.SkipReason("no decision began or ended")

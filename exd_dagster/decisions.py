@@ -11,8 +11,8 @@ from exd_dagster._dagster_internals import latest_checks
 from exd_dagster.alerts.decision import KINDS, Decision
 from exd_dagster.config import FlagAudit, to_utc
 from exd_dagster.errors import ConfigError, did_you_mean
+from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
 
-DECISIONS_KEY = dg.AssetKey("flag_decisions")
 KEPT = 1000
 """Newest decisions read; older ones have long ended."""
 _BASIS = ("reason", "audited_through", "iteration_start")
@@ -31,13 +31,14 @@ class DecisionConfig(dg.Config):
     until: str = Field(description="First instant it no longer holds: 2026-05-01 or 2026-05-01T09:00Z.")
 
 
-def load_decisions(instance: dg.DagsterInstance) -> tuple[Decision, ...]:
-    """Return the decisions recorded in an instance, oldest first.
+def load_decisions(instance: dg.DagsterInstance, fleet: str = DEFAULT_FLEET) -> tuple[Decision, ...]:
+    """Return the decisions recorded about the flags of a fleet, oldest first.
 
     Args:
         instance: the Dagster instance; it holds them as materializations of `flag_decisions`.
+        fleet: name of the fleet.
     """
-    found = instance.fetch_materializations(DECISIONS_KEY, limit=KEPT).records
+    found = instance.fetch_materializations(FleetNames(fleet).decisions, limit=KEPT).records
     read = []
     for record in found:
         materialization = record.asset_materialization
@@ -113,10 +114,11 @@ def decision_basis(
     }
 
 
-def record_decision(instance: dg.DagsterInstance, decision: Decision) -> None:
-    """Record a decision outside a run, as the command line does."""
+def record_decision(instance: dg.DagsterInstance, decision: Decision, fleet: str = DEFAULT_FLEET) -> None:
+    """Record a decision about flags of a fleet outside a run, as the command line does."""
+    key = FleetNames(fleet).decisions
     instance.report_runless_asset_event(
-        dg.AssetMaterialization(asset_key=DECISIONS_KEY, metadata=decision_metadata(decision))
+        dg.AssetMaterialization(asset_key=key, metadata=decision_metadata(decision))
     )
 
 
@@ -134,7 +136,7 @@ def build_flag_decisions(
     monitored: Mapping[dg.AssetCheckKey, FlagAudit],
     *,
     group_name: str = "experiments",
-    name: str = "flag_decision",
+    fleet: str = DEFAULT_FLEET,
 ) -> tuple[dg.AssetSpec, dg.JobDefinition]:
     """Build the asset `flag_decisions` and the job that records one decision from the launchpad.
 
@@ -143,11 +145,12 @@ def build_flag_decisions(
     Args:
         monitored: every audited check and its flag.
         group_name: asset group.
-        name: of the job.
+        fleet: name of the fleet.
     """
+    names = FleetNames(fleet)
     flags = list({flag.id: flag for flag in monitored.values()}.values())
 
-    @dg.op(name=DECISIONS_KEY.path[-1], out=dg.Out(dg.Nothing), description="Records one decision.")
+    @dg.op(name=names.decisions.path[-1], out=dg.Out(dg.Nothing), description="Records one decision.")
     def decide(context: dg.OpExecutionContext, config: DecisionConfig) -> None:
         basis = decision_basis(context.instance, monitored)
         try:
@@ -155,11 +158,11 @@ def build_flag_decisions(
         except ConfigError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         context.log_event(
-            dg.AssetMaterialization(asset_key=DECISIONS_KEY, metadata=decision_metadata(decision))
+            dg.AssetMaterialization(asset_key=names.decisions, metadata=decision_metadata(decision))
         )
 
     @dg.job(
-        name=name,
+        name=names.decision_job,
         executor_def=dg.in_process_executor,
         description="Records one decision of a person about failing flags: silence, waive or end.",
         config={"ops": {decide.name: {"config": _FORM}}},
@@ -167,8 +170,8 @@ def build_flag_decisions(
     def record_one() -> None:
         decide()
 
-    description = _DESCRIPTION.format(job=name)
-    return dg.AssetSpec(DECISIONS_KEY, group_name=group_name, description=description), record_one
+    description = _DESCRIPTION.format(job=names.decision_job)
+    return dg.AssetSpec(names.decisions, group_name=group_name, description=description), record_one
 
 
 _FORM = {"kind": "waive", "flags": "", "checks": "*", "reason": "", "by": "", "until": ""}

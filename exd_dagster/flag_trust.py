@@ -13,7 +13,8 @@ from exd_dagster._dagster_internals import CheckRecord, latest_checks
 from exd_dagster.assets import BINS_BUILT, STORE_POOL
 from exd_dagster.config import FlagAudit, FlagId
 from exd_dagster.errors import StoreError, did_you_mean
-from exd_dagster.resources import BinStoreResource
+from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
+from exd_dagster.resources import bin_store
 from exd_dagster.stats.fleet import discovered
 from exd_dagster.trust_page import TrustRow, by_urgency, trust_page
 from exd_dagster.trust_row import not_checked_entry
@@ -27,7 +28,7 @@ def build_flag_trust(
     flags: Sequence[FlagAudit],
     trust_checks: Mapping[FlagId, dg.AssetCheckKey],
     *,
-    name: str = "exd",
+    fleet: str = DEFAULT_FLEET,
     group_name: str = "experiments",
     base_url: str = "",
     sensor_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING,
@@ -39,43 +40,43 @@ def build_flag_trust(
     made.
 
     Args:
-        flags: the fleet.
+        flags: those of the fleet.
         trust_checks: the `trust` check of each flag.
-        name: prefix of job and sensor.
+        fleet: name of the fleet.
         group_name: asset group.
         base_url: address of the Dagster UI, for links to runs.
         sensor_status: whether the sensor starts by itself; it does.
         pool: concurrency pool of every op that writes the store.
     """
-    known = {flag.id: flag for flag in flags}
+    known, names = {flag.id: flag for flag in flags}, FleetNames(fleet)
 
     @dg.asset(
-        key=["flag_trust"] if name == "exd" else [f"{name}_flag_trust"],
+        key=names.trust,
         group_name=group_name,
         kinds={"duckdb", "html"},
         description="Which flags may be used, and up to when: one row per flag, environment and iteration.",
+        required_resource_keys={names.store},
         pool=pool,
     )
-    def flag_trust(
-        context: dg.AssetExecutionContext, exd_store: BinStoreResource
-    ) -> dg.MaterializeResult[None]:
+    def flag_trust(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        store = bin_store(context, names.store)
         for flag, record, reason in unanswered(context.instance, trust_checks):
-            before = read_trust(exd_store.connection, flag)
+            before = read_trust(store.connection, flag)
             entry = not_checked_entry(known[flag], before, reason=reason, run_id=record.run_id, at=record.at)
-            write_trust(exd_store.connection, entry)
-        fleet = [entry for entry in read_trust(exd_store.connection) if entry.row.flag in known]
-        mark_discoveries(exd_store.connection, discoveries(fleet))
-        entries = [entry for entry in read_trust(exd_store.connection) if entry.row.flag in known]
-        rows = [replace(entry.row, run_url=_run_url(base_url, entry.run_id)) for entry in entries]
-        page = _write_page(Path(exd_store.duckdb.database), rows)
-        return dg.MaterializeResult(metadata=_metadata(rows, page))
+            write_trust(store.connection, entry)
+        rows = [entry for entry in read_trust(store.connection) if entry.row.flag in known]
+        mark_discoveries(store.connection, [entry.row for entry in rows], discoveries(rows))
+        entries = [entry for entry in read_trust(store.connection) if entry.row.flag in known]
+        shown = [replace(entry.row, run_url=_run_url(base_url, entry.run_id)) for entry in entries]
+        page = _write_page(Path(store.duckdb.database).with_name(names.trust_page), shown)
+        return dg.MaterializeResult(metadata=_metadata(shown, page))
 
     job = dg.define_asset_job(
-        f"{name}_flag_trust", selection=[flag_trust.key], executor_def=dg.in_process_executor
+        names.trust_job, selection=[flag_trust.key], executor_def=dg.in_process_executor
     )
 
     @dg.sensor(
-        name=f"{name}_flag_trust_sensor",
+        name=names.trust_sensor,
         job=job,
         default_status=sensor_status,
         minimum_interval_seconds=30,
@@ -174,8 +175,7 @@ def _run_url(base_url: str, run_id: str) -> str:
     return f"{base_url.rstrip('/')}/runs/{run_id}" if run_id else ""
 
 
-def _write_page(database: Path, rows: Sequence[TrustRow]) -> Path:
-    page = database.with_name("flag_trust.html")
+def _write_page(page: Path, rows: Sequence[TrustRow]) -> Path:
     page.write_text(trust_page(rows, written_at=datetime.now(timezone.utc)), encoding="utf-8")
     return page
 

@@ -48,6 +48,14 @@ class BinStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             yield self
 
 
+def bin_store(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, key: str
+) -> BinStoreResource:
+    """Return the bin store that a step asked for under a resource key."""
+    store: BinStoreResource = getattr(context.resources, key)
+    return store
+
+
 @contextmanager
 def connected(duckdb: DuckDBResource) -> Iterator[DuckDBPyConnection]:
     """Open the file behind `duckdb`, and close it whatever happens, which `DuckDBResource` does not."""

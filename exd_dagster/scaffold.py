@@ -32,20 +32,26 @@ class Draft:
         store: DuckDB file of the bins.
         daily: whether a partition is a day.
         note: a remark on the flags, "" for none.
+        fleet: its name, where the project has another fleet; else "".
     """
 
     kind: str = "parquet"
     records: Mapping[str, Any] = field(default_factory=lambda: {"path": "logs/*.parquet"})
-    flags: Sequence[FlagDraft] = (
-        FlagDraft(
-            {"key": "new-checkout-flow", "start": "2026-03-01"},
-            {"control": 0.5, "treatment": 0.5},
-            "an example: name your own flag, declare its split, uncomment",
-        ),
-    )
+    flags: Sequence[FlagDraft] = ()
     store: str = "bins.duckdb"
     daily: bool = False
     note: str = ""
+    fleet: str = ""
+
+
+def example(fleet: str = "") -> Draft:
+    """Return a draft to adapt: one flag, and the name of the fleet where the project has another."""
+    flag = FlagDraft(
+        {"key": f"new-{fleet or 'checkout'}-flow", "start": "2026-03-01"},
+        {"control": 0.5, "treatment": 0.5},
+        "an example: name your own flag, declare its split, uncomment",
+    )
+    return Draft(flags=(flag,), fleet=fleet)
 
 
 _WHY_DAILY = "a long history: one partition a day, with 24 hourly bins in it"
@@ -107,24 +113,24 @@ def _python(value: object) -> str:
     return repr(value)
 
 
-def component_yaml(type_name: str, draft: Draft | None = None) -> str:
+def component_yaml(type_name: str, draft: Draft) -> str:
     """Return defs.yaml of a component.
 
     Args:
         type_name: the component, as the file names it.
-        draft: what to write; None: an example to adapt.
+        draft: what to write.
     """
-    draft = draft or Draft()
     records = "".join(
         f"    {name}: {_yaml(value)}\n" for name, value in {"type": draft.kind, **draft.records}.items()
     )
     note = f"  # {draft.note}" if draft.note else ""
     flags = "".join(_yaml_flag(flag) for flag in draft.flags)
     grain = f"  grain: day  # {_WHY_DAILY}\n" if draft.daily else ""
+    fleet = f"  name: {draft.fleet}  # of this fleet: its jobs, sensors and decisions are called after it\n"
     return f"""type: {type_name}
 
 attributes:
-  records:
+{fleet if draft.fleet else ""}  records:
 {records}  store: {draft.store}  # the DuckDB file that keeps the bins
 {grain}  mode: observe  # flip to block once the answers convince you: failing flags then stop their reports
 

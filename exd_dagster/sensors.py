@@ -12,6 +12,7 @@ from exd_dagster.alerts.model import AlertState, Delivery
 from exd_dagster.alerts.route import Route
 from exd_dagster.alerts.state import StateStore, sensors
 from exd_dagster.config import FlagAudit
+from exd_dagster.fleet_names import DEFAULT_FLEET
 from exd_dagster.resources import AlertDestination, CallbackAlerts, WebhookAlerts
 
 __all__ = ["AlertDestination", "alert_plans", "build_check_alert_sensor", "deliveries", "run_alert_sensor"]
@@ -24,6 +25,7 @@ def build_check_alert_sensor(
     alerts: Sequence[AlertDestination],
     *,
     name: str = "exd_check_alerts",
+    fleet: str = DEFAULT_FLEET,
     routes: Sequence[Route | Mapping[str, Any]] | None = None,
     digest: bool | Sequence[str] = True,
     on_shutoff: WebhookAlerts | CallbackAlerts | None = None,
@@ -38,6 +40,7 @@ def build_check_alert_sensor(
         monitored: every check to watch and the flag it belongs to.
         alerts: the destinations.
         name: of the sensor; unique in the Dagster instance, for the alerting state is kept under it.
+        fleet: whose decisions are heard.
         routes: who is told; first match wins, the last one has only `to`; None: every destination.
         digest: True sends the digest after each audit to the default destinations that people read; False
             sends none; names send it there.
@@ -54,6 +57,7 @@ def build_check_alert_sensor(
         name,
         monitored,
         alerts,
+        fleet=fleet,
         routes=routes,
         digest=digest,
         on_shutoff=on_shutoff,

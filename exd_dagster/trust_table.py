@@ -65,15 +65,19 @@ def write_trust(connection: duckdb.DuckDBPyConnection, entry: TrustEntry) -> Non
     )
 
 
-def mark_discoveries(connection: duckdb.DuckDBPyConnection, discovered: Iterable[TrustRow]) -> None:
-    """Set `discovery` of every row: True for these, False for all others."""
+def mark_discoveries(
+    connection: duckdb.DuckDBPyConnection, fleet: Iterable[TrustRow], discovered: Sequence[TrustRow]
+) -> None:
+    """Set `discovery` of a fleet's rows: True for those discovered; rows of other flags are left alone."""
     connection.execute(_CREATE)
-    connection.execute("UPDATE flag_trust SET discovery = false WHERE discovery")
-    for row in discovered:
+    for row in fleet:
+        now = row in discovered
+        if now == row.discovery:
+            continue
         connection.execute(
-            "UPDATE flag_trust SET discovery = true "
+            "UPDATE flag_trust SET discovery = ? "
             "WHERE namespace = ? AND environment = ? AND flag_key = ? AND iteration_start = ?",
-            [row.flag.namespace, row.flag.environment, row.flag.key, row.iteration_start],
+            [now, row.flag.namespace, row.flag.environment, row.flag.key, row.iteration_start],
         )
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -54,6 +55,7 @@ def complaints(text: str) -> list[str]:
 
 
 def asset_keys(defs: dg.Definitions) -> set[str]:
+    dg.Definitions.validate_loadable(defs)
     return {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
 
 
@@ -298,6 +300,44 @@ def test_the_scaffold_may_be_python_or_a_further_document(tmp_path):
     assert [document["type"] for document in documents] == ["other", "exd_dagster.FlagAuditComponent"]
 
 
+class TestTwoFolders:
+    """Two components of one project are two fleets."""
+
+    @pytest.fixture
+    def folders(self) -> Iterator[Any]:
+        with dg.components.testing.create_defs_folder_sandbox() as sandbox:
+            for name in ("checkout", "search"):
+                sandbox.scaffold_component(component_cls=FlagAuditComponent, defs_path=name)
+            yield sandbox
+
+    def rewrite(self, sandbox: Any, before: str, after: str) -> None:
+        file = sandbox.defs_folder_path / "search" / "defs.yaml"
+        file.write_text(file.read_text().replace(before, after))
+
+    def refused(self, sandbox: Any) -> str:
+        with pytest.raises(Exception, match="search") as caught, sandbox.build_all_defs():
+            pass
+        return str(caught.value.__cause__)
+
+    def test_the_second_is_scaffolded_with_a_name_and_both_load(self, folders):
+        with folders.build_all_defs() as defs:
+            keys = asset_keys(defs)
+        assert {"experiments/new_checkout_flow_bins", "flag_trust"} <= keys
+        assert {"experiments/new_search_flow_bins", "search_flag_trust"} <= keys
+
+    def test_of_one_name_they_are_told_how_to_go_on(self, folders):
+        self.rewrite(folders, "name: search", "name: exd")
+        said = self.refused(folders)
+        assert "name: 'exd' is that of another component too, which audits new-" in said
+        assert "give the newer one a name of its own" in said
+
+    def test_with_the_same_flag_they_are_told_how_to_go_on(self, folders):
+        self.rewrite(folders, "new-search-flow", "new-checkout-flow")
+        assert "both build experiments/new_checkout_flow_bins; audit the flag in one of them" in self.refused(
+            folders
+        )
+
+
 def attributes_of(file: Path) -> str:
     """Return the attributes of a defs.yaml as a document of their own."""
     return yaml.safe_dump(yaml.safe_load(file.read_text())["attributes"])
@@ -355,7 +395,8 @@ def dg_command(folder: Path, *arguments: str, code: int = 0, package: Path = ROO
 @pytest.mark.e2e
 def test_dg_lists_scaffolds_and_checks_the_component(project):
     assert "exd_dagster.FlagAuditComponent" in dg_command(project, "list", "components")
-    dg_command(project, "scaffold", "defs", "exd_dagster.FlagAuditComponent", "experiments")
+    for folder in ("experiments", "search"):
+        dg_command(project, "scaffold", "defs", "exd_dagster.FlagAuditComponent", folder)
     assert "validated successfully" in dg_command(project, "check", "yaml")
     assert "All definitions loaded" in dg_command(project, "check", "defs")
 

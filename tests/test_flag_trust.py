@@ -158,7 +158,8 @@ class TestDiscovery:
         with duckdb.connect() as connection:
             for entry in entries:
                 write_trust(connection, entry)
-            mark_discoveries(connection, discoveries(read_trust(connection)))
+            rows = read_trust(connection)
+            mark_discoveries(connection, [entry.row for entry in rows], discoveries(rows))
             marked = [entry.row for entry in read_trust(connection) if entry.row.discovery]
         return [(row.flag.key, row.iteration_start) for row in marked]
 

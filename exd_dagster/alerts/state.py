@@ -57,11 +57,14 @@ class StateStore:
 
     def save(self, state: AlertState) -> None:
         """Write the state; it is durable when this returns."""
-        pairs = {self.key: _written(state)}
-        if state.revision <= 1:
-            names = sorted({*sensors(self._storage), self._sensor})
-            pairs[INDEX] = json.dumps(names)
-        self._storage.set_cursor_values(pairs)
+        self._storage.set_cursor_values({self.key: _written(state)})
+        self.enlist()
+
+    def enlist(self) -> None:
+        """Write the sensor into the list of sensors; one that begins at the same instant may write it out."""
+        known = sensors(self._storage)
+        if self._sensor not in known:
+            self._storage.set_cursor_values({INDEX: json.dumps(sorted({*known, self._sensor}))})
 
     def ask_replay(self, now: datetime) -> None:
         """Ask the sensor to queue what is undeliverable again, without touching its state."""

@@ -132,6 +132,7 @@ def _load(store: StateStore, scene: Scene, log: logging.Logger) -> AlertState:
         if scene.told_before:
             log.warning("Alerts: the alerting state is gone; every check that still fails is told again")
         return AlertState(home=scene.home)
+    store.enlist()
     if state.home and scene.home and state.home != scene.home:
         raise AlertStateError(
             f"the alert sensor of code location '{scene.home}' has the same name as that of '{state.home}'. "

@@ -1,12 +1,15 @@
 """`exd-dagster decide`: record what a person decided about failing flags."""
 
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import click
+from dagster import AssetCheckKey
 
 from exd_dagster.alerts.decision import KINDS
 from exd_dagster.alerts.words import utc
-from exd_dagster.cli.project import load_plans, module_option, open_instance
+from exd_dagster.cli.project import fleet_option, load_plans, module_option, open_instance
+from exd_dagster.config import FlagAudit
 from exd_dagster.decisions import decision_basis, make_decision, record_decision
 
 
@@ -19,15 +22,33 @@ from exd_dagster.decisions import decision_basis, make_decision, record_decision
 @click.option(
     "--until", required=True, help="First instant it no longer holds: 2026-05-01 or 2026-05-01T09:00Z."
 )
+@fleet_option
 @module_option
-def decide(kind: str, flags: str, checks: str, reason: str, by: str, until: str, module: str | None) -> None:
-    """Record a decision: silence (no messages), waive (reports run), or end (the audit is over)."""
-    monitored = {key: flag for plan in load_plans(module) for key, flag in plan.monitored.items()}
+def decide(
+    kind: str,
+    flags: str,
+    checks: str,
+    reason: str,
+    by: str,
+    until: str,
+    fleet: str | None,
+    module: str | None,
+) -> None:
+    """Record a decision: silence (no messages), waive (reports run), or end (the audit is over).
+
+    It is recorded in every fleet of the project that has a flag it speaks of.
+    """
+    fleets: dict[str, dict[AssetCheckKey, FlagAudit]] = {}
+    for plan in load_plans(module, fleet):
+        fleets.setdefault(plan.fleet, {}).update(plan.monitored)
+    audited = [flag for monitored in fleets.values() for flag in monitored.values()]
+    config = {"kind": kind, "flags": flags, "checks": checks, "reason": reason, "by": by, "until": until}
+    decision = make_decision(config, audited, {}, datetime.now(timezone.utc))
     with open_instance() as instance:
-        config = {"kind": kind, "flags": flags, "checks": checks, "reason": reason, "by": by, "until": until}
-        basis = decision_basis(instance, monitored)
-        decision = make_decision(config, list(monitored.values()), basis, datetime.now(timezone.utc))
-        record_decision(instance, decision)
-    touched = sorted({str(flag.id) for flag in monitored.values() if decision.covers(flag.id)})
+        for name, monitored in fleets.items():
+            if any(decision.covers(flag.id) for flag in monitored.values()):
+                basis = decision_basis(instance, monitored)
+                record_decision(instance, replace(decision, basis=basis), name)
+    touched = sorted({str(flag.id) for flag in audited if decision.covers(flag.id)})
     click.echo(f"{kind} until {utc(decision.until)} for {', '.join(touched)}: {KINDS[kind]}.")
     click.echo("The checks of these flags run again at the daemon's next tick.")

@@ -11,7 +11,7 @@ import dagster as dg
 from exd_dagster._dagster_internals import instance_facts
 from exd_dagster.alerts.model import AlertState
 from exd_dagster.assets import STORE_POOL
-from exd_dagster.audit_plan import AuditPlan, audit_plans
+from exd_dagster.audit_plan import AuditPlan, audit_plans, clashes
 from exd_dagster.cli.project import load_fleets, module_option, open_instance
 from exd_dagster.doctor.alerts import diagnose_alerts
 from exd_dagster.doctor.data import diagnose_data
@@ -56,6 +56,8 @@ def examine(module: str | None, now: datetime) -> list[Diagnosis]:
         return [fail("project", "; ".join(error.faults), "run it where workspace.yaml is, or give -m MODULE")]
     flags = counted(sum(len(plan.flags) for plan in plans), "flag")
     found = [ok("project", f"{', '.join(plan.name for plan in plans)}: {flags}")]
+    for said, _, fix in (fault.partition("; ") for fault in clashes(plans)):
+        found.append(fail("project", said, fix))
     for plan in plans:
         found += diagnose_data(plan, now)
     states = {}

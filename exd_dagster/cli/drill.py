@@ -7,7 +7,7 @@ from typing import cast
 import click
 
 from exd_dagster.audit_plan import AuditPlan
-from exd_dagster.cli.project import load_fleets, module_option
+from exd_dagster.cli.project import fleet_option, load_fleets, module_option
 from exd_dagster.config import FlagAudit, to_utc
 from exd_dagster.drill import SIZES, Rehearsal, Spoken, delay, rehearse
 from exd_dagster.errors import ConfigError, did_you_mean
@@ -22,6 +22,7 @@ _COLOURS = {"pass": "green", "fail": "red"}
 @click.option("--size", type=click.FloatRange(0, 1, min_open=True), help="Share of the units lost.")
 @click.option("--arm", help="The variant that loses units; default: the last one declared.")
 @click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@fleet_option
 @module_option
 def drill(
     key: str,
@@ -30,6 +31,7 @@ def drill(
     size: float | None,
     arm: str | None,
     shape: str,
+    fleet: str | None,
     module: str | None,
 ) -> None:
     """Copy a flag's records, plant a fault, and audit hour by hour: when would each check have spoken?
@@ -37,7 +39,7 @@ def drill(
     srm: an arm loses 20 % of its units. dead_arm: an arm loses all. drop: 80 % of all units are lost. Your
     log, your bins and your alerts are not touched.
     """
-    plan, flag = find_flag(load_fleets(module), key)
+    plan, flag = find_flag(load_fleets(module, fleet), key)
     done = rehearse(
         plan.records,
         flag,
@@ -59,14 +61,18 @@ def find_flag(plans: list[AuditPlan], key: str) -> tuple[AuditPlan, FlagAudit]:
     """Return the fleet and the flag of that key, or `namespace/environment/key`.
 
     Raises:
-        ConfigError: when none is audited under that name.
+        ConfigError: when none is audited under that name, or several fleets audit it.
     """
     flags = [(plan, flag) for plan in plans for flag in plan.flags]
-    found = next(((plan, flag) for plan, flag in flags if key in (flag.key, str(flag.id))), None)
-    if found is None:
+    found = [(plan, flag) for plan, flag in flags if key in (flag.key, str(flag.id))]
+    if not found:
         near = did_you_mean(key, (flag.key for _, flag in flags))
         raise ConfigError("these options", [f"--flag: '{key}' is not audited.{near}"])
-    return found
+    fleets = sorted({plan.name for plan, _ in found})
+    if len(fleets) > 1:
+        fault = f"--flag: '{key}' is audited by the fleets {', '.join(fleets)}; name one with --fleet"
+        raise ConfigError("these options", [fault])
+    return found[0]
 
 
 def _instant(text: str) -> datetime:

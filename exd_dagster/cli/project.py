@@ -15,7 +15,7 @@ from dagster.components.definitions import LazyDefinitions
 
 from exd_dagster.alert_plan import AlertPlan
 from exd_dagster.audit_plan import AuditPlan, audit_plans
-from exd_dagster.errors import ConfigError, ExdError
+from exd_dagster.errors import ConfigError, ExdError, did_you_mean
 from exd_dagster.sensors import alert_plans
 from exd_dagster.telemetry.toml import parse_toml
 
@@ -29,6 +29,7 @@ module_option = click.option(
     default=None,
     help="Dagster project to load; default: what workspace.yaml or pyproject.toml names.",
 )
+fleet_option = click.option("--fleet", default=None, help="Name of one fleet, where the project has several.")
 
 
 def open_instance() -> dg.DagsterInstance:
@@ -46,24 +47,25 @@ def open_instance() -> dg.DagsterInstance:
     )
 
 
-def load_plans(module: str | None) -> list[AlertPlan]:
-    """Import the project and return the plan of each of its alert sensors.
+def load_plans(module: str | None, fleet: str | None = None) -> list[AlertPlan]:
+    """Import the project and return the plan of each of its alert sensors, or of those of one fleet.
 
     Raises:
-        ConfigError: when there is no project or it has no alert sensor.
+        ConfigError: when there is no project, it has no alert sensor, or no fleet of that name.
     """
     name = load_project(module)
     plans = alert_plans()
     if not plans:
         raise ConfigError("the project", [f"module '{name}' builds no alert sensor; pass alerts=[...]"])
-    return plans
+    _known_fleet(fleet, [plan.fleet for plan in plans])
+    return [plan for plan in plans if fleet in (None, plan.fleet)]
 
 
-def load_fleets(module: str | None) -> list[AuditPlan]:
-    """Import the project and return what each of its fleets audits.
+def load_fleets(module: str | None, fleet: str | None = None) -> list[AuditPlan]:
+    """Import the project and return what each of its fleets audits, or one of them.
 
     Raises:
-        ConfigError: when there is no project or it audits nothing.
+        ConfigError: when there is no project, it audits nothing, or it has no fleet of that name.
     """
     name = load_project(module)
     plans = audit_plans()
@@ -71,7 +73,14 @@ def load_fleets(module: str | None) -> list[AuditPlan]:
         raise ConfigError(
             "the project", [f"module '{name}' audits nothing; call build_flag_audit_defs in it"]
         )
-    return plans
+    _known_fleet(fleet, [plan.name for plan in plans])
+    return [plan for plan in plans if fleet in (None, plan.name)]
+
+
+def _known_fleet(fleet: str | None, known: list[str]) -> None:
+    if fleet is not None and fleet not in known:
+        fault = f"--fleet: '{fleet}' is no fleet of the project.{did_you_mean(fleet, known)}"
+        raise ConfigError("these options", [fault])
 
 
 def load_project(module: str | None) -> str:

@@ -7,7 +7,7 @@ import click
 from exd_dagster.alerts.message import plain_text
 from exd_dagster.alerts.model import ALERT_TYPES
 from exd_dagster.alerts.rehearse import Rehearsed, rehearsal, rehearse
-from exd_dagster.cli.project import load_plans, module_option
+from exd_dagster.cli.project import fleet_option, load_plans, module_option
 from exd_dagster.config import nearest_faults
 from exd_dagster.errors import ConfigError, did_you_mean
 
@@ -19,12 +19,15 @@ from exd_dagster.errors import ConfigError, did_you_mean
 )
 @click.option("--to", multiple=True, help="Only these destinations, whatever the routes say. Repeatable.")
 @click.option("--dry-run", is_flag=True, help="Show the message, send nothing.")
+@fleet_option
 @module_option
-def test_alert(flag: str, check: str, to: tuple[str, ...], dry_run: bool, module: str | None) -> int:
+def test_alert(
+    flag: str, check: str, to: tuple[str, ...], dry_run: bool, fleet: str | None, module: str | None
+) -> int:
     """Send a test alert the way a real one goes, and show each destination's answer."""
     failed = False
     found = False
-    for plan in load_plans(module):
+    for plan in load_plans(module, fleet):
         matching = {key: audit for key, audit in plan.monitored.items() if flag in (audit.key, str(audit.id))}
         if not matching:
             continue
@@ -42,7 +45,7 @@ def test_alert(flag: str, check: str, to: tuple[str, ...], dry_run: bool, module
         for done in rehearse(desk, alert, now, to=to, dry_run=dry_run):
             failed |= _show(done)
     if not found:
-        known = {audit.key for plan in load_plans(module) for audit in plan.monitored.values()}
+        known = {audit.key for plan in load_plans(module, fleet) for audit in plan.monitored.values()}
         raise ConfigError("test-alert", [f"--flag: '{flag}' is not audited.{did_you_mean(flag, known)}"])
     return int(failed)
 

@@ -25,6 +25,7 @@ SPLIT = {"control": 0.5, "treatment": 0.5}
 def plan(folder: Path, records: Records, *flags: FlagAudit, store: str = "bins.duckdb") -> AuditPlan:
     return AuditPlan(
         name="exd",
+        bins={},
         flags=flags or (FlagAudit(key="checkout", split=SPLIT, start=START),),
         records=records,
         store=DuckDBResource(database=store if store == ":memory:" else str(folder / store)),
@@ -162,7 +163,7 @@ def test_the_store_may_be_named_by_a_variable(tmp_path, log, monkeypatch):
     audit = AuditPlan(
         **{
             field: getattr(named, field)
-            for field in ("name", "flags", "records", "thresholds", "timing", "running")
+            for field in ("name", "bins", "flags", "records", "thresholds", "timing", "running")
         },
         store=DuckDBResource(database=dg.EnvVar("BINS")),
     )

@@ -34,6 +34,7 @@ WELL = InstanceFacts(
 def plan(end: str | None = None, **running: bool) -> AuditPlan:
     return AuditPlan(
         name="exd",
+        bins={},
         flags=(FlagAudit(key="checkout", start="2026-03-01", end=end),),
         records=ParquetRecords(path="log/*.parquet"),
         store=DuckDBResource(database="bins.duckdb"),
