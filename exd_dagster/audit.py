@@ -11,7 +11,7 @@ from exd_dagster.plots import split_plot, traffic_plot
 from exd_dagster.stats.audit import audit_flag
 from exd_dagster.stats.causes import Cause
 from exd_dagster.stats.integrity import variant_integrity, version_counts, version_skew
-from exd_dagster.stats.trust import TrustVerdict, Waiver, settle, trust_verdict
+from exd_dagster.stats.trust import TrustVerdict, Waiver, held_back, settle, trust_verdict
 from exd_dagster.stats.verdict import Verdict
 from exd_dagster.trust_row import trust_row
 from exd_dagster.trust_table import TrustEntry
@@ -90,7 +90,8 @@ def audit(
         version_skew(version_counts(newest(bins)), thresholds),
         variant_integrity(flag, bins, thresholds),
     )
-    return Audit(flag, bins, (*settled, *beside), trust_verdict(settled, flag.mode, waivers), waivers)
+    trust = trust_verdict(settled, flag.mode, waivers, held_back(verdicts, flag.mode, waivers))
+    return Audit(flag, bins, (*settled, *beside), trust, waivers)
 
 
 def newest(bins: FlagBins) -> FlagBins:

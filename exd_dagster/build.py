@@ -89,7 +89,8 @@ def build_flag_audit_defs(
         group_name: asset group.
         records_asset: the asset that loads the records, where it is in the same project; then an audit also
             runs each time it is materialized.
-        mode: what a failure does for every flag that names no mode of its own: observe, warn or block.
+        mode: what a failure does for every flag that names no mode of its own: observe (the digest tells),
+            warn (told at once), or block (told at once, and reports stop).
         asset_attributes: further `AssetSpec` arguments of every bins asset (tags, automation_condition, ...),
             or a function that gives them for one flag.
         pool: concurrency pool of every op that writes the store.

@@ -235,6 +235,8 @@ def _about(done: Audit, verdict: Verdict) -> dict[str, Any]:
         "mode": done.flag.mode,
         "iteration_start": plain(iteration_start(done.flag, verdict.audited_through)),
     }
+    if verdict.check in done.trust.would_block:
+        about["would_block"] = True
     if waived := done.waivers.get(verdict.check):
         about |= {"waived_by": waived.by, "waived_until": plain(waived.until)}
     if verdict.check in ("srm", "sequential_srm") and verdict.failed and done.causes:

@@ -191,7 +191,11 @@ class FlagAudit(ConfigModel):
         default=(), description="Further record columns searched for likely causes of a failure."
     )
     owners: tuple[str, ...] = Field(default=(), description="An e-mail address or team:name, as in Dagster.")
-    mode: Mode = Field(default="block", description="What a failure does: observe, warn or block.")
+    mode: Mode = Field(
+        default="block",
+        description="What a failure does: observe (the digest tells), warn (told at once), or block (told at "
+        "once, and reports stop).",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

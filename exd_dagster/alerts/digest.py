@@ -32,10 +32,12 @@ def headline(found: Sequence[CheckState]) -> str:
     through = data_through(found)
     flags = {check.flag for check in found}
     failing = {check.flag for check in found if check.pages}
+    observed = {check.flag for check in found if check.would_block and not check.pages}
     unchecked = {check.flag for check in found if check.verdict == "not_checked"}
     early = {check.flag for check in found if check.verdict == "insufficient"}
     flags_said = words.count(len(flags), "flag")
     said = [f"{len(failing)} of {flags_said} failing" if failing else f"No failure in {flags_said}"]
+    said += [f"{len(observed)} would have blocked"] if observed else []
     said += [f"{len(unchecked)} not checked"] if unchecked else []
     said += [f"{len(early)} too early"] if early else []
     return ", ".join(said) + (f" (data to {words.utc(through)})" if through else "")
@@ -54,13 +56,16 @@ def lines(
     """
     failing = [check for check in found if check.verdict == "fail"]
     errors = [check for check in failing if check.pages]
+    observed = [check for check in failing if check.would_block and not check.pages]
+    warnings = [check for check in failing if not check.would_block and not check.pages]
     new = {name for name, inc in state.incidents.items() if inc.told_at is None or inc.told_at == now}
     down = [f"{words.count(len(state.outage), 'flag')} lost traffic together; look at the log first"]
     groups = (
         ("Source outage", down if state.outage else []),
         ("Newly failing", _failures([c for c in errors if str(c.flag) in new], state, decisions, now)),
         ("Still failing", _failures([c for c in errors if str(c.flag) not in new], state, decisions, now)),
-        ("Warnings", _failures([c for c in failing if not c.pages], state, decisions, now)),
+        ("Would have blocked", _failures(observed, state, decisions, now)),
+        ("Warnings", _failures(warnings, state, decisions, now)),
         ("Not checked", _reasons([c for c in found if c.verdict == "not_checked"])),
         ("Too little data yet", _reasons([c for c in found if c.verdict == "insufficient"])),
     )
@@ -90,6 +95,7 @@ def _failures(
         parts = [f"{flag}: {', '.join(check.check for check in members)}"]
         since = [at for check in members if (at := check.instant("bad_from"))]
         parts += [f"since {words.utc(min(since))}"] if since else []
+        parts += [f"blocks nothing in mode {members[0].mode}"] if members[0].would_block else []
         if all(check.state == "contained" for check in members):
             usable = min((at for c in members if (at := c.instant("usable_until"))), default=None)
             parts.append("contained" + (f", usable until {words.utc(usable)}" if usable else ""))

@@ -74,8 +74,14 @@ class CheckState:
 
     @property
     def pages(self) -> bool:
-        """True for a failure that is told at once; warnings wait for the digest."""
-        return self.verdict == "fail" and self.severity == "ERROR" and self.check in ALERT_TYPES
+        """True for a failure that is told at once: one that blocks, and in mode warn one that would."""
+        urgent = self.severity == "ERROR" or (self.mode == "warn" and self.would_block)
+        return self.verdict == "fail" and urgent and self.check in ALERT_TYPES
+
+    @property
+    def would_block(self) -> bool:
+        """True for a failure that blocks in mode block and is a warning in the flag's mode."""
+        return bool(self.facts.get("would_block"))
 
     @property
     def state(self) -> State | None:

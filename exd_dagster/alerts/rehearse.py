@@ -45,7 +45,7 @@ def rehearsal(flag: FlagAudit, check: str, asset: Sequence[str], now: datetime) 
         flag=flag.id,
         check=check,
         alert_type=TEST_TYPE,
-        severity="ERROR",
+        severity="ERROR" if flag.mode == "block" else "WARN",
         sentence="This is a test of the alert path; nothing is wrong with this flag.",
         opened_at=now,
         mode=flag.mode,

@@ -32,10 +32,12 @@ class TrustVerdict(Verdict):
         failing: names of the checks that fail, blocking or not.
         waived_by: who let reports run although a check fails.
         waived_until: when that ends (UTC).
+        would_block: names of the checks that block in mode "block" and only warn in the flag's.
     """
 
     trusted: bool
     failing: tuple[str, ...] = ()
+    would_block: tuple[str, ...] = ()
     waived_by: str | None = None
     waived_until: datetime | None = None
 
@@ -50,8 +52,26 @@ def settle(verdict: Verdict, mode: Mode, waiver: Waiver | None = None) -> Verdic
     return verdict
 
 
+def held_back(
+    verdicts: Sequence[Verdict], mode: Mode, waivers: Mapping[str, Waiver | None]
+) -> tuple[str, ...]:
+    """Return the names of the checks that would block, were it not for the flag's mode.
+
+    Args:
+        verdicts: as the tests gave them, not settled.
+        mode: the flag's mode.
+        waivers: the waiver in force by name of the failing check.
+    """
+    return tuple(
+        v.check for v in verdicts if mode != "block" and v.severity == "ERROR" and not waivers.get(v.check)
+    )
+
+
 def trust_verdict(
-    verdicts: Sequence[Verdict], mode: Mode, waivers: Mapping[str, Waiver | None] | None = None
+    verdicts: Sequence[Verdict],
+    mode: Mode,
+    waivers: Mapping[str, Waiver | None] | None = None,
+    would_block: tuple[str, ...] = (),
 ) -> TrustVerdict:
     """Return the flag's one answer from the settled verdicts of its checks.
 
@@ -59,6 +79,7 @@ def trust_verdict(
         verdicts: settled verdicts (see `settle`).
         mode: the flag's mode.
         waivers: the waiver in force by name of the failing check.
+        would_block: from `held_back`.
     """
     failing = [verdict for verdict in verdicts if verdict.failed]
     blocking = [verdict for verdict in failing if verdict.severity == "ERROR"]
@@ -70,7 +91,7 @@ def trust_verdict(
         verdict=_answer(verdicts, blocking),
         severity="ERROR" if blocking else None,
         reason=",".join(verdict.check for verdict in blocking),
-        sentence=_sentence(verdicts, failing, blocking, mode, waived),
+        sentence=_sentence(verdicts, failing, blocking, waived, would_block, mode),
         state=_state(blocking),
         bad_from=min((v.bad_from for v in failing if v.bad_from), default=None),
         bad_until=max((v.bad_until for v in failing if v.bad_until), default=None) if over else None,
@@ -78,6 +99,7 @@ def trust_verdict(
         audited_through=max((v.audited_through for v in verdicts if v.audited_through), default=None),
         trusted=not blocking,
         failing=tuple(verdict.check for verdict in failing),
+        would_block=would_block,
         waived_by=waived.by if waived else None,
         waived_until=waived.until if waived else None,
     )
@@ -99,15 +121,17 @@ def _sentence(
     verdicts: Sequence[Verdict],
     failing: Sequence[Verdict],
     blocking: Sequence[Verdict],
-    mode: Mode,
     waiver: Waiver | None,
+    would_block: tuple[str, ...],
+    mode: Mode,
 ) -> str:
     if blocking:
         return "Not trusted. " + " ".join(verdict.sentence for verdict in blocking)
     if waiver:
         return f"Waived by {waiver.by} until {waiver.until:%Y-%m-%d %H:%M} UTC. {failing[0].sentence}"
-    if failing and mode != "block":
-        return f"Would have blocked (mode {mode}). {failing[0].sentence}"
+    if would_block:
+        first = next(verdict.sentence for verdict in failing if verdict.check in would_block)
+        return f"Would have blocked (mode {mode}). {first}"
     if failing:
         return f"Trusted, with a warning. {failing[0].sentence}"
     if _answer(verdicts, blocking) == "not_checked":
