@@ -155,9 +155,10 @@ def build_variant_bins_assets(
             records, list(selected.values()), window.start, window.end, timing=timing, now=_now()
         )
         _log_report(context, report)
+        built = bins.read_many([flag for flag in selected.values() if report.flags[flag.id].error is None])
         for key, flag in selected.items():
             build = report.flags[flag.id]
-            seen = {} if build.error else bins_metadata(flag, bins.read(flag))
+            seen = {} if build.error else bins_metadata(flag, next(built))
             yield from _flag_results(key, report, build, seen)
 
     return variant_bins

@@ -26,11 +26,15 @@ CREATE TABLE IF NOT EXISTS flag_trust (
     PRIMARY KEY (namespace, environment, flag_key, iteration_start)
 )
 """
-_COLUMNS = (
-    *("namespace", "environment", "flag_key", "iteration_start", "trusted", "sentence", "mode", "failing"),
-    *("since", "usable_until", "audited_through", "contained", "waived_by", "waived_until", "discovery"),
-    *("owners", "run_id", "log_e_value", "picture"),
+_KEY = ("namespace", "environment", "flag_key", "iteration_start")
+_TOLD = (
+    *("trusted", "sentence", "mode", "failing", "since", "usable_until", "audited_through", "contained"),
+    *("waived_by", "waived_until", "discovery", "owners", "run_id", "log_e_value", "picture"),
 )
+_COLUMNS = (*_KEY, *_TOLD)
+_OF_KEY = " AND ".join(f"{name} = ?" for name in _KEY)
+_INSERT = f"INSERT INTO flag_trust ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
+_UPDATE = f"UPDATE flag_trust SET {', '.join(f'{name} = ?' for name in _TOLD)} WHERE {_OF_KEY}"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +53,20 @@ class TrustEntry:
 
 
 def write_trust(connection: duckdb.DuckDBPyConnection, entry: TrustEntry) -> None:
-    """Insert or replace one flag's row; `since` stays while the standing does."""
-    connection.execute(_CREATE)
+    """Write one flag's row, new or over the one of its iteration; `since` stays while the standing does."""
     row = entry.row
     known = {e.row.iteration_start: e.row for e in read_trust(connection, row.flag)}
     before = known.get(row.iteration_start)
-    if before is not None and before.standing == row.standing and before.since is not None:
+    if before is None:
+        connection.execute(_CREATE)
+        connection.execute(_INSERT, _values(entry))
+        return
+    if before.standing == row.standing and before.since is not None:
         row = replace(
             row, since=before.since if row.trusted else min(before.since, row.since or before.since)
         )
-    marks = ", ".join("?" * len(_COLUMNS))
-    connection.execute(
-        f"INSERT OR REPLACE INTO flag_trust ({', '.join(_COLUMNS)}) VALUES ({marks})",  # noqa: S608 - our own names
-        _values(replace(entry, row=row)),
-    )
+    values = _values(replace(entry, row=row))
+    connection.execute(_UPDATE, [*values[len(_KEY) :], *values[: len(_KEY)]])
 
 
 def mark_discoveries(
@@ -75,17 +79,13 @@ def mark_discoveries(
         if now == row.discovery:
             continue
         connection.execute(
-            "UPDATE flag_trust SET discovery = ? "
-            "WHERE namespace = ? AND environment = ? AND flag_key = ? AND iteration_start = ?",
+            f"UPDATE flag_trust SET discovery = ? WHERE {_OF_KEY}",  # noqa: S608 - our own names
             [now, row.flag.namespace, row.flag.environment, row.flag.key, row.iteration_start],
         )
 
 
 def read_trust(connection: duckdb.DuckDBPyConnection, flag: FlagId | None = None) -> list[TrustEntry]:
     """Return every row, or those of one flag, by flag and iteration; none before the first audit."""
-    exists = "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'flag_trust'"
-    if not (connection.execute(exists).fetchone() or [0])[0]:
-        return []
     instants = ("iteration_start", "since", "usable_until", "audited_through", "waived_until")
     shown = ", ".join(f"epoch_us({name})" if name in instants else name for name in _COLUMNS)
     where, values = "", []
@@ -93,7 +93,10 @@ def read_trust(connection: duckdb.DuckDBPyConnection, flag: FlagId | None = None
         where = " WHERE namespace = ? AND environment = ? AND flag_key = ?"
         values = [flag.namespace, flag.environment, flag.key]
     order = " ORDER BY namespace, environment, flag_key, iteration_start"
-    found = connection.execute(f"SELECT {shown} FROM flag_trust{where}{order}", values).fetchall()  # noqa: S608
+    try:
+        found = connection.execute(f"SELECT {shown} FROM flag_trust{where}{order}", values).fetchall()  # noqa: S608
+    except duckdb.CatalogException:  # no such table yet
+        return []
     return [_entry(dict(zip(_COLUMNS, record, strict=True))) for record in found]
 
 

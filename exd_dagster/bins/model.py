@@ -1,8 +1,10 @@
 """The Bin: how many units each variant gained in one hour of one flag."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import TypeAlias
 
 import numpy as np
@@ -92,9 +94,14 @@ class FlagBins:
             units=self.units[first:last],
             evaluations=self.evaluations[first:last],
             landed=self.landed[first:last],
-            facts=tuple(fact for fact in self.facts if start <= fact.hour < end),
+            facts=self.facts[_first(self.facts, start) : _first(self.facts, end)],
         )
 
     def fact_total(self, name: str, details: Sequence[str] | None = None) -> int:
         """Sum one fact over all hours, over all its details or the given ones."""
         return sum(f.count for f in self.facts if f.name == name and (details is None or f.detail in details))
+
+
+def _first(facts: Sequence[Fact], instant: datetime) -> int:
+    """Return the index of the first fact at or after `instant`."""
+    return bisect_left(facts, instant, key=attrgetter("hour"))

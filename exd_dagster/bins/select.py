@@ -1,6 +1,10 @@
 """Bins out of the store, as arrays over a complete calendar."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import islice
 
 import duckdb
 import numpy as np
@@ -8,7 +12,7 @@ import numpy as np
 from exd_dagster.bins.audience import counts_the_same
 from exd_dagster.bins.calendar import ceil_hour, hour_of, instant_of
 from exd_dagster.bins.model import Counts, Fact, FlagBins
-from exd_dagster.bins.registry import Registry, StoredFlag
+from exd_dagster.bins.registry import Registry, StoredFlag, StoredSource
 from exd_dagster.config import FlagAudit, floor_hour
 from exd_dagster.errors import StoreError
 
@@ -16,44 +20,59 @@ MOST_UNDECLARED = 50
 """Undeclared variants kept by name; further ones are summed as `OTHER`."""
 OTHER = "(other)"
 
+_instant = lru_cache(maxsize=2**14)(instant_of)
+
+TOGETHER = 50
+"""Flags read by one query: whatever a query asks for, it passes over the bins of every flag."""
+
 
 def select_bins(
     connection: duckdb.DuckDBPyConnection, flag: FlagAudit, *, closed_only: bool = True
 ) -> FlagBins:
-    """Return the bins of a flag from its start.
+    """Return the bins of one flag; see `select_many`."""
+    return next(select_many(connection, [flag], closed_only=closed_only))
+
+
+def select_many(
+    connection: duckdb.DuckDBPyConnection, flags: Sequence[FlagAudit], *, closed_only: bool = True
+) -> Iterator[FlagBins]:
+    """Return the bins of each flag from its start, in the order of the flags.
 
     Args:
         connection: the store.
-        flag: whose bins.
+        flags: whose bins.
         closed_only: False adds the hours up to the newest record, the last of them perhaps not whole.
 
     Raises:
-        StoreError: when what is stored was counted otherwise than `flag` now says.
+        StoreError: when what is stored was counted otherwise than a flag now says.
     """
     registry = Registry(connection)
-    known = registry.flags().get(flag.id)
-    first = hour_of(flag.start)
-    if known is None:
-        return _fill(flag, (), first, first, [], set(), ())
+    stored, source, landed = registry.flags(), cache(registry.source), cache(registry.hours)
+    rest = iter(flags)
+    while together := list(islice(rest, TOGETHER)):
+        numbers = [stored[flag.id].number for flag in together if flag.id in stored]
+        cells, facts = _cells(connection, numbers), _facts(connection, numbers)
+        for flag in together:
+            known, first = stored.get(flag.id), hour_of(flag.start)
+            if known is None:
+                yield _fill(flag, first, first, _NONE, (), set())
+                continue
+            _check_definition(known, flag)
+            last = max(first, _last_hour(source(known.source), known, flag, closed_only=closed_only))
+            hours = landed(known.source, first, last)
+            number = known.number
+            yield _fill(flag, first, last, cells.get(number, _NONE), facts.get(number, ()), hours)
+
+
+def _check_definition(known: StoredFlag, flag: FlagAudit) -> None:
     if not counts_the_same(known.definition, flag, known.read_through):
         raise StoreError(
             f"flag '{flag.id}' is stored as it was declared before; materialize its bins again to count it "
             "as it is declared now (the first run counts it from its start)"
         )
-    last = max(first, _last_hour(registry, known, flag, closed_only=closed_only))
-    query = (
-        "SELECT hour, variant, new_units, units, evaluations, multi_variant_units, carry_over_units "
-        "FROM exd_bins WHERE flag = ? AND hour >= ? AND hour < ? ORDER BY hour, variant"
-    )
-    rows = connection.execute(query, [known.number, first, last]).fetchall()
-    query = "SELECT hour, name, detail, count FROM exd_facts WHERE flag = ? AND hour >= ? AND hour < ?"
-    noted = connection.execute(query, [known.number, first, last]).fetchall()
-    landed = registry.hours(known.source, first, last)
-    return _fill(flag, _variants(flag, rows), first, last, rows, landed, noted)
 
 
-def _last_hour(registry: Registry, known: StoredFlag, flag: FlagAudit, *, closed_only: bool) -> int:
-    source = registry.source(known.source)
+def _last_hour(source: StoredSource | None, known: StoredFlag, flag: FlagAudit, *, closed_only: bool) -> int:
     if source is None:
         return 0
     last = known.read_through + 1
@@ -62,13 +81,67 @@ def _last_hour(registry: Registry, known: StoredFlag, flag: FlagAudit, *, closed
     return min(last, ceil_hour(flag.end)) if flag.end else last
 
 
-def _variants(flag: FlagAudit, rows: Sequence[tuple[int, str, int, int, int, int, int]]) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """N stored cells of one flag, in any order: hours int64 (N,), N variants, and counts int64 (3, N)."""
+
+    hours: Counts
+    variants: Sequence[str]
+    counts: Counts
+
+    def between(self, first: int, last: int) -> "_Cells":
+        inside = (self.hours >= first) & (self.hours < last)
+        if inside.all():
+            return self
+        variants = [variant for variant, kept in zip(self.variants, inside.tolist(), strict=True) if kept]
+        return _Cells(self.hours[inside], variants, self.counts[:, inside])
+
+
+_NONE = _Cells(np.zeros(0, dtype=np.int64), (), np.zeros((3, 0), dtype=np.int64))
+
+
+def _cells(connection: duckdb.DuckDBPyConnection, numbers: Collection[int]) -> dict[int, _Cells]:
+    """Return what is stored of these flags, by number."""
+    query = f"SELECT flag, hour, variant, new_units, units, evaluations FROM exd_bins WHERE {_of(numbers)}"
+    table = connection.execute(query).fetchnumpy()
+    flag, hours, variants, *measures = table.values()
+    counts = np.stack(measures)
+    order = np.argsort(flag, kind="stable")
+    of_one = np.split(order, np.flatnonzero(np.diff(flag[order])) + 1)
+    return {
+        int(flag[rows[0]]): _Cells(hours[rows], variants[rows].tolist(), counts[:, rows])
+        for rows in of_one
+        if len(rows)
+    }
+
+
+_Noted = tuple[int, int, str, str, int]
+
+
+def _facts(connection: duckdb.DuckDBPyConnection, numbers: Collection[int]) -> dict[int, list[_Noted]]:
+    """Return what else was seen, as sorted rows (flag, hour, name, detail, count), by number of the flag."""
+    of = _of(numbers)
+    units = [
+        f"SELECT flag, hour, '{name}', variant, {name} FROM exd_bins WHERE {name} <> 0 AND {of}"
+        for name in ("multi_variant_units", "carry_over_units")
+    ]
+    noted = f"SELECT flag, hour, name, detail, count FROM exd_facts WHERE {of}"
+    found: dict[int, list[_Noted]] = defaultdict(list)
+    for row in connection.execute(f"{' UNION ALL '.join([noted, *units])} ORDER BY ALL").fetchall():
+        found[row[0]].append(row)
+    return found
+
+
+def _of(numbers: Collection[int]) -> str:
+    return f"flag IN ({', '.join(map(str, numbers))})" if numbers else "false"
+
+
+def _variants(flag: FlagAudit, cells: _Cells) -> tuple[str, ...]:
     """Return the declared variants, then undeclared ones by name; too many keep the most seen."""
-    declared = flag.variants
-    seen: dict[str, int] = {}
-    for _, variant, *counts in rows:
+    declared, seen = flag.variants, defaultdict[str, int](int)
+    for variant, count in zip(cells.variants, cells.counts[1:].sum(axis=0).tolist(), strict=True):
         if variant not in declared:
-            seen[variant] = seen.get(variant, 0) + counts[1] + counts[2]
+            seen[variant] += count
     if len(seen) <= MOST_UNDECLARED:
         return (*declared, *sorted(seen))
     most = sorted(seen, key=lambda name: (-seen[name], name))[:MOST_UNDECLARED]
@@ -76,23 +149,16 @@ def _variants(flag: FlagAudit, rows: Sequence[tuple[int, str, int, int, int, int
 
 
 def _fill(
-    flag: FlagAudit,
-    variants: tuple[str, ...],
-    first: int,
-    last: int,
-    rows: Sequence[tuple[int, str, int, int, int, int, int]],
-    landed: set[int],
-    noted: Sequence[tuple[int, str, str, int]],
+    flag: FlagAudit, first: int, last: int, cells: _Cells, noted: Sequence[_Noted], landed: Collection[int]
 ) -> FlagBins:
-    variants = variants or flag.variants
-    counts: Counts = np.zeros((3, last - first, len(variants)), dtype=np.int64)
+    cells = cells.between(first, last)
+    variants = _variants(flag, cells)
     column = {variant: i for i, variant in enumerate(variants)}
-    facts = [Fact(instant_of(hour), name, detail, count) for hour, name, detail, count in noted]
-    for hour, variant, *measures in rows:
-        counts[:, hour - first, column.get(variant, len(variants) - 1)] += measures[:3]
-        for name, count in zip(("multi_variant_units", "carry_over_units"), measures[3:], strict=True):
-            if count:
-                facts.append(Fact(instant_of(hour), name, variant, count))
+    at = np.array([column.get(name, len(variants) - 1) for name in cells.variants], dtype=np.int64)
+    counts: Counts = np.zeros((3, last - first, len(variants)), dtype=np.int64)
+    cell = (cells.hours - first) * len(variants) + at
+    for grid, measure in zip(counts, cells.counts, strict=True):
+        np.add.at(grid.reshape(-1), cell, measure)
     return FlagBins(
         flag=flag.id,
         variants=variants,
@@ -100,6 +166,10 @@ def _fill(
         new_units=counts[0],
         units=counts[1],
         evaluations=counts[2],
-        landed=np.array([hour in landed for hour in range(first, last)], dtype=np.bool_),
-        facts=tuple(sorted(facts, key=lambda fact: (fact.hour, fact.name, fact.detail))),
+        landed=np.isin(np.arange(first, last), list(landed)),
+        facts=tuple(
+            Fact(_instant(hour), name, detail, count)
+            for _, hour, name, detail, count in noted
+            if first <= hour < last
+        ),
     )

@@ -6,7 +6,7 @@ healthy flag ever fails with probability at most alpha, however often and whenev
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -76,7 +76,7 @@ class SequentialSrmVerdict(Verdict):
 
     def as_metadata(self) -> dict[str, Json]:
         """Return every number but the series as strict JSON."""
-        metadata = Verdict.as_metadata(self)
+        metadata = Verdict.as_metadata(replace(self, log_e_values=()))
         del metadata["log_e_values"]
         return metadata
 
