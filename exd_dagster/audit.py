@@ -46,7 +46,12 @@ class Audit:
         return any(verdict.failed for verdict in self.verdicts if verdict.check in SPLIT_CHECKS)
 
     def picture(self, check: str) -> str:
-        """Draw what a check is about as SVG; "" where there is nothing to draw."""
+        """Draw what a check is about as SVG; "" where there is nothing to draw.
+
+        `trust` shows the first failing check.
+        """
+        if check == self.trust.check:
+            check = self.trust.failing[0] if self.trust.failing else ""
         verdict = next((verdict for verdict in self.verdicts if verdict.check == check), None)
         if verdict is None:
             return ""
@@ -56,10 +61,11 @@ class Audit:
 
     def trust_entry(self, run_id: str) -> TrustEntry:
         """Return the flag's row of the table `flag_trust`, with the picture of the first failing check."""
-        failing = self.trust.failing[0] if self.trust.failing else ""
         evidence = next(verdict for verdict in self.verdicts if verdict.check == "sequential_srm")
         log_e_value = getattr(evidence, "log_e_value", None) if evidence.verdict in ("pass", "fail") else None
-        return TrustEntry(trust_row(self.flag, self.trust, self.picture(failing)), run_id, log_e_value)
+        return TrustEntry(
+            trust_row(self.flag, self.trust, self.picture(self.trust.check)), run_id, log_e_value
+        )
 
 
 def audit(

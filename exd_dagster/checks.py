@@ -1,6 +1,5 @@
 """The audit of one flag as Dagster asset checks: three that may block, `trust`, and two that only tell."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -9,15 +8,15 @@ from typing import Any, TypeAlias
 import dagster as dg
 
 from exd_dagster.assets import STORE_POOL
-from exd_dagster.audit import Audit, audit
+from exd_dagster.audit import SPLIT_CHECKS, Audit, audit
 from exd_dagster.config import FlagAudit, Thresholds, Timing
 from exd_dagster.decisions import load_decisions
 from exd_dagster.errors import ConfigError, ExdError
 from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
-from exd_dagster.overview import verdict_metadata
+from exd_dagster.overview import escape_markdown, verdict_metadata
 from exd_dagster.plots import as_markdown_image
 from exd_dagster.resources import BinStoreResource, bin_store
-from exd_dagster.stats.causes import likely_causes
+from exd_dagster.stats.causes import Cause, likely_causes
 from exd_dagster.stats.trust import TrustVerdict
 from exd_dagster.stats.verdict import Verdict, plain
 from exd_dagster.telemetry.sources import Records, as_records
@@ -218,12 +217,19 @@ def check_result(done: Audit, key: dg.AssetKey, verdict: Verdict) -> dg.AssetChe
 
 
 def description(done: Audit, verdict: Verdict) -> str:
-    """Return what the UI shows without a click: the sentence on the first line, then the picture."""
-    sentence = escape_markdown(verdict.sentence)
-    svg = done.picture(verdict.check)
-    return (
-        f"{sentence}\n\n{as_markdown_image(svg, f'{verdict.check} of {done.flag.key}')}" if svg else sentence
-    )
+    """Return what the UI shows without a click: on the first line the sentence, then picture and causes."""
+    parts = [escape_markdown(verdict.sentence)]
+    if svg := done.picture(verdict.check):
+        parts.append(as_markdown_image(svg, f"{verdict.check} of {done.flag.key}"))
+    if causes := causes_of(done, verdict):
+        points = "".join(f"\n- {escape_markdown(cause.sentence)}" for cause in causes)
+        parts.append(f"Likely causes, from the data:\n{points}")
+    return "\n\n".join(parts)
+
+
+def causes_of(done: Audit, verdict: Verdict) -> tuple[Cause, ...]:
+    """Return what explains a verdict: only a broken split has causes to look for."""
+    return done.causes if verdict.check in SPLIT_CHECKS and verdict.failed else ()
 
 
 def _about(done: Audit, verdict: Verdict) -> dict[str, Any]:
@@ -239,8 +245,8 @@ def _about(done: Audit, verdict: Verdict) -> dict[str, Any]:
         about["would_block"] = True
     if waived := done.waivers.get(verdict.check):
         about |= {"waived_by": waived.by, "waived_until": plain(waived.until)}
-    if verdict.check in ("srm", "sequential_srm") and verdict.failed and done.causes:
-        about["causes"] = dg.MetadataValue.json([cause.as_metadata() for cause in done.causes])
+    if causes := causes_of(done, verdict):
+        about["causes"] = dg.MetadataValue.json([cause.as_metadata() for cause in causes])
     return about
 
 
@@ -251,11 +257,6 @@ def as_dagster_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in values.items()
         if value is not None
     }
-
-
-def escape_markdown(text: str) -> str:
-    """Return `text` so that Dagster's markdown renderer shows it literally."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~$])", r"\\\1", text)
 
 
 def asset_key_of(asset: AnyAsset) -> dg.AssetKey:

@@ -14,14 +14,18 @@ from exd_dagster.assets import BINS_BUILT, STORE_POOL
 from exd_dagster.config import FlagAudit, FlagId
 from exd_dagster.errors import StoreError, did_you_mean
 from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
+from exd_dagster.overview import escape_markdown
 from exd_dagster.resources import bin_store
 from exd_dagster.stats.fleet import discovered
-from exd_dagster.trust_page import TrustRow, by_urgency, trust_page
+from exd_dagster.trust_page import STANDINGS, TrustRow, by_urgency, trust_page
 from exd_dagster.trust_row import not_checked_entry
 from exd_dagster.trust_table import TrustEntry, mark_discoveries, read_trust, write_trust
 
 FDR = 0.05
 """False discovery rate of the fleet's discoveries (e-BH)."""
+
+INLINE = 1000
+"""Markdown of this many characters or more is hidden behind a click by Dagster."""
 
 
 def build_flag_trust(
@@ -181,26 +185,50 @@ def _write_page(page: Path, rows: Sequence[TrustRow]) -> Path:
 
 
 def _metadata(rows: Sequence[TrustRow], page: Path) -> Mapping[str, Any]:
-    shown = [
-        dg.TableRecord(
-            {
-                "flag": str(row.flag),
-                "standing": row.standing,
-                "sentence": row.sentence,
-                "usable_until": _shown(row.usable_until),
-                "audited_through": _shown(row.audited_through),
-                "waived_by": row.waived_by or "",
-                "fleet": "discovered" if row.discovery else "",
-            }
-        )
-        for row in by_urgency(rows)
-    ]
+    ordered = by_urgency(rows)
+    shown = [dg.TableRecord(record) for record in _shown_columns([_record(row) for row in ordered])]
     return {
+        "attention": dg.MetadataValue.md(attention(ordered)),
         "flags": dg.MetadataValue.table(shown) if shown else dg.MetadataValue.text("no flag is audited yet"),
         "trusted": sum(row.trusted is True for row in rows),
         "not_trusted": sum(row.trusted is False for row in rows),
         "page": dg.MetadataValue.path(str(page.absolute())),
     }
+
+
+def attention(ordered: Sequence[TrustRow]) -> str:
+    """Return the sentences of the flags that are not simply trusted as Markdown of under 1,000 characters.
+
+    Dagster shows Markdown of that length in place, longer ones behind a click.
+
+    Args:
+        ordered: rows, the most urgent first.
+    """
+    urgent = [row for row in ordered if row.standing != "trusted"]
+    points = [f"- **{escape_markdown(str(row.flag))}** {escape_markdown(row.sentence)}" for row in urgent]
+    more = "\n- and {} more, in the table and on the page"
+    shown = len(points)
+    while shown and len("\n".join(points[:shown])) + len(more) + 5 > INLINE:
+        shown -= 1
+    rest = more.format(len(points) - shown) if shown < len(points) else ""
+    return ("\n".join(points[:shown]) + rest).strip() or "No flag needs attention."
+
+
+def _record(row: TrustRow) -> dict[str, str]:
+    return {
+        "flag": str(row.flag),
+        "standing": STANDINGS[row.standing][1].lower(),
+        "usable_until": _shown(row.usable_until),
+        "audited_through": _shown(row.audited_through),
+        "waived_by": row.waived_by or "",
+        "fleet": "discovered" if row.discovery else "",
+    }
+
+
+def _shown_columns(records: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Leave out the columns in which no row says anything: the table stands in a narrow place."""
+    names = [name for name in (records[0] if records else ()) if any(record[name] for record in records)]
+    return [{name: record[name] for name in names} for record in records]
 
 
 def _shown(instant: datetime | None) -> str:

@@ -1,5 +1,6 @@
 """What an operator reads at a glance on an asset's page and beside a verdict: tables, trends, a sparkline."""
 
+import re
 from collections.abc import Mapping
 from math import log, log10
 from typing import Any
@@ -97,3 +98,8 @@ def max_ratio(declared: Mapping[str, float], units: Mapping[str, int]) -> float 
 
 def _known(values: Mapping[str, float | None]) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
+
+
+def escape_markdown(text: str) -> str:
+    """Return `text` on one line, so that Dagster's markdown renderer shows it literally."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~$])", r"\\\1", " ".join(text.split()))

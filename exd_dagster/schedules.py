@@ -57,6 +57,7 @@ def build_nightly_audit_schedule(
         cron_schedule=cron,
         execution_timezone=cron_timezone,
         default_status=default_status,
+        description="Audits every flag: one run over all that closed since the last audit.",
     )
     def nightly_audit(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         """Audit what closed since the last audit."""
@@ -87,7 +88,13 @@ def build_records_sensor(
         default_status: whether the sensor starts by itself; it does.
     """
 
-    @dg.asset_sensor(asset_key=records_asset, job=job, name=name, default_status=default_status)
+    @dg.asset_sensor(
+        asset_key=records_asset,
+        job=job,
+        name=name,
+        default_status=default_status,
+        description="Audits every flag each time the records are materialized.",
+    )
     def records_audit(
         context: dg.SensorEvaluationContext, asset_event: dg.EventLogEntry
     ) -> dg.RunRequest | dg.SkipReason:

@@ -1,5 +1,6 @@
 """`flag_trust`: one row per flag and iteration, blocked by nothing, read from SQL, Python and a page."""
 
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -15,7 +16,7 @@ from exd_dagster.build import build_flag_audit_defs
 from exd_dagster.config import FlagAudit, FlagId, Phase
 from exd_dagster.decisions import record_decision
 from exd_dagster.errors import StoreError
-from exd_dagster.flag_trust import discoveries, trust
+from exd_dagster.flag_trust import INLINE, attention, discoveries, trust
 from exd_dagster.schedules import range_tags
 from exd_dagster.trust_page import TrustRow
 from exd_dagster.trust_table import TrustEntry, mark_discoveries, read_trust, write_trust
@@ -86,9 +87,32 @@ class TestAfterAnAudit:
         assert (metadata["trusted"].value, metadata["not_trusted"].value) == (2, 1)
         assert [record.data["flag"] for record in metadata["flags"].records][:2] == ["bad", "torn"]
 
+    def test_the_asset_says_in_place_what_is_wrong_with_each(self, fleet: Fleet) -> None:
+        (event,) = fleet.refreshed.get_asset_materialization_events()  # type: ignore[attr-defined]
+        said = event.step_materialization_data.materialization.metadata["attention"].value
+        bad, torn, known = said.splitlines()
+        assert bad.startswith("- **bad** Not trusted. SRM: treatment got 2.44 %")
+        assert torn.startswith("- **torn** Not checked: ")
+        assert known.startswith("- **known** Waived by ana until")
+
     def test_a_mistyped_flag_gets_the_nearest_name(self, fleet: Fleet) -> None:
         with pytest.raises(StoreError, match=r"flag 'god' has no audit in .*Did you mean 'good'"):
             trust("god", fleet.folder / "bins.duckdb")
+
+
+@pytest.mark.parametrize("urgent", [0, 1, 9, 500])
+def test_what_needs_attention_stays_in_place_however_large_the_fleet(urgent: int) -> None:
+    rows = [
+        TrustRow(
+            flag=FlagId("", "", f"flag-{i}"), iteration_start=START, trusted=i >= urgent, sentence="Why."
+        )
+        for i in range(500)
+    ]
+    said = attention(rows)
+    named = said.count("**flag")
+    rest = re.search(r"and (\d+) more", said)
+    assert named + int(rest[1] if rest else 0) == urgent
+    assert len(said) < INLINE
 
 
 def test_before_the_first_audit_it_is_empty_and_succeeds(

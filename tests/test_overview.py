@@ -12,7 +12,7 @@ from exd_dagster._dagster_internals import latest_checks
 from exd_dagster.bins.model import FlagBins
 from exd_dagster.checks import check_keys
 from exd_dagster.config import FlagAudit, Phase
-from exd_dagster.overview import bins_metadata, split_table, verdict_metadata
+from exd_dagster.overview import bins_metadata, escape_markdown, split_table, verdict_metadata
 from exd_dagster.stats import sequential_srm_test, srm_test, traffic_drop_test
 from exd_dagster.stats.verdict import Verdict
 from tests.fleet import Fleet
@@ -103,3 +103,14 @@ def test_what_a_check_shows_can_be_told_in_an_alert_as_strict_json(
     assert len(records) == len(check_keys(fleet.keys["bad"]))
     for record in records:
         json.dumps(dict(record.metadata), allow_nan=False)
+
+
+@pytest.mark.parametrize("name", ["<img src=x>", "[a](http://b)", "*bold*", "`x`", "a_b", "$m$", "~~no~~"])
+def test_foreign_text_stays_text_in_markdown(name: str) -> None:
+    escaped = escape_markdown(name)
+    assert escaped.replace("\\", "") == name
+    assert all(escaped[i - 1] == "\\" for i, c in enumerate(escaped) if c in "`*_[]<>#|~$")
+
+
+def test_foreign_text_stays_on_its_line() -> None:
+    assert escape_markdown("a\r\n\n- b") == "a - b"
