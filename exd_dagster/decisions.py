@@ -150,7 +150,7 @@ def build_flag_decisions(
     names = FleetNames(fleet)
     flags = list({flag.id: flag for flag in monitored.values()}.values())
 
-    @dg.op(name=names.decisions.path[-1], out=dg.Out(dg.Nothing), description="Records one decision.")
+    @dg.op(name=names.decisions.path[-1], description="Records one decision.")
     def decide(context: dg.OpExecutionContext, config: DecisionConfig) -> None:
         basis = decision_basis(context.instance, monitored)
         try:

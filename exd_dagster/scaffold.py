@@ -54,7 +54,7 @@ def example(fleet: str = "") -> Draft:
     return Draft(flags=(flag,), fleet=fleet)
 
 
-_WHY_DAILY = "a long history: one partition a day, with 24 hourly bins in it"
+_WHY_DAILY = "weeks of history at once: a partition a day, with 24 hourly bins in each"
 CLASSES = {"parquet": "ParquetRecords", "files": "FileRecords", "table": "TableRecords"}
 
 

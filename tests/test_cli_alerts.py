@@ -97,6 +97,19 @@ def test_a_dry_run_shows_the_message_and_sends_nothing(instance, server):
     assert server.received == []
 
 
+def test_a_dry_run_shows_the_message_before_its_secret_is_set(instance):
+    done = run("test-alert", "--flag", "checkout", "--to", "slack-growth", "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert "slack-growth: would be skipped, environment variable NO_SUCH_TOKEN" in done.output
+    assert "slack-growth (slack), by name\nTest alert: checkout, srm" in done.output
+
+
+def test_test_alert_fails_when_nobody_could_be_told(instance):
+    done = run("test-alert", "--flag", "checkout", "--to", "slack-growth")
+    assert done.exit_code == 1
+    assert done.output.startswith("slack-growth: skipped, ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "fix"),
     [

@@ -1,6 +1,6 @@
 """Walk the real path with an alert that says it is a test: who is told, by which route, and the answer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -8,11 +8,11 @@ from functools import partial
 from exd_dagster.alerts.compose import compose
 from exd_dagster.alerts.deliver import within
 from exd_dagster.alerts.message import Message
-from exd_dagster.alerts.model import Alert, AlertState
+from exd_dagster.alerts.model import Alert, AlertState, Channel
 from exd_dagster.alerts.notice import Notice
 from exd_dagster.alerts.retry import Outcome
 from exd_dagster.alerts.route import parcels
-from exd_dagster.alerts.sender import Notification
+from exd_dagster.alerts.sender import Notification, Sender
 from exd_dagster.alerts.tick import Desk
 from exd_dagster.config import FlagAudit
 
@@ -55,7 +55,13 @@ def rehearsal(flag: FlagAudit, check: str, asset: Sequence[str], now: datetime) 
 
 
 def rehearse(
-    desk: Desk, alert: Alert, now: datetime, *, to: Sequence[str] = (), dry_run: bool = False
+    desk: Desk,
+    alert: Alert,
+    now: datetime,
+    *,
+    channels: Mapping[str, Channel] | None = None,
+    to: Sequence[str] = (),
+    dry_run: bool = False,
 ) -> list[Rehearsed]:
     """Route, write and send one test alert; the alerting state is neither read nor changed.
 
@@ -63,27 +69,36 @@ def rehearse(
         desk: destinations and routes.
         alert: from `rehearsal`.
         now: the time (UTC).
+        channels: channel of each destination to write to, by name; None: those that can be used now.
         to: names of destinations; empty: those the routes choose.
         dry_run: write the messages without sending them.
     """
     notice = Notice(reason="test", flag=alert.flag, alerts=(alert,))
     state = AlertState(alerts={alert.id: alert})
     if to:
-        why = "asked for by name"
+        why = "name"
         routing = desk.routing.only(tuple(to))
     else:
         why, routing = desk.routing.explain(alert), desk.routing
     done = []
-    for parcel in parcels([notice], state, routing, desk.channels, now):
+    known = desk.channels if channels is None else channels
+    for parcel in parcels([notice], state, routing, known, now):
         message = compose(parcel, state, desk.context)
         notification = Notification(
             id=parcel.id, reason="test", message=message, alerts=(alert,), created_at=now
         )
-        sender = desk.senders[parcel.destination]
-        outcome = None if dry_run else within(sender.timeout, partial(sender.send, notification, now))
+        outcome = None if dry_run else _sent(desk.senders[parcel.destination], notification, now)
         done.append(
             Rehearsed(
-                destination=sender.name, channel=sender.channel, why=why, message=message, outcome=outcome
+                destination=parcel.destination,
+                channel=known[parcel.destination],
+                why=why,
+                message=message,
+                outcome=outcome,
             )
         )
     return done
+
+
+def _sent(sender: Sender, notification: Notification, now: datetime) -> Outcome:
+    return within(sender.timeout, partial(sender.send, notification, now))

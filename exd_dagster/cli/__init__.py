@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from exd_dagster.errors import ExdError
+from exd_dagster.errors import ExdError, did_you_mean
 
 COMMANDS = {
     "telemetry": ("exd_dagster.cli.telemetry:telemetry", "Audit evaluation records from the shell."),
@@ -28,6 +28,9 @@ COMMANDS = {
 
 INTERRUPTED = 130
 
+_NO_COMMAND = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""What Click raises for a group without a command, from 8.2 on."""
+
 
 class LazyGroup(click.Group):
     """A group that imports a subcommand only to run it, and turns every error into an instruction."""
@@ -44,6 +47,14 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a subcommand; a typo is told the nearest one."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"No such command '{args[0]}'.{did_you_mean(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the subcommands without importing any."""
         with formatter.section("Commands"):
@@ -57,6 +68,9 @@ class LazyGroup(click.Group):
             code = super().main(arguments, **settings)
         except (click.Abort, KeyboardInterrupt):
             sys.exit(INTERRUPTED)
+        except _NO_COMMAND as error:
+            click.echo(error.format_message())
+            sys.exit(2)
         except (click.ClickException, ExdError) as error:
             _tell(_instruction(error), arguments)
         except Exception as error:

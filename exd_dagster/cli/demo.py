@@ -1,5 +1,6 @@
 """`exd-dagster demo`: the whole job on seeded records, in front of one's eyes."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,13 +15,12 @@ from rich.text import Text
 if TYPE_CHECKING:
     from exd_dagster.demo.run import FlagOutcome, Summary
 
+DEFAULT = Path(".demo")
 _COLOURS = {"pass": "green", "fail": "bold red", "built": "green", "blocked": "bold red"}
 
 
 @click.command(short_help="Run the whole audit on seeded records with planted faults.")
-@click.option(
-    "--folder", type=click.Path(path_type=Path), default=Path(".demo"), show_default=True, help="Output."
-)
+@click.option("--folder", type=click.Path(path_type=Path), default=DEFAULT, show_default=True, help="Output.")
 def demo(folder: Path) -> None:
     """Write evaluation records of six flags, three of them broken, and audit them through Dagster.
 
@@ -98,5 +98,13 @@ def _where_next(folder: Path) -> str:
         f"\nThe messages as they arrived:  {folder}/inbox/\n"
         f"The reports that were built:   {folder}/reports/\n"
         f"All of it as JSON:             {folder}/summary.json\n"
-        "Assets, checks and pictures:   make ui, then http://127.0.0.1:3000/assets"
+        f"Assets, checks and pictures:   {_ui(folder)}, then http://127.0.0.1:3000/assets"
     )
+
+
+def _ui(folder: Path) -> str:
+    """Return the command that shows the demo: the short one in a checkout, else one that works anywhere."""
+    if folder == DEFAULT and Path("exd_dagster", "demo").is_dir():
+        return "make ui"
+    elsewhere = "" if folder == DEFAULT else f"EXD_DEMO_FOLDER={shlex.quote(str(folder))} "
+    return f"{elsewhere}dagster dev -m exd_dagster.demo.project"

@@ -25,7 +25,7 @@ LISTED = 3
 OVER = timedelta(days=7)
 """A flag whose last record is older than this gets an end: nothing of it is left to audit."""
 
-LONG = timedelta(days=60)
+LONG = timedelta(days=7)
 """A history longer than this gets a partition a day instead of one an hour."""
 
 TYPE_NAME = "exd_dagster.FlagAuditComponent"

@@ -10,6 +10,7 @@ from exd_dagster.alerts.rehearse import Rehearsed, rehearsal, rehearse
 from exd_dagster.cli.project import fleet_option, load_plans, module_option
 from exd_dagster.config import nearest_faults
 from exd_dagster.errors import ConfigError, did_you_mean
+from exd_dagster.resources import channels
 
 
 @click.command("test-alert")
@@ -39,10 +40,14 @@ def test_alert(
         key, audit = next(iter(matching.items()))
         desk = plan.desk()
         for name, why in desk.unready.items():
-            click.echo(f"{name}: skipped, {why}")
+            click.echo(f"{name}: {'would be ' * dry_run}skipped, {why}")
         now = datetime.now(timezone.utc)
         alert = rehearsal(audit, check, key.asset_key.path, now)
-        for done in rehearse(desk, alert, now, to=to, dry_run=dry_run):
+        usable = channels(plan.alerts) if dry_run else desk.channels
+        asked = {name: channel for name, channel in usable.items() if name in (to or usable)}
+        told = rehearse(desk, alert, now, channels=asked, to=to, dry_run=dry_run)
+        failed |= len(told) < max(len(set(to)), 1)
+        for done in told:
             failed |= _show(done)
     if not found:
         known = {audit.key for plan in load_plans(module, fleet) for audit in plan.monitored.values()}

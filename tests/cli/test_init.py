@@ -80,7 +80,7 @@ def test_a_flag_without_recent_records_gets_an_end(home):
 def test_a_flag_that_goes_on_has_none_and_a_long_history_has_a_partition_a_day(home):
     hour = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0) - 2 * HOUR
     frames = [
-        rows("running", healthy(1), start=hour - timedelta(days=90)),
+        rows("running", healthy(1), start=hour - timedelta(days=9)),
         rows("running", healthy(1), start=hour),
     ]
     write(home / "recent", *frames)

@@ -42,6 +42,17 @@ def test_unknown_command_is_a_usage_error_on_standard_error():
     assert "No such command 'telemetri'" in result.stderr
 
 
+def test_a_mistyped_command_gets_the_nearest_name():
+    assert "No such command 'dril'. Did you mean 'drill'?" in run("dril").stderr
+
+
+@pytest.mark.parametrize("group", [[], ["alerts"], ["telemetry"]])
+def test_a_group_without_a_command_shows_its_help_and_no_error(group):
+    result = run(*group)
+    assert result.stdout.startswith("Usage: ")
+    assert result.stderr == ""
+
+
 @pytest.fixture
 def broken(monkeypatch):
     """A command that raises what it is given."""

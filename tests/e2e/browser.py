@@ -48,7 +48,8 @@ def browser(width: int = 1280, height: int = 800) -> Iterator["Tab"]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            with connect(_tab_address(Path(profile)), max_size=None) as connection:
+            # No keepalive: a test may wait for a run for longer than a ping, and reads nothing meanwhile.
+            with connect(_tab_address(Path(profile)), max_size=None, ping_interval=None) as connection:
                 tab = Tab(connection)
                 tab.resize(width, height)
                 yield tab

@@ -1,122 +1,153 @@
-"""What an operator sees in Dagster's own UI: a failed check with its picture, and a guard that holds."""
+"""What an operator does in Dagster's own UI, on a real `dagster dev`: see the fault, be refused, decide."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from exd_dagster.checks import check_keys
-from exd_dagster.decisions import decision_basis, make_decision, record_decision
-from exd_dagster.gate import blocked_by
+from exd_dagster.demo.data import FLAGS
+from exd_dagster.demo.project import KEYS, report_key
 from tests.e2e.browser import Tab, browser, eventually, find_chromium
-from tests.e2e.webserver import ROOT, webserver
-from tests.fleet import Fleet
-from tests.logs import broken, healthy
+from tests.e2e.conftest import Demo
+from tests.e2e.webserver import webserver
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(find_chromium() is None, reason="no Chromium is installed"),
 ]
 
-HOURS = 6
-DEFINITIONS = """
-from pathlib import Path
-
-from tests.e2e.test_dagster_ui import make_fleet
-
-defs = make_fleet(Path({folder!r})).defs
-"""
-
-
-def make_fleet(folder: Path) -> Fleet:
-    return Fleet(folder, {"good": healthy(HOURS), "bad": broken(HOURS)}, guard=blocked_by)
+LOCATION = "/locations/exd_demo"
+BINS = {flag.key: KEYS[flag.id] for flag in FLAGS}
+BAD = BINS["recommendations"]
+REPORT = report_key(BAD)
+DECISION = {
+    "kind": "waive",
+    "flags": "recommendations",
+    "reason": "known",
+    "by": "ada",
+    "until": "2999-01-01",
+}
 
 
 @dataclass
 class Ui:
-    """A browser tab on a running `dagster dev`, whose flags have been audited once."""
+    """A browser tab on a running `dagster dev` of the demo."""
 
     tab: Tab
     server: str
-    fleet: Fleet
     instance: dg.DagsterInstance
+    home: Path
 
     def open(self, path: str, words: str) -> None:
         self.tab.open(self.server + path)
         self.tab.wait_for(words)
         self.tab.settle()
 
-    def press(self, button: str, page: str) -> dg.DagsterRun:
-        """Press a button that launches a run, and return the run once it is over."""
-        before = self.instance.get_runs_count()
-        self.open(page, button)
-        self.tab.click(button)
-        eventually(lambda: self.instance.get_runs_count() > before, f"a run by {button} on {page}")
-        eventually(lambda: self.instance.get_runs(limit=1)[0].is_finished, "the end of the run", 120)
-        return self.instance.get_runs(limit=1)[0]
+    def asset(self, key: dg.AssetKey, view: str, words: str) -> None:
+        self.open(f"/assets/{'/'.join(key.path)}?view={view}", words)
 
-    @property
-    def text(self) -> str:
-        return str(self.tab.evaluate("document.body.innerText"))
+    def launch(self, button: str) -> dg.DagsterRun:
+        """Press a button that launches a run, follow it to its page, and return it once it is over."""
+        self.tab.click(button)
+        self.tab.click("View")
+        self.tab.wait_until("location.pathname.startsWith('/runs/')")
+        run_id = self.tab.evaluate("location.pathname.split('/')[2]")
+        eventually(lambda: self.run(run_id).is_finished, f"the end of run {run_id}", 120)
+        return self.run(run_id)
+
+    def run(self, run_id: str) -> dg.DagsterRun:
+        run = self.instance.get_run_by_id(run_id)
+        assert run is not None
+        return run
+
+    def report_is_built(self) -> bool:
+        return self.instance.get_latest_materialization_event(REPORT) is not None
 
 
 @pytest.fixture(scope="module")
-def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
-    home = tmp_path_factory.mktemp("home")
-    shutil.copy(ROOT / "dagster.yaml", home)
-    (home / "definitions.py").write_text(DEFINITIONS.format(folder=str(home / "project")))
-    fleet = make_fleet(home / "project")
+def ui(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
+    home = shutil.copytree(demo.home, tmp_path_factory.mktemp("ui"), dirs_exist_ok=True)
     with ExitStack() as stack:
         monkeypatch = stack.enter_context(pytest.MonkeyPatch.context())
         monkeypatch.chdir(home)
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(home)))
-        fleet.run(instance, fleet.bins)
-        server = stack.enter_context(webserver(home, "-f", "definitions.py", daemon=True))
-        tab = stack.enter_context(browser(1440, 1000))
-        yield Ui(tab, server, fleet, instance)
+        server = stack.enter_context(webserver(home, "-w", "workspace.yaml", daemon=True))
+        tab = stack.enter_context(browser(1440, 1900))
+        yield Ui(tab, server, instance, home)
 
 
-def test_the_graph_shows_failed_checks_on_the_failing_flag_only(ui: Ui) -> None:
-    ui.open("/assets/experiments/bad_bins?view=lineage", "bad_report")
-    assert "4 / 7 Passed" in ui.text
-    ui.open("/assets/experiments/good_bins?view=lineage", "good_report")
-    assert "7 / 7 Passed" in ui.text
-
-
-def test_a_check_opens_with_its_sentence_and_its_picture_without_a_click(ui: Ui) -> None:
-    ui.open("/assets/experiments/bad_bins?view=checks&checkDetail=srm", "Latest execution")
-    assert "This is a blocking asset check." in ui.text
-    assert "SRM: treatment got" in ui.text
-    widths = "[...document.images].filter(i => i.src.startsWith('data:image/svg')).map(i => i.naturalWidth)"
-    assert ui.tab.evaluate(widths) == [640]
-
-
-def test_a_blocked_report_launched_by_hand_fails_with_the_reason_until_a_person_waives(ui: Ui) -> None:
-    run = ui.press("Materialize", "/assets/bad_report?view=overview")
-    assert run.is_failure
-    ui.open(f"/runs/{run.run_id}", "Blocked by the flag audit.")
-    assert "SRM: treatment got" in ui.text
-
-    waive(ui.fleet, ui.instance)
-    ui.press("Execute all", "/assets/experiments/bad_bins?view=checks&checkDetail=trust")
-    ui.open("/assets/experiments/bad_bins?view=checks&checkDetail=trust", "Waived by ada")
-    assert ui.press("Materialize", "/assets/bad_report?view=overview").is_success
-
-
-def waive(fleet: Fleet, instance: dg.DagsterInstance) -> None:
-    monitored = {check: flag for flag in fleet.flags for check in check_keys(fleet.keys[flag.key]).values()}
-    asked = {
-        "kind": "waive",
-        "flags": "bad",
-        "checks": "*",
-        "reason": "known",
-        "by": "ada",
-        "until": "2999-01-01",
+def test_the_graph_shows_failed_checks_on_the_failing_flags_only(ui: Ui) -> None:
+    ui.open(f"{LOCATION}/asset-groups/experiments/lineage", "search_ranking_bins")
+    nodes = "[...document.querySelectorAll('foreignObject')]"
+    marks = "[...node.querySelectorAll('a[href$=\"view=checks\"] [role=img]')].map(icon => icon.ariaLabel)"
+    shown = dict(ui.tab.evaluate(f"{nodes}.map(node => [node.textContent, {marks}])"))
+    failing = {
+        key
+        for key, bins in BINS.items()
+        for text in shown
+        if "close" in shown[text] and bins.path[-1] in text
     }
-    basis = decision_basis(instance, monitored)
-    record_decision(instance, make_decision(asked, fleet.flags, basis, datetime.now(timezone.utc)))
+    passing = {key for key, bins in BINS.items() for text in shown if bins.path[-1] in text} - failing
+    assert failing == {"homepage-banner", "recommendations", "payment-retry"}
+    assert passing == {"new-checkout-flow", "search-ranking", "dark-mode"}
+
+
+@pytest.mark.parametrize(
+    ("check", "sentence"),
+    [
+        ("srm", "SRM: treatment got 34 % of 100,854 units, 50 % declared"),
+        ("sequential_srm", "Split broke: treatment got 0 % of units since about 2026-03-12"),
+        ("trust", "Not trusted. SRM: treatment got 34 %"),
+    ],
+)
+def test_a_check_opens_with_its_sentence_and_its_picture_without_a_click(
+    ui: Ui, check: str, sentence: str
+) -> None:
+    ui.asset(BAD, f"checks&checkDetail={check}", sentence)
+    words = json.dumps(sentence)
+    latest = f"[...document.querySelectorAll('p')].find(p => p.innerText.startsWith({words}))"
+    picture = "[...document.images].find(i => i.src.startsWith('data:image/svg'))"
+    assert ui.tab.evaluate(f"{picture}.naturalWidth") == 640
+    assert ui.tab.evaluate(
+        f"{latest}.getBoundingClientRect().bottom <= {picture}.getBoundingClientRect().top"
+    )
+
+
+@pytest.mark.parametrize(("check", "shield"), [("trust", "shield_check"), ("version_skew", "shield")])
+def test_a_check_that_blocks_carries_the_shield_of_one(ui: Ui, check: str, shield: str) -> None:
+    ui.asset(BAD, f"checks&checkDetail={check}", "asset check.")
+    shields = "[...document.querySelectorAll('[aria-label^=shield]')].map(icon => icon.ariaLabel)"
+    assert ui.tab.evaluate(shields) == [shield]
+
+
+def test_a_blocked_report_launched_from_its_page_fails_with_the_reason(ui: Ui) -> None:
+    ui.asset(REPORT, "overview", "Materialize")
+    assert ui.launch("Materialize").is_failure
+    ui.tab.wait_for(
+        "Blocked by the flag audit. experiments/shop/production/recommendations_bins: Not trusted."
+    )
+    assert not ui.report_is_built()
+
+
+def test_a_decision_made_in_the_launchpad_lets_the_report_run(ui: Ui) -> None:
+    """The daemon repeats the checks by itself once the decision is recorded."""
+    ui.open(f"{LOCATION}/jobs/flag_decision", "Launchpad")
+    ui.tab.click("Launchpad")
+    ui.tab.wait_for("Launch Run")
+    config = {"ops": {"flag_decisions": {"config": DECISION}}}
+    ui.tab.evaluate(
+        f"document.querySelector('.CodeMirror').CodeMirror.setValue({json.dumps(json.dumps(config))})"
+    )
+    ui.tab.settle()
+    ui.tab.click("Launch Run")
+    ui.asset(BAD, "checks&checkDetail=trust", "Waived by ada until 2999-01-01")
+
+    ui.asset(REPORT, "overview", "Materialize")
+    assert ui.launch("Materialize").is_success
+    assert ui.report_is_built()
+    assert (ui.home / ".demo" / "reports" / "recommendations.csv").exists()
