@@ -75,7 +75,9 @@ class ManifestFlags(ConfigModel):
     )
     environment: str = Field(min_length=1, description="Slug of the environment audited.")
     start: Instant | None = Field(
-        default=None, description="First instant counted (UTC); needed with one version."
+        default=None,
+        description="First instant counted (UTC); left out: when the first version that has the flag took "
+        "effect, with one version when its files last changed.",
     )
     end: Instant | None = Field(default=None, description="First instant no longer counted (UTC).")
 

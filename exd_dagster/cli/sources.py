@@ -109,7 +109,7 @@ def _engine_table(engine: str, uris: Sequence[str], named: dict[str, Any]) -> Ib
         import ibis
     except ImportError:
         raise click.UsageError(
-            f"--engine {engine} needs Ibis; install 'exd-dagster[ibis]' and 'ibis-framework[{engine}]'."
+            f"--engine {engine} needs Ibis and its driver; install 'ibis-framework[{engine}]'."
         ) from None
     address, _, table = uris[0].partition("#")
     database, _, name = (table or TABLE).rpartition(".")

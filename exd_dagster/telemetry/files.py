@@ -86,7 +86,7 @@ def _file_system(url: str) -> tuple[Any, str]:
         file_system, path = url_to_fs(url)
     except ImportError as error:
         scheme = url.split("://", maxsplit=1)[0]
-        extra = "exd-dagster[s3]" if scheme == "s3" else f"fsspec and its package for {scheme}://"
+        extra = "s3fs" if scheme == "s3" else f"fsspec and its package for {scheme}://"
         raise RecordsError(
             f"{url} needs a package that is not installed ({error}); install {extra}"
         ) from error

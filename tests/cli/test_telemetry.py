@@ -390,7 +390,7 @@ def test_engine_that_cannot_be_opened_keeps_its_secrets():
 def test_engine_without_ibis_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ibis", None)
     result = ask("summary", "--engine", "postgres", "--source", "postgres://host/database", code=2)
-    assert "install 'exd-dagster[ibis]' and 'ibis-framework[postgres]'" in result.stderr
+    assert "install 'ibis-framework[postgres]'" in result.stderr
 
 
 def test_secrets_of_an_address_do_not_leave_in_the_envelope(log, tmp_path):
