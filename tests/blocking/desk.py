@@ -24,6 +24,7 @@ class Desk:
         automation: condition of the report.
         passed: the next answer; None: the check crashes.
         severity: of a failure.
+        partitions: of the bins.
         metadata: further metadata of the answer.
     """
 
@@ -32,10 +33,11 @@ class Desk:
     automation: Any = None
     passed: bool | None = True
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+    partitions: dg.PartitionsDefinition | None = HOURS
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        @dg.asset(key=BINS, partitions_def=HOURS, backfill_policy=dg.BackfillPolicy.single_run())
+        @dg.asset(key=BINS, partitions_def=self.partitions, backfill_policy=dg.BackfillPolicy.single_run())
         def bins() -> None: ...
 
         @dg.asset_check(asset=BINS, name="trust", blocking=True)
@@ -56,7 +58,7 @@ class Desk:
 
     def build(self) -> None:
         """Materialize the bins of all hours and leave their check out."""
-        dg.materialize([self.bins], instance=self.instance, tags=ALL_HOURS)
+        dg.materialize([self.bins], instance=self.instance, tags=ALL_HOURS if self.partitions else {})
 
     def audit(self) -> None:
         """Materialize the bins of all hours, then run their check."""

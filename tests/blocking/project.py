@@ -96,7 +96,7 @@ def job(folder: str, name: str, executor: str) -> dg.JobDefinition:
 
 
 def contracts() -> dg.Definitions:
-    """What the design avoids in Dagster: a silent check, a check inside its asset, one op over two assets."""
+    """Checks unlike ours: silent, inside their asset, over two assets, an error that blocks nothing."""
 
     @dg.asset
     def silent() -> None: ...
@@ -111,6 +111,13 @@ def contracts() -> dg.Definitions:
         yield dg.AssetCheckResult(passed=False)
 
     @dg.asset
+    def told() -> None: ...
+
+    @dg.asset_check(asset=told)
+    def error_that_blocks_nothing() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.ERROR)
+
+    @dg.asset
     def first() -> None: ...
 
     @dg.asset
@@ -123,10 +130,10 @@ def contracts() -> dg.Definitions:
         yield dg.AssetCheckResult(asset_key="first", passed=False)
         yield dg.AssetCheckResult(asset_key="second", passed=True)
 
-    assets = [silent, inside, first, second]
+    assets = [silent, inside, told, first, second]
     return dg.Definitions(
         assets=[*assets, *(_report(asset.key.path[-1], asset.key) for asset in assets)],
-        asset_checks=[says_nothing, over_both],
+        asset_checks=[says_nothing, error_that_blocks_nothing, over_both],
     )
 
 

@@ -1,5 +1,7 @@
 """Reports under declarative automation: what Dagster's own conditions do, and what the gate adds."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 
 import dagster as dg
@@ -72,6 +74,63 @@ def test_eager_asks_for_nothing_behind_hourly_bins(instance: dg.DagsterInstance)
     at = desk(instance, AC.eager())
     dg.materialize([at.bins], instance=instance, partition_key="2026-03-01-00:00")
     assert at.asked() == 0
+
+
+class TestWhatDagsterAloneDoes:
+    """Contracts: what `eager()` asks for behind bins without partitions, alone and with Dagster's own gate.
+
+    Each test holds how often the report is asked for by either: [alone, with the gate].
+    """
+
+    ALONE = AC.eager()
+    GATED = ALONE & AC.all_deps_blocking_checks_passed()
+
+    @pytest.fixture
+    def desks(self) -> Iterator[list[Desk]]:
+        """A desk under each condition, whose bins were built, trusted and reported on once."""
+        with ExitStack() as stack:
+            instances = [stack.enter_context(dg.DagsterInstance.ephemeral()) for _ in range(2)]
+            made = [
+                Desk(instance, automation=automation, partitions=None)
+                for instance, automation in zip(instances, (self.ALONE, self.GATED), strict=True)
+            ]
+            for at in made:
+                at.audit()
+                at.read()
+                at.asked()
+            yield made
+
+    def test_a_check_that_failed_stops_only_the_gate(self, desks: list[Desk]) -> None:
+        for at in desks:
+            at.passed = False
+            at.audit()
+        assert [at.asked() for at in desks] == [1, 0]
+
+    def test_a_check_that_passes_later_is_heard_by_the_gate_alone(self, desks: list[Desk]) -> None:
+        for at in desks:
+            at.passed = False
+            at.audit()
+            if at.asked():
+                at.read()
+            at.passed = True
+            at.check()
+        assert [at.asked() for at in desks] == [0, 1]
+
+    def test_a_check_that_passed_stops_neither(self, desks: list[Desk]) -> None:
+        for at in desks:
+            at.audit()
+        assert [at.asked() for at in desks] == [1, 1]
+
+    def test_a_pass_from_before_the_bins_stops_only_the_gate(self, desks: list[Desk]) -> None:
+        for at in desks:
+            at.build()
+        assert [at.asked() for at in desks] == [1, 0]
+
+    def test_a_person_is_stopped_by_neither(self, desks: list[Desk]) -> None:
+        for at in desks:
+            at.passed = False
+            at.audit()
+        assert [at.read().success for at in desks] == [True, True]
 
 
 def test_by_hand_the_gate_stops_nothing(instance: dg.DagsterInstance) -> None:

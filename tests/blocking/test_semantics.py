@@ -153,7 +153,7 @@ class TestALaterRun:
         assert ran.built == {"good_report", "warned_report", "observed_report"}
 
 
-class TestWhatTheDesignAvoids:
+class TestChecksUnlikeOurs:
     """Contracts: Dagster's answers that shaped one op per flag, outside the asset, that always answers."""
 
     @pytest.fixture
@@ -166,6 +166,9 @@ class TestWhatTheDesignAvoids:
     def test_a_failed_check_inside_its_asset_fails_the_asset(self, ran: Ran) -> None:
         assert "inside" in ran.failed_steps
         assert "inside_report" not in ran.built
+
+    def test_an_error_of_a_check_that_is_not_blocking_stops_nothing(self, ran: Ran) -> None:
+        assert "told_report" in ran.built
 
     def test_one_op_over_two_assets_blocks_both_for_one(self, ran: Ran) -> None:
         assert {"first", "second"} <= ran.built

@@ -43,9 +43,18 @@ def webserver(home: Path, *target: str, daemon: bool = False, seconds: float = 1
             _wait_until_up(f"http://127.0.0.1:{port}", process, seconds, log)
             yield f"http://127.0.0.1:{port}"
         finally:
-            os.killpg(process.pid, signal.SIGINT)
-            process.wait(timeout=60)
+            _end(process)
     log.unlink()
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Ask Dagster and all it started to end; they ignore it where the shell that began them did."""
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _free_port() -> int:
