@@ -176,7 +176,8 @@ def trust(
 
 
 def _run_url(base_url: str, run_id: str) -> str:
-    return f"{base_url.rstrip('/')}/runs/{run_id}" if run_id else ""
+    """Return the run's address, or its bare id where the UI's own address is not known."""
+    return f"{base_url.rstrip('/')}/runs/{run_id}" if run_id and base_url else run_id
 
 
 def _write_page(page: Path, rows: Sequence[TrustRow]) -> Path:

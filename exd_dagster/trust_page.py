@@ -42,7 +42,7 @@ class TrustRow:
         waived_until: when that ends.
         discovery: True when the flag is among those e-BH discovers in its fleet.
         owners: who is told.
-        run_url: the Dagster run that gave the answer.
+        run_url: the Dagster run that gave the answer: its address, or its id.
         picture: SVG of the failing check, "" for none.
     """
 

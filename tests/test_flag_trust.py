@@ -81,6 +81,12 @@ class TestAfterAnAudit:
         page = (fleet.folder / "flag_trust.html").read_text()
         assert all(f'id="{key}"' in page for key in fleet.keys)
 
+    def test_the_page_names_the_run_where_no_address_of_the_ui_is_known(self, fleet: Fleet) -> None:
+        page = (fleet.folder / "flag_trust.html").read_text()
+        with duckdb.connect(str(fleet.folder / "bins.duckdb"), read_only=True) as connection:
+            entries = read_trust(connection)
+        assert [entry.run_id for entry in entries if f"<dd>{entry.run_id}</dd>" not in page] == []
+
     def test_the_asset_counts_and_lists_them(self, fleet: Fleet) -> None:
         (event,) = fleet.refreshed.get_asset_materialization_events()  # type: ignore[attr-defined]
         metadata = event.step_materialization_data.materialization.metadata
