@@ -6,6 +6,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster_duckdb import DuckDBResource
+from hypothesis import settings
+
+settings.register_profile("exd", deadline=None)  # a busy machine is no fault
+settings.load_profile("exd")
 
 
 @pytest.fixture

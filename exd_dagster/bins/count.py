@@ -1,17 +1,14 @@
-"""Records to counts: one look at what is there, then one grouping by unit, hour and variant for all flags.
+"""Records to counts: one look at every hour of every flag, then one grouping by unit for first exposures.
 
-The grouping leaves one *cell* per flag, unit, hour and variant, with the first microsecond, the number of
-rows and the exclusive-or of their id hashes. Every measure is a sum or a minimum over cells:
-
-- units of an hour: its cells; evaluations: their rows, once per evaluation_id;
-- first exposure of a unit: the least (millisecond, rank of the variant) over its cells.
-
-Two rows of a cell with the same id cancel in the exclusive-or, so only cells of three rows or more need a
-second look for repeated ids.
+The look leaves one *kind* per flag, hour and everything else a fact depends on, with its rows, units and
+evaluation ids as lists; `distinct` turns those into counts. Hours are looked at a window at a time, so that
+memory is bounded. The grouping leaves each unit's first exposure: the least (millisecond, rank of the
+variant) over its rows.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import duckdb
 
@@ -22,16 +19,14 @@ from exd_dagster.bins.audience import (
     Target,
     conditions,
     ignored,
-    is_inside,
     left_out,
     part_of_hour,
     spans,
 )
+from exd_dagster.bins.distinct import NO_ID, count_kinds
 from exd_dagster.bins.schema import insert_rows
 from exd_dagster.telemetry.records import Columns, literal, stored_unit_sql
 
-_SHIFT = RANKS << SUB_BITS
-"""A cell's number is its hour, the part of the hour (6 bits) and the variant's rank (20 bits)."""
 _HOUR_US = HOUR_MS * 1000
 
 _TABLES = {
@@ -40,11 +35,15 @@ _TABLES = {
     "labels": "target INTEGER, variant VARCHAR, rank BIGINT",
     "spans": "target INTEGER, phase INTEGER, iteration INTEGER, first BIGINT, last BIGINT",
     "noted": "target INTEGER, hour BIGINT, name VARCHAR, detail VARCHAR, count BIGINT",
+    "hourly": "target INTEGER, hour BIGINT, variant VARCHAR, units BIGINT, evaluations BIGINT",
+    "overview": "target INTEGER, hour BIGINT, variant VARCHAR, namespace VARCHAR, environment VARCHAR, "
+    "reason VARCHAR, version VARCHAR, late BOOLEAN, unitless BOOLEAN, left_out BOOLEAN, ignored BOOLEAN, "
+    "n BIGINT",
 }
-_APART = "(left_out OR (NOT ignored AND (variant IS NULL OR unitless)))"
+_KIND = "target, hour, variant, namespace, environment, reason, version, late, unitless"
 _COUNTED = "(NOT left_out AND NOT ignored AND variant IS NOT NULL AND NOT unitless)"
-_ONCE_PER_ID = "count(DISTINCT id) + count(*) FILTER (id IS NULL)"
-_EXPOSURES = f"us // 1000 * {RANKS} + cell % {RANKS}"
+LOOK_ROWS = 16_000_000
+"""Rows of the hours that are looked at together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +57,7 @@ class Counter:
         lateness_ms: how long after its end an hour closes.
         seed: of the store's unit hashes.
         kept: further columns that rows keep, as kept_0, kept_1, ...
+        sizes: rows of each hour (since 1970), where they are known.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -66,11 +66,24 @@ class Counter:
     lateness_ms: int = 0
     seed: int = 0
     kept: Sequence[str] = ()
+    sizes: Mapping[int, int] = field(default_factory=dict)
 
     def look(self) -> None:
-        """Count rows by everything but unit and time within the hour: `exd_overview`."""
+        """Count rows by everything but unit, `exd_overview`, and units by hour, `exd_hourly`."""
         write_targets(self.connection, self.targets)
-        self.connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_overview AS {self._overview('count(*)')}")
+        write_table(self.connection, "overview", [])
+        write_table(self.connection, "hourly", [])
+        for window in self._windows():
+            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_kinds AS {self._kinds(window)}")
+            count_kinds(self.connection, _COUNTED, with_ids=self._has("id"))
+            self.connection.execute(
+                f"INSERT INTO exd_overview SELECT {_KIND}, left_out, ignored, once FROM exd_kinds "
+                "JOIN exd_distinct USING (kind)"
+            )
+            self.connection.execute(
+                "INSERT INTO exd_hourly SELECT target, hour, variant, d.units, d.evaluations FROM exd_kinds "
+                f"JOIN exd_distinct d USING (kind) WHERE d.units > 0 AND {_COUNTED}"
+            )
 
     def scopes(self) -> list[tuple[int, str, str]]:
         """Return target, namespace and environment of the records seen."""
@@ -95,33 +108,41 @@ class Counter:
         write_table(self.connection, "labels", ranks)
 
     def count(self) -> None:
-        """Count every measure: `exd_counts`, `exd_noted` and `exd_grouped`, out of `exd_cells`."""
+        """Count every measure but first exposures: `exd_counts` and `exd_noted`."""
+        write_targets(self.connection, self.targets)
         write_table(self.connection, "spans", [span for target in self.targets for span in spans(target)])
-        self._make_cells()
-        repeated = self._has("id") and self._count_ids()
-        self._sum_cells()
-        self._note(repeated=repeated)
-        self._group_exposures()
+        self.connection.execute(
+            "CREATE OR REPLACE TEMP TABLE exd_counts AS FROM exd_hourly SEMI JOIN exd_labels "
+            "USING (target, variant)"
+        )
+        write_table(self.connection, "noted", [])
+        looked = "(FROM exd_overview SEMI JOIN exd_targets USING (target))"
+        self.connection.execute(f"INSERT INTO exd_noted {facts_sql(looked, 'left_out OR NOT ignored')}")
 
-    def fresh(self) -> str:
-        """Return a SELECT of target, phase, stored unit, first exposure and first to another variant."""
+    def fresh(self) -> None:
+        """Find each unit's first exposure, and its first to another variant: `exd_fresh`."""
+        rows = self._exposures()
         unit = stored_unit_sql("unit", self.columns.unit_type, self.seed)
-        if not self._any("exd_grouped WHERE mixed"):
-            return f"SELECT target, phase, {unit} AS unit, first, NULL::BIGINT AS other FROM exd_grouped"
-        least = (
-            f"SELECT target, phase, unit, min(exposure) AS exposure FROM ({self._exposures}) "
-            "SEMI JOIN (SELECT * FROM exd_grouped WHERE mixed) USING (target, phase, unit) "
-            f"GROUP BY target, phase, unit, exposure % {RANKS}"
+        phase, keys = ("0::INTEGER", "unit") if self._one_phase else ("phase", "phase, unit")
+        target, keys = self._target or "target", keys if self._target else f"target, {keys}"
+        self.connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE exd_fresh AS SELECT {target} AS target, {phase} AS phase, "
+            f"{unit} AS unit, min(exposure) AS first, CASE WHEN min(rank) <> max(rank) THEN 0 END::BIGINT AS "
+            f"other FROM ({rows}) GROUP BY {keys}"
         )
-        others = f"SELECT target, phase, unit, min(exposure, 2)[2] AS other FROM ({least}) GROUP BY ALL"
-        return (
-            f"SELECT target, phase, {unit} AS unit, first, other "
-            f"FROM exd_grouped LEFT JOIN ({others}) USING (target, phase, unit)"
-        )
+        if self._any("exd_fresh WHERE other IS NOT NULL"):
+            self.connection.execute(
+                "UPDATE exd_fresh f SET other = o.other FROM ("
+                "SELECT target, phase, unit, min(exposure) AS other "
+                f"FROM (SELECT * REPLACE ({unit} AS unit) FROM ({rows})) "
+                "JOIN (FROM exd_fresh WHERE other IS NOT NULL) USING (target, phase, unit) "
+                f"WHERE rank <> first % {RANKS} GROUP BY target, phase, unit) o "
+                "WHERE f.target = o.target AND f.phase = o.phase AND f.unit = o.unit"
+            )
 
     def clear(self) -> None:
         """Drop the temporary tables."""
-        for name in (*_TABLES, "overview", "cells", "recount", "counts", "grouped"):
+        for name in (*_TABLES, "kinds", "distinct", "counts", "fresh"):
             self.connection.execute(f"DROP TABLE IF EXISTS exd_{name}")
 
     def _has(self, name: str) -> bool:
@@ -153,129 +174,74 @@ class Counter:
         clauses = " AND ".join(clause for clause in where if clause != "true")
         return f"SELECT {target}, {chosen} FROM {self.columns.scan.relation} {join} WHERE {clauses}"
 
-    def _overview(self, measure: str, only: str = "true") -> str:
-        """Return a SELECT of the rows by everything a fact depends on, `n` of each kind."""
-        names = ["us", "namespace", "environment", "variant", "reason", "version", "has_unit"]
-        late = "false"
+    def _windows(self) -> Iterator[str]:
+        """Yield conditions for windows of whole hours that hold about as many rows as memory should."""
+        edges, rows = [], 0
+        for hour, size in sorted(self.sizes.items()):
+            rows += size
+            if rows > LOOK_ROWS and size < rows:
+                edges.append(hour * HOUR_MS)
+                rows = size
+        first, last = min(t.start for t in self.targets), max(t.end for t in self.targets)
+        edges = [first, *(edge for edge in edges if first < edge < last), last]
+        return (self.columns.between(*window) for window in pairwise(edges))
+
+    def _kinds(self, window: str) -> str:
+        """Return a SELECT of the rows by everything a fact depends on, with their units and ids as lists."""
+        names = ["us", "unit", "namespace", "environment", "variant", "reason", "version", "has_unit"]
+        lists, late = "list(coalesce(unit, 0)) AS units", "false"
+        if self._has("id"):
+            names.append("id")
+            lists += f", list(coalesce(id, {NO_ID})) AS ids"
         if self._has("ingested"):
             names.append("ingested")
             late = f"ingested > (us // {_HOUR_US} + 1) * {_HOUR_US} + {self.lateness_ms * 1000}"
-        rows = self._rows(names + ["id"] * ("id" in measure), only)
-        raw = "target, hour, namespace, environment, variant, reason, version, late, has_unit"
-        grouped = (
-            f"SELECT {raw}, {measure} AS n "
-            f"FROM (SELECT *, us // {_HOUR_US} AS hour, {late} AS late FROM ({rows})) GROUP BY {raw}"
-        )
-        marked = (
-            "SELECT target, hour, nullif(variant, '') AS variant, coalesce(namespace, '') AS namespace, "
+        rows = (
+            "SELECT * REPLACE (nullif(variant, '') AS variant, coalesce(namespace, '') AS namespace, "
             "coalesce(environment, '') AS environment, coalesce(reason, '') AS reason, "
-            "coalesce(version, '') AS version, "
-            f"coalesce(late, false) AS late, NOT coalesce(has_unit, false) AS unitless, n FROM ({grouped})"
+            f"coalesce(version, '') AS version), us // {_HOUR_US} AS hour, coalesce({late}, false) AS late, "
+            f"NOT coalesce(has_unit, false) AS unitless FROM ({self._rows(names, window)})"
         )
         return (
-            f"SELECT * EXCLUDE (n), {left_out(self.targets)} AS left_out, "
-            f"{ignored(self.targets)} AS ignored, sum(n)::BIGINT AS n FROM ({marked}) GROUP BY ALL"
+            f"SELECT row_number() OVER () - 1 AS kind, *, {left_out(self.targets)} AS left_out, "
+            f"{ignored(self.targets)} AS ignored "
+            f"FROM (SELECT {_KIND}, count(*) AS n, {lists} FROM ({rows}) GROUP BY {_KIND})"
         )
 
-    def rows(self, names: Sequence[str], only: str = "true") -> str:
-        """Return a SELECT of target, unit, cell, rank and these columns of every record that counts."""
+    def rows(self, names: Sequence[str]) -> str:
+        """Return a SELECT of target, unit, rank and these columns of every record that counts."""
         reasons = self._any("exd_overview WHERE left_out")
-        rows = self._rows([*dict.fromkeys(["unit", "variant", "us", *names, *["reason"] * reasons])], only)
+        rows = self._rows(
+            [*dict.fromkeys(["unit", "variant", *names, *["reason"] * reasons])],
+            self.columns.expressions["has_unit"],
+        )
         where = f"NOT {left_out(self.targets)}" if reasons else "true"
-        part = f"{part_of_hour(self.targets)} * {RANKS} + " if self._in_parts else ""
+        chosen = ", ".join([*names, *(f"kept_{i}" for i in range(len(self.kept)))])
         return (
-            f"SELECT target, unit, us // {_HOUR_US} * {_SHIFT} + {part}rank AS cell, rank, "
-            f"{', '.join([*names, *(f'kept_{i}' for i in range(len(self.kept)))])} "
-            f"FROM ({rows}) JOIN exd_labels USING (target, variant) WHERE {where}"
+            f"SELECT target, unit, rank, {chosen} FROM ({rows}) JOIN exd_labels USING (target, variant) "
+            f"WHERE {where}"
         )
 
-    def _make_cells(self) -> None:
-        ids = "bit_xor(id)" if self._has("id") else "NULL::UBIGINT"
-        rows = self.rows(["us", "id"] if self._has("id") else ["us"], self.columns.expressions["has_unit"])
-        target, key = self._target
-        self.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE exd_cells AS SELECT {target}, unit, cell, min(us) AS us, "
-            f"count(*) AS n, {ids} AS ids FROM ({rows}) GROUP BY {key}unit, cell"
-        )
-
-    @property
-    def _target(self) -> tuple[str, str]:
-        """The target as a SELECT names it, and as a GROUP BY must repeat it."""
-        if len(self.targets) == 1:
-            return f"{self.targets[0].number}::INTEGER AS target", ""
-        return "target", "target, "
-
-    @property
-    def _in_parts(self) -> bool:
-        """True when a phase begins inside an hour."""
-        return any(is_inside(i, start) for t in self.targets for i, (start, _) in enumerate(t.phases))
-
-    def _count_ids(self) -> bool:
-        """Count each evaluation of a cell once; return True when any id is repeated."""
-        query = "SELECT count(*) FILTER (n = 2 AND ids = 0), count(*) FILTER (n > 2) FROM exd_cells"
-        pairs, more = self.connection.execute(query).fetchall()[0]
-        if pairs:
-            self.connection.execute("UPDATE exd_cells SET n = 1 WHERE n = 2 AND ids = 0")
-        if not more:
-            return bool(pairs)
-        suspects = f"{self.columns.expressions['unit']} IN (SELECT unit FROM exd_cells WHERE n > 2)"
-        self.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE exd_recount AS SELECT target, unit, cell, {_ONCE_PER_ID} AS n "
-            f"FROM ({self.rows(['id'], suspects)}) "
-            "SEMI JOIN (SELECT * FROM exd_cells WHERE n > 2) USING (target, unit, cell) GROUP BY ALL"
-        )
-        changed = self.connection.execute(
-            "UPDATE exd_cells c SET n = r.n FROM exd_recount r WHERE c.target = r.target "
-            "AND c.unit = r.unit AND c.cell = r.cell AND c.n <> r.n"
-        ).fetchall()[0][0]
-        return bool(pairs or changed)
-
-    def _sum_cells(self) -> None:
-        """Sum cells into units and evaluations: `exd_counts`."""
-        # an hour in parts may hold a unit in two of them
-        units = "count(DISTINCT unit)" if self._in_parts else "count(*)"
-        self.connection.execute(
-            "CREATE OR REPLACE TEMP TABLE exd_counts AS SELECT target, hour, variant, units, evaluations "
-            f"FROM (SELECT target, cell // {_SHIFT} AS hour, cell % {RANKS} AS rank, {units} AS units, "
-            "sum(n)::BIGINT AS evaluations FROM exd_cells GROUP BY ALL) JOIN exd_labels USING (target, rank)"
-        )
-
-    def _note(self, *, repeated: bool) -> None:
-        """Write down what else was seen: `exd_noted`; each evaluation once, so far as ids tell."""
-        write_table(self.connection, "noted", [])
-        reasons = sorted({reason for target in self.targets for reason in target.flag.exclude_reasons})
-        sql = self.columns.expressions
-        odd = f"(coalesce({sql['variant']}, '') = '' OR NOT coalesce({sql['has_unit']}, false)"
-        odd += f" OR {sql['reason']} IN ({', '.join(map(literal, reasons))}))" if reasons else ")"
-        for which, only, once in ((_APART, odd, self._has("id")), (_COUNTED, "true", repeated)):
-            if self._any(f"exd_overview WHERE {which}"):
-                rows = f"({self._overview(_ONCE_PER_ID, only)})" if once else "exd_overview"
-                self.connection.execute(f"INSERT INTO exd_noted {facts_sql(rows, which)}")
-
-    @property
     def _exposures(self) -> str:
-        """A SELECT of every cell's target, phase, unit and first exposure."""
+        """Return a SELECT of target, phase, unit, rank and exposure of every record that counts."""
+        exposure = f"us // 1000 * {RANKS} + rank AS exposure"
         if self._one_phase:
-            return f"SELECT target, 0::INTEGER AS phase, unit, {_EXPOSURES} AS exposure FROM exd_cells"
+            return f"SELECT target, 0::INTEGER AS phase, unit, rank, {exposure} FROM ({self.rows(['us'])})"
+        slot = f"(us // {_HOUR_US} << {SUB_BITS}) + {part_of_hour(self.targets)}"
         return (
-            f"SELECT target, phase, unit, {_EXPOSURES} AS exposure FROM exd_cells JOIN exd_spans s "
-            f"USING (target) WHERE cell // {RANKS} >= s.first AND cell // {RANKS} < s.last"
+            f"SELECT target, phase, unit, rank, {exposure} "
+            f"FROM (SELECT *, {slot} AS slot FROM ({self.rows(['us'])})) "
+            "JOIN exd_spans s USING (target) WHERE slot >= s.first AND slot < s.last"
         )
+
+    @property
+    def _target(self) -> str:
+        """The target as a constant where there is only one, which need not be grouped by."""
+        return f"{self.targets[0].number}::INTEGER" if len(self.targets) == 1 else ""
 
     @property
     def _one_phase(self) -> bool:
         return all(len(target.phases) == 1 for target in self.targets)
-
-    def _group_exposures(self) -> None:
-        """Reduce cells to units: `exd_grouped`, first exposure and whether there was another variant."""
-        target, key = self._target
-        phase = "0::INTEGER AS phase" if self._one_phase else "phase"
-        key += "" if self._one_phase else "phase, "
-        self.connection.execute(
-            "CREATE OR REPLACE TEMP TABLE exd_grouped AS "
-            f"SELECT {target}, {phase}, unit, min(exposure) AS first, min(exposure % {RANKS}) <> "
-            f"max(exposure % {RANKS}) AS mixed FROM ({self._exposures}) GROUP BY {key}unit"
-        )
 
 
 def write_table(connection: duckdb.DuckDBPyConnection, name: str, rows: Sequence[tuple[object, ...]]) -> None:

@@ -14,15 +14,13 @@ from exd_dagster.bins.audience import HOUR_MS, RANKS, Target
 _IN_RANGE = f"({{0}} >= exd_start * {RANKS} AND {{0}} < exd_end * {RANKS})"
 
 
-def merge_units(connection: duckdb.DuckDBPyConnection, fresh: str, targets: Sequence[Target]) -> None:
+def merge_units(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> None:
     """Bring exd_units up to date and leave in `exd_delta` what that adds to the bins of first exposures.
 
     Args:
-        connection: inside a transaction, after `Counter.count`.
-        fresh: SELECT of target, phase, unit, first, other from the hours read.
+        connection: inside a transaction, after `Counter.fresh`.
         targets: the flags counted.
     """
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_fresh AS {fresh}")
     numbers = ", ".join(str(target.number) for target in targets)
     row = connection.execute(f"SELECT count(*) FROM exd_units WHERE flag IN ({numbers})").fetchone()
     if row and row[0]:
@@ -59,7 +57,7 @@ def drop_temporary(connection: duckdb.DuckDBPyConnection) -> None:
         "SELECT view_name FROM duckdb_views() WHERE temporary AND view_name = 'exd_merged'"
     )
     connection.execute(f"DROP {'VIEW' if found.fetchone() else 'TABLE'} IF EXISTS exd_merged")
-    for name in ("fresh", "known", "touched", "delta"):
+    for name in ("known", "touched", "delta"):
         connection.execute(f"DROP TABLE IF EXISTS exd_{name}")
 
 

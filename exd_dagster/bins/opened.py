@@ -1,7 +1,7 @@
 """A log that is open for counting, whatever counts it: DuckDB here, or the engine the records live in."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import duckdb
@@ -25,7 +25,7 @@ class Tally(Protocol):
     """Counts the records of some flags into temporary tables of the store's connection."""
 
     def look(self) -> None:
-        """Count rows by everything but unit: `exd_overview`."""
+        """Look at every hour: `exd_overview` holds its evaluations by everything but unit."""
 
     def scopes(self) -> list[tuple[int, str, str]]:
         """Return target, namespace and environment of the records seen."""
@@ -87,7 +87,8 @@ class DuckTally(Counter):
 
     def first_exposures(self) -> None:
         """Bring exd_units up to date; see `Tally`."""
-        merge_units(self.connection, self.fresh(), self.targets)
+        self.fresh()
+        merge_units(self.connection, self.targets)
 
     def clear(self) -> None:
         """Drop the temporary tables."""
@@ -104,6 +105,7 @@ class DuckLog:
         columns: the canonical columns of the scan.
         lateness_ms: how long after its end an hour closes.
         seed: of the store's unit hashes.
+        sizes: rows of each hour, once `hours` was asked for.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -111,6 +113,7 @@ class DuckLog:
     lateness_ms: int
     seed: int
     recounts: bool = False
+    sizes: dict[int, int] = field(default_factory=dict)
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -139,10 +142,11 @@ class DuckLog:
         """See `Opened`."""
         us = self.columns.expressions["us"]
         rows = self.connection.execute(
-            f"SELECT {us} // {HOUR_MS * 1000} AS hour, max({us}) // 1000 FROM {self.columns.scan.relation} "
-            f"WHERE {self.columns.between(start, latest)} GROUP BY hour"
+            f"SELECT {us} // {HOUR_MS * 1000} AS hour, max({us}) // 1000, count(*) "
+            f"FROM {self.columns.scan.relation} WHERE {self.columns.between(start, latest)} GROUP BY hour"
         ).fetchall()
-        return dict(rows)
+        self.sizes.update((hour, count) for hour, _, count in rows)
+        return {hour: newest for hour, newest, _ in rows}
 
     def quarantine(self, start: int, latest: int) -> dict[str, int]:
         """See `Opened`."""
@@ -162,4 +166,6 @@ class DuckLog:
 
     def tally(self, targets: Sequence[Target]) -> DuckTally:
         """Return what counts these flags."""
-        return DuckTally(self.connection, self.columns, targets, self.lateness_ms, self.seed)
+        return DuckTally(
+            self.connection, self.columns, targets, self.lateness_ms, self.seed, sizes=self.sizes
+        )

@@ -94,7 +94,7 @@ def segment_counts(
             f"d{i}"
             for i in range(len(counter.kept))
         )
-        rows = counter.rows(["us"], counter.columns.expressions["has_unit"])
+        rows = counter.rows(["us"])
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE exd_firsts AS SELECT *, d0.exposure % {RANKS} AS rank "
             f"FROM (SELECT {firsts} FROM ({rows}) GROUP BY unit)"
@@ -130,7 +130,7 @@ def first_exposures(
         RecordsError: when the log cannot be read.
     """
     with open_counter(connection, as_records(source), flag, flag.start, end) as counter:
-        rows = counter.rows(["us"], counter.columns.expressions["has_unit"])
+        rows = counter.rows(["us"])
         found = connection.execute(
             f"SELECT first // {RANKS * HOUR_MS} AS hour, variant, count(*), count(*) FILTER (mixed) FROM ("
             f"SELECT min(us // 1000 * {RANKS} + rank) AS first, min(rank) <> max(rank) AS mixed "
@@ -159,7 +159,7 @@ def daily_units(
         found = engine_daily_units(connection, records, flag, end)
     else:
         with open_counter(connection, records, flag, flag.start, end) as counter:
-            rows = counter.rows(["us"], counter.columns.expressions["has_unit"])
+            rows = counter.rows(["us"])
             found = connection.execute(
                 f"SELECT day, variant, units FROM (SELECT us // {_DAY_US} AS day, rank, "
                 f"count(DISTINCT unit) AS units FROM ({rows}) GROUP BY ALL) JOIN exd_labels USING (rank)"

@@ -1,6 +1,7 @@
 """The law of counting: whatever the order, the cuts, the repetitions and the lateness, bins are a recount."""
 
 from datetime import datetime, timedelta, timezone
+from unittest.mock import patch
 
 import duckdb
 import pandas as pd
@@ -8,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import Phase as Stage
 from hypothesis import strategies as st
 
+from exd_dagster.bins import count
 from exd_dagster.bins.store import BinStore
 from exd_dagster.config import FlagAudit, Phase, Timing
 from tests.bins.oracle import HOUR, Record, as_dict, brute_force, hour_of
@@ -70,7 +72,6 @@ def check(store, flags, log):
 
 @settings(
     max_examples=25,
-    deadline=None,
     phases=[Stage.explicit, Stage.generate],
     suppress_health_check=[HealthCheck.too_slow],
 )
@@ -88,7 +89,8 @@ def test_bins_equal_a_recount_of_all_records_seen(data, log, rollout, runs):
         seen = data.draw(st.permutations(seen + arrived))[vanished:]
         whole = (START, START + HOURS * HOUR)  # what vanishes is noticed where it is read again
         start, end = whole if vanished else (START + first * HOUR, START + last * HOUR)
-        report = store.update(frame(seen), flags, start, end, timing=timing, now=NOW)
+        with patch.object(count, "LOOK_ROWS", data.draw(st.sampled_from([1, 7, count.LOOK_ROWS]))):
+            report = store.update(frame(seen), flags, start, end, timing=timing, now=NOW)
         assert all(build.error is None for build in report.flags.values())
         counted = [r for r in seen if r.timestamp < end] + [r for r in counted if r.timestamp >= end]
         check(store, flags, counted)

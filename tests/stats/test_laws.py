@@ -23,7 +23,7 @@ from exd_dagster.stats.dirichlet import log_e_values as dirichlet_series
 from exd_dagster.stats.inputs import Stretch
 from tests.stats.build import HALVES, bins_of, flag
 
-MANY = settings(max_examples=60, deadline=None)
+MANY = settings(max_examples=60)
 counts = st.integers(0, 10**6)
 three_arms = st.lists(st.tuples(counts, counts, counts), min_size=1, max_size=30)
 weights = st.tuples(*[st.integers(1, 1000)] * 3)
@@ -103,7 +103,7 @@ def test_every_audit_is_strict_json(rows, landed):
         assert verdict.sentence
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(0, 10**5), min_size=240, max_size=400), st.integers(0, 2**32))
 def test_every_traffic_verdict_is_strict_json(volumes, seed):
     landed = np.random.default_rng(seed).random(len(volumes)) < 0.9

@@ -209,7 +209,7 @@ def served(flag: ManifestFlag, segments: dict[str, Segment], environment: str, b
     return catch_all.variant
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.none() | BLOCKS, BLOCKS, st.sampled_from(VARIANTS), st.lists(RANGES, min_size=3, max_size=3))
 def test_shares_count_the_buckets_each_variant_is_served(block, catch_all, default, ranges):
     blocks = {"_": replace(catch_all, variant=default, testing=False)}

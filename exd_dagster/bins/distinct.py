@@ -1,0 +1,90 @@
+"""How many distinct units and evaluations an hour holds: values are sorted, equal neighbours are one.
+
+Sorting the few values of an hour in cache is several times faster than finding them in one hash table over
+all units and hours, which is what a GROUP BY unit, hour would build.
+"""
+
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+NO_ID = 0
+"""Stands for a missing evaluation id: such a row is an evaluation of its own."""
+
+Values: TypeAlias = npt.NDArray[Any]
+"""Units or ids: whole numbers of any width. Lists of them are arrays of such arrays."""
+
+
+def count_kinds(connection: duckdb.DuckDBPyConnection, counted: str, *, with_ids: bool) -> None:
+    """Count what the lists of `exd_kinds` hold: `exd_distinct`.
+
+    For each kind `once` is its evaluations by id. The first kind of each flag, hour and variant has the
+    units and evaluations of them all, every other kind has none.
+
+    Args:
+        connection: has `exd_kinds`, numbered from 0, with lists `units` and, where there are ids, `ids`.
+        counted: condition for the kinds that count; the others are never taken together with them.
+        with_ids: whether rows have evaluation ids; without, each is one evaluation.
+    """
+    ordered = connection.execute(
+        f"SELECT kind, n, dense_rank() OVER (ORDER BY {counted}, target, hour, variant) AS bin "
+        "FROM exd_kinds ORDER BY bin, kind"
+    ).fetchnumpy()
+    kinds, rows = np.asarray(ordered["kind"]), np.asarray(ordered["n"])
+    bins = np.append(np.flatnonzero(np.diff(ordered["bin"], prepend=0)), len(kinds))  # where each begins
+    edges = np.append(0, np.cumsum(rows))[bins]
+    lists = connection.execute(
+        f"SELECT units{', ids' if with_ids else ''} FROM exd_kinds ORDER BY kind"
+    ).fetchnumpy()
+    once, units, evaluations = rows.copy(), np.zeros_like(rows), np.zeros_like(rows)
+    units[bins[:-1]] = np.diff(edges) - repeats(lists["units"][kinds], edges)
+    evaluations[bins[:-1]] = np.diff(edges)
+    if with_ids:
+        repeated = np.flatnonzero(repeats(lists["ids"][kinds], edges))
+        for first, last in zip(bins[repeated].tolist(), bins[repeated + 1].tolist(), strict=True):
+            members = kinds[first:last]
+            once[first:last] = [distinct_ids(ids) for ids in lists["ids"][members]]
+            both = (np.concatenate(lists[name][members]) for name in ("units", "ids"))
+            evaluations[first] = distinct_pairs(*both)
+    _save(connection, {"kind": kinds, "once": once, "units": units, "evaluations": evaluations})
+
+
+def repeats(lists: Values, edges: Values) -> Values:
+    """Return how many values of each bin equal another one of it.
+
+    Args:
+        lists: of values, one after the other.
+        edges: the place of each bin's first value among them all, then their number.
+    """
+    if not len(lists):
+        return np.zeros(0, np.int64)
+    values = np.concatenate(lists)
+    for first, last in pairwise(edges.tolist()):
+        values[first:last].sort()
+    same = np.append(False, values[1:] == values[:-1])
+    same[edges[:-1]] = False
+    return np.add.reduceat(same, edges[:-1], dtype=np.int64)
+
+
+def distinct_ids(ids: Values) -> int:
+    """Return how many different ids there are, each missing one counted."""
+    return len(np.unique(ids[ids != NO_ID])) + int(np.count_nonzero(ids == NO_ID))
+
+
+def distinct_pairs(units: Values, ids: Values) -> int:
+    """Return how many different pairs of unit and id there are, each missing id counted."""
+    order = np.lexsort((ids, units))
+    units, ids = units[order], ids[order]
+    same = (units[1:] == units[:-1]) & (ids[1:] == ids[:-1]) & (ids[1:] != NO_ID)
+    return len(ids) - int(np.count_nonzero(same))
+
+
+def _save(connection: duckdb.DuckDBPyConnection, columns: dict[str, Values]) -> None:
+    connection.register("exd_found", columns)
+    try:
+        connection.execute("CREATE OR REPLACE TEMP TABLE exd_distinct AS FROM exd_found")
+    finally:
+        connection.unregister("exd_found")
