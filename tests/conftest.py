@@ -10,6 +10,7 @@ from hypothesis import settings
 
 settings.register_profile("exd", deadline=None)  # a busy machine is no fault
 settings.load_profile("exd")
+settings.register_profile("deep", deadline=None, max_examples=6000)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ since 1970 in UTC, taken from seconds since 1970, so that no zone of a session o
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import reduce
 from operator import and_, or_
 from typing import Any, TypeAlias
@@ -25,6 +26,7 @@ from exd_dagster.telemetry.records import (
     FUTURE,
     NO_FLAG,
     OPTIONAL,
+    PARTITION,
     TEXTS,
     UNREADABLE_TIME,
     Unreadable,
@@ -78,13 +80,16 @@ class EngineLog:
     def hours(self, start: int, latest: int) -> dict[int, int]:
         """Return the newest record (ms) of every hour with records in `[start, latest)` (ms)."""
         rows = self.rows()
-        rows = rows.filter(_between(rows.at, start, latest))
+        rows = rows.filter(self.between(rows, start, latest))
         found = self.execute(rows.group_by("hour").agg(newest=rows.at.max()))
         return {int(hour): _ms(at) for hour, at in zip(found["hour"], found["newest"], strict=True)}
 
     def quarantine(self, start: int, latest: int) -> dict[str, int]:
-        """Count the rows that can be in no bin, by reason."""
+        """Count the rows that can be in no bin, by reason; of partitions, those from `start` on."""
         rows = self.rows()
+        day = self._day()
+        if day is not None:
+            rows = rows.filter(day.isnull() | (day >= _day_of(start, -1)))
         reasons = {
             UNREADABLE_TIME: rows.at.isnull(),
             BEFORE_2000: rows.at < _instant(rows.at, EARLIEST),
@@ -111,6 +116,19 @@ class EngineLog:
             closes = (hour + 1) * 3600 + self.lateness_ms // 1000
             late = (ingested.truncate("s").epoch_seconds() >= closes).coalesce(False)
         return self.table.mutate(at=at, hour=hour.cast("int64"), late=late, **texts)
+
+    def between(self, rows: Expression, start: int, end: int) -> Expression:
+        """Return a test for the records in `[start, end)` (ms), in a form by which partitions are skipped."""
+        inside, day = _between(rows.at, start, end), self._day()
+        if day is None:
+            return inside
+        # a day more on either side, should the days be those of another zone
+        return inside & (day.isnull() | day.between(_day_of(start, -1), _day_of(end, 1)))
+
+    def _day(self) -> Expression | None:
+        """Return the column by which the table is partitioned, None without one."""
+        column = self.records.column(self.table, PARTITION)
+        return column if column is not None and column.type().is_date() else None
 
     def _text(self, name: str) -> Expression:
         column = self.records.column(self.table, name)
@@ -276,7 +294,8 @@ class EngineTally:
 
     def _let_through(self, rows: Expression, targets: Sequence[Target], counted_only: bool) -> Expression:
         target, flag = targets[0], targets[0].flag
-        tests = [rows.flag.isin([t.flag.key for t in targets]), _between(rows.at, target.start, target.end)]
+        inside = self.log.between(rows, target.start, target.end)
+        tests = [rows.flag.isin([t.flag.key for t in targets]), inside]
         tests += [
             rows[name] == value
             for name, value in zip(_SCOPE[1:], target.scope[1:], strict=True)
@@ -337,6 +356,10 @@ def _instant(at: Expression, ms: int) -> Expression:
     """Return an instant as a literal of the column's own kind, with or without a zone."""
     moment = from_ms(ms)
     return _literal(moment if at.type().timezone else moment.replace(tzinfo=None))
+
+
+def _day_of(ms: int, more: int) -> Expression:
+    return _literal((from_ms(ms) + timedelta(days=more)).date())
 
 
 def _literal(value: object) -> Expression:

@@ -33,6 +33,9 @@ OPTIONAL = (
     "ingested_at",
 )
 
+PARTITION = "_partition_date"
+"""The day (UTC) of a record's timestamp; a table of an engine that has it is read by the window's days."""
+
 FACTS_OFF = {
     "evaluation_id": "repeated rows are counted as evaluations of their own",
     "namespace": "the namespace of a record is not checked",

@@ -1,4 +1,4 @@
-"""The law in plain Python: what the bins of a set of records are, counted by brute force."""
+"""The law in plain Python: what the bins and facts of a set of records are, counted by brute force."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -18,6 +18,8 @@ class Record:
     evaluation_id: str | None = None
     evaluation_reason: str | None = None
     manifest_version: int | None = None
+    ingested_at: datetime | None = None
+    country: str | None = None
 
 
 def hour_of(instant: datetime) -> datetime:
@@ -58,14 +60,53 @@ def brute_force(records, flag, through: datetime) -> dict:
 
 def counts(record: Record, flag) -> bool:
     return bool(
-        record.flag_key == flag.key
-        and flag.start <= record.timestamp
-        and (flag.end is None or record.timestamp < flag.end)
+        concerns(record, flag)
         and record.evaluation_reason not in flag.exclude_reasons
         and record.variant_key
         and record.variant_key not in flag.ignore_variants
         and record.unit_id_hash
     )
+
+
+def concerns(record: Record, flag) -> bool:
+    """Return True for a record of the flag that its times and filters let through."""
+    return bool(
+        record.flag_key == flag.key
+        and flag.start <= record.timestamp
+        and (flag.end is None or record.timestamp < flag.end)
+        and all(getattr(record, name) in values for name, values in flag.include.items())
+        and not any(getattr(record, name) in values for name, values in flag.exclude.items())
+    )
+
+
+def brute_facts(records, flag, through: datetime, lateness: timedelta) -> dict:
+    """Return {(hour, name, detail): evaluations} of everything but variants met, hours before `through`."""
+    kinds = defaultdict(set)
+    for i, record in enumerate(records):
+        if concerns(record, flag):
+            hour = hour_of(record.timestamp)
+            late = record.ingested_at is not None and record.ingested_at > hour + HOUR + lateness
+            kind = (hour, record.evaluation_reason or "", record.variant_key or None)
+            kind += (record.manifest_version, late, not record.unit_id_hash)
+            kinds[kind].add(record.evaluation_id or i)
+    facts = defaultdict(int)
+    for (hour, *kind), evaluations in kinds.items():
+        for name, detail in facts_of(*kind, flag):
+            facts[hour, name, detail] += len(evaluations)
+    return {fact: count for fact, count in facts.items() if fact[0] < through}
+
+
+def facts_of(reason, variant, version, late, unitless, flag) -> list[tuple[str, str]]:
+    if reason in flag.exclude_reasons:
+        return [("excluded_reason", reason)]
+    if variant in flag.ignore_variants:
+        return []
+    if variant is None:
+        return [("null_variants", "")]
+    if unitless:
+        return [("null_units", variant)]
+    versions = [] if version is None else [("manifest_version", str(version))]
+    return versions + [("late_rows", "")] * late
 
 
 def place(instant: datetime, flag) -> tuple[int, int]:
@@ -90,3 +131,9 @@ def as_dict(bins) -> dict:
             if any(values):
                 found[hour, variant] = values
     return found
+
+
+def facts_as_dict(bins) -> dict:
+    """Return the facts of FlagBins in the form of `brute_facts`."""
+    of_units = ("multi_variant_units", "carry_over_units")
+    return {(f.hour, f.name, f.detail): f.count for f in bins.facts if f.name not in of_units}

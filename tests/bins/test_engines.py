@@ -3,6 +3,7 @@
 import socket
 import subprocess
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
@@ -14,32 +15,18 @@ from exd_dagster.bins.engine import EngineLog, EngineTally
 from exd_dagster.bins.frame import variant_bins
 from exd_dagster.bins.store import BinStore
 from exd_dagster.errors import RecordsError
-from exd_dagster.telemetry.records import instant_ms
+from exd_dagster.telemetry.records import PARTITION, instant_ms
 from exd_dagster.telemetry.sources import IbisRecords
 from tests.bins.conftest import NOW, cells, facts, update
-from tests.bins.engine_log import FLAGS, awkward_log
+from tests.bins.engine_log import COLUMNS, FLAGS, ODD, awkward_log, in_duckdb
 
 ibis = pytest.importorskip("ibis")
-
-COLUMNS = {
-    "evaluation_id": "string",
-    "timestamp": "timestamp('UTC')",
-    "ingested_at": "timestamp('UTC')",
-    "flag_key": "string",
-    "variant_key": "string",
-    "unit_id_hash": "string",
-    "environment": "string",
-    "manifest_version": "int64",
-    "evaluation_reason": "string",
-    "country": "string",
-    "score": "int64",
-}
 
 
 def counted(source):
     store = BinStore(duckdb.connect())
     report = update(store, source, *FLAGS)
-    assert [build.error for build in report.flags.values()] == [None] * 3
+    assert [build.error for build in report.flags.values()] == [None] * len(FLAGS)
     return [(store.read(f).variants, cells(store.read(f)), facts(store.read(f))) for f in FLAGS], report
 
 
@@ -117,6 +104,23 @@ def test_spark_counts_as_duckdb_does(spark):
 
 
 @pytest.mark.engines
+def test_spark_reads_only_the_partitions_of_the_window(spark, tmp_path):
+    frame = awkward_log()
+    whole = frame.assign(**{PARTITION: frame["timestamp"].dt.date})
+    old = whole.assign(timestamp=whole["timestamp"] - timedelta(days=30))
+    old = old.assign(**{PARTITION: old["timestamp"].dt.date})
+    for i, part in enumerate((whole, old)):
+        part.to_parquet(tmp_path / f"{i}.parquet", coerce_timestamps="us", allow_truncated_timestamps=True)
+    session = spark._session
+    written = session.read.parquet(*(str(tmp_path / f"{i}.parquet") for i in range(2)))
+    written.write.partitionBy(PARTITION).parquet(str(tmp_path / "table"))
+    for folder in (tmp_path / "table").glob(f"{PARTITION}=2026-01*/*.parquet"):
+        folder.write_text("no Parquet")
+    session.read.schema(written.schema).parquet(str(tmp_path / "table")).createOrReplaceTempView("by_day")
+    assert_equal_to_duckdb(IbisRecords(connection=spark, table="by_day"))
+
+
+@pytest.mark.engines
 def test_postgres_counts_as_duckdb_does(postgres):
     assert_equal_to_duckdb(IbisRecords(connection=postgres, table="flag_evaluations"))
 
@@ -142,10 +146,10 @@ def test_an_engine_that_is_gone_is_named(postgres):
 
 
 def expression():
-    source = IbisRecords(connection=DuckBackend(), table="flag_evaluations")
+    source = in_duckdb(awkward_log())
     log = EngineLog(duckdb.connect(), source, source.expression(), 3_600_000)
     targets = [Target(i, f, instant_ms(f.start), instant_ms(NOW)) for i, f in enumerate(FLAGS)]
-    return EngineTally(log, targets, ["Zulu", "alpha", "control", "treatment"]).measures()
+    return EngineTally(log, targets, ["Zulu", "alpha", "control", ODD, "treatment", "Ä"]).measures()
 
 
 @pytest.mark.parametrize("dialect", ["snowflake", "bigquery", "databricks", "trino", "postgres", "duckdb"])
@@ -158,11 +162,12 @@ def test_the_one_expression_compiles_to_sql_that_the_dialect_parses(dialect):
 
 
 def test_the_one_expression_run_by_duckdb_itself_gives_the_same_bins():
-    assert_equal_to_duckdb(IbisRecords(connection=DuckBackend(), table="flag_evaluations"))
+    assert_equal_to_duckdb(in_duckdb(awkward_log()))
 
 
 def test_segments_and_active_units_of_a_day_are_the_same_in_the_engine():
-    source, log = IbisRecords(connection=DuckBackend(), table="flag_evaluations"), awkward_log()
+    log = awkward_log()
+    source = in_duckdb(log)
     store, dimensions = BinStore(duckdb.connect()), ["country", "score", "not there"]
     for audit in FLAGS:
         counts = store.segment_counts(source, audit, dimensions, end=NOW)
@@ -170,20 +175,3 @@ def test_segments_and_active_units_of_a_day_are_the_same_in_the_engine():
         assert set(counts) == {"country", "score"}
     days = [variant_bins(records, flag=FLAGS[0], freq="D", now=NOW) for records in (source, log)]
     pd.testing.assert_frame_equal(*days)
-
-
-class DuckBackend:
-    """Runs the SQL that Ibis writes for DuckDB, in UTC as Ibis's own backend does."""
-
-    name = "duckdb"
-
-    def __init__(self):
-        self.connection = duckdb.connect()
-        self.connection.execute("SET TimeZone = 'UTC'")
-        self.connection.register("flag_evaluations", awkward_log())
-
-    def table(self, name, database=None):
-        return ibis.table(COLUMNS, name=name)
-
-    def execute(self, expression):
-        return self.connection.execute(str(ibis.to_sql(expression, dialect="duckdb"))).df()
