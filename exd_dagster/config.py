@@ -316,6 +316,11 @@ class Timing(ConfigModel):
     future_tolerance: Duration = Field(
         default=timedelta(minutes=5), description="Records further ahead of the clock are set apart."
     )
+    retention: Duration | None = Field(
+        default=None,
+        ge=timedelta(0),
+        description="Units of flags that ended this long ago are forgotten, bins stay; None: never.",
+    )
 
 
 AT_ONCE = Timing(lateness=timedelta(0), lookback=timedelta(0))

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 from duckdb import DuckDBPyConnection
+from duckdb import Error as DuckDBError
 from pydantic import Field, PrivateAttr, ValidationError
 
 from exd_dagster.alerts.callback import Callback
@@ -16,8 +17,8 @@ from exd_dagster.alerts.model import Channel
 from exd_dagster.alerts.sender import Notification, Sender
 from exd_dagster.alerts.slack import API, SlackBot, SlackWebhook
 from exd_dagster.alerts.webhook import Webhook, secret_faults
-from exd_dagster.bins.store import BinStore
-from exd_dagster.errors import ConfigError, DeliveryError, did_you_mean
+from exd_dagster.bins.store import BinStore, cannot_open
+from exd_dagster.errors import ConfigError, DeliveryError, StoreError, did_you_mean
 
 
 class BinStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -58,8 +59,16 @@ def bin_store(
 
 @contextmanager
 def connected(duckdb: DuckDBResource) -> Iterator[DuckDBPyConnection]:
-    """Open the file behind `duckdb`, and close it whatever happens, which `DuckDBResource` does not."""
-    with closing(duckdb.get_connection().__enter__()) as connection:
+    """Open the file behind `duckdb`, and close it whatever happens, which `DuckDBResource` does not.
+
+    Raises:
+        StoreError: when another process still holds the file after `DuckDBResource` has waited for it.
+    """
+    try:
+        opened = duckdb.get_connection().__enter__()
+    except DuckDBError as error:
+        raise StoreError(cannot_open(duckdb.database, error)) from error
+    with closing(opened) as connection:
         yield connection
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from exd_dagster.bins.audience import RANKS, definition
+from exd_dagster.bins.audience import HOUR_MS, RANKS, definition
 from exd_dagster.bins.schema import insert_rows
 from exd_dagster.config import FlagAudit, FlagId
 
@@ -71,11 +71,11 @@ class Registry:
             self.connection.execute(f"DELETE FROM exd_{table} WHERE flag IN ({listed})")
 
     def drop_ended_units(self, before: int) -> tuple[FlagId, ...]:
-        """Drop the units of flags whose end (ms) is earlier, and return the flags."""
+        """Drop the units of flags whose end (ms) is earlier and was read, and return the flags."""
         ended = {}
         for flag, known in self.flags().items():
             end = json.loads(known.definition)["end"]
-            if end is not None and end < before and not known.retired:
+            if end is not None and end < before and end <= known.read_through * HOUR_MS and not known.retired:
                 ended[flag] = known.number
         self.forget_units(ended.values())
         query = "UPDATE exd_flags SET retired = true WHERE list_contains(?, flag)"

@@ -115,9 +115,10 @@ class BinStore:
             return segment_counts(self._connection, source, flag, dimensions, end=end)
 
     def drop_ended_units(self, *, before: datetime) -> tuple[FlagId, ...]:
-        """Forget the units of flags that ended before an instant (UTC); their bins stay.
+        """Forget the units of flags that ended before an instant (UTC) and were read to their end.
 
-        Should such a flag be counted again, it is counted from its start.
+        Their bins stay. `Timing(retention=...)` does so with every update. Should such a flag be counted
+        again, it is counted from its start.
 
         Returns:
             The flags whose units were dropped.
@@ -137,7 +138,11 @@ class BinStore:
             with self._open(reading, through) as opened:
                 try:
                     with _store_errors(), _transaction(self._connection):
-                        return Update(self._connection, reading, through).run(opened)
+                        report = Update(self._connection, reading, through).run(opened)
+                        if reading.timing.retention is not None:
+                            before = instant_ms(reading.now - reading.timing.retention)
+                            Registry(self._connection).drop_ended_units(before)
+                        return report
                 except ExposuresLostError as lost:
                     through = {*through, *lost.flags}
                 except RecordsError:
@@ -193,14 +198,15 @@ def open_store(path: str | PathLike[str]) -> Iterator[BinStore]:
     try:
         connection = duckdb.connect(file)
     except duckdb.Error as error:
-        raise StoreError(_cannot_open(file, error)) from error
+        raise StoreError(cannot_open(file, error)) from error
     try:
         yield BinStore(connection)
     finally:
         connection.close()
 
 
-def _cannot_open(file: str, error: duckdb.Error) -> str:
+def cannot_open(file: str, error: duckdb.Error) -> str:
+    """Return what to say of a store that cannot be opened, with the fix."""
     reason = str(error).splitlines()[0]
     if "lock" in reason.lower():
         return f"{file} is in use by another process ({reason}); wait for it, or stop it, and run again"
@@ -221,20 +227,21 @@ def _store_errors() -> Iterator[None]:
     """Say of DuckDB's errors whom they are about, and that nothing was changed."""
     try:
         yield
-    except duckdb.TransactionException as error:
-        raise StoreError(
-            f"another run wrote to the bin store at the same time: {error}\nNothing was changed; run again, "
-            "and put the audit assets in one pool with a limit of 1 so that runs take turns"
-        ) from error
     except duckdb.OutOfMemoryException as error:
         raise StoreError(
             f"not enough memory or disk: {error}\nNothing was changed; free some and run again"
         ) from error
     except duckdb.Error as error:
-        if any(word in str(error).lower() for word in _WRITING):
+        text = str(error).lower().replace("write-write conflict", "conflict")
+        if any(word in text for word in _WRITING):
             raise StoreError(
                 f"the bin store cannot be written: {error}\nNothing was changed; free disk space or correct "
                 "the permissions, and run again"
+            ) from error
+        if isinstance(error, duckdb.TransactionException):
+            raise StoreError(
+                f"another run wrote to the bin store at the same time: {error}\nNothing was changed; run "
+                "again, and put the audit assets in one pool with a limit of 1 so that runs take turns"
             ) from error
         if holds_values(error):
             raise RecordsError(_UNCOUNTED.format(reason_of(error))) from None

@@ -61,6 +61,30 @@ def test_a_flag_whose_units_were_dropped_is_counted_from_its_start_when_it_is_re
     assert cells(store.read(ended)) == {(1, "control"): (1, 1, 1), (3, "control"): (0, 1, 1)}
 
 
+def test_with_a_retention_an_update_forgets_the_units_of_flags_that_ended_before_it(connection, store):
+    """Eight days before the clock is one day after the start."""
+    old, recent = flag("old", end=START + 5 * HOUR), flag("recent", end=START + 25 * HOUR)
+    source = log((1, "u", "control"), (1, "v", "control"), LATE).assign(flag_key=["old", "recent", "recent"])
+    update(store, source, old, recent, retention=timedelta(days=8))
+    assert connection.execute(
+        "SELECT DISTINCT key FROM exd_units JOIN exd_flags USING (flag)"
+    ).fetchall() == [("recent",)]
+    assert cells(store.read(old)) == {(1, "control"): (1, 1, 1)}
+    again = update(store, source, old, recent, hours=(40, 41), retention=timedelta(days=8))
+    assert not again.flags[old.id].hours_changed
+
+
+def test_the_units_of_an_ended_flag_are_kept_while_its_records_are_still_being_read(connection, store):
+    """A backfill by windows of a flag that ended long ago."""
+    audit = flag(end=START + 25 * HOUR)
+    source = log((1, "u", "control"), (20, "u", "control"), (21, "v", "control"), LATE)
+    for first, left in ((0, 1), (10, 1), (20, 0)):
+        update(store, source, audit, hours=(first, first + 10), lookback=timedelta(0), retention=timedelta(0))
+        assert connection.execute("SELECT count(*) FROM exd_units").fetchone() == (left,)
+    expected = {(1, "control"): (1, 1, 1), (20, "control"): (0, 1, 1), (21, "control"): (1, 1, 1)}
+    assert cells(store.read(audit)) == expected
+
+
 def test_the_store_file_holds_no_unit_id(tmp_path):
     path = tmp_path / "bins.duckdb"
     with open_store(path) as store:

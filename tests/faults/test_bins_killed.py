@@ -1,14 +1,17 @@
 """A run that is killed at any write leaves the store as before or as after, and the next run ends right."""
 
+import shutil
 import subprocess
 import sys
 import textwrap
 
 import duckdb
 import pytest
+from dagster_duckdb import DuckDBResource
 
 from exd_dagster.bins.store import BinStore, open_store
 from exd_dagster.errors import StoreError
+from exd_dagster.resources import connected
 from tests.bins.conftest import NOW, cells, flag, log, update
 
 LATE = (30, "end", "control")
@@ -85,25 +88,49 @@ def test_killed_in_the_middle_the_store_is_as_before(tmp_path):
         assert cells(store.read(flag())) == AFTER
 
 
-def test_a_store_that_another_process_writes_to_is_refused_with_the_fix(tmp_path):
-    path = tmp_path / "bins.duckdb"
-    holder = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            f"import duckdb; c = duckdb.connect({str(path)!r}); print(1, flush=True); input()",
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that has the store open, until it is sent a line."""
+    script = (
+        f"import duckdb; c = duckdb.connect({str(tmp_path / 'bins.duckdb')!r}); print(1, flush=True); input()"
     )
-    try:
-        holder.stdout.readline()
-        with pytest.raises(StoreError, match="in use by another process"), open_store(path):
-            pass
-    finally:
-        holder.communicate(b"\n")
-    with open_store(path) as store:
+    process = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.stdout.readline()
+    yield process
+    if process.poll() is None:
+        process.communicate(b"\n")
+
+
+def test_a_store_that_another_process_writes_to_is_refused_with_the_fix(tmp_path, holder):
+    with pytest.raises(StoreError, match="in use by another process"), open_store(tmp_path / "bins.duckdb"):
+        pass
+    holder.communicate(b"\n")
+    with open_store(tmp_path / "bins.duckdb") as store:
         assert len(store.read(flag())) == 0
+
+
+def test_a_run_waits_for_the_store_until_another_process_lets_go(tmp_path, holder, monkeypatch):
+    waits = []
+
+    def wait(seconds):
+        waits.append(seconds)
+        if len(waits) == 3:
+            holder.communicate(b"\n")
+
+    monkeypatch.setattr("dagster._utils.backoff.time.sleep", wait)
+    with connected(DuckDBResource(database=str(tmp_path / "bins.duckdb"))) as connection:
+        update(BinStore(connection), log(*FIRST))
+        assert cells(BinStore(connection).read(flag())) == BEFORE
+    assert len(waits) == 3
+
+
+def test_a_run_that_has_waited_long_enough_says_who_holds_the_store(tmp_path, holder, monkeypatch):
+    waits = []
+    monkeypatch.setattr("dagster._utils.backoff.time.sleep", waits.append)
+    resource = DuckDBResource(database=str(tmp_path / "bins.duckdb"))
+    with pytest.raises(StoreError, match=rf"in use by another process .*{holder.pid}"), connected(resource):
+        pass
+    assert sum(waits) > 60
 
 
 def test_a_full_disk_is_told_and_loses_nothing(tmp_path):
@@ -137,6 +164,29 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path):
     assert "Nothing was changed" in done.stdout, done.stderr
     with open_store(path) as store:
         assert cells(store.read(flag())) == BEFORE
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("units", [2_000, 60_000, 200_000])
+def test_a_disk_without_space_is_told_and_loses_nothing(units, small_disk):
+    """Whether space ends while counting, at the commit or when the log of changes is folded in."""
+    path = small_disk / "bins.duckdb"
+    with open_store(path) as store:
+        update(store, log(*FIRST))
+    many = log(*FIRST, *((5, f"unit {i}", "control") for i in range(units)))
+    with pytest.raises(StoreError, match=r"free disk space.*run again"), open_store(path) as store:
+        update(store, many)
+    with open_store(path) as store:
+        assert cells(store.read(flag())) == BEFORE
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(tmp_path)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no disk of two megabytes can be mounted here")
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 def test_memory_that_is_too_small_is_told_and_loses_nothing(tmp_path):
