@@ -9,12 +9,12 @@ from typing import Any, Literal, TypeAlias
 import dagster as dg
 
 from exd_dagster._dagster_internals import latest_checks
+from exd_dagster.bin_store import bin_store
 from exd_dagster.bins.report import BuildReport, FlagBuild
 from exd_dagster.config import FlagAudit, FlagId, Timing, floor_hour
 from exd_dagster.errors import ConfigError
 from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
 from exd_dagster.overview import bins_metadata
-from exd_dagster.resources import bin_store
 from exd_dagster.telemetry.sources import Records
 
 Grain: TypeAlias = Literal["hour", "day"]

@@ -23,13 +23,14 @@ from exd_dagster.assets import (
     records_asset_key,
 )
 from exd_dagster.audit_plan import plan_audit, remember
+from exd_dagster.bin_store import BinStoreResource
 from exd_dagster.checks import check_keys, flag_checks, trust_key
 from exd_dagster.config import FlagAudit, FlagId, Mode, Thresholds, Timing
 from exd_dagster.decision_sensor import build_decision_sensor
 from exd_dagster.decisions import build_flag_decisions
 from exd_dagster.flag_trust import build_flag_trust
 from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
-from exd_dagster.resources import BinStoreResource, CallbackAlerts, WebhookAlerts
+from exd_dagster.resources import CallbackAlerts, WebhookAlerts
 from exd_dagster.schedules import (
     AUDIT_TAG,
     HOURLY,

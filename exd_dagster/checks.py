@@ -9,13 +9,13 @@ import dagster as dg
 
 from exd_dagster.assets import STORE_POOL
 from exd_dagster.audit import SPLIT_CHECKS, Audit, audit
+from exd_dagster.bin_store import BinStoreResource, bin_store
 from exd_dagster.config import FlagAudit, Thresholds, Timing
 from exd_dagster.decisions import load_decisions
 from exd_dagster.errors import ConfigError, ExdError
 from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
 from exd_dagster.overview import escape_markdown, verdict_metadata
 from exd_dagster.plots import as_markdown_image
-from exd_dagster.resources import BinStoreResource, bin_store
 from exd_dagster.stats.causes import Cause, likely_causes
 from exd_dagster.stats.trust import TrustVerdict
 from exd_dagster.stats.verdict import Verdict, plain

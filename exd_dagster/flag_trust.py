@@ -11,11 +11,11 @@ import duckdb
 
 from exd_dagster._dagster_internals import CheckRecord, latest_checks
 from exd_dagster.assets import BINS_BUILT, STORE_POOL
+from exd_dagster.bin_store import bin_store
 from exd_dagster.config import FlagAudit, FlagId
 from exd_dagster.errors import StoreError, did_you_mean
 from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
 from exd_dagster.overview import escape_markdown
-from exd_dagster.resources import bin_store
 from exd_dagster.stats.fleet import discovered
 from exd_dagster.trust_page import STANDINGS, TrustRow, by_urgency, trust_page
 from exd_dagster.trust_row import not_checked_entry

@@ -9,10 +9,10 @@ import pytest
 from dagster_duckdb import DuckDBResource
 
 from exd_dagster.alerts.decision import Decision
+from exd_dagster.bin_store import BinStoreResource
 from exd_dagster.checks import build_flag_audit_checks
 from exd_dagster.config import FlagAudit
 from exd_dagster.decisions import record_decision
-from exd_dagster.resources import BinStoreResource
 from tests.fleet import Fleet, built
 from tests.logs import HOUR, START, broken, healthy, rows, write
 

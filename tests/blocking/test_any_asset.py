@@ -9,11 +9,11 @@ import pytest
 from dagster_duckdb import DuckDBResource
 
 from exd_dagster.assets import STORE_POOL, build_variant_bins_assets
+from exd_dagster.bin_store import BinStoreResource
 from exd_dagster.build import build_flag_audit_defs
 from exd_dagster.checks import build_flag_audit_checks
 from exd_dagster.config import FlagAudit
 from exd_dagster.errors import ConfigError
-from exd_dagster.resources import BinStoreResource
 from exd_dagster.schedules import range_tags
 from exd_dagster.telemetry.sources import as_records
 from tests.fleet import built

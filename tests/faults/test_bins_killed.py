@@ -9,9 +9,9 @@ import duckdb
 import pytest
 from dagster_duckdb import DuckDBResource
 
+from exd_dagster.bin_store import connected
 from exd_dagster.bins.store import BinStore, open_store
 from exd_dagster.errors import StoreError
-from exd_dagster.resources import connected
 from tests.bins.conftest import NOW, cells, flag, log, update
 
 LATE = (30, "end", "control")
