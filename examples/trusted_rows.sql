@@ -1,6 +1,6 @@
 -- A report over many flags: a flag that may not be used loses its rows, every other flag keeps them.
--- `metrics` stands for a table of your own with flag_key and hour. In a dbt model write {{ ref('metrics') }}
--- and {{ source('exd', 'flag_trust') }}. Where flags of several environments share a key, join on it too.
+-- `metrics` stands for a table of your own with flag_key and hour; examples/dbt has the same as a dbt model.
+-- Where flags of several environments share a key, join on it too.
 SELECT metrics.*
 FROM metrics
 JOIN (

@@ -1,17 +1,20 @@
 """The example `blocked_reports` and its SQL, as they are written, with a broken and with a healthy flag."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 import duckdb
 import pytest
+import yaml
+from jinja2 import Template
 
 from exd_dagster.schedules import range_tags
 from tests.fleet import built
 from tests.logs import HOUR, START, broken, healthy, rows, write
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 HOURS = 4
 AUDITED = range_tags("2026-03-01-00:00", "2026-03-01-03:00")
 
@@ -107,10 +110,62 @@ def test_the_report_over_all_flags_runs_either_way_without_the_rows_of_a_broken_
     ]
 
 
-@pytest.mark.parametrize("ended", [True, False])
-def test_a_waiver_that_has_ended_withholds_the_rows_again(ended: bool) -> None:
-    from examples.blocked_reports import ROWS
+def plain_sql() -> str:
+    """The query as a report reads it."""
+    return (EXAMPLES / "trusted_rows.sql").read_text()
 
+
+def dbt_model() -> str:
+    """The same as dbt renders it."""
+    model = Template((EXAMPLES / "dbt" / "trusted_metrics.sql").read_text())
+    return model.render(ref=lambda name: f'"{name}"', source=lambda _, table: f'"main"."{table}"')
+
+
+def test_the_dbt_model_asks_for_the_table_that_its_source_names() -> None:
+    (source,) = yaml.safe_load((EXAMPLES / "dbt" / "exd.yml").read_text())["sources"]
+    asked: list[tuple[str, ...]] = []
+    Template((EXAMPLES / "dbt" / "trusted_metrics.sql").read_text()).render(
+        ref=lambda name: name, source=lambda *names: asked.append(names)
+    )
+    assert asked == [(source["name"], table["name"]) for table in source["tables"]]
+
+
+@pytest.mark.parametrize("query", [plain_sql, dbt_model])
+def test_the_query_withholds_what_is_not_trusted_not_audited_or_of_an_iteration_before(
+    query: Callable[[], str],
+) -> None:
+    first, afresh, through = "2026-03-01", "2026-03-02", "2026-03-03"
+    standings = [
+        ("good", first, True),
+        ("bad", first, False),
+        ("unknown", first, None),
+        ("afresh", first, True),
+        ("afresh", afresh, True),
+        ("broke", first, True),
+        ("broke", afresh, False),
+    ]
+    with duckdb.connect() as connection:
+        connection.execute(
+            "CREATE TABLE flag_trust (namespace VARCHAR, environment VARCHAR, flag_key VARCHAR, "
+            "iteration_start TIMESTAMPTZ, trusted BOOLEAN, waived_until TIMESTAMPTZ, audited_through TIMESTAMPTZ)"
+        )
+        connection.executemany(
+            "INSERT INTO flag_trust VALUES ('', '', ?, ?, ?, NULL, ?)", [(*row, through) for row in standings]
+        )
+        connection.execute(
+            "CREATE TABLE metrics AS SELECT DISTINCT flag_key, hour "
+            "FROM (SELECT flag_key FROM flag_trust UNION ALL SELECT 'never_audited'), "
+            "generate_series(TIMESTAMPTZ '2026-02-28', TIMESTAMPTZ '2026-03-03', INTERVAL 1 DAY) AS d (hour)"
+        )
+        found = connection.execute(
+            f"SELECT flag_key, strftime(hour, '%m-%d') FROM ({query()}) ORDER BY ALL"
+        ).fetchall()
+    assert found == [("afresh", "03-02"), ("good", "03-01"), ("good", "03-02")]
+
+
+@pytest.mark.parametrize("query", [plain_sql, dbt_model])
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_waiver_that_has_ended_withholds_the_rows_again(ended: bool, query: Callable[[], str]) -> None:
     until = "now() - INTERVAL 1 MINUTE" if ended else "now() + INTERVAL 1 DAY"
     with duckdb.connect() as connection:
         connection.execute(
@@ -121,4 +176,4 @@ def test_a_waiver_that_has_ended_withholds_the_rows_again(ended: bool) -> None:
         connection.execute(
             "CREATE TABLE metrics AS SELECT 'checkout' AS flag_key, TIMESTAMPTZ '2026-03-01 05:00Z' AS hour"
         )
-        assert len(connection.execute(ROWS.read_text()).fetchall()) == (0 if ended else 1)
+        assert len(connection.execute(query()).fetchall()) == (0 if ended else 1)
