@@ -146,11 +146,12 @@ def test_the_query_withholds_what_is_not_trusted_not_audited_or_of_an_iteration_
     ]
     with duckdb.connect() as connection:
         connection.execute(
-            "CREATE TABLE flag_trust (namespace VARCHAR, environment VARCHAR, flag_key VARCHAR, "
-            "iteration_start TIMESTAMPTZ, trusted BOOLEAN, waived_until TIMESTAMPTZ, audited_through TIMESTAMPTZ)"
+            "CREATE TABLE flag_trust (namespace TEXT, environment TEXT, flag_key TEXT, trusted BOOLEAN, "
+            "iteration_start TIMESTAMPTZ, waived_until TIMESTAMPTZ, audited_through TIMESTAMPTZ)"
         )
         connection.executemany(
-            "INSERT INTO flag_trust VALUES ('', '', ?, ?, ?, NULL, ?)", [(*row, through) for row in standings]
+            "INSERT INTO flag_trust VALUES ('', '', ?, ?, ?, NULL, ?)",
+            [(flag, trusted, start, through) for flag, start, trusted in standings],
         )
         connection.execute(
             "CREATE TABLE metrics AS SELECT DISTINCT flag_key, hour "
