@@ -227,8 +227,8 @@ article { margin: .75rem 0; padding: 1rem 1.25rem; border: 1px solid var(--rule)
 article:target { outline: 2px solid var(--tone); }
 article > p { margin: .35rem 0 .6rem; overflow-wrap: anywhere; }
 .mark { color: var(--tone); font-weight: 700; }
-figure { margin: .5rem 0 .75rem; overflow-x: auto; }
-img { display: block; width: 640px; max-width: max(100%, 30rem); height: auto; }
+figure { margin: .5rem 0 .75rem; overflow-x: auto; direction: rtl; } /* newest hours in view */
+img { display: block; margin-right: auto; width: 640px; max-width: max(100%, 30rem); height: auto; }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); gap: .5rem 1.25rem;
   margin: 0; }
 @media (min-width: 40rem) { dl { grid-template-columns: repeat(auto-fill, minmax(12rem, 1fr)); } }

@@ -70,6 +70,25 @@ def test_the_page_fits_the_width_of_the_screen(tab: Tab, width: int) -> None:
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_a_phone_shows_the_newest_hours_of_a_picture_that_is_wider(tab: Tab) -> None:
+    tab.resize(390, 800)
+    right = "getBoundingClientRect().right"
+    ends = f"[...document.images].map(i => i.{right} <= i.parentElement.{right} + 1)"
+    assert tab.evaluate("document.images[0].width > document.images[0].parentElement.clientWidth")
+    assert tab.evaluate(ends) == [True, True]
+
+
+def test_on_paper_it_is_black_on_white_and_no_flag_is_torn_in_two(tab: Tab) -> None:
+    tab.resize(794, 1123, dark=True)
+    tab.command("Emulation.setEmulatedMedia", media="print")
+    style = "(({color, backgroundColor}, {breakInside}) => [color, backgroundColor, breakInside])"
+    found = tab.evaluate(
+        f"{style}(getComputedStyle(document.body), getComputedStyle(document.querySelector('article')))"
+    )
+    tab.command("Emulation.setEmulatedMedia", media="")
+    assert found == ["rgb(0, 0, 0)", "rgb(255, 255, 255)", "avoid"]
+
+
 def test_the_anchor_of_a_flag_leads_to_it(tab: Tab, page: Path) -> None:
     flag = FlagAudit(key="checkout", namespace="shop", start=START).id
     tab.open(f"{page.as_uri()}#{anchor(flag)}")
