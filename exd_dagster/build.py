@@ -9,7 +9,7 @@ from typing import Any, Literal
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
-from exd_dagster.alerting_health import build_alerting_health
+from exd_dagster.alerting_health import HEALTH, build_alerting_health
 from exd_dagster.alerts.route import Route
 from exd_dagster.assets import (
     BINS_BUILT,
@@ -294,6 +294,7 @@ class _Fleet:
             base_url=base_url,
             sensor_status=status,
             pool=pool,
+            also=[dg.AssetCheckKey(self.names.alerting, HEALTH)],
         )
         return dg.Definitions(assets=[asset], jobs=[job], sensors=[sensor])
 

@@ -37,6 +37,7 @@ def build_flag_trust(
     base_url: str = "",
     sensor_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING,
     pool: str = STORE_POOL,
+    also: Sequence[dg.AssetCheckKey] = (),
 ) -> tuple[dg.AssetsDefinition, Any, dg.SensorDefinition]:
     """Build the asset, its job, and the sensor that refreshes it after each audit.
 
@@ -51,6 +52,7 @@ def build_flag_trust(
         base_url: address of the Dagster UI, for links to runs.
         sensor_status: whether the sensor starts by itself; it does.
         pool: concurrency pool of every op that writes the store.
+        also: checks that the job asks beside it, because they too are due after each audit.
     """
     known, names = {flag.id: flag for flag in flags}, FleetNames(fleet)
 
@@ -76,7 +78,10 @@ def build_flag_trust(
         return dg.MaterializeResult(metadata=_metadata(shown, page))
 
     job = dg.define_asset_job(
-        names.trust_job, selection=[flag_trust.key], executor_def=dg.in_process_executor
+        names.trust_job,
+        selection=dg.AssetSelection.assets(flag_trust.key) | dg.AssetSelection.checks(*also),
+        executor_def=dg.in_process_executor,
+        description="Brings flag_trust up to date and looks whether alerts are delivered.",
     )
 
     @dg.sensor(
