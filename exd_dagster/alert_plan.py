@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from exd_dagster.alerts.compose import Context
 from exd_dagster.alerts.deliver import BUDGET
 from exd_dagster.alerts.links import Links
 from exd_dagster.alerts.log_only import log_only
-from exd_dagster.alerts.model import AlertState, CheckState
+from exd_dagster.alerts.model import AlertState, CheckState, instant
 from exd_dagster.alerts.route import Route, Routing, read_routes
 from exd_dagster.alerts.state import StateStore
 from exd_dagster.alerts.tick import SHUTOFF_HOOK, Desk, Scene, people, run_tick
@@ -31,10 +31,11 @@ from exd_dagster.resources import (
     duplicate_faults,
     open_senders,
 )
+from exd_dagster.stats.freshness import stale_sentence
 from exd_dagster.stats.verdict import plain
 
 REPEATS = frozenset({"trust"})
-"""Checks that only repeat the answer of others; they are not told on their own."""
+"""Checks that only repeat the answer of others; all that is told of them is that it has become too old."""
 LONGEST_FACT = 2000
 
 
@@ -103,8 +104,7 @@ class AlertPlan:
             blocked: by `str(FlagId)`, the assets that wait for the flag.
         """
         begun = time.monotonic()
-        watched = {key: flag for key, flag in self.monitored.items() if key.name not in REPEATS}
-        found, running = check_states(instance, watched)
+        found, running = check_states(instance, self.monitored, _now())
         desk, key = self.desk(blocked), self.name
         if off := alerts_off():
             desk, key = log_only(desk, log), f"{self.name} (off)"
@@ -182,16 +182,36 @@ def alerts_off() -> str:
 
 
 def check_states(
-    instance: dg.DagsterInstance, monitored: Mapping[dg.AssetCheckKey, FlagAudit]
+    instance: dg.DagsterInstance, monitored: Mapping[dg.AssetCheckKey, FlagAudit], now: datetime
 ) -> tuple[list[CheckState], bool]:
     """Read the latest state of every monitored check, and whether one is being executed now.
 
     Args:
         instance: the Dagster instance.
         monitored: every check and the flag it belongs to.
+        now: the time (UTC).
     """
     records, running = latest_checks(instance, list(monitored))
-    return [_state(record, monitored[record.key]) for record in records], bool(running)
+    found = [_state(record, monitored[record.key]) for record in records if record.key.name not in REPEATS]
+    ages = (_age(record, monitored[record.key], now) for record in records if record.key.name in REPEATS)
+    return [*found, *(age for age in ages if age is not None)], bool(running)
+
+
+def _age(record: CheckRecord, flag: FlagAudit, now: datetime) -> CheckState | None:
+    """Return whether an answer is fresh, None where it has no limit: so a schedule that stopped is told."""
+    until, through = (instant(record.metadata.get(name)) for name in ("fresh_until", "audited_through"))
+    if until is None or through is None:
+        return None
+    state = _state(record, flag)
+    if now < until:
+        return replace(state, verdict="pass", severity=None)
+    return replace(
+        state,
+        verdict="not_checked",
+        severity=None,
+        sentence=stale_sentence(through, until),
+        facts={"reason": "stale"},
+    )
 
 
 def _state(record: CheckRecord, flag: FlagAudit) -> CheckState:

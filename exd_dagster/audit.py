@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from exd_dagster.alerts.decision import Decision, active_decisions, waiver
 from exd_dagster.bins.model import HOUR, FlagBins
@@ -10,6 +10,7 @@ from exd_dagster.config import FlagAudit, Thresholds
 from exd_dagster.plots import split_plot, traffic_plot
 from exd_dagster.stats.audit import audit_flag
 from exd_dagster.stats.causes import Cause
+from exd_dagster.stats.freshness import fresh_until, stale_verdict
 from exd_dagster.stats.integrity import variant_integrity, version_counts, version_skew
 from exd_dagster.stats.trust import TrustVerdict, Waiver, held_back, settle, trust_verdict
 from exd_dagster.stats.verdict import Verdict
@@ -76,6 +77,7 @@ def audit(
     now: datetime,
     decisions: Iterable[Decision] = (),
     judged: tuple[datetime, datetime] | None = None,
+    max_age: timedelta | None = None,
 ) -> Audit:
     """Judge one flag.
 
@@ -83,9 +85,10 @@ def audit(
         flag: the flag.
         bins: its closed bins.
         thresholds: the levels of the tests.
-        now: which decisions are in force (UTC).
+        now: which decisions are in force, and how old the bins are (UTC).
         decisions: every decision recorded.
         judged: the hours of the run, None: the last 24 closed ones.
+        max_age: the flag is not trusted when its newest bin is older than this; None: of any age.
     """
     active = active_decisions(decisions, flag.id, now)
     ended = next((decision for decision in active if decision.kind == "end"), None)
@@ -96,8 +99,11 @@ def audit(
         version_skew(version_counts(newest(bins)), thresholds),
         variant_integrity(flag, bins, thresholds),
     )
-    trust = trust_verdict(settled, flag.mode, waivers, held_back(verdicts, flag.mode, waivers))
-    return Audit(flag, bins, (*settled, *beside), trust, waivers)
+    until = None if ended else fresh_until(flag, bins.audited_through, max_age)
+    stale = stale_verdict(bins.audited_through, until, now)
+    held = held_back([*verdicts, *([stale] if stale else [])], flag.mode, waivers)
+    trust = trust_verdict(settled, flag.mode, waivers, held, settle(stale, flag.mode) if stale else None)
+    return Audit(flag, bins, (*settled, *beside), replace(trust, fresh_until=until), waivers)
 
 
 def newest(bins: FlagBins) -> FlagBins:

@@ -101,7 +101,8 @@ def build_flag_audit_defs(
         cron_timezone: time zone of `cron`.
         schedule_status: whether the schedule starts by itself; it does.
         sensor_status: whether the alert sensor starts by itself; it does.
-        max_age: bins older than this fail their freshness policy, which `gate_condition(fresh=True)` asks.
+        max_age: a flag whose newest audited hour is older than this is not trusted, and bins of a blocking
+            flag that were built longer ago fail their freshness policy; None: an answer holds until the next.
         base_url: address of the Dagster UI, for links in alerts.
 
     Returns:
@@ -136,7 +137,7 @@ def build_flag_audit_defs(
     defs = dg.Definitions.merge(
         dg.Definitions(
             assets=[bins] if records_asset else [fleet.records_asset, bins],
-            asset_checks=fleet.checks(thresholds, how),
+            asset_checks=fleet.checks(thresholds, {**how, "max_age": max_age}),
             jobs=[fleet.job],
             schedules=fleet.schedules(audit_every == "hour", cron, cron_timezone, schedule_status),
             sensors=[sensor, *fleet.records_sensors(records_asset, sensor_status)],
@@ -163,7 +164,7 @@ def _with_freshness(
     max_age: timedelta | None, given: AssetAttributes | None, flag: FlagAudit
 ) -> Mapping[str, Any]:
     attributes = attributes_of(flag, given)
-    if max_age is None:
+    if max_age is None or flag.mode != "block":
         return attributes
     return {"freshness_policy": dg.FreshnessPolicy.time_window(fail_window=max_age), **attributes}
 

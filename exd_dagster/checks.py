@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, TypeAlias
 
 import dagster as dg
@@ -61,6 +61,7 @@ def build_flag_audit_checks(
     records: Records | str | Any,
     thresholds: Thresholds | None = None,
     timing: Timing | None = None,
+    max_age: timedelta | None = None,
     fleet: str = DEFAULT_FLEET,
     automation_condition: dg.AutomationCondition[Any] | None = None,
     pool: str = STORE_POOL,
@@ -77,6 +78,7 @@ def build_flag_audit_checks(
         records: where the evaluation records are.
         thresholds: the levels of the tests.
         timing: when an hour is closed and how far back each run reads again.
+        max_age: the flag is not trusted when its newest audited hour is older than this.
         fleet: whose store and whose decisions are used.
         automation_condition: when Dagster runs the checks by itself, for example
             `AutomationCondition.eager()`: after each materialization of the asset.
@@ -104,6 +106,7 @@ def build_flag_audit_checks(
         partitions=partitions,
         thresholds=thresholds,
         before=count,
+        max_age=max_age,
         fleet=fleet,
         automation_condition=automation_condition,
         pool=pool,
@@ -119,6 +122,7 @@ def flag_checks(
     partitions: dg.PartitionsDefinition[Any] | None = None,
     thresholds: Thresholds | None = None,
     before: Any = None,
+    max_age: timedelta | None = None,
     fleet: str = DEFAULT_FLEET,
     automation_condition: dg.AutomationCondition[Any] | None = None,
     pool: str = STORE_POOL,
@@ -155,6 +159,7 @@ def flag_checks(
             now=_now(),
             decisions=load_decisions(context.instance, fleet),
             judged=judged_window(context.run.tags, partitions),
+            max_age=max_age,
         )
         done = with_causes(done, store, records, context)
         write_trust(store.connection, done.trust_entry(context.run.run_id))
@@ -241,6 +246,8 @@ def _about(done: Audit, verdict: Verdict) -> dict[str, Any]:
         "mode": done.flag.mode,
         "iteration_start": plain(iteration_start(done.flag, verdict.audited_through)),
     }
+    if done.flag.end is not None:
+        about["flag_end"] = plain(done.flag.end)
     if verdict.check in done.trust.would_block:
         about["would_block"] = True
     if waived := done.waivers.get(verdict.check):

@@ -187,7 +187,8 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
     )
     cron_timezone: str = Field(default="UTC", description="Time zone of `cron`.")
     max_age: Duration | None = Field(
-        default=None, description="Bins older than this fail their freshness policy, for example 2d."
+        default=None,
+        description="A flag whose newest audited hour is older than this is not trusted, for example 2d.",
     )
     base_url: str | None = Field(default=None, description="Address of the Dagster UI, for links in alerts.")
 

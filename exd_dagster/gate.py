@@ -19,6 +19,8 @@ import dagster as dg
 from exd_dagster._dagster_internals import CheckRecord, latest_checks, materialized_at
 from exd_dagster.alerts.model import instant
 from exd_dagster.checks import AnyAsset, asset_key_of, trust_key
+from exd_dagster.config import floor_hour
+from exd_dagster.stats.freshness import stale_sentence
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,20 +50,27 @@ def gate_condition(*bins: AnyAsset, fresh: bool = False) -> dg.AutomationConditi
     Args:
         *bins: the bins assets upstream, whose `trust` checks are read. Without any, all blocking checks
             upstream are read, and then a mere warning keeps the gate closed too.
-        fresh: ask also that the freshness policy of each of these bins passes (`max_age` of
-            `build_flag_audit_defs`), so that a stopped schedule closes the gate.
+        fresh: ask that the freshness policy of each of these bins passes. Bins that fail theirs (`max_age` of
+            `build_flag_audit_defs`) keep the gate closed in any case; those that have none, or of which
+            Dagster's daemon has said nothing yet, only with `fresh`.
     """
     condition = dg.AutomationCondition
-    gate = (
+    gate: Any = (
         condition.any_deps_updated().since_last_handled()
         & ~condition.any_deps_in_progress()
         & ~condition.in_progress()
         & (_trusted(bins) if bins else condition.all_deps_blocking_checks_passed())
+        & ~_of(bins, condition.any_deps_match(condition.freshness_failed()))
     )
     if fresh:
-        selection = dg.AssetSelection.assets(*(asset_key_of(asset) for asset in bins))
-        gate &= condition.all_deps_match(condition.freshness_passed()).allow(selection)
-    return gate.with_label("updated_and_trusted")
+        gate &= _of(bins, condition.all_deps_match(condition.freshness_passed()))
+    labelled: dg.AutomationCondition[Any] = gate.with_label("updated_and_trusted")
+    return labelled
+
+
+def _of(bins: Sequence[AnyAsset], condition: Any) -> Any:
+    """Ask a condition of these bins alone, or of everything upstream where none is named."""
+    return condition.allow(dg.AssetSelection.assets(*map(asset_key_of, bins))) if bins else condition
 
 
 def _trusted(bins: Sequence[AnyAsset]) -> Any:
@@ -75,12 +84,12 @@ def _trusted(bins: Sequence[AnyAsset]) -> Any:
 def blocked_by(*bins: AnyAsset, max_age: timedelta | None = None, base_url: str = "") -> Callable[[F], F]:
     """Decorate a report so that it refuses to run while a flag it builds on is not trusted.
 
-    It refuses when the flag blocks, was never audited, its audit crashed, its bins are newer than that, or a
-    waiver that let reports run has ended.
+    It refuses when the flag blocks, was never audited, its audit crashed, its bins are newer than that, the
+    audit has become too old for the fleet's `max_age`, or a waiver that let reports run has ended.
 
     Args:
         *bins: the bins assets the report builds on.
-        max_age: refuse also when the last audit is older than this.
+        max_age: refuse also when the newest audited hour is older than this; None: the fleet's own limit.
         base_url: address of the Dagster UI, for the link to the check.
 
     Examples:
@@ -166,10 +175,20 @@ def why_not_trusted(
     built = materialized_at(instance, key.asset_key)
     if built is not None and record.target_at is not None and record.target_at < built:
         return "its bins are newer than its audit; run the checks again."
-    if max_age is not None and now - record.at > max_age:
-        last = f"its last audit is of {record.at:%Y-%m-%d %H:%M} UTC, older than {max_age}"
-        return f"{last}; is the schedule running?"
-    return ""
+    return _too_old(record, now, max_age)
+
+
+def _too_old(record: CheckRecord, now: datetime, max_age: timedelta | None) -> str:
+    """The age of the data counts, not that of the check: a check repeated on old bins learns nothing new."""
+    through = instant(record.metadata.get("audited_through")) or record.at
+    until, end = (instant(record.metadata.get(name)) for name in ("fresh_until", "flag_end"))
+    blocks = record.metadata.get("mode", "block") == "block"
+    if blocks and until is not None and until <= now:
+        return stale_sentence(through, until)
+    over = end is not None and through >= floor_hour(end)
+    if max_age is None or over or now - through <= max_age:
+        return ""
+    return stale_sentence(through, through + max_age)
 
 
 def _now() -> datetime:

@@ -26,6 +26,7 @@ class Fleet:
     counts: dict[str, Counts]
     mode: str = "block"
     guard: Any = None
+    ended: bool = True
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -35,7 +36,7 @@ class Fleet:
                 key=key,
                 split={"control": 0.5, "treatment": 0.5},
                 start=START,
-                end=START + self.hours * HOUR,
+                end=START + self.hours * HOUR if self.ended else None,
                 mode=self.mode,
             )
             for key in self.counts

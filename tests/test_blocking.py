@@ -169,15 +169,25 @@ class TestGate:
         fleet.run(instance, fleet.bins)
         assert self.requested(fleet, instance, cursor)[0] == {"bad_report"}
 
+    @pytest.mark.parametrize("fresh", [False, True])
     @pytest.mark.parametrize(("state", "asked"), [("PASS", {"good_report"}), ("FAIL", set())])
-    def test_a_stopped_schedule_closes_a_fresh_gate(
-        self, tmp_path: Path, instance: dg.DagsterInstance, state: str, asked: set[str]
+    def test_a_stopped_schedule_closes_the_gate(
+        self, tmp_path: Path, instance: dg.DagsterInstance, state: str, asked: set[str], fresh: bool
     ) -> None:
         fleet = Fleet(tmp_path, {"good": healthy(HOURS)}, options={"max_age": timedelta(hours=30)})
-        _, cursor = self.requested(fleet, instance, fresh=True)
+        _, cursor = self.requested(fleet, instance, fresh=fresh)
         fleet.run(instance, fleet.bins)
         say_freshness(instance, fleet.keys["good"], state)
-        assert self.requested(fleet, instance, cursor, fresh=True)[0] == asked
+        assert self.requested(fleet, instance, cursor, fresh=fresh)[0] == asked
+
+    @pytest.mark.parametrize(("fresh", "asked"), [(False, {"good_report"}), (True, set())])
+    def test_before_the_daemon_has_looked_only_a_fresh_gate_waits(
+        self, tmp_path: Path, instance: dg.DagsterInstance, fresh: bool, asked: set[str]
+    ) -> None:
+        fleet = Fleet(tmp_path, {"good": healthy(HOURS)}, options={"max_age": timedelta(hours=30)})
+        _, cursor = self.requested(fleet, instance, fresh=fresh)
+        fleet.run(instance, fleet.bins)
+        assert self.requested(fleet, instance, cursor, fresh=fresh)[0] == asked
 
 
 def say_freshness(instance: dg.DagsterInstance, asset: dg.AssetKey, state: str) -> None:

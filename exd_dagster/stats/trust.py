@@ -33,13 +33,15 @@ class TrustVerdict(Verdict):
         waived_by: who let reports run although a check fails.
         waived_until: when that ends (UTC).
         would_block: names of the checks that block in mode "block" and only warn in the flag's.
+        fresh_until: first instant at which the answer is too old to be used (UTC), None: never.
     """
 
     trusted: bool
     failing: tuple[str, ...] = ()
-    would_block: tuple[str, ...] = ()
     waived_by: str | None = None
     waived_until: datetime | None = None
+    would_block: tuple[str, ...] = ()
+    fresh_until: datetime | None = None
 
 
 def settle(verdict: Verdict, mode: Mode, waiver: Waiver | None = None) -> Verdict:
@@ -72,6 +74,7 @@ def trust_verdict(
     mode: Mode,
     waivers: Mapping[str, Waiver | None] | None = None,
     would_block: tuple[str, ...] = (),
+    stale: Verdict | None = None,
 ) -> TrustVerdict:
     """Return the flag's one answer from the settled verdicts of its checks.
 
@@ -80,8 +83,9 @@ def trust_verdict(
         mode: the flag's mode.
         waivers: the waiver in force by name of the failing check.
         would_block: from `held_back`.
+        stale: settled failure of an answer that is too old; nobody can waive it.
     """
-    failing = [verdict for verdict in verdicts if verdict.failed]
+    failing = [verdict for verdict in (*verdicts, *([stale] if stale else [])) if verdict.failed]
     blocking = [verdict for verdict in failing if verdict.severity == "ERROR"]
     in_force = [waiver for waiver in (waivers or {}).values() if waiver is not None]
     waived = min(in_force, key=lambda waiver: waiver.until) if in_force and not blocking else None
