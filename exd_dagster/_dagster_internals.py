@@ -125,6 +125,17 @@ def materialized_at(instance: dg.DagsterInstance, asset: dg.AssetKey) -> datetim
     return None if event is None else datetime.fromtimestamp(event.timestamp, timezone.utc)
 
 
+def run_tags(instance: dg.DagsterInstance, run_id: str) -> Mapping[str, str]:
+    """Return the tags of a run as they are now."""
+    run = instance.get_run_by_id(run_id)
+    return {} if run is None else run.tags
+
+
+def tag_run(instance: dg.DagsterInstance, run_id: str, tags: Mapping[str, str]) -> None:
+    """Add tags to a run that has begun."""
+    instance.add_run_tags(run_id, tags)
+
+
 @contextmanager
 def watch_run(instance: dg.DagsterInstance, run_id: str, seen: Callable[[Any], None]) -> Iterator[None]:
     """Call `seen` with each event of a run executed in this process."""

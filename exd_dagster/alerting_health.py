@@ -6,6 +6,7 @@ import dagster as dg
 
 from exd_dagster.alerts.model import AlertState, Delivery
 from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
+from exd_dagster.run_tags import audit_op_tags
 from exd_dagster.sensors import load_states
 
 HEALTH = "alerting_health"
@@ -34,6 +35,7 @@ def build_alerting_health(
     @dg.asset_check(
         asset=names.alerting,
         name=HEALTH,
+        op_tags=audit_op_tags(),
         description="Are alerts delivered? Warns of messages undelivered for 1 h, or given up within 24 h.",
     )
     def alerting_health(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:

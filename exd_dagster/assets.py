@@ -15,6 +15,7 @@ from exd_dagster.config import FlagAudit, FlagId, Timing, floor_hour
 from exd_dagster.errors import ConfigError
 from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
 from exd_dagster.overview import bins_metadata
+from exd_dagster.run_tags import audit_op_tags, tag_audit
 from exd_dagster.telemetry.sources import Records
 
 Grain: TypeAlias = Literal["hour", "day"]
@@ -141,11 +142,12 @@ def build_variant_bins_assets(
         check_specs=[_bins_built_spec(key) for key in by_key],
         required_resource_keys={store_key},
         pool=pool,
-        op_tags=op_tags,
+        op_tags=audit_op_tags(op_tags),
     )
     def variant_bins(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        tag_audit(context)
         selected = {key: flag for key, flag in by_key.items() if key in context.selected_asset_keys}
         if not selected:
             yield from _bins_built_before(context.instance, sorted(context.selected_asset_check_keys))

@@ -31,8 +31,8 @@ from exd_dagster.decisions import build_flag_decisions
 from exd_dagster.flag_trust import build_flag_trust
 from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
 from exd_dagster.resources import CallbackAlerts, WebhookAlerts
+from exd_dagster.run_tags import AUDIT_TAG
 from exd_dagster.schedules import (
-    AUDIT_TAG,
     HOURLY,
     NIGHTLY,
     build_nightly_audit_schedule,

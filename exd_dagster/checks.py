@@ -16,6 +16,7 @@ from exd_dagster.errors import ConfigError, ExdError
 from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
 from exd_dagster.overview import escape_markdown, verdict_metadata
 from exd_dagster.plots import as_markdown_image
+from exd_dagster.run_tags import audit_op_tags, tag_audit, tag_failing
 from exd_dagster.stats.causes import Cause, likely_causes
 from exd_dagster.stats.trust import TrustVerdict
 from exd_dagster.stats.verdict import Verdict, plain
@@ -146,9 +147,10 @@ def flag_checks(
         can_subset=True,
         required_resource_keys={names.store},
         pool=pool,
-        op_tags=op_tags,
+        op_tags=audit_op_tags(op_tags),
     )
     def flag_audit(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        tag_audit(context)
         store = bin_store(context, names.store)
         if before is not None:
             before(store)
@@ -162,6 +164,8 @@ def flag_checks(
             max_age=max_age,
         )
         done = with_causes(done, store, records, context)
+        if not done.trust.trusted:
+            tag_failing(context, flag.id)
         write_trust(store.connection, done.trust_entry(context.run.run_id))
         for verdict in (*done.verdicts, done.trust):
             if dg.AssetCheckKey(key, verdict.check) in context.selected_asset_check_keys:

@@ -14,7 +14,7 @@ from exd_dagster.alerts.model import instant
 from exd_dagster.config import FlagAudit
 from exd_dagster.decisions import load_decisions
 from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
-from exd_dagster.schedules import AUDIT_TAG
+from exd_dagster.run_tags import AUDIT_TAG
 
 UNBLOCKS = ("waive", "end")
 """Decisions that change what a check answers; a silence changes only what is told."""

@@ -16,6 +16,7 @@ from exd_dagster.config import FlagAudit, FlagId
 from exd_dagster.errors import StoreError, did_you_mean
 from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
 from exd_dagster.overview import escape_markdown
+from exd_dagster.run_tags import audit_op_tags
 from exd_dagster.stats.fleet import discovered
 from exd_dagster.trust_page import STANDINGS, TrustRow, by_urgency, trust_page
 from exd_dagster.trust_row import not_checked_entry
@@ -62,6 +63,7 @@ def build_flag_trust(
         kinds={"duckdb", "html"},
         description="Which flags may be used, and up to when: one row per flag, environment and iteration.",
         required_resource_keys={names.store},
+        op_tags=audit_op_tags(),
         pool=pool,
     )
     def flag_trust(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:

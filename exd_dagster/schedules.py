@@ -12,9 +12,6 @@ import dagster as dg
 
 from exd_dagster.config import floor_hour
 
-AUDIT_TAG = "exd/audit"
-"""Run tag of audits, so that a team's own run-failure pager can tell them apart."""
-
 NIGHTLY = "30 3 * * *"
 """By default at 03:30, when yesterday has been closed for long."""
 

@@ -5,7 +5,13 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from exd_dagster._dagster_internals import cursor_storage, downstream_assets, latest_checks
+from exd_dagster._dagster_internals import (
+    cursor_storage,
+    downstream_assets,
+    latest_checks,
+    run_tags,
+    tag_run,
+)
 
 BINS = dg.AssetKey(["experiments", "checkout_bins"])
 SRM = dg.AssetCheckKey(BINS, "srm")
@@ -41,6 +47,19 @@ def check_that(answers: list[object]) -> dg.AssetChecksDefinition:
         )
 
     return srm
+
+
+def test_a_step_tags_its_own_run_and_a_second_tag_keeps_the_first(instance):
+    @dg.asset
+    def tagging(context: dg.AssetExecutionContext) -> None:
+        tag_run(context.instance, context.run.run_id, {"exd/audit": "true"})
+        tag_run(context.instance, context.run.run_id, {"exd/failing": "a"})
+        tag_run(context.instance, context.run.run_id, {"exd/failing": "a, b"})
+
+    run_id = dg.materialize([tagging], instance=instance, tags={"mine": "1"}).run_id
+    assert run_tags(instance, run_id) == {"mine": "1", "exd/audit": "true", "exd/failing": "a, b"}
+    assert [run.run_id for run in instance.get_runs(dg.RunsFilter(tags={"exd/failing": "a, b"}))] == [run_id]
+    assert run_tags(instance, "no such run") == {}
 
 
 def test_a_check_that_never_ran_has_no_record(instance):

@@ -77,6 +77,7 @@ def selections() -> dict[str, dg.AssetSelection]:
     checks = dg.AssetSelection.checks_for_assets(*BINS.values(), model)
     return {
         "everything": bins | reports,
+        "audit": dg.AssetSelection.assets(*BINS.values()),
         "reports": reports - dg.AssetSelection.all_asset_checks(),
         "without_checks": (bins | reports) - checks,
         "checks_and_reports": checks | reports,

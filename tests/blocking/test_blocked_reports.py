@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import duckdb
 import pytest
+import time_machine
 import yaml
 from jinja2 import Template
 
@@ -59,7 +60,7 @@ def project(checkout: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         rows("beat", healthy(1), start=START + (HOURS + 1) * HOUR + HOUR / 2),
     )
     store = folder / "bins.duckdb"
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral() as instance, time_machine.travel(START + 24 * HOUR, tick=True):
         made = Project(build(log, str(store)), instance, store)
         before = dg.evaluate_automation_conditions(made.defs, instance)
         made.run("exd_audit", **AUDITED)

@@ -9,7 +9,7 @@ import pytest
 import time_machine
 
 from exd_dagster.gate import blocked_by
-from exd_dagster.schedules import AUDIT_TAG
+from exd_dagster.run_tags import AUDIT_TAG
 from tests.fleet import Fleet, built
 from tests.logs import broken
 

@@ -22,6 +22,7 @@ class Ran:
         failed_steps: names of the steps that failed.
         evaluations: (last part of the asset key, check) of each evaluation, in order.
         message: what Dagster says of the failed run, as a run-failure pager reads it.
+        tags: those of the run with the prefix exd/.
         checks: the `trust` check of each asset after the run, by the last part of the asset's key.
     """
 
@@ -30,6 +31,7 @@ class Ran:
     failed_steps: set[str]
     evaluations: list[tuple[str, str]]
     message: str
+    tags: dict[str, str]
     checks: dict[str, CheckRecord]
 
 
@@ -72,6 +74,7 @@ def execute(instance: dg.DagsterInstance, folder: Path, name: str, executor: str
     hours = {} if name in ("reports", "checks_and_reports", "contracts") else ALL_HOURS
     with dg.execute_job(job, instance, tags=hours) as result:
         events = result.all_events
+    tags = instance.get_runs(limit=1)[0].tags
     made = [
         event.event_specific_data for event in events if event.event_type_value == "ASSET_CHECK_EVALUATION"
     ]
@@ -86,8 +89,17 @@ def execute(instance: dg.DagsterInstance, folder: Path, name: str, executor: str
         failed_steps={str(event.step_key) for event in events if event.is_step_failure},
         evaluations=[(check.asset_key.path[-1], check.check_name) for check in made],
         message=str(last.message),
+        tags={name: tag for name, tag in tags.items() if name.startswith("exd/")},
         checks={record.key.asset_key.path[-1]: record for record in latest_checks(instance, TRUST)[0]},
     )
+
+
+def test_a_run_that_only_audits_is_tagged_as_such_whoever_starts_it(run: Run) -> None:
+    assert run("audit").tags == {"exd/audit": "true", "exd/failing": "bad"}
+
+
+def test_a_run_of_other_assets_has_no_tag_of_ours(run: Run) -> None:
+    assert run("reports").tags == {}
 
 
 class TestAuditAndReportsInOneRun:
@@ -109,6 +121,10 @@ class TestAuditAndReportsInOneRun:
     def test_the_failed_run_names_the_failing_flags_and_no_other(self, ran: Ran) -> None:
         assert ran.failed_steps == {"experiments_bad_bins_checks", "model_checks"}
         assert [step for step in ran.failed_steps if step not in ran.message] == [], ran.message
+
+    def test_a_tag_lists_the_failing_flags_and_none_calls_it_an_audit(self, ran: Ran) -> None:
+        """A pager must hear of reports and of assets that crash in the same run."""
+        assert ran.tags == {"exd/failing": "bad"}
 
     def test_one_flag_fails_and_the_report_of_another_runs(self, ran: Ran) -> None:
         assert "good_report" in ran.built
