@@ -188,25 +188,40 @@ class Counter:
 
     def _kinds(self, window: str) -> str:
         """Return a SELECT of the rows by everything a fact depends on, with their units and ids as lists."""
-        names = ["us", "unit", "namespace", "environment", "variant", "reason", "version", "has_unit"]
-        lists, late = "list(coalesce(unit, 0)) AS units", "false"
+        lists = "list(coalesce(unit, 0)) AS units"
         if self._has("id"):
-            names.append("id")
             lists += f", list(coalesce(id, {NO_ID})) AS ids"
-        if self._has("ingested"):
-            names.append("ingested")
-            late = f"ingested > (us // {_HOUR_US} + 1) * {_HOUR_US} + {self.lateness_ms * 1000}"
         rows = (
             "SELECT * REPLACE (nullif(variant, '') AS variant, coalesce(namespace, '') AS namespace, "
             "coalesce(environment, '') AS environment, coalesce(reason, '') AS reason, "
-            f"coalesce(version, '') AS version), us // {_HOUR_US} AS hour, coalesce({late}, false) AS late, "
-            f"NOT coalesce(has_unit, false) AS unitless FROM ({self._rows(names, window)})"
+            f"coalesce(version, '') AS version), us // {_HOUR_US} AS hour, "
+            f"coalesce({self._late}, false) AS late, NOT coalesce(has_unit, false) AS unitless "
+            f"FROM ({self._rows(self._looked_at, window)})"
         )
         return (
             f"SELECT row_number() OVER () - 1 AS kind, *, {left_out(self.targets)} AS left_out, "
             f"{ignored(self.targets)} AS ignored "
             f"FROM (SELECT {_KIND}, count(*) AS n, {lists} FROM ({rows}) GROUP BY {_KIND})"
         )
+
+    def hashed(self, first: int) -> str:
+        """Return a SELECT of target, hour and hash of every record from the hour `first` on."""
+        names = self._looked_at
+        seen = ", ".join([self._late, *(name for name in names if name != "ingested")])
+        rows = self._rows(names, self.columns.between(first * HOUR_MS, None))
+        return f"SELECT target, us // {_HOUR_US} AS hour, hash({seen}) AS hash FROM ({rows})"
+
+    @property
+    def _looked_at(self) -> list[str]:
+        """The columns that decide what a record counts for."""
+        names = ["us", "unit", "namespace", "environment", "variant", "reason", "version", "has_unit"]
+        return names + [name for name in ("id", "ingested") if self._has(name)]
+
+    @property
+    def _late(self) -> str:
+        if not self._has("ingested"):
+            return "false"
+        return f"ingested > (us // {_HOUR_US} + 1) * {_HOUR_US} + {self.lateness_ms * 1000}"
 
     def rows(self, names: Sequence[str]) -> str:
         """Return a SELECT of target, unit, rank and these columns of every record that counts."""

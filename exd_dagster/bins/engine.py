@@ -104,6 +104,9 @@ class EngineLog:
         """Return what counts these flags."""
         return EngineTally(self, targets)
 
+    def print_hours(self, targets: Sequence[Target], first: int) -> None:
+        """Nothing is kept of what was counted, so there is nothing to compare."""
+
     def rows(self) -> Expression:
         """Return the table with the canonical columns added: at, hour, flag, variant, unit, id, ..."""
         at: Expression = self.records.column(self.table, "timestamp")

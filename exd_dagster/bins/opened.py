@@ -7,8 +7,9 @@ from typing import Protocol
 import duckdb
 
 from exd_dagster.bins.audience import HOUR_MS, Target
-from exd_dagster.bins.count import Counter
+from exd_dagster.bins.count import Counter, write_targets
 from exd_dagster.bins.merge import drop_temporary, merge_units
+from exd_dagster.bins.prints import take_prints
 from exd_dagster.telemetry.records import (
     BEFORE_2000,
     EARLIEST,
@@ -79,6 +80,9 @@ class Opened(Protocol):
 
     def tally(self, targets: Sequence[Target]) -> Tally:
         """Return what counts these flags."""
+
+    def print_hours(self, targets: Sequence[Target], first: int) -> None:
+        """Print the hours of these flags from `first` on, where state is kept: `exd_printed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +167,11 @@ class DuckLog:
             query = f"SELECT count(*) FROM {columns.scan.relation} WHERE {where}"
             ((found[reason],),) = self.connection.execute(query).fetchall()
         return found
+
+    def print_hours(self, targets: Sequence[Target], first: int) -> None:
+        """See `Opened`."""
+        write_targets(self.connection, targets)
+        take_prints(self.connection, self.tally(targets).hashed(first), first)
 
     def tally(self, targets: Sequence[Target]) -> DuckTally:
         """Return what counts these flags."""

@@ -45,6 +45,11 @@ class Reading:
         return instant_of(self.last) + self.timing.lateness + 2 * (instant_of(1) - instant_of(0))
 
     @property
+    def lookback_hours(self) -> int:
+        """How far back hours are looked at again."""
+        return ceil_hour(from_ms(0) + self.timing.lookback)
+
+    @property
     def lateness_ms(self) -> int:
         """Lateness in milliseconds."""
         return instant_ms(from_ms(0) + self.timing.lateness)
@@ -91,8 +96,7 @@ def _plan(
         if reading.anew or not _continues(known, flag, reading) or number in through:
             last = max(last, known.read_through)
         if not reading.anew and _continues(known, flag, reading):
-            lookback = ceil_hour(from_ms(0) + reading.timing.lookback)
-            first = max(first, min(reading.first - lookback, known.read_through))
+            first = max(first, min(reading.first - reading.lookback_hours, known.read_through))
     end = min(last * HOUR_MS, reading.latest, instant_ms(flag.end) if flag.end else reading.latest)
     return Target(number, flag, max(instant_ms(flag.start), first * HOUR_MS), end)
 

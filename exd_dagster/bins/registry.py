@@ -62,7 +62,7 @@ class Registry:
 
     def forget_units(self, numbers: Collection[int]) -> None:
         """Drop what first exposures are told from; the bins stay until they are replaced."""
-        for table in ("units", "variants", "scopes"):
+        for table in ("units", "variants", "scopes", "prints"):
             self._delete(table, numbers)
 
     def _delete(self, table: str, numbers: Collection[int]) -> None:

@@ -3,6 +3,7 @@
 exd_meta     format of the tables, seed of the unit hashes, a probe of the hash function, and how many
              updates there were: every update changes it first, so that two at once cannot both commit
 exd_sources  each log: its watermark (ms) and the hour through which its bins are closed
+exd_prints   per flag and hour: a print of the records it was counted from; see `prints`
 exd_hours    hours (since 1970) in which a log has any record
 exd_flags    each audited flag: what was counted (definition), through which hour, and whether its
              units were dropped since (retired)
@@ -20,7 +21,7 @@ import duckdb
 
 from exd_dagster.errors import StoreError
 
-FORMAT = 1
+FORMAT = 2
 
 _TABLES = """
 CREATE TABLE exd_meta (format INTEGER, seed UBIGINT, probe UBIGINT, updates BIGINT);
@@ -35,6 +36,7 @@ CREATE TABLE exd_bins (flag INTEGER, hour BIGINT, variant VARCHAR, new_units BIG
     evaluations BIGINT, multi_variant_units BIGINT, carry_over_units BIGINT);
 CREATE TABLE exd_facts (flag INTEGER, hour BIGINT, name VARCHAR, detail VARCHAR, count BIGINT);
 """
+_PRINTS = "CREATE TABLE exd_prints (flag INTEGER, hour BIGINT, records BIGINT, hashes HUGEINT);"
 
 _PROBE = "SELECT hash('exd', ?::UBIGINT)"
 
@@ -49,6 +51,7 @@ def ensure_schema(connection: duckdb.DuckDBPyConnection) -> int:
     query = f"SELECT count(*) FROM duckdb_tables() WHERE table_name = 'exd_meta' AND {here}"
     if not _one(connection, query):
         return _make(connection)
+    _migrate(connection)
     row = connection.execute("SELECT format, seed, probe FROM exd_meta").fetchone()
     if row is None or row[0] != FORMAT:
         found = row[0] if row else "none"
@@ -70,7 +73,7 @@ def _make(connection: duckdb.DuckDBPyConnection) -> int:
     seed = secrets.randbits(64)
     connection.execute("BEGIN")
     try:
-        connection.execute(_TABLES)
+        connection.execute(_TABLES + _PRINTS)
         query = "INSERT INTO exd_meta SELECT ?, ?::UBIGINT, hash('exd', ?::UBIGINT), 0"
         connection.execute(query, [FORMAT, seed, seed])
         connection.execute("COMMIT")
@@ -78,6 +81,12 @@ def _make(connection: duckdb.DuckDBPyConnection) -> int:
         connection.execute("ROLLBACK")
         raise
     return seed
+
+
+def _migrate(connection: duckdb.DuckDBPyConnection) -> None:
+    """Bring a store of format 1 to 2, which adds the prints of hours."""
+    if connection.execute("SELECT format FROM exd_meta").fetchall() == [(1,)]:
+        connection.execute(f"BEGIN; {_PRINTS} UPDATE exd_meta SET format = 2; COMMIT")
 
 
 def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, rows: Iterable[Sequence[object]]) -> None:

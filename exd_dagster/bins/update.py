@@ -10,6 +10,7 @@ from exd_dagster.bins.audience import HOUR_MS, Target
 from exd_dagster.bins.calendar import instant_of
 from exd_dagster.bins.merge import lost_exposures
 from exd_dagster.bins.opened import Opened
+from exd_dagster.bins.prints import narrow, save_prints
 from exd_dagster.bins.ranks import place
 from exd_dagster.bins.reading import Reading, first_instant, plan_targets
 from exd_dagster.bins.registry import Registry, StoredFlag, StoredSource
@@ -62,7 +63,10 @@ class Update:
         self.builds = {flag.id: FlagBuild() for flag in reading.flags}
         start = first_instant(reading, targets)
         source = self._land(opened.hours(start, reading.latest), start // HOUR_MS)
-        counted = self._count(opened, self._filterable(targets, opened), anew)
+        targets = self._narrowed(self._filterable(targets, opened), opened, anew)
+        counted = self._count(opened, targets, anew)
+        if targets and not opened.recounts:
+            save_prints(self.connection, counted)
         read = {t.number: self._read_through(t, stored.get(t.flag.id), anew, source) for t in counted}
         self.registry.save_flags(reading.source.label, [(t.number, t.flag, read[t.number]) for t in counted])
         quarantined = opened.quarantine(start, reading.latest)
@@ -98,6 +102,16 @@ class Update:
             else:
                 kept.append(target)
         return kept
+
+    def _narrowed(self, targets: list[Target], opened: Opened, anew: Collection[int]) -> list[Target]:
+        """Leave out the hours before the first that is not as it was when it was counted."""
+        if opened.recounts or not targets:
+            return targets
+        known = [target for target in targets if target.number not in anew]
+        first = (self.reading.first if known else self.reading.last) - self.reading.lookback_hours
+        opened.print_hours(targets, first)
+        narrowed = {target.number: target for target in narrow(self.connection, known, first)}
+        return [narrowed.get(target.number, target) for target in targets]
 
     def _count(self, opened: Opened, targets: Sequence[Target], anew: Collection[int]) -> list[Target]:
         """Count the flags that can be counted and return them."""
