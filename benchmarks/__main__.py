@@ -1,10 +1,20 @@
 """Run every benchmark: `make bench` (BIG=1 for the large ones)."""
 
-from benchmarks import bench_alerts, bench_audit, bench_bins, bench_cli, bench_stats
+from benchmarks import (
+    bench_alerts,
+    bench_audit,
+    bench_bins,
+    bench_cli,
+    bench_import,
+    bench_stats,
+)
+from benchmarks.line import summary
 
 if __name__ == "__main__":
+    bench_import.main()
     bench_stats.main()
     bench_bins.main()
     bench_audit.main()
     bench_alerts.main()
     bench_cli.main()
+    summary()

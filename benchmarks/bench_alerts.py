@@ -1,15 +1,15 @@
-"""What a tick of the alert sensor costs: one JSON object a line; a `ratio` of 1 or less is good.
+"""What a tick of the alert sensor costs, beside the one read of Dagster's storage that it needs.
 
 python -m benchmarks.bench_alerts
 """
 
-import json
 import logging
 from collections.abc import Callable
 from time import perf_counter
 
 import dagster as dg
 
+from benchmarks.line import tell
 from exd_dagster._dagster_internals import latest_checks
 from exd_dagster.alert_plan import plan_alerts
 from exd_dagster.alerts.model import ALERT_TYPES
@@ -65,12 +65,9 @@ def main() -> None:
         bare = best(lambda: instance.event_log_storage.get_latest_asset_check_execution_by_key(keys))
         read = best(lambda: latest_checks(instance, keys))
         tick = best(lambda: plan.tick(instance, log))
-    for name, seconds, target in (("read", read, None), ("tick", tick, 3 * bare)):
-        line: dict[str, object] = {"benchmark": f"alerts: {name} over {len(keys)} healthy checks"}
-        line |= {"value": round(seconds * 1e3, 1), "unit": "ms", "bare_read": round(bare * 1e3, 1)}
-        if target is not None:
-            line |= {"target": round(target * 1e3, 1), "ratio": round(seconds / target, 3)}
-        print(json.dumps(line), flush=True)
+    checks = f"over {len(keys)} healthy checks"
+    tell(f"alerts: read {checks}", read * 1e3, "ms", peer=bare * 1e3)
+    tell(f"alerts: tick {checks}", tick * 1e3, "ms", peer=bare * 1e3, target=3)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,8 @@
     python -m benchmarks.bench_bins        1e7 rows
     BIG=1 python -m benchmarks.bench_bins  1e8 rows too
 
-One JSON object a line: `ratio` is seconds over the peer's seconds, `target` the most (or, for a speed-up, the
-least) it may be. Every measurement has a process of its own, so that `mib` is its own peak of memory. The
-peer of xpyrment needs EXD_XPYRMENT_PYTHON, the interpreter of an environment that has it and pyarrow.
+Every measurement has a process of its own, so that `mib` is its own peak of memory. The peer of xpyrment
+needs EXD_XPYRMENT_PYTHON, the interpreter of an environment that has it and pyarrow.
 """
 
 import json
@@ -25,6 +24,7 @@ from time import perf_counter, process_time
 
 import duckdb
 
+from benchmarks import line
 from benchmarks.bench_logs import END, NOW, START, write_log
 from exd_dagster.bins.recount import first_exposures
 from exd_dagster.bins.store import BinStore
@@ -158,10 +158,8 @@ _FIELDS = (attrgetter("seconds"), attrgetter("cpu"), attrgetter("mib"))
 
 
 def tell(benchmark: str, cost: Cost, peer: Cost, target: float | None, **more: object) -> None:
-    line = {"benchmark": benchmark, "seconds": round(cost.seconds, 3), "peer_seconds": round(peer.seconds, 3)}
-    line |= {"ratio": round(cost.seconds / peer.seconds, 3), "cpu_ratio": round(cost.cpu / peer.cpu, 3)}
-    line |= ({"target": round(target, 4)} if target else {}) | {"mib": round(cost.mib)} | more
-    print(json.dumps(line), flush=True)
+    more |= {"cpu_ratio": round(cost.cpu / peer.cpu, 3), "mib": round(cost.mib)}
+    line.tell(benchmark, cost.seconds, peer=peer.seconds, target=target, **more)
 
 
 def bins_against_bare_queries(rows: int, repeats: int, targets: tuple[float, float | None]) -> None:
@@ -191,7 +189,7 @@ def shapes(rows: int) -> None:
 def spark_against_duckdb(rows: int) -> None:
     name = f"all measures on Spark local[2], {rows:.0e} rows, vs DuckDB"
     if find_spec("pyspark") is None or find_spec("ibis") is None:
-        print(json.dumps({"benchmark": name, "skipped": "pyspark or ibis is not installed"}), flush=True)
+        line.skip(name, "pyspark or ibis is not installed")
         return
     log = write_log(rows)
     tell(name, measure("spark", log, 1), measure("all_measures", log), None)
@@ -214,9 +212,7 @@ def checks_against_xpyrment(rows: int) -> None:
     python = os.environ.get("EXD_XPYRMENT_PYTHON")
     name = f"bins and checks, {rows:.0e} rows, vs xpyrment"
     if not python:
-        print(
-            json.dumps({"benchmark": name, "skipped": "EXD_XPYRMENT_PYTHON names no interpreter"}), flush=True
-        )
+        line.skip(name, "EXD_XPYRMENT_PYTHON names no interpreter")
         return
     log = write_log(rows, "lean")
     ours = measure("checks", log)

@@ -1,14 +1,14 @@
-"""What the command costs beside what it needs: one JSON object a line; `ratio` is over the peer or the limit.
+"""What the command costs beside what it needs.
 
 python -m benchmarks.bench_cli
 """
 
-import json
 import subprocess
 import sys
 from time import perf_counter
 
 from benchmarks.bench_logs import END, START, write_log
+from benchmarks.line import tell
 
 COMMAND = (sys.executable, "-c", "from exd_dagster.cli import main; main()")
 HELP_LIMIT = 0.3
@@ -32,24 +32,14 @@ def best(command: tuple[str, ...], repeats: int) -> float:
     return min(seconds)
 
 
-def report(name: str, seconds: float, peer: float, target: float) -> None:
-    line = {
-        "benchmark": name,
-        "seconds": round(seconds, 3),
-        "ratio": round(seconds / peer, 3),
-        "target": target,
-    }
-    print(json.dumps(line), flush=True)
-
-
 def main() -> None:
     help_text, click = (*COMMAND, "telemetry", "srm", "--help"), (sys.executable, "-c", "import click")
-    report("cli_srm_help_over_click", best(help_text, 7) - best(click, 7), HELP_LIMIT, 1.0)
+    tell("srm --help, over importing click", best(help_text, 7) - best(click, 7), limit=HELP_LIMIT)
     log = write_log(10_000_000)
     window = ("--source", log, "--from", START.isoformat(), "--to", END.isoformat())
     srm = ("telemetry", "srm", "--flag", "checkout", "--expected", "control=.5,treatment=.5", *window)
     needed = best((sys.executable, "-c", BINS, log), 2)
-    report("cli_srm_1e7_rows_over_bins", best((*COMMAND, *srm), 2), needed, 2.0)
+    tell("telemetry srm, 1e7 rows, over the bins it needs", best((*COMMAND, *srm), 2), peer=needed, target=2)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""What the statistics cost: one JSON object a line, `ratio` is measured over target (1 or less is good).
+"""What the statistics cost, beside their limits.
 
 python -m benchmarks.bench_stats
 """
 
-import json
 from collections.abc import Callable
 from time import perf_counter
 
 import numpy as np
 
+from benchmarks.line import tell
 from exd_dagster.bins.model import HOUR, FlagBins
 from exd_dagster.config import FlagAudit
 from exd_dagster.stats import EvidenceState, audit_flag
@@ -33,12 +33,8 @@ def best(work: Callable[[], object], times: int, repeats: int = 7) -> float:
     return min(seconds)
 
 
-def report(name: str, seconds: float, target: float | None, unit: str) -> None:
-    scale = {"us": 1e6, "ms": 1e3}[unit]
-    line: dict[str, object] = {"benchmark": name, "value": round(seconds * scale, 2), "unit": unit}
-    if target is not None:
-        line |= {"target": target, "ratio": round(seconds * scale / target, 3)}
-    print(json.dumps(line), flush=True)
+def report(name: str, seconds: float, limit: float | None, unit: str) -> None:
+    tell(name, seconds * {"us": 1e6, "ms": 1e3}[unit], unit, limit=limit)
 
 
 def one_audit(hours: int) -> Callable[[], object]:

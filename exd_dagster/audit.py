@@ -1,7 +1,7 @@
 """One flag judged: its bins, the verdicts on them after mode and decisions, and its one answer."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from exd_dagster.alerts.decision import Decision, active_decisions, waiver
@@ -40,6 +40,7 @@ class Audit:
     trust: TrustVerdict
     waivers: Mapping[str, Waiver | None]
     causes: tuple[Cause, ...] = ()
+    _drawn: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def split_failed(self) -> bool:
@@ -54,11 +55,16 @@ class Audit:
         if check == self.trust.check:
             check = self.trust.failing[0] if self.trust.failing else ""
         verdict = next((verdict for verdict in self.verdicts if verdict.check == check), None)
-        if verdict is None:
+        if verdict is None or check not in (*SPLIT_CHECKS, "traffic_drop"):
             return ""
-        if check in SPLIT_CHECKS:
-            return split_plot(self.bins, self.flag, verdict)
-        return traffic_plot(self.bins, verdict) if check == "traffic_drop" else ""
+        split = check in SPLIT_CHECKS
+        # Both checks of a healthy split show the same; that of a failing one is shown in flag_trust too.
+        shown = f"split {verdict.verdict}" if split and not verdict.failed else check
+        if shown not in self._drawn:
+            self._drawn[shown] = (
+                split_plot(self.bins, self.flag, verdict) if split else traffic_plot(self.bins, verdict)
+            )
+        return self._drawn[shown]
 
     def trust_entry(self, run_id: str) -> TrustEntry:
         """Return the flag's row of the table `flag_trust`, with the picture of the first failing check."""

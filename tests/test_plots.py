@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from exd_dagster.bins.model import FlagBins
 from exd_dagster.config import FlagAudit, FlagId, Phase
 from exd_dagster.plots import as_markdown_image, sparkline, split_plot, traffic_plot
-from exd_dagster.plots.svg import ARMS, BLUE, FAULT, INK
+from exd_dagster.plots.svg import ARMS, BLUE, FAULT, INK, straightened
 from exd_dagster.stats.traffic import TrafficVerdict, traffic_drop_test
 from exd_dagster.stats.verdict import Verdict
 
@@ -263,3 +263,16 @@ def luminance(color: str) -> float:
     channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+
+@given(st.lists(st.integers(0, 200), min_size=1, max_size=60))
+def test_a_line_without_its_straight_points_is_nowhere_more_than_a_unit_away(heights: list[int]) -> None:
+    points = [(3 * i, y) for i, y in enumerate(heights)]
+    kept = straightened(points)
+    x, y = np.array(points).T
+    assert np.abs(np.interp(x, *np.array(kept).T) - y).max() <= 1 + 1e-9
+    assert (kept[0], kept[-1]) == (points[0], points[-1])
+
+
+def test_a_straight_line_needs_two_points() -> None:
+    assert straightened([(i, 2 * i) for i in range(100)]) == [(0, 0), (99, 198)]

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from html import escape
-from math import floor, log10
+from itertools import pairwise
+from math import floor, inf, log10
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +96,7 @@ class Panel:
 
     def line(self, hours: Counts, values: NDArray[np.float64], color: str, *, width: int = 3) -> str:
         """Draw values at hours; a value that is NaN leaves a gap."""
-        pieces = [self._path(*piece) for piece in _pieces(hours, values)]
+        pieces = [_path(self._points(*piece)) for piece in _pieces(hours, values)]
         return f'<path d="{"".join(pieces)}" fill="none" stroke="{color}" stroke-width="{width}"/>'
 
     def area(
@@ -106,15 +107,15 @@ class Panel:
         pieces = []
         for at, upper in _pieces(hours, both):
             lower = low[np.searchsorted(hours, at)]
-            pieces.append(self._path(np.append(at, at[::-1]), np.append(upper, lower[::-1])) + "z")
+            there, back = self._points(at, upper), self._points(at, lower)[::-1]
+            pieces.append(_path([*there, *back]) + "z")
         return f'<path d="{"".join(pieces)}" fill="{color}" opacity=".2"/>'
 
-    def _path(self, hours: Counts, values: NDArray[np.float64]) -> str:
+    def _points(self, hours: Counts, values: NDArray[np.float64]) -> list[tuple[int, int]]:
         share = (values.clip(self.low, self.high) - self.low) / ((self.high - self.low) or 1)
         x = np.rint(LEFT + (RIGHT - LEFT) * hours / max(self.hours, 1)).astype(int)
         y = np.rint(self.bottom - (self.bottom - self.top) * share).astype(int)
-        steps = np.column_stack([np.diff(x), np.diff(y)]).ravel().tolist() or [3, 0]
-        return f"M{x[0]} {y[0]}l" + " ".join(map(str, steps)).replace(" -", "-")
+        return straightened(list(zip(x.tolist(), y.tolist(), strict=True)))
 
     def rule(self, value: float) -> str:
         """Draw a thin horizontal line at a value."""
@@ -187,6 +188,35 @@ def _pieces(
     known = np.flatnonzero(~np.isnan(values))
     runs = np.split(known, np.flatnonzero(np.diff(known) > 1) + 1)
     return [(hours[run], values[run]) for run in runs if len(run)]
+
+
+def straightened(points: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Leave out points that lie within one unit of the line between those kept, which nobody can see.
+
+    Args:
+        points: (x, y), x ascending. Of points at one x some may be left out.
+    """
+    if len(points) < 3:
+        return list(points)
+    kept, before = [points[0]], points[0]
+    low, high = -inf, inf  # slopes of a line from the point kept last through all since
+    for x, y in points[1:]:
+        away = x - kept[-1][0]
+        slope = (y - kept[-1][1]) / away if away else inf
+        if not low <= slope <= high:
+            kept.append(before)
+            low, high, away = -inf, inf, x - before[0]
+        if away:
+            low = max(low, (y - 1 - kept[-1][1]) / away)
+            high = min(high, (y + 1 - kept[-1][1]) / away)
+        before = (x, y)
+    return [*kept, before]
+
+
+def _path(points: Sequence[tuple[int, int]]) -> str:
+    (x, y), *_ = points
+    steps = [to - at for one, other in pairwise(points) for at, to in zip(one, other, strict=True)]
+    return f"M{x} {y}l" + " ".join(map(str, steps or [3, 0])).replace(" -", "-")
 
 
 def sample(count: int, most: int) -> Counts:

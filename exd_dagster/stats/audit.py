@@ -106,7 +106,7 @@ def _told(kind: type[V], check: str, bins: FlagBins, test: Callable[[], V]) -> V
     except (ExdError, ArithmeticError, LookupError, ValueError) as error:
         sentence = f"Not checked: the test could not be computed ({type(error).__name__}: {error})."
         verdict = kind(check=check, verdict="not_checked", reason="not_computable", sentence=sentence)
-    return replace(verdict, audited_through=bins.hours[int(np.flatnonzero(bins.landed)[-1])] + HOUR)
+    return replace(verdict, audited_through=bins.start + HOUR * int(np.flatnonzero(bins.landed)[-1] + 1))
 
 
 def _srm(window: Window, thresholds: Thresholds) -> SrmVerdict:
@@ -266,8 +266,8 @@ def _traffic(
         return _with_speaking_time(verdict, whole.start + HOUR * verdict.speaks_from)
     if verdict.first_bad is None or verdict.last_bad is None:
         return verdict
-    hours = whole.hours
-    bad_from, bad_until = hours[verdict.first_bad], hours[verdict.last_bad] + HOUR
+    bad_from = whole.start + HOUR * verdict.first_bad
+    bad_until = whole.start + HOUR * (verdict.last_bad + 1)
     return replace(
         verdict,
         bad_from=bad_from,

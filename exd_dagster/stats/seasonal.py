@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exd_dagster.stats.inputs import Booleans, Floats
 
@@ -35,6 +36,8 @@ ENOUGH_ERRORS = 72
 ERRORS_KEPT = {1: WEEK, 3: 3 * WEEK, 6: 4 * WEEK, 24: 4 * WEEK}
 SMALLEST_DISPERSION = 1e-6
 BLOCK = 24
+AHEAD = WEEK - BLOCK
+"""Hours whose expectations are known at once: an hour is known to be at fault, or not, after another day."""
 
 _WIDTHS = np.array(WINDOWS)[:, None]
 
@@ -69,8 +72,11 @@ def scan(volumes: Floats, landed: Booleans, level: float) -> SeasonalScan:
         level: a; an hour alarms when one of its windows has p < a/4.
     """
     learner = _Learner(volumes, landed, level / len(WINDOWS))
-    for begin in range(0, len(volumes), BLOCK):
-        learner.judge(begin, min(begin + BLOCK, len(volumes)))
+    for begin in range(0, len(volumes), AHEAD):
+        end = min(begin + AHEAD, len(volumes))
+        learner.expect(begin, end)
+        for day in range(begin, end, BLOCK):
+            learner.judge(day, min(day + BLOCK, end))
     return SeasonalScan(
         learner.expected, learner.sums, learner.wanted, learner.dispersion, learner.p, learner.alarm
     )
@@ -86,7 +92,7 @@ def lower_tail(x: Floats, mean: Floats, dispersion: Floats) -> Floats:
 
 
 class _Learner:
-    """The running memory of a scan: a day at a time, expectations first, then errors, then alarms."""
+    """The running memory of a scan: expectations some days at a time, then errors and alarms by the day."""
 
     def __init__(self, volumes: Floats, landed: Booleans, level: float) -> None:
         shape = (len(WINDOWS), len(volumes))
@@ -100,9 +106,11 @@ class _Learner:
         self.square = np.full(shape, np.nan)  # squared error over `weeks`; NaN where it teaches nothing
         self.running = np.zeros((3, len(volumes) + 1))  # totals of known hours, their volume, their mu
 
-    def judge(self, begin: int, end: int) -> None:
+    def expect(self, begin: int, end: int) -> None:
         self._expect(begin, end)
         self._add_windows(begin, end)
+
+    def judge(self, begin: int, end: int) -> None:
         if begin >= SPEAKS_FROM:
             self._disperse(begin, end)
             self._test(begin, end)
@@ -143,17 +151,25 @@ class _Learner:
         faults = np.append(0, self.low[:begin].cumsum()) if self.low[:begin].any() else None
         now, smaller = self.weeks[begin:end].mean(), np.nan
         for row, window in enumerate(WINDOWS):
-            last = max(begin - window + 1, 0)
-            usable = np.isfinite(self.square[row, :last])
-            if faults is not None:
-                ends = np.arange(last) + 1
-                usable &= faults[ends] == faults[np.maximum(ends - window, 0)]
-            kept = np.flatnonzero(usable)[-ERRORS_KEPT[window] :]
+            kept = self._usable(row, begin - window + 1, faults)
             allowance = 1.0
             if len(kept) >= ENOUGH_ERRORS:
                 smaller = _mean_error(self.square[row, kept] * now, self.wanted[row, kept])
                 allowance = _allowance(window, self.level)[len(kept)]
             self.dispersion[row, begin:end] = smaller * allowance
+
+    def _usable(self, row: int, last: int, faults: Floats | None) -> NDArray[np.int64]:
+        """Return the newest windows before `last` that teach, looking no further back than is needed."""
+        window, wanted = WINDOWS[row], ERRORS_KEPT[WINDOWS[row]]
+        for reach in (wanted, 2 * wanted, last):
+            ends = np.arange(max(last - reach, 0), max(last, 0)) + 1
+            usable = np.isfinite(self.square[row, ends - 1])
+            if faults is not None:
+                usable &= faults[ends] == faults[np.maximum(ends - window, 0)]
+            kept: NDArray[np.int64] = ends[usable][-wanted:] - 1
+            if len(kept) == wanted or reach >= last:
+                break
+        return kept
 
     def _test(self, begin: int, end: int) -> None:
         mean, phi = self.wanted[:, begin:end], self.dispersion[:, begin:end]
@@ -174,7 +190,7 @@ def _mean_error(square: Floats, mean: Floats) -> float:
     """Return phi: the mean of u, each cut where a rush of traffic or a stray hour would dominate it."""
     errors = np.minimum((square - mean) / mean**2, 1 + 8 / mean)
     cut = np.sort(errors)[int(0.99 * len(errors))]
-    return max(float(np.minimum(errors, cut).mean()), SMALLEST_DISPERSION)
+    return max(float(np.minimum(errors, cut).sum()) / len(errors), SMALLEST_DISPERSION)
 
 
 @lru_cache(maxsize=64)
