@@ -187,9 +187,9 @@ schedules: {use_threads: true, num_workers: 2}
 """
 
 
-def workspace_yaml(module: str, working_directory: str = ".", location: str = "flag_audit") -> str:
-    """Return the workspace.yaml of a project with one code location."""
-    place = f"working_directory: {working_directory}, location_name: {location}"
+def workspace_yaml(module: str, location: str = "flag_audit") -> str:
+    """Return the workspace.yaml of a project with one code location, beside its module."""
+    place = f"working_directory: ., location_name: {location}"
     return f"load_from:\n  - python_module: {{module_name: {module}, {place}}}\n"
 
 

@@ -27,9 +27,9 @@ def test_the_demo_leaves_an_instance_alone(tmp_path):
 
 
 def test_a_workspace_names_module_folder_and_location():
-    (entry,) = yaml.safe_load(workspace_yaml("ours.definitions", "src"))["load_from"]
+    (entry,) = yaml.safe_load(workspace_yaml("ours.definitions"))["load_from"]
     assert entry["python_module"] == {
         "module_name": "ours.definitions",
-        "working_directory": "src",
+        "working_directory": ".",
         "location_name": "flag_audit",
     }

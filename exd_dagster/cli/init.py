@@ -1,5 +1,6 @@
 """`exd-dagster init`: a first audit project for one's own records."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
@@ -155,7 +156,7 @@ def anchored(records: Records, folder: Path) -> Records:
 def _absolute(path: str | list[str]) -> str | tuple[str, ...]:
     if isinstance(path, list):
         return tuple(str(_absolute(one)) for one in path)
-    return path if "://" in path else str(Path(path).absolute())
+    return path if "://" in path else os.path.abspath(path)  # noqa: PTH100 - Path keeps ".."
 
 
 def chosen(seen: Sequence[SeenFlag], keys: Sequence[str]) -> list[SeenFlag]:
@@ -234,14 +235,14 @@ def component_files(draft: Draft, folder: Path) -> dict[Path, str]:
     if own is not None:
         home = Path("src", own) if (folder / "src" / own).is_dir() else Path(own)
         return {home / "defs" / "flag_audit" / "defs.yaml": text}
-    package = Path("src", "flag_audit")
+    package = Path("flag_audit")  # not in src: dg and dagster then find it without an installation
     return {
         package / "defs" / "flag_audit" / "defs.yaml": text,
         package / "defs" / "__init__.py": "",
         package / "definitions.py": scaffold.COMPONENT_DEFINITIONS,
         package / "__init__.py": "",
         Path("pyproject.toml"): scaffold.PYPROJECT_TOML,
-        Path("workspace.yaml"): scaffold.workspace_yaml("flag_audit.definitions", "src"),
+        Path("workspace.yaml"): scaffold.workspace_yaml("flag_audit.definitions"),
         Path("dagster.yaml"): scaffold.DAGSTER_YAML,
     }
 

@@ -18,6 +18,7 @@ from exd_dagster.config import FlagAudit
 from exd_dagster.errors import ExdError
 from exd_dagster.schedules import range_tags
 from tests.logs import HOUR, healthy, rows, write
+from tests.test_component import dg_command
 
 ROOT = Path(__file__).parents[2]
 SPLIT = 'split={"control": 0.5, "treatment": 0.5}'
@@ -121,7 +122,7 @@ def test_the_project_finds_a_broken_split_once_its_own_is_confirmed(home):
 
 def test_every_commented_line_of_the_component_can_be_uncommented(home):
     run("../log/*.parquet", "--yaml")
-    text = (home / "src/flag_audit/defs/flag_audit/defs.yaml").read_text()
+    text = (home / "flag_audit/defs/flag_audit/defs.yaml").read_text()
     lines = [line.replace("# ", "", 1) if marks_a_choice(line) else line for line in text.splitlines()]
     attributes = yaml.safe_load("\n".join(lines))["attributes"]
     found = FlagAuditComponent(**{**attributes, "alerts": ()})
@@ -137,7 +138,7 @@ def marks_a_choice(line: str) -> bool:
 def test_the_component_says_the_same_as_the_project(home):
     run("../log/*.parquet")
     run("../log/*.parquet", "--yaml", "--force")
-    text = (home / "src/flag_audit/defs/flag_audit/defs.yaml").read_text()
+    text = (home / "flag_audit/defs/flag_audit/defs.yaml").read_text()
     component = FlagAuditComponent(**yaml.safe_load(text)["attributes"])
     assert list(component.flags) == definitions(home)["FLAGS"]
     assert component.mode == "observe"
@@ -233,6 +234,12 @@ def test_a_real_log_with_quoted_lines_becomes_a_project(home):
     assert "landing-page: 57," in said
     flag = definitions(home)["FLAGS"][0]
     assert isinstance(flag, FlagAudit)
+
+
+@pytest.mark.e2e
+def test_dg_lists_what_was_written_without_an_installation(home):
+    run("../log/*.parquet", "--yaml")
+    assert "experiments/production/flag_4_bins" in dg_command(home, "list", "defs", "--json")
 
 
 @pytest.mark.e2e
