@@ -12,6 +12,8 @@ exd_variants the rank of each variant of a flag, in order of name
 exd_units    per flag, phase and unit: the first exposure, and the first one to another variant
 exd_bins     per flag, hour and variant: the counts
 exd_facts    per flag and hour: what else was seen
+
+flag_bins    a view for people: the closed hours of exd_bins, with names and instants instead of numbers
 """
 
 import secrets
@@ -35,6 +37,11 @@ CREATE TABLE exd_units (flag INTEGER, phase INTEGER, unit UBIGINT, first BIGINT,
 CREATE TABLE exd_bins (flag INTEGER, hour BIGINT, variant VARCHAR, new_units BIGINT, units BIGINT,
     evaluations BIGINT, multi_variant_units BIGINT, carry_over_units BIGINT);
 CREATE TABLE exd_facts (flag INTEGER, hour BIGINT, name VARCHAR, detail VARCHAR, count BIGINT);
+CREATE VIEW flag_bins AS
+    SELECT namespace, environment, key AS flag_key, to_timestamp(hour * 3600) AS hour, variant, new_units, units,
+        evaluations
+    FROM exd_bins JOIN exd_flags USING (flag) JOIN exd_sources USING (source)
+    WHERE hour < least(closed_through, read_through);
 """
 _PRINTS = "CREATE TABLE exd_prints (flag INTEGER, hour BIGINT, records BIGINT, hashes HUGEINT);"
 

@@ -51,6 +51,19 @@ def test_the_calendar_is_complete_and_ends_with_the_last_closed_hour(store):
     assert bins.units.shape == (4, 2)
 
 
+def test_sql_reads_the_closed_hours_with_names_and_instants(store, connection):
+    update(store, log((1.5, "u", "control"), (2, "v", "treatment"), (2, "u", "control"), (5.5, "w", "control")))
+    columns = "flag_key, epoch_us(hour), variant, new_units, units, evaluations"
+    rows = connection.execute(f"SELECT {columns} FROM flag_bins ORDER BY ALL").fetchall()
+    one, two = (int((START + hour * HOUR).timestamp()) * 1_000_000 for hour in (1, 2))
+    key = flag().key
+    assert rows == [
+        (key, one, "control", 1, 1, 1),
+        (key, two, "control", 0, 1, 1),
+        (key, two, "treatment", 1, 1, 1),
+    ]
+
+
 def test_an_hour_in_which_no_flag_has_a_record_has_not_landed(store):
     source = log((1, "u", "control"), (2, "v", "control"), LATE)
     source.loc[1, "flag_key"] = "another"
