@@ -38,8 +38,8 @@ CREATE TABLE exd_bins (flag INTEGER, hour BIGINT, variant VARCHAR, new_units BIG
     evaluations BIGINT, multi_variant_units BIGINT, carry_over_units BIGINT);
 CREATE TABLE exd_facts (flag INTEGER, hour BIGINT, name VARCHAR, detail VARCHAR, count BIGINT);
 CREATE VIEW flag_bins AS
-    SELECT namespace, environment, key AS flag_key, to_timestamp(hour * 3600) AS hour, variant, new_units, units,
-        evaluations
+    SELECT namespace, environment, key AS flag_key, to_timestamp(hour * 3600) AS hour, variant,
+        new_units, units, evaluations
     FROM exd_bins JOIN exd_flags USING (flag) JOIN exd_sources USING (source)
     WHERE hour < least(closed_through, read_through);
 """

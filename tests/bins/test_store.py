@@ -52,7 +52,8 @@ def test_the_calendar_is_complete_and_ends_with_the_last_closed_hour(store):
 
 
 def test_sql_reads_the_closed_hours_with_names_and_instants(store, connection):
-    update(store, log((1.5, "u", "control"), (2, "v", "treatment"), (2, "u", "control"), (5.5, "w", "control")))
+    closed = (1.5, "u", "control"), (2, "v", "treatment"), (2, "u", "control")
+    update(store, log(*closed, (5.5, "w", "control")))
     columns = "flag_key, epoch_us(hour), variant, new_units, units, evaluations"
     rows = connection.execute(f"SELECT {columns} FROM flag_bins ORDER BY ALL").fetchall()
     one, two = (int((START + hour * HOUR).timestamp()) * 1_000_000 for hour in (1, 2))
