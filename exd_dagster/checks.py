@@ -133,7 +133,7 @@ def flag_checks(
     levels, names = thresholds or Thresholds(), FleetNames(fleet)
 
     @dg.multi_asset_check(
-        name="_".join([*key.path, "checks"]),
+        name=_op_name(key),
         specs=[
             dg.AssetCheckSpec(
                 name,
@@ -172,6 +172,11 @@ def flag_checks(
                 yield check_result(done, key, verdict)
 
     return flag_audit
+
+
+def _op_name(asset: dg.AssetKey) -> str:
+    """Longer keys are joined as Dagster joins its own: flag a_b is not flag b of namespace a."""
+    return ("_" if len(asset.path) <= 2 else "__").join([*asset.path, "checks"])
 
 
 def _now() -> datetime:

@@ -31,9 +31,11 @@ def audit_op_tags(given: Mapping[str, Any] | None = None) -> dict[str, Any]:
 
 def tag_audit(context: Context) -> None:
     """Tag the run as an audit when no step of it does anything else: its failure is told by the alerts."""
-    only = all(AUDIT_TAG in node.definition.tags for node in context.job_def.nodes)
-    if only and AUDIT_TAG not in run_tags(context.instance, context.run.run_id):
-        tag_run(context.instance, context.run.run_id, {AUDIT_TAG: "true"})
+    run, instance = context.run, context.instance
+    if AUDIT_TAG in run.tags or any(AUDIT_TAG not in node.definition.tags for node in context.job_def.nodes):
+        return
+    if AUDIT_TAG not in run_tags(instance, run.run_id):  # an earlier step may have been first
+        tag_run(instance, run.run_id, {AUDIT_TAG: "true"})
 
 
 def tag_failing(context: Context, flag: FlagId) -> None:

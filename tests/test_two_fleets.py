@@ -224,6 +224,20 @@ def test_a_name_that_dagster_does_not_allow_is_told_with_one_that_it_does(name: 
         build(name, "ranking")
 
 
+def test_flags_whose_keys_read_alike_in_one_line_load_together() -> None:
+    """Flag b of namespace a and flag a_b; flag checkout under experiments/search and flag search_checkout."""
+    flags = [FlagAudit(key="b", namespace="a", start="2026-03-01"), FlagAudit(key="a_b", start="2026-03-01")]
+    store = DuckDBResource(database="bins.duckdb")
+    one = build_flag_audit_defs(flags, "log/*.parquet", store)
+    assert {"experiments/a/b_bins", "experiments/a_b_bins"} <= asset_keys(one)
+    fleets = [
+        build("exd", "search_checkout"),
+        build("search", "checkout", key_prefix=["experiments", "search"]),
+    ]
+    both = asset_keys(dg.Definitions.merge(*fleets))
+    assert {"experiments/search_checkout_bins", "experiments/search/checkout_bins"} <= both
+
+
 @pytest.fixture
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """No fleet was built before in this process."""

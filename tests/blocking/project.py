@@ -3,6 +3,7 @@
 Nothing is built on import. `job` is what `dagster.build_reconstructable_job` calls in each step process.
 """
 
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -135,6 +136,17 @@ def contracts() -> dg.Definitions:
     return dg.Definitions(
         assets=[*assets, *(_report(asset.key.path[-1], asset.key) for asset in assets)],
         asset_checks=[says_nothing, error_that_blocks_nothing, over_both],
+    )
+
+
+@dg.definitions
+def aged() -> dg.Definitions:
+    """A flag that goes on, whose answers hold for a day and a half."""
+    return build_flag_audit_defs(
+        [FlagAudit(key="a", split=SPLIT, start=START)],
+        records="log/*.parquet",
+        store=DuckDBResource(database="bins.duckdb"),
+        max_age=timedelta(hours=36),
     )
 
 

@@ -1,5 +1,6 @@
 """`max_age`: a schedule or a loader that stopped leaves no report green, whichever way it is built."""
 
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
@@ -9,6 +10,11 @@ from typing import Any
 import dagster as dg
 import pytest
 import time_machine
+from dagster._core.remote_origin import InProcessCodeLocationOrigin
+from dagster._core.test_utils import create_test_daemon_workspace_context
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
+from dagster._daemon.freshness import FreshnessDaemon
 
 from exd_dagster._dagster_internals import latest_checks
 from exd_dagster.alerts.sender import Notification
@@ -155,3 +161,31 @@ def test_the_limit_of_a_guard_counts_the_age_of_the_data(
     with time_machine.travel(LATER, tick=False):
         assert made.gated() == set()
         assert latest_checks(instance, [trust_key(made.fleet.keys["good"])])[0][0].passed
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(("hours", "state"), [(20, "PASS"), (40, "FAIL")])
+def test_dagsters_freshness_daemon_finds_bins_that_were_built_too_long_ago(hours: int, state: str) -> None:
+    """Its verdict is what the asset's page shows and what the gate listens to."""
+    bins = dg.AssetKey(["experiments", "a_bins"])
+    origin = InProcessCodeLocationOrigin(
+        LoadableTargetOrigin(
+            executable_path=sys.executable,
+            module_name="tests.blocking.project",
+            attribute="aged",
+            working_directory=str(Path(__file__).parents[2]),
+        ),
+        location_name="project",
+    )
+    target = InProcessWorkspaceLoadTarget(origin)
+    with (
+        dg.instance_for_test() as instance,
+        create_test_daemon_workspace_context(target, instance) as workspace,
+    ):
+        with time_machine.travel(AUDITED, tick=False):
+            built_now = dg.AssetMaterialization(bins, partition=f"{START:%Y-%m-%d-%H:%M}")
+            instance.report_runless_asset_event(built_now)
+        with time_machine.travel(AUDITED + timedelta(hours=hours), tick=False):
+            list(FreshnessDaemon().run_iteration(workspace))
+        (record,) = instance.get_freshness_state_records([bins]).values()
+    assert record.freshness_state.value == state
