@@ -174,7 +174,7 @@ class InstanceFacts:
         switches: what was chosen in the UI for each schedule and sensor: True running, False stopped.
         run_monitoring: whether lost runs are failed.
         retries_failed_checks: whether a run that failed a check is tried again.
-        pool_limit: how many steps of a pool run at once; None: any number.
+        pool_limits: how many steps of each pool asked for run at once; None: any number.
     """
 
     daemons: Mapping[str, datetime | None]
@@ -182,15 +182,15 @@ class InstanceFacts:
     switches: Mapping[str, bool]
     run_monitoring: bool
     retries_failed_checks: bool
-    pool_limit: int | None
+    pool_limits: Mapping[str, int | None]
 
 
-def instance_facts(instance: dg.DagsterInstance, pool: str) -> InstanceFacts:
+def instance_facts(instance: dg.DagsterInstance, *pools: str) -> InstanceFacts:
     """Read what a diagnosis needs.
 
     Args:
         instance: the Dagster instance.
-        pool: name of the pool whose limit is asked for.
+        *pools: names of the pools whose limits are asked for.
     """
     beats = instance.get_daemon_heartbeats()
     needed = instance.get_required_daemon_types()
@@ -213,5 +213,5 @@ def instance_facts(instance: dg.DagsterInstance, pool: str) -> InstanceFacts:
         run_monitoring=instance.run_monitoring_enabled,
         retries_failed_checks=instance.run_retries_enabled
         and instance.run_retries_retry_on_asset_or_op_failure,
-        pool_limit=limits.get(pool, instance.global_op_concurrency_default_limit),
+        pool_limits={pool: limits.get(pool, instance.global_op_concurrency_default_limit) for pool in pools},
     )

@@ -9,7 +9,7 @@ import dagster as dg
 from dagster_duckdb import DuckDBResource
 
 from exd_dagster.config import FlagAudit, FlagId, Thresholds, Timing
-from exd_dagster.fleet_names import DEFAULT_FLEET
+from exd_dagster.fleet_clash import Claim, clash
 from exd_dagster.telemetry.sources import Records
 
 
@@ -25,6 +25,7 @@ class AuditPlan:
         store: the DuckDB file of the bins.
         thresholds: the levels of the checks.
         timing: when an hour is closed.
+        pool: concurrency pool of every op that writes the store.
         running: name of each schedule and sensor, and whether it starts by itself.
     """
 
@@ -35,7 +36,13 @@ class AuditPlan:
     store: DuckDBResource
     thresholds: Thresholds
     timing: Timing
+    pool: str
     running: Mapping[str, bool]
+
+    @property
+    def claim(self) -> Claim:
+        """What the fleet takes for itself."""
+        return Claim(self.name, self.bins, self.store_path)
 
     @property
     def store_path(self) -> str:
@@ -52,6 +59,7 @@ def plan_audit(
     store: DuckDBResource,
     thresholds: Thresholds | None,
     timing: Timing | None,
+    pool: str,
     defs: dg.Definitions,
 ) -> AuditPlan:
     """Return the plan of a fleet whose schedules and sensors are those of `defs`."""
@@ -68,6 +76,7 @@ def plan_audit(
         store=store,
         thresholds=thresholds or Thresholds(),
         timing=timing or Timing(),
+        pool=pool,
         running=starting,
     )
 
@@ -92,18 +101,5 @@ def audit_plans() -> list[AuditPlan]:
 
 
 def clashes(plans: Sequence[AuditPlan]) -> list[str]:
-    """Return one fault for each bins asset that two fleets build: no code location can load them both."""
-    return [
-        shared_bins(one.name, other.name, key)
-        for one, other in combinations(plans, 2)
-        for key in sorted({*one.bins.values()} & {*other.bins.values()})
-    ]
-
-
-def shared_bins(one: str, other: str, key: dg.AssetKey) -> str:
-    """Return the fault of two fleets, by name, that build the same bins asset."""
-    named = one if other == DEFAULT_FLEET else other
-    return (
-        f"the fleets '{one}' and '{other}' both build {key.to_user_string()}; audit the flag in one of them, "
-        f"or give one a key_prefix of its own, for example [experiments, {named}]"
-    )
+    """Return what two of these fleets cannot both have, one fault each."""
+    return [fault for one, other in combinations(plans, 2) for fault in clash(one.claim, other.claim)]

@@ -147,7 +147,7 @@ def build_flag_audit_defs(
         fleet.trust(base_url or "", sensor_status, pool),
         fleet.alerting(),
     )
-    remember(plan_audit(name, fleet.keys, fleet.flags, fleet.records, store, thresholds, timing, defs))
+    remember(plan_audit(name, fleet.keys, fleet.flags, fleet.records, store, thresholds, timing, pool, defs))
     return defs
 
 

@@ -15,11 +15,11 @@ from typing_extensions import Self
 from exd_dagster._dagster_internals import project_components
 from exd_dagster.alerts.route import Route
 from exd_dagster.assets import STORE_POOL, Grain, bins_asset_keys
-from exd_dagster.audit_plan import shared_bins
 from exd_dagster.build import build_flag_audit_defs
 from exd_dagster.component_yaml import Kinds, Rendering, file_of, with_lines, yaml_schema
 from exd_dagster.config import ConfigModel, Duration, FlagAudit, Instant, Mode, Thresholds, Timing
 from exd_dagster.errors import ConfigError, did_you_mean
+from exd_dagster.fleet_clash import Claim, clash
 from exd_dagster.fleet_names import DEFAULT_FLEET
 from exd_dagster.resources import (
     AlertDestination,
@@ -303,10 +303,12 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
                 said = f"name: '{self.name}' is that of another component too, which audits {flags}"
                 faults.append(f"{said}; give the newer one a name of its own, its folder's for example")
                 continue
-            ours, theirs = (bins_asset_keys(each.audits(), each.key_prefix) for each in (self, other))
-            both = sorted({*ours.values()} & {*theirs.values()})
-            faults += [shared_bins(other.name, self.name, key) for key in both]
+            faults += clash(other.claim(), self.claim())
         return faults
+
+    def claim(self) -> Claim:
+        """Return what the fleet of this component takes for itself."""
+        return Claim(self.name, bins_asset_keys(self.audits(), self.key_prefix), self.store)
 
 
 def _given(flag: FlagAudit) -> dict[str, Any]:

@@ -177,11 +177,11 @@ def test_a_decision_in_one_fleet_says_nothing_of_the_other(project: Project) -> 
     assert project.reports() == {"cart_report", "ranking_report", "suggest_report"}
 
 
-def build(name: str, flag: str, **options: object) -> dg.Definitions:
+def build(name: str, flag: str, store: str = "", **options: object) -> dg.Definitions:
     return build_flag_audit_defs(
         [FlagAudit(key=flag, split=SPLIT, start="2026-03-01")],
         records="log/*.parquet",
-        store=DuckDBResource(database="bins.duckdb"),
+        store=DuckDBResource(database=store or f"{name}.duckdb"),
         name=name,
         **options,
     )
@@ -254,7 +254,7 @@ class TestClash:
         with pytest.warns(
             UserWarning,
             match=r"'exd' and 'search' both build experiments/checkout_bins; .*"
-            r"key_prefix of its own, for example \[experiments, search\]",
+            r"key_prefix of its own: \[experiments, search\]",
         ):
             build("search", "checkout")
 
@@ -265,6 +265,13 @@ class TestClash:
             second = build("search", "checkout", key_prefix=["experiments", "search"])
         both = asset_keys(dg.Definitions.merge(first, second))
         assert {"experiments/checkout_bins", "experiments/search/checkout_bins"} <= both
+
+    def test_under_keys_of_their_own_they_need_stores_of_their_own(self) -> None:
+        """Or each would count the flag anew, and write its row of flag_trust over the other's."""
+        build("exd", "checkout", store="bins.duckdb")
+        prefix = ["experiments", "search"]
+        with pytest.warns(UserWarning, match=r"both count checkout in bins.duckdb; .* a store of its own"):
+            build("search", "checkout", store="bins.duckdb", key_prefix=prefix)
 
     def test_a_fleet_built_again_is_no_clash(self) -> None:
         with warnings.catch_warnings():

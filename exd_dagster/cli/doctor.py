@@ -10,7 +10,6 @@ import dagster as dg
 
 from exd_dagster._dagster_internals import instance_facts
 from exd_dagster.alerts.model import AlertState
-from exd_dagster.assets import STORE_POOL
 from exd_dagster.audit_plan import AuditPlan, audit_plans, clashes
 from exd_dagster.cli.project import load_fleets, module_option, open_instance
 from exd_dagster.doctor.alerts import diagnose_alerts
@@ -60,10 +59,10 @@ def examine(module: str | None, now: datetime) -> list[Diagnosis]:
         found.append(fail("project", said, fix))
     for plan in plans:
         found += diagnose_data(plan, now)
-    states = {}
+    states, pools = {}, dict.fromkeys(plan.pool for plan in plans)
     try:
         with open_instance() as instance:
-            found += diagnose_instance(instance_facts(instance, STORE_POOL), plans, now)
+            found += diagnose_instance(instance_facts(instance, *pools), plans, now)
             states = load_states(instance)
     except ConfigError as error:
         found.append(

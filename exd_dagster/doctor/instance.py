@@ -68,8 +68,10 @@ def diagnose_settings(facts: InstanceFacts) -> list[Diagnosis]:
         said = "a run that a failed check stopped is tried again, and fails again"
         fix = "in dagster.yaml: run_retries: {retry_on_asset_or_op_failure: false}"
         found.append(warn("settings", said, fix))
-    if facts.pool_limit != 1:
-        said = f"the pool of the bin store lets {facts.pool_limit or 'any number of'} steps write at once"
+    for pool, limit in facts.pool_limits.items():
+        if limit == 1:
+            continue
+        said = f"the pool {pool} lets {limit or 'any number of'} steps write the bin store at once"
         fix = "in dagster.yaml: concurrency: {pools: {default_limit: 1}}"
         found.append(warn("settings", said, fix))
     return found or [ok("settings", "run monitoring on, failed checks not retried, one writer at a time")]

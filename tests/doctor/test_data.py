@@ -31,6 +31,7 @@ def plan(folder: Path, records: Records, *flags: FlagAudit, store: str = "bins.d
         store=DuckDBResource(database=store if store == ":memory:" else str(folder / store)),
         thresholds=Thresholds(),
         timing=Timing(),
+        pool="duckdb_writer",
         running={},
     )
 
@@ -163,7 +164,7 @@ def test_the_store_may_be_named_by_a_variable(tmp_path, log, monkeypatch):
     audit = AuditPlan(
         **{
             field: getattr(named, field)
-            for field in ("name", "bins", "flags", "records", "thresholds", "timing", "running")
+            for field in ("name", "bins", "flags", "records", "thresholds", "timing", "pool", "running")
         },
         store=DuckDBResource(database=dg.EnvVar("BINS")),
     )

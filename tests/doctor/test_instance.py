@@ -27,7 +27,7 @@ WELL = InstanceFacts(
     switches={},
     run_monitoring=True,
     retries_failed_checks=False,
-    pool_limit=1,
+    pool_limits={"duckdb_writer": 1},
 )
 
 
@@ -40,6 +40,7 @@ def plan(end: str | None = None, **running: bool) -> AuditPlan:
         store=DuckDBResource(database="bins.duckdb"),
         thresholds=Thresholds(),
         timing=Timing(),
+        pool="duckdb_writer",
         running=running,
     )
 
@@ -59,12 +60,21 @@ def test_the_settings_that_init_writes_are_well(instance):
 
 
 def test_settings_an_audit_does_badly_with_get_a_fix_each():
-    facts = replace(WELL, run_monitoring=False, retries_failed_checks=True, pool_limit=None)
+    facts = replace(
+        WELL, run_monitoring=False, retries_failed_checks=True, pool_limits={"duckdb_writer": None}
+    )
     found = diagnose_settings(facts)
     assert [told.state for told in found] == ["warn"] * 3
     assert "run_monitoring: {enabled: true" in found[0].fix
     assert "retry_on_asset_or_op_failure: false" in found[1].fix
     assert "default_limit: 1" in found[-1].fix
+
+
+def test_the_pool_of_each_fleet_is_looked_at():
+    found = diagnose_settings(replace(WELL, pool_limits={"duckdb_writer": 1, "search_writer": 3}))
+    assert [told.said for told in found] == [
+        "the pool search_writer lets 3 steps write the bin store at once"
+    ]
 
 
 def test_an_instance_whose_daemon_never_ran_fails():
