@@ -260,6 +260,7 @@ def _build_metadata(report: BuildReport, build: FlagBuild) -> dict[str, Any]:
         "data_through": _instant(report.watermark),
         "audited_through": _instant(report.closed_through),
         "quarantined": sum(report.quarantined.values()),
+        "quarantined_of_flag": sum(build.quarantined.values()),
     }
 
 

@@ -38,7 +38,7 @@ _TABLES = {
     "hourly": "target INTEGER, hour BIGINT, variant VARCHAR, units BIGINT, evaluations BIGINT",
     "overview": "target INTEGER, hour BIGINT, variant VARCHAR, namespace VARCHAR, environment VARCHAR, "
     "reason VARCHAR, version VARCHAR, late BOOLEAN, unitless BOOLEAN, left_out BOOLEAN, ignored BOOLEAN, "
-    "n BIGINT",
+    "rows BIGINT, n BIGINT",
 }
 _KIND = "target, hour, variant, namespace, environment, reason, version, late, unitless"
 _COUNTED = "(NOT left_out AND NOT ignored AND variant IS NOT NULL AND NOT unitless)"
@@ -77,7 +77,7 @@ class Counter:
             self.connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_kinds AS {self._kinds(window)}")
             count_kinds(self.connection, _COUNTED, with_ids=self._has("id"))
             self.connection.execute(
-                f"INSERT INTO exd_overview SELECT {_KIND}, left_out, ignored, once FROM exd_kinds "
+                f"INSERT INTO exd_overview SELECT {_KIND}, left_out, ignored, n, once FROM exd_kinds "
                 "JOIN exd_distinct USING (kind)"
             )
             self.connection.execute(
@@ -109,15 +109,12 @@ class Counter:
 
     def count(self) -> None:
         """Count every measure but first exposures: `exd_counts` and `exd_noted`."""
-        write_targets(self.connection, self.targets)
         write_table(self.connection, "spans", [span for target in self.targets for span in spans(target)])
         self.connection.execute(
             "CREATE OR REPLACE TEMP TABLE exd_counts AS FROM exd_hourly SEMI JOIN exd_labels "
             "USING (target, variant)"
         )
-        write_table(self.connection, "noted", [])
-        looked = "(FROM exd_overview SEMI JOIN exd_targets USING (target))"
-        self.connection.execute(f"INSERT INTO exd_noted {facts_sql(looked, 'left_out OR NOT ignored')}")
+        write_noted(self.connection, self.targets)
 
     def fresh(self) -> None:
         """Find each unit's first exposure, and its first to another variant: `exd_fresh`."""
@@ -221,7 +218,7 @@ class Counter:
     def _late(self) -> str:
         if not self._has("ingested"):
             return "false"
-        return f"ingested > (us // {_HOUR_US} + 1) * {_HOUR_US} + {self.lateness_ms * 1000}"
+        return f"ingested >= (us // {_HOUR_US} + 1) * {_HOUR_US} + {self.lateness_ms * 1000}"
 
     def rows(self, names: Sequence[str]) -> str:
         """Return a SELECT of target, unit, rank and these columns of every record that counts."""
@@ -282,7 +279,16 @@ def seen_variants(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str]
     return connection.execute(query).fetchall()
 
 
-def facts_sql(rows: str, which: str) -> str:
+def write_noted(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> None:
+    """Write down what else was seen of these flags, from `exd_overview` and `exd_counts`: `exd_noted`."""
+    write_targets(connection, targets)
+    write_table(connection, "noted", [])
+    looked = "(FROM exd_overview SEMI JOIN exd_targets USING (target))"
+    for facts in (_facts(looked), _repeats(looked)):
+        connection.execute(f"INSERT INTO exd_noted {facts}")
+
+
+def _facts(looked: str) -> str:
     """Return a SELECT of target, hour, name, detail and count of each fact in the rows of an overview."""
     facts = (
         ("excluded_reason", "reason", "left_out"),
@@ -296,7 +302,21 @@ def facts_sql(rows: str, which: str) -> str:
         for name, detail, where in facts
     )
     return (
-        f"WITH chosen AS (SELECT * FROM {rows} WHERE {which}) "
+        f"WITH chosen AS (SELECT * FROM {looked} WHERE left_out OR NOT ignored) "
         f"SELECT target, hour, name, detail, sum(n)::BIGINT FROM ({' UNION ALL '.join(selects)}) "
         "GROUP BY target, hour, name, detail"
+    )
+
+
+def _repeats(looked: str) -> str:
+    """Return a SELECT of the facts about evaluation ids, from rows, evaluations and ids of each bin."""
+    bins = f"SELECT target, hour, variant, sum(rows) AS rows, sum(n) AS ids FROM {looked} WHERE {_COUNTED}"
+    facts = (("duplicate_rows", "rows - evaluations"), ("reused_ids", "evaluations - ids"))
+    selects = (
+        f"SELECT target, hour, {literal(name)}, variant, ({count})::BIGINT FROM met WHERE {count} > 0"
+        for name, count in facts
+    )
+    return (
+        f"WITH met AS (SELECT * FROM ({bins} GROUP BY ALL) JOIN exd_counts USING (target, hour, variant)) "
+        + " UNION ALL ".join(selects)
     )

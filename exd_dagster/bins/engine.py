@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import duckdb
 
 from exd_dagster.bins.audience import Target, ignored, left_out, numbers_and_texts
-from exd_dagster.bins.count import facts_sql, seen_scopes, seen_variants, write_table, write_targets
+from exd_dagster.bins.count import seen_scopes, seen_variants, write_noted, write_table, write_targets
 from exd_dagster.config import Scalar
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.engine_table import IbisRecords
@@ -84,8 +84,8 @@ class EngineLog:
         found = self.execute(rows.group_by("hour").agg(newest=rows.at.max()))
         return {int(hour): _ms(at) for hour, at in zip(found["hour"], found["newest"], strict=True)}
 
-    def quarantine(self, start: int, latest: int) -> dict[str, int]:
-        """Count the rows that can be in no bin, by reason; of partitions, those from `start` on."""
+    def quarantine(self, start: int, latest: int, flags: Sequence[str]) -> dict[str, dict[str, int]]:
+        """Count the rows that can be in no bin, by reason and flag; of partitions, those from `start` on."""
         rows = self.rows()
         day = self._day()
         if day is not None:
@@ -97,8 +97,10 @@ class EngineLog:
             NO_FLAG: _between(rows.at, start, latest) & (rows.flag == ""),
         }
         sums = {reason: _how_many(test).coalesce(0) for reason, test in reasons.items()}
-        found = self.execute(rows.filter(reduce(or_, reasons.values())).agg(**sums))
-        return {reason: int(found[reason].iloc[0]) for reason in reasons}
+        whose = rows.flag.isin(list(flags)).ifelse(rows.flag, "") if flags else _literal("")
+        rows = rows.filter(reduce(or_, reasons.values())).mutate(whose=whose)
+        found = self.execute(rows.group_by("whose").agg(**sums))
+        return {reason: dict(zip(found["whose"], map(int, found[reason]), strict=True)) for reason in reasons}
 
     def tally(self, targets: Sequence[Target]) -> "EngineTally":
         """Return what counts these flags."""
@@ -169,10 +171,10 @@ class EngineTally:
         rows = self._rows(counted_only=False)
         rows = rows.mutate(unitless=rows.unit == "")
         kinds = [*_SCOPE, "variant", "reason", "version", "hour", "late", "unitless"]
-        found = rows.group_by(kinds).agg(n=self._evaluations(rows))
+        found = rows.group_by(kinds).agg(rows=rows.count().cast("int64"), n=self._evaluations(rows))
         marked = (
             "SELECT target, hour, namespace, environment, nullif(variant, '') AS variant, reason, version, "
-            "late::BOOLEAN AS late, unitless::BOOLEAN AS unitless, n::BIGINT AS n "
+            "late::BOOLEAN AS late, unitless::BOOLEAN AS unitless, rows::BIGINT AS rows, n::BIGINT AS n "
             f"FROM exd_found {_OF_TARGET}"
         )
         self._take(
@@ -209,10 +211,7 @@ class EngineTally:
                 f"CREATE OR REPLACE TEMP TABLE exd_{table} AS SELECT target, hour, variant, {names} "
                 "FROM exd_measures"
             )
-        write_table(self.connection, "noted", [])
-        self.connection.execute(
-            f"INSERT INTO exd_noted {facts_sql('exd_overview', 'NOT ignored OR left_out')}"
-        )
+        write_noted(self.connection, self.targets)
 
     def first_exposures(self) -> None:
         """They came with the other measures."""

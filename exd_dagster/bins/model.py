@@ -38,7 +38,8 @@ FACTS = (
     "excluded_reason",  # evaluations left out for their reason (detail)
     "manifest_version",  # evaluations by manifest version (detail)
     "late_rows",  # evaluations ingested after their hour had closed
-    "quarantined",  # rows set apart, by reason (detail)
+    "duplicate_rows",  # rows that repeat an evaluation by its id, by variant (detail)
+    "reused_ids",  # at least so many evaluations have the id of another unit's, by variant (detail)
 )
 
 

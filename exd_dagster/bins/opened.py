@@ -19,6 +19,7 @@ from exd_dagster.telemetry.records import (
     UNREADABLE_TIME,
     Columns,
     Unreadable,
+    literal,
 )
 
 
@@ -75,8 +76,11 @@ class Opened(Protocol):
     def hours(self, start: int, latest: int) -> Mapping[int, int]:
         """Return the newest record (ms) of every hour with records in `[start, latest)` (ms)."""
 
-    def quarantine(self, start: int, latest: int) -> Mapping[str, int]:
-        """Count the rows that can be in no bin, by reason; `start` and `latest` in ms."""
+    def quarantine(self, start: int, latest: int, flags: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
+        """Count the rows that can be in no bin, by reason and flag: "" for any but these flags.
+
+        `start` and `latest` are in ms.
+        """
 
     def tally(self, targets: Sequence[Target]) -> Tally:
         """Return what counts these flags."""
@@ -152,7 +156,7 @@ class DuckLog:
         self.sizes.update((hour, count) for hour, _, count in rows)
         return {hour: newest for hour, newest, _ in rows}
 
-    def quarantine(self, start: int, latest: int) -> dict[str, int]:
+    def quarantine(self, start: int, latest: int, flags: Sequence[str]) -> dict[str, dict[str, int]]:
         """See `Opened`."""
         columns = self.columns
         us, flag = columns.expressions["us"], columns.expressions["flag"]
@@ -162,10 +166,11 @@ class DuckLog:
             FUTURE: columns.between(latest, None),
             NO_FLAG: f"{columns.between(start, latest)} AND coalesce({flag}, '') = ''",
         }
-        found = {UNREADABLE_LINE: sum(part.lines or 0 for part in self.unreadable)}
+        found = {UNREADABLE_LINE: {"": sum(part.lines or 0 for part in self.unreadable)}}
+        whose = f"CASE WHEN {flag} IN ({', '.join(map(literal, flags)) or 'NULL'}) THEN {flag} ELSE '' END"
         for reason, where in conditions.items():
-            query = f"SELECT count(*) FROM {columns.scan.relation} WHERE {where}"
-            ((found[reason],),) = self.connection.execute(query).fetchall()
+            query = f"SELECT {whose}, count(*) FROM {columns.scan.relation} WHERE {where} GROUP BY 1"
+            found[reason] = dict(self.connection.execute(query).fetchall())
         return found
 
     def print_hours(self, targets: Sequence[Target], first: int) -> None:

@@ -17,6 +17,7 @@ class FlagBuild:
         new_units: units counted for the first time, net of those that were corrected away.
         evaluations: distinct evaluations in the hours that were read.
         rebuilt: True when what is counted had changed, so that all was counted anew from `start`.
+        quarantined: rows of its key set apart in this reading, by reason: they have no hour to stand in.
         error: why the flag could not be counted, with the fix; its stored bins are as they were.
     """
 
@@ -24,6 +25,7 @@ class FlagBuild:
     new_units: int = 0
     evaluations: int = 0
     rebuilt: bool = False
+    quarantined: Mapping[str, int] = field(default_factory=dict)
     error: str | None = None
 
 
@@ -36,7 +38,7 @@ class BuildReport:
         watermark: its newest valid record (UTC); None when it has none.
         closed_through: end of its last closed hour (UTC); None when it has none.
         flags: each flag's part.
-        quarantined: rows set apart in this reading, by reason.
+        quarantined: rows of the whole log set apart in this reading, by reason.
         unreadable: files and lines that could not be read.
         absent: optional columns the log does not have; see `records.FACTS_OFF` for what that switches off.
     """

@@ -69,7 +69,11 @@ class Update:
             save_prints(self.connection, counted)
         read = {t.number: self._read_through(t, stored.get(t.flag.id), anew, source) for t in counted}
         self.registry.save_flags(reading.source.label, [(t.number, t.flag, read[t.number]) for t in counted])
-        quarantined = opened.quarantine(start, reading.latest)
+        apart = opened.quarantine(start, reading.latest, [flag.key for flag in reading.flags])
+        for flag in reading.flags:
+            own = {reason: found[flag.key] for reason, found in apart.items() if found.get(flag.key)}
+            self.builds[flag.id] = replace(self.builds[flag.id], quarantined=own)
+        quarantined = {reason: sum(found.values()) for reason, found in apart.items()}
         return BuildReport(
             source=reading.source.label,
             watermark=from_ms(source.watermark) if source else None,

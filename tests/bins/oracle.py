@@ -80,20 +80,29 @@ def concerns(record: Record, flag) -> bool:
 
 
 def brute_facts(records, flag, through: datetime, lateness: timedelta) -> dict:
-    """Return {(hour, name, detail): evaluations} of everything but variants met, hours before `through`."""
-    kinds = defaultdict(set)
+    """Return {(hour, name, detail): count} of everything but variants met, hours before `through`."""
+    kinds, seen, rows = defaultdict(set), defaultdict(set), defaultdict(int)
     for i, record in enumerate(records):
         if concerns(record, flag):
             hour = hour_of(record.timestamp)
-            late = record.ingested_at is not None and record.ingested_at > hour + HOUR + lateness
+            late = record.ingested_at is not None and record.ingested_at >= hour + HOUR + lateness
             kind = (hour, record.evaluation_reason or "", record.variant_key or None)
             kind += (record.manifest_version, late, not record.unit_id_hash)
             kinds[kind].add(record.evaluation_id or i)
-    facts = defaultdict(int)
+        if counts(record, flag):
+            seen[hour, record.variant_key].add((record.unit_id_hash, record.evaluation_id or i))
+            rows[hour, record.variant_key] += 1
+    facts, ids = defaultdict(int), defaultdict(int)
     for (hour, *kind), evaluations in kinds.items():
         for name, detail in facts_of(*kind, flag):
             facts[hour, name, detail] += len(evaluations)
-    return {fact: count for fact, count in facts.items() if fact[0] < through}
+        reason, variant, _, _, unitless = kind
+        if reason not in flag.exclude_reasons and not unitless:
+            ids[hour, variant] += len(evaluations)
+    for (hour, variant), evaluations in seen.items():
+        facts[hour, "duplicate_rows", variant] = rows[hour, variant] - len(evaluations)
+        facts[hour, "reused_ids", variant] = max(0, len(evaluations) - ids[hour, variant])
+    return {fact: count for fact, count in facts.items() if count and fact[0] < through}
 
 
 def facts_of(reason, variant, version, late, unitless, flag) -> list[tuple[str, str]]:

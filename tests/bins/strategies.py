@@ -6,7 +6,7 @@ import pandas as pd
 from hypothesis import strategies as st
 
 from exd_dagster.config import FlagAudit, Phase
-from tests.bins.oracle import HOUR, Record
+from tests.bins.oracle import HOUR, Record, hour_of
 
 START = datetime(2026, 3, 1, tzinfo=timezone.utc)
 HOURS = 8
@@ -24,12 +24,16 @@ instants = st.builds(
     ),
     st.sampled_from([0, 999]),
 )
-delays = st.sampled_from([None, timedelta(0), timedelta(minutes=45), timedelta(hours=3)])
-records = st.builds(
-    lambda delay, **fields: Record(
-        **fields, ingested_at=None if delay is None else fields["timestamp"] + delay
+arrivals = st.one_of(
+    st.sampled_from([timedelta(0), timedelta(minutes=45), timedelta(hours=3)]).map(
+        lambda delay: lambda at: at + delay
     ),
-    delay=delays,
+    st.sampled_from([1, 1.5, 2]).map(lambda hours: lambda at: hour_of(at) + hours * HOUR),
+    st.just(lambda at: None),
+)
+records = st.builds(
+    lambda arrival, **fields: Record(**fields, ingested_at=arrival(fields["timestamp"])),
+    arrival=arrivals,
     timestamp=instants,
     flag_key=st.sampled_from(["f", "f", "f", "g", ODD, "other"]),
     variant_key=st.sampled_from(["b", "d", "b", "d", "a", "c", "z", "Ä", "", None]),

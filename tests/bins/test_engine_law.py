@@ -1,7 +1,5 @@
 """The law of counting holds for the expression that engines run, and engines read no more than the window."""
 
-from datetime import timedelta
-
 import duckdb
 import pandas as pd
 import pytest
@@ -30,7 +28,16 @@ def test_bins_of_an_engine_equal_a_recount(seen, rollout, late):
         check(store, flags, seen, late)
 
 
-DAY = timedelta(days=1)
+def test_a_flag_that_an_engine_cannot_count_leaves_nothing_in_the_store():
+    connection = duckdb.connect()
+    store = BinStore(connection)
+    source = log((1, "a", "control"), (1, None, "control"), (30, "b", "control"), environment=["x", "y", "x"])
+    report = update(store, in_duckdb(source))
+    assert "2 environments" in report.flags[flag().id].error
+    for table in ("bins", "facts", "flags"):
+        assert connection.execute(f"SELECT count(*) FROM exd_{table}").fetchone() == (0,)
+
+
 BY_DAY = {**COLUMNS, PARTITION: "date"}
 
 

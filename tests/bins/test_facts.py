@@ -2,8 +2,13 @@
 
 from datetime import timedelta
 
+import pytest
+
+from exd_dagster.bins.model import FACTS
+from exd_dagster.config import Phase
 from exd_dagster.telemetry.records import BEFORE_2000, FUTURE, NO_FLAG, UNREADABLE_TIME
-from tests.bins.conftest import HOUR, NOW, START, cells, facts, flag, log, update
+from tests.bins.conftest import HOUR, NOW, SPLIT, START, cells, facts, flag, log, update
+from tests.bins.engine_log import in_duckdb
 
 LATE = (30, "end", "control")
 
@@ -24,6 +29,23 @@ def test_rows_without_an_id_each_count(store):
     assert cells(store.read(flag())) == {(1, "control"): (1, 1, 2)}
 
 
+def test_rows_that_repeat_an_evaluation_are_told_by_variant(store):
+    rows = [(1, "a", "control")] * 3 + [(1, "b", "treatment")] * 2 + [(2, "a", "control"), LATE]
+    update(store, log(*rows, evaluation_id=["e1", "e1", "e2", "e3", "e3", "e1", "e9"]))
+    bins = store.read(flag())
+    assert cells(bins) == {(1, "control"): (1, 1, 2), (1, "treatment"): (1, 1, 1), (2, "control"): (0, 1, 1)}
+    assert facts(bins) == {(1, "duplicate_rows", "control"): 1, (1, "duplicate_rows", "treatment"): 1}
+
+
+def test_ids_that_units_share_are_told_and_each_unit_counts(store):
+    """Such ids name no evaluation: taking them at their word would lose all units but one."""
+    rows = [(1, unit, "control") for unit in "abc"] + [LATE]
+    update(store, log(*rows, evaluation_id=["e1", "e1", "e1", "e9"]))
+    bins = store.read(flag())
+    assert cells(bins) == {(1, "control"): (3, 3, 3)}
+    assert facts(bins) == {(1, "reused_ids", "control"): 2}
+
+
 def test_rows_without_unit_or_variant_are_counted_apart(store):
     rows = [(1, None, "control"), (1, "", "control"), (1, "a", None), (1, "b", ""), (1, "c", "control"), LATE]
     update(store, log(*rows))
@@ -36,11 +58,13 @@ def test_manifest_versions_are_counted_by_evaluation(store):
     rows = [(1, "a", "control"), (1, "a", "control"), (1, "b", "control"), LATE]
     source = log(*rows, manifest_version=[7, 7, 8, 8], evaluation_id=["e1", "e1", "e2", "e3"])
     update(store, source)
-    assert facts(store.read(flag())) == {(1, "manifest_version", "7"): 1, (1, "manifest_version", "8"): 1}
+    found = facts(store.read(flag()))
+    assert found.pop((1, "duplicate_rows", "control")) == 1
+    assert found == {(1, "manifest_version", "7"): 1, (1, "manifest_version", "8"): 1}
 
 
-def test_a_row_ingested_after_its_hour_closed_is_late(store):
-    ingested = [START + 2.9 * HOUR, START + 3.1 * HOUR, START + 31 * HOUR]
+def test_a_row_ingested_once_its_hour_is_closed_is_late(store):
+    ingested = [START + 3 * HOUR - timedelta(seconds=1), START + 3 * HOUR, START + 31 * HOUR]
     update(store, log((1, "a", "control"), (1, "b", "control"), LATE, ingested_at=ingested))
     assert facts(store.read(flag())) == {(1, "late_rows", ""): 1}
 
@@ -64,6 +88,36 @@ def test_unusable_rows_are_counted_by_reason_and_in_no_bin(store):
     report = update(store, source)
     assert report.quarantined == {UNREADABLE_TIME: 1, BEFORE_2000: 1, FUTURE: 1, NO_FLAG: 1}
     assert cells(store.read(flag())) == {(1, "control"): (1, 1, 1)}
+
+
+@pytest.mark.parametrize("read", [lambda table: table, in_duckdb], ids=["DuckDB", "an engine"])
+def test_a_flag_is_told_of_its_own_rows_that_were_set_apart(store, read):
+    rows = [(1, "a", "control"), (1, "b", "control"), (1, "c", "control"), (1, "d", "control"), LATE]
+    source = log(*rows).assign(flag_key=["checkout", "checkout", "other", "unheard of", "checkout"])
+    source["timestamp"] = [START + HOUR, None, NOW + HOUR, None, START + 30 * HOUR]
+    report = update(store, read(source), flag(), flag("other"), flag("third"))
+    assert report.flags[flag().id].quarantined == {UNREADABLE_TIME: 1}
+    assert report.flags[flag("other").id].quarantined == {FUTURE: 1}
+    assert report.flags[flag("third").id].quarantined == {}
+    assert report.quarantined == {UNREADABLE_TIME: 2, FUTURE: 1}
+
+
+def test_every_fact_has_a_name_of_the_list(store):
+    rows = [(1, "a", "control"), (1, "a", "treatment"), (1, None, "control"), (1, "b", None), LATE]
+    rows += [(1, "c", "control"), (1, "c", "control"), (1, "d", "control"), (2, "e", "control")]
+    ids = ["e1", "e2", "e3", "e4", "e5", "e6", "e6", "e6", "e7"]
+    reasons = [None] * 8 + ["off"]
+    audit = flag(phases=(Phase(start=START + 3 * HOUR, split=SPLIT),))
+    rows += [(2, "g", "control"), (4, "g", "treatment")]
+    source = log(
+        *rows,
+        evaluation_id=[*ids, "e8", "e9"],
+        evaluation_reason=[*reasons, None, None],
+        manifest_version=7,
+        ingested_at=NOW,
+    )
+    update(store, source, audit)
+    assert {fact.name for fact in store.read(audit).facts} == set(FACTS)
 
 
 def test_a_record_in_the_future_does_not_move_the_watermark(store):
