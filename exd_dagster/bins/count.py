@@ -206,7 +206,8 @@ class Counter:
         names = self._looked_at
         seen = ", ".join([self._late, *(name for name in names if name != "ingested")])
         rows = self._rows(names, self.columns.between(first * HOUR_MS, None))
-        return f"SELECT target, us // {_HOUR_US} AS hour, hash({seen}, {self.seed}::UBIGINT) AS hash FROM ({rows})"
+        seeded = f"hash({seen}, {self.seed}::UBIGINT)"
+        return f"SELECT target, us // {_HOUR_US} AS hour, {seeded} AS hash FROM ({rows})"
 
     @property
     def _looked_at(self) -> list[str]:
