@@ -66,7 +66,9 @@ def write_records(path: str, flags: int, days: int) -> None:
             7 + i // ({rows // days} * 10) AS manifest_version
         FROM range({rows}) t(i)
     """
-    duckdb.sql(f"COPY ({query}) TO '{path}' (FORMAT parquet)")
+    with duckdb.connect() as connection:
+        connection.execute("SET enable_progress_bar = false")  # it would stand among the figures
+        connection.execute(f"COPY ({query}) TO '{path}' (FORMAT parquet)")
 
 
 def write_history(folder: str, flags: list[FlagAudit], days: int) -> None:

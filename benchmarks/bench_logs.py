@@ -42,6 +42,7 @@ def write_log(rows: int, kind: str = "plain") -> str:
         return str(path)
     part = path.with_suffix(".part")
     with duckdb.connect() as connection:
+        connection.execute("SET enable_progress_bar = false")  # it would stand among the figures
         connection.execute(
             f"""COPY (SELECT {_COLUMNS.get(kind, "*")} FROM (
                 SELECT to_timestamp({START.timestamp()} + {14 * 86400} * (i / {rows})) AS timestamp,

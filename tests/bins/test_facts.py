@@ -128,3 +128,11 @@ def test_a_record_in_the_future_does_not_move_the_watermark(store):
 def test_a_clock_ahead_by_five_minutes_is_tolerated(store):
     report = update(store, log((1, "a", "control")), now=START + HOUR - timedelta(minutes=5))
     assert report.quarantined == {}
+
+
+def test_hours_cut_out_of_the_bins_take_their_facts_along(store):
+    update(
+        store, log((1, "a", "control"), (2, "b", "control"), (3, "c", "control"), LATE, manifest_version="7")
+    )
+    part = store.read(flag()).between(START + 2 * HOUR, START + 3 * HOUR)
+    assert facts(part) == {(2, "manifest_version", "7"): 1}

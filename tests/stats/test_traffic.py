@@ -182,3 +182,11 @@ def test_learning_begins_with_the_first_unit():
 
 def test_a_flag_without_any_unit_is_not_told_as_healthy():
     assert traffic_drop_test(np.zeros(500)).verdict == "insufficient"
+
+
+def test_a_drop_is_seen_right_after_five_weeks_in_which_nothing_landed():
+    volumes = seasonal_units(1, 90, 500)
+    landed = everywhere(volumes)
+    landed[49 * 24 : 84 * 24] = False
+    assert not scan(volumes, landed, 1e-4).alarm[84 * 24 :].any()
+    assert scan(cut(volumes, 84 * 24, None, 0.1), landed, 1e-4).alarm[84 * 24]
