@@ -1,9 +1,12 @@
 """What `init` and the demo write is what this repository itself runs on."""
 
+import os
 from pathlib import Path
 
 import yaml
 
+from exd_dagster.cli.project import load_plans
+from exd_dagster.demo.project import NOBODY_LISTENS, build_demo_defs
 from exd_dagster.demo.run import prepare_home
 from exd_dagster.scaffold import DAGSTER_YAML, workspace_yaml
 
@@ -33,3 +36,11 @@ def test_a_workspace_names_module_folder_and_location():
         "working_directory": ".",
         "location_name": "flag_audit",
     }
+
+
+def test_the_demo_in_the_ui_misses_no_variable(monkeypatch):
+    monkeypatch.setattr("os.environ", {k: v for k, v in os.environ.items() if k not in NOBODY_LISTENS})
+    monkeypatch.setattr("exd_dagster.sensors._PLANS", {})
+    build_demo_defs()
+    (plan,) = load_plans("exd_dagster.demo.project")
+    assert plan.desk().unready == {}
