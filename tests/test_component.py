@@ -408,8 +408,11 @@ def test_dg_finds_the_component_of_the_built_wheel(project, tmp_path):
     subprocess.run([*build, *wheels], check=True)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     subprocess.run([*build, "install", "--no-deps", "--target", str(tmp_path / "site"), wheel], check=True)
-    dg_command(project, "scaffold", "defs", "exd_dagster.FlagAuditComponent", "a", package=tmp_path / "site")
-    assert "All definitions loaded" in dg_command(project, "check", "defs", package=tmp_path / "site")
+    site = tmp_path / "site"
+    assert "exd_dagster.FlagAuditComponent" in dg_command(project, "list", "components", package=site)
+    dg_command(project, "scaffold", "defs", "exd_dagster.FlagAuditComponent", "a", package=site)
+    assert "validated successfully" in dg_command(project, "check", "yaml", package=site)
+    assert "All definitions loaded" in dg_command(project, "check", "defs", package=site)
 
 
 @pytest.mark.e2e
