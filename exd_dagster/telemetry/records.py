@@ -231,7 +231,9 @@ def time_sql(column: str, kind: str, zone: str) -> str:
         # a zone that is not understood makes the time unreadable: a guess would be hours off
         aware = f"regexp_matches({column}, ':[0-9.:]+ *[a-zA-Z+-]')"
         tight = f"replace(replace(upper({column}), ' +', '+'), ' -', '-')"
-        offset = f"epoch_us(TRY_CAST({tight} AS TIMESTAMPTZ))"
+        # 12:30Z has no seconds, which DuckDB asks for before version 2
+        whole = f"regexp_replace({tight}, '([T ][0-9]+:[0-9]+)( ?[A-Z+-])', '\\1:00\\2')"
+        offset = f"epoch_us(coalesce(TRY_CAST({tight} AS TIMESTAMPTZ), TRY_CAST({whole} AS TIMESTAMPTZ)))"
         local = f"epoch_us({_local(f'TRY_CAST({column} AS TIMESTAMP)', zone)})"
         stamp = f"CASE WHEN {aware} THEN {offset} ELSE {local} END"
         return f"coalesce({stamp}, {_from_number(f'TRY_CAST({column} AS DOUBLE)')})"

@@ -96,7 +96,7 @@ def test_the_report_over_all_flags_runs_either_way_without_the_rows_of_a_broken_
         connection.execute(
             "CREATE OR REPLACE TABLE metrics AS SELECT flag_key, hour, 0.1 AS conversion "
             "FROM (VALUES ('checkout'), ('search'), ('never_audited')) AS flags (flag_key), "
-            "generate_series(TIMESTAMPTZ '2026-02-28 22:00Z', TIMESTAMPTZ '2026-03-01 09:00Z', "
+            "generate_series(TIMESTAMPTZ '2026-02-28 22:00:00Z', TIMESTAMPTZ '2026-03-01 09:00:00Z', "
             "INTERVAL 1 HOUR) AS hours (hour)"
         )
     assert project.build("conversion_of_all_flags").success
@@ -176,6 +176,7 @@ def test_a_waiver_that_has_ended_withholds_the_rows_again(ended: bool, query: Ca
             f"{until} AS waived_until, TIMESTAMPTZ '2026-03-02' AS audited_through"
         )
         connection.execute(
-            "CREATE TABLE metrics AS SELECT 'checkout' AS flag_key, TIMESTAMPTZ '2026-03-01 05:00Z' AS hour"
+            "CREATE TABLE metrics AS "
+            "SELECT 'checkout' AS flag_key, TIMESTAMPTZ '2026-03-01 05:00:00Z' AS hour"
         )
         assert len(connection.execute(query()).fetchall()) == (0 if ended else 1)
