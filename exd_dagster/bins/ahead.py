@@ -8,7 +8,7 @@ from exd_dagster.bins.model import FlagBins
 from exd_dagster.bins.select import select_bins, select_many
 from exd_dagster.config import FlagAudit, FlagId
 
-MOST_BYTES = 2**28
+MOST_BYTES = 2**27
 """Memory for bins that wait to be asked for; beyond it a flag's bins are read when they are."""
 
 FACT_BYTES = 128
