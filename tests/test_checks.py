@@ -126,9 +126,7 @@ def test_a_broken_split_names_the_segment_that_carries_it(
     causes = srm.metadata["causes"].value
     assert isinstance(causes, list)
     assert (causes[0]["dimension"], causes[0]["value"]) == ("sdk_version", "0.4.9")
-    assert "\n\nLikely causes, from the data:\n\n- sdk\\_version = 0.4.9: treatment 0 %" in str(
-        srm.description
-    )
+    assert "\n\nLikely cause, from the data: sdk\\_version = 0.4.9: treatment 0 %" in str(srm.description)
 
 
 def test_a_healthy_flag_is_scanned_for_no_causes(tmp_path: Path, instance: dg.DagsterInstance) -> None:

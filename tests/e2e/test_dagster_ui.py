@@ -109,6 +109,7 @@ def test_a_check_opens_with_its_sentence_and_its_picture_without_a_click(
     ui: Ui, check: str, sentence: str
 ) -> None:
     ui.asset(BAD, f"checks&checkDetail={check}", sentence)
+    assert "Show more" not in str(ui.tab.evaluate("document.body.innerText"))
     words = json.dumps(sentence)
     latest = f"[...document.querySelectorAll('p')].find(p => p.innerText.startsWith({words}))"
     picture = "[...document.images].find(i => i.src.startsWith('data:image/svg'))"
