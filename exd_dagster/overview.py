@@ -1,6 +1,7 @@
 """What an operator reads at a glance on an asset's page and beside a verdict: tables, trends, a sparkline."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from math import log, log10
 from typing import Any
@@ -22,7 +23,7 @@ SMALLEST_P = 5e-324
 
 
 def bins_metadata(flag: FlagAudit, bins: FlagBins) -> dict[str, Any]:
-    """Return what the page of a bins asset shows: the traffic of the last week and the split so far.
+    """Return what the page of a bins asset shows: the traffic of the last week, the split and facts so far.
 
     Args:
         flag: its declared split.
@@ -32,9 +33,13 @@ def bins_metadata(flag: FlagAudit, bins: FlagBins) -> dict[str, Any]:
     units = dict(zip(bins.variants, current.new_units.sum(axis=0).tolist(), strict=True))
     begun = [phase.split for phase in flag.schedule if phase.start <= bins.audited_through]
     image = sparkline(bins)
+    facts: Counter[str] = Counter()
+    for fact in current.facts:
+        facts[fact.name] += fact.count
     return {
         **({"traffic": dg.MetadataValue.md(image)} if image else {}),
         "split": split_table(begun[-1] if begun else {}, units),
+        **({"facts": dg.MetadataValue.json(dict(facts))} if facts else {}),
     }
 
 

@@ -1,6 +1,7 @@
 """What stands on an asset's page and beside a verdict."""
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -9,14 +10,14 @@ import numpy as np
 import pytest
 
 from exd_dagster._dagster_internals import latest_checks
-from exd_dagster.bins.model import FlagBins
+from exd_dagster.bins.model import Fact, FlagBins
 from exd_dagster.checks import check_keys
 from exd_dagster.config import FlagAudit, Phase
 from exd_dagster.overview import bins_metadata, escape_markdown, split_table, verdict_metadata
 from exd_dagster.stats import sequential_srm_test, srm_test, traffic_drop_test
 from exd_dagster.stats.verdict import Verdict
 from tests.fleet import Fleet
-from tests.logs import broken
+from tests.logs import HOUR, broken
 
 START = datetime(2026, 3, 1, tzinfo=timezone.utc)
 EVEN = {"control": 0.5, "treatment": 0.5}
@@ -68,6 +69,16 @@ def test_the_page_of_the_bins_shows_a_sparkline_and_the_split_of_the_current_ite
 def test_bins_without_an_hour_have_a_table_and_no_sparkline() -> None:
     flag = FlagAudit(key="checkout", split=EVEN, start=START)
     assert set(bins_metadata(flag, bins_of(flag, np.zeros((0, 2))))) == {"split"}
+
+
+def test_the_facts_of_the_present_iteration_are_summed_by_name() -> None:
+    again = Phase(start=START + 10 * HOUR, split=EVEN, rerandomized=True)
+    flag = FlagAudit(key="checkout", split=EVEN, start=START, phases=(again,))
+    seen = [(1, "null_units", "control", 9), (11, "null_units", "control", 2), (12, "null_units", "stray", 1)]
+    seen.append((12, "late_rows", "", 4))
+    facts = tuple(Fact(START + hour * HOUR, *rest) for hour, *rest in seen)
+    shown = bins_metadata(flag, replace(bins_of(flag, [[5, 5]] * 20), facts=facts))
+    assert shown["facts"].value == {"null_units": 3, "late_rows": 4}
 
 
 def test_a_p_value_too_small_for_a_float_still_has_a_place_in_a_trend() -> None:

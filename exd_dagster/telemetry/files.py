@@ -13,6 +13,9 @@ import duckdb
 from exd_dagster.errors import RecordsError
 
 _STEPS = (("%H", timedelta(hours=1)), ("%d", timedelta(days=1)), ("%m", timedelta(days=28)))
+_CODES = ("%Y", "%m", "%d", "%H")
+MOST_STEPS = 5000
+"""Hours, days or months of a window that are listed one by one; of more, every file is listed."""
 
 
 def list_files(
@@ -44,6 +47,10 @@ def _dated(pattern: str, start: datetime, end: datetime) -> list[str]:
     if step is None and "%Y" not in pattern:
         return [pattern]
     step = step or timedelta(days=365)
+    if (end - start) / step > MOST_STEPS:  # a window without bounds: one listing is cheaper than so many
+        for code in _CODES:
+            pattern = pattern.replace(code, "*")
+        return [pattern]
     instants = [start]
     while instants[-1] + step < end:
         instants.append(instants[-1] + step)

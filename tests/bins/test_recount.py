@@ -3,8 +3,9 @@
 from datetime import timedelta
 
 import duckdb
+import pytest
 
-from exd_dagster.bins.store import BinStore, open_store
+from exd_dagster.bins.store import BinStore
 from exd_dagster.config import Phase
 from tests.bins.conftest import HOUR, NOW, SPLIT, START, cells, flag, log, update
 
@@ -85,11 +86,31 @@ def test_the_units_of_an_ended_flag_are_kept_while_its_records_are_still_being_r
     assert cells(store.read(audit)) == expected
 
 
-def test_the_store_file_holds_no_unit_id(tmp_path):
-    path = tmp_path / "bins.duckdb"
-    with open_store(path) as store:
-        update(store, log(*((1 + i / 100, f"person-{i}@example.com", "control") for i in range(200)), LATE))
-    assert b"example.com" not in path.read_bytes()
+@pytest.mark.parametrize(
+    "name",
+    [lambda i: f"person-{i}@example.com", lambda i: f"{i:064x}", lambda i: 0x5EC0DE00000000 + i],
+    ids=["text", "hex", "number"],
+)
+def test_the_store_holds_no_unit_id(name, tmp_path):
+    """Nor an evaluation id, nor any value of a row set apart; not in its log of changes either."""
+    units = [name(i) for i in range(200)]
+    source = log(
+        *((1 + i / 100, unit, "control") for i, unit in enumerate(units)), (30, name(200), "control")
+    )
+    source["evaluation_id"] = [f"secret-{i}" for i in range(201)]
+    source["timestamp"] = source["timestamp"].astype(str).where(source.index % 50 != 7, "secret time")
+    connection = duckdb.connect(str(tmp_path / "bins.duckdb"))
+    connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+    report = update(BinStore(connection), source)
+    assert report.quarantined
+    before = (tmp_path / "bins.duckdb.wal").read_bytes()
+    connection.execute("CHECKPOINT")
+    connection.close()
+    kept = before + (tmp_path / "bins.duckdb").read_bytes() + str(report).encode()
+    assert b"control" in kept
+    for unit in units:
+        assert (unit.to_bytes(8, "little") if isinstance(unit, int) else unit.encode()) not in kept
+    assert b"secret" not in kept
 
 
 def test_two_stores_keep_different_hashes_of_one_unit():

@@ -1,12 +1,16 @@
 """Records in object storage, read through fsspec from a local S3 server."""
 
+import dagster as dg
 import duckdb
 import pytest
 
+from exd_dagster.assets import bins_asset_keys
 from exd_dagster.bins.store import BinStore
+from exd_dagster.build import build_flag_audit_defs
 from exd_dagster.errors import RecordsError
+from exd_dagster.schedules import range_tags
 from exd_dagster.telemetry.sources import FileRecords, ParquetRecords
-from tests.bins.conftest import cells, flag, log, update
+from tests.bins.conftest import HOUR, START, cells, flag, log, update
 
 LATE = (30, "end", "control")
 ROWS = [(1, "a", "control"), (2, "b", "treatment"), LATE]
@@ -84,3 +88,19 @@ def test_a_bucket_without_a_match_is_named(bucket):
 def test_a_scheme_that_nothing_can_open_is_named_with_the_fix():
     with pytest.raises(RecordsError, match=r"nosuch://logs/x\.parquet is not a URL that fsspec can open"):
         counted("nosuch://logs/x.parquet")
+
+
+def test_an_audit_in_dagster_reads_records_in_a_bucket(bucket, tmp_path, instance, store):
+    put(bucket, "exd/2026-03-01/1.parquet", log(*ROWS[:2]), tmp_path)
+    put(bucket, "exd/2026-03-02/1.parquet", log(LATE), tmp_path)
+    audit = flag(end=START + 24 * HOUR)
+    defs = build_flag_audit_defs([audit], records="s3://logs/exd/%Y-%m-%d/*.parquet", store=store)
+    bins = dg.AssetSelection.assets(bins_asset_keys([audit])[audit.id])
+    job = dg.define_asset_job("audit", bins, executor_def=dg.in_process_executor)
+    result = (
+        dg.Definitions.merge(defs, dg.Definitions(jobs=[job]))
+        .resolve_job_def("audit")
+        .execute_in_process(instance=instance, tags=range_tags("2026-03-01-00:00", "2026-03-01-23:00"))
+    )
+    (srm,) = [check for check in result.get_asset_check_evaluations() if check.check_name == "srm"]
+    assert srm.metadata["n"].value == 2

@@ -1,5 +1,6 @@
 """Sources: the same records give the same bins from every kind of log, and what cannot be read is named."""
 
+import glob
 import gzip
 import json
 
@@ -7,6 +8,7 @@ import duckdb
 import pandas as pd
 import pytest
 
+from exd_dagster.bins.frame import variant_bins
 from exd_dagster.bins.store import BinStore
 from exd_dagster.config import FlagAudit
 from exd_dagster.errors import ConfigError, RecordsError
@@ -227,6 +229,16 @@ def test_only_the_files_of_the_window_are_listed(tmp_path):
     found, report = counted(ParquetRecords(path=tmp_path / "%Y-%m-%d" / "*.parquet"))
     assert found == COUNTED
     assert report.unreadable == ()
+
+
+def test_a_window_without_bounds_lists_every_file_at_once(tmp_path, monkeypatch):
+    (tmp_path / "2026-03-01").mkdir()
+    log(*ROWS).to_parquet(tmp_path / "2026-03-01" / "01.parquet")
+    listed, real = [], glob.glob
+    monkeypatch.setattr("glob.glob", lambda path, **how: listed.append(path) or real(path, **how))
+    table = variant_bins(ParquetRecords(path=tmp_path / "%Y-%m-%d" / "%H.parquet"), flag="checkout", now=NOW)
+    assert table["new_units"].sum() == 3
+    assert set(listed) == {f"{tmp_path}/*-*-*/*.parquet"}
 
 
 def test_hidden_and_temporary_files_are_not_records(tmp_path):
