@@ -124,7 +124,7 @@ class Counter:
         target, keys = self._target or "target", keys if self._target else f"target, {keys}"
         self.connection.execute(
             f"CREATE OR REPLACE TEMP TABLE exd_fresh AS SELECT {target} AS target, {phase} AS phase, "
-            f"{unit} AS unit, min(exposure) AS first, CASE WHEN min(rank) <> max(rank) THEN 0 END::BIGINT AS "
+            f"{unit} AS unit, min(exposure) AS first, CASE WHEN {self.mixed} THEN 0 END::BIGINT AS "
             f"other FROM ({rows}) GROUP BY {keys}"
         )
         if self._any("exd_fresh WHERE other IS NOT NULL"):
@@ -234,6 +234,15 @@ class Counter:
             f"SELECT target, unit, rank, {chosen} FROM ({rows}) JOIN exd_labels USING (target, variant) "
             f"WHERE {where}"
         )
+
+    @property
+    def mixed(self) -> str:
+        """An aggregate, true for a unit in several variants: a bit for each where they fit, for memory."""
+        ((highest,),) = self.connection.execute("SELECT coalesce(max(rank), 0) FROM exd_labels").fetchall()
+        for bits, kind in ((8, "UTINYINT"), (16, "USMALLINT"), (32, "UINTEGER"), (64, "UBIGINT")):
+            if highest < bits:
+                return f"bit_count(bit_or(1::{kind} << rank::{kind})) > 1"
+        return "min(rank) <> max(rank)"
 
     def _exposures(self) -> str:
         """Return a SELECT of target, phase, unit, rank and exposure of every record that counts."""

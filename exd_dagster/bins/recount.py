@@ -133,7 +133,7 @@ def first_exposures(
         rows = counter.rows(["us"])
         found = connection.execute(
             f"SELECT first // {RANKS * HOUR_MS} AS hour, variant, count(*), count(*) FILTER (mixed) FROM ("
-            f"SELECT min(us // 1000 * {RANKS} + rank) AS first, min(rank) <> max(rank) AS mixed "
+            f"SELECT min(us // 1000 * {RANKS} + rank) AS first, {counter.mixed} AS mixed "
             f"FROM ({rows}) GROUP BY unit) "
             f"JOIN exd_labels ON rank = first % {RANKS} GROUP BY hour, variant ORDER BY hour, variant"
         ).fetchall()

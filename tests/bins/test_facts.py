@@ -54,6 +54,15 @@ def test_rows_without_unit_or_variant_are_counted_apart(store):
     assert facts(bins) == {(1, "null_units", "control"): 2, (1, "null_variants", ""): 2}
 
 
+@pytest.mark.parametrize("variants", [2, 8, 9, 16, 17, 32, 33, 64, 65, 70])
+def test_a_unit_in_several_variants_is_told_however_many_there_are(store, variants):
+    names = [f"v{i:02}" for i in range(variants)]
+    rows = [(1, f"u{i}", name) for i, name in enumerate(names)]
+    update(store, log(*rows, (2, "u0", names[-1]), (30, "end", names[0])))
+    multi = [fact.count for fact in store.read(flag()).facts if fact.name == "multi_variant_units"]
+    assert multi == [1]
+
+
 def test_manifest_versions_are_counted_by_evaluation(store):
     rows = [(1, "a", "control"), (1, "a", "control"), (1, "b", "control"), LATE]
     source = log(*rows, manifest_version=[7, 7, 8, 8], evaluation_id=["e1", "e1", "e2", "e3"])
