@@ -74,15 +74,14 @@ class Counter:
         write_table(self.connection, "overview", [])
         write_table(self.connection, "hourly", [])
         for window in self._windows():
-            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_kinds AS {self._kinds(window)}")
-            count_kinds(self.connection, _COUNTED, with_ids=self._has("id"))
+            count_kinds(self.connection, self._kinds(window))
             self.connection.execute(
-                f"INSERT INTO exd_overview SELECT {_KIND}, left_out, ignored, n, once FROM exd_kinds "
-                "JOIN exd_distinct USING (kind)"
+                f"INSERT INTO exd_overview SELECT * REPLACE (nullif(variant, '') AS variant) "
+                f"FROM (SELECT {_KIND}, left_out, ignored, n, once FROM exd_kinds)"
             )
             self.connection.execute(
-                "INSERT INTO exd_hourly SELECT target, hour, variant, d.units, d.evaluations FROM exd_kinds "
-                f"JOIN exd_distinct d USING (kind) WHERE d.units > 0 AND {_COUNTED}"
+                "INSERT INTO exd_hourly SELECT target, hour, variant, units, evaluations FROM exd_kinds "
+                "WHERE counted AND units > 0"
             )
 
     def scopes(self) -> list[tuple[int, str, str]]:
@@ -139,7 +138,7 @@ class Counter:
 
     def clear(self) -> None:
         """Drop the temporary tables."""
-        for name in (*_TABLES, "kinds", "distinct", "counts", "fresh"):
+        for name in (*_TABLES, "kinds", "counts", "fresh"):
             self.connection.execute(f"DROP TABLE IF EXISTS exd_{name}")
 
     def _has(self, name: str) -> bool:
@@ -184,21 +183,21 @@ class Counter:
         return (self.columns.between(*window) for window in pairwise(edges))
 
     def _kinds(self, window: str) -> str:
-        """Return a SELECT of the rows by everything a fact depends on, with their units and ids as lists."""
+        """Return a SELECT of the rows by everything a fact depends on, with lists of their units and ids."""
         lists = "list(coalesce(unit, 0)) AS units"
         if self._has("id"):
             lists += f", list(coalesce(id, {NO_ID})) AS ids"
         rows = (
-            "SELECT * REPLACE (nullif(variant, '') AS variant, coalesce(namespace, '') AS namespace, "
+            "SELECT * REPLACE (coalesce(variant, '') AS variant, coalesce(namespace, '') AS namespace, "
             "coalesce(environment, '') AS environment, coalesce(reason, '') AS reason, "
             f"coalesce(version, '') AS version), us // {_HOUR_US} AS hour, "
             f"coalesce({self._late}, false) AS late, NOT coalesce(has_unit, false) AS unitless "
             f"FROM ({self._rows(self._looked_at, window)})"
         )
         return (
-            f"SELECT row_number() OVER () - 1 AS kind, *, {left_out(self.targets)} AS left_out, "
-            f"{ignored(self.targets)} AS ignored "
-            f"FROM (SELECT {_KIND}, count(*) AS n, {lists} FROM ({rows}) GROUP BY {_KIND})"
+            "SELECT *, NOT left_out AND NOT ignored AND variant <> '' AND NOT unitless AS counted "
+            f"FROM (SELECT *, {left_out(self.targets)} AS left_out, {ignored(self.targets)} AS ignored "
+            f"FROM (SELECT {_KIND}, count(*) AS n, {lists} FROM ({rows}) GROUP BY {_KIND}))"
         )
 
     def hashed(self, first: int) -> str:

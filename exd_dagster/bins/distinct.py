@@ -18,38 +18,40 @@ Values: TypeAlias = npt.NDArray[Any]
 """Units or ids: whole numbers of any width. Lists of them are arrays of such arrays."""
 
 
-def count_kinds(connection: duckdb.DuckDBPyConnection, counted: str, *, with_ids: bool) -> None:
-    """Count what the lists of `exd_kinds` hold: `exd_distinct`.
+def count_kinds(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    """Count what the lists of kinds hold: `exd_kinds`, without the lists.
 
     For each kind `once` is its evaluations by id. The first kind of each flag, hour and variant has the
-    units and evaluations of them all, every other kind has none.
+    `units` and `evaluations` of all that count, every other kind has none.
 
     Args:
-        connection: has `exd_kinds`, numbered from 0, with lists `units` and, where there are ids, `ids`.
-        counted: condition for the kinds that count; the others are never taken together with them.
-        with_ids: whether rows have evaluation ids; without, each is one evaluation.
+        connection: any.
+        query: SELECT of kinds with `target`, `hour`, `variant`, whether they are `counted`, number `n` of
+            rows, and lists `units` and, where rows have ids, `ids`. No value may be NULL.
     """
+    found = {name: np.asarray(values) for name, values in connection.execute(query).fetchnumpy().items()}
+    units, ids = found.pop("units"), found.pop("ids", None)
+    _save(connection, {**found, "kind": np.arange(len(units))})
     ordered = connection.execute(
-        f"SELECT kind, n, dense_rank() OVER (ORDER BY {counted}, target, hour, variant) AS bin "
-        "FROM exd_kinds ORDER BY bin, kind"
+        "SELECT kind, dense_rank() OVER (ORDER BY counted, target, hour, variant) AS bin FROM exd_kinds "
+        "ORDER BY bin, kind"
     ).fetchnumpy()
-    kinds, rows = np.asarray(ordered["kind"]), np.asarray(ordered["n"])
+    kinds = np.asarray(ordered["kind"])
+    rows = found["n"][kinds]
     bins = np.append(np.flatnonzero(np.diff(ordered["bin"], prepend=0)), len(kinds))  # where each begins
     edges = np.append(0, np.cumsum(rows))[bins]
-    lists = connection.execute(
-        f"SELECT units{', ids' if with_ids else ''} FROM exd_kinds ORDER BY kind"
-    ).fetchnumpy()
-    once, units, evaluations = rows.copy(), np.zeros_like(rows), np.zeros_like(rows)
-    units[bins[:-1]] = np.diff(edges) - repeats(lists["units"][kinds], edges)
+    once, distinct, evaluations = rows.copy(), np.zeros_like(rows), np.zeros_like(rows)
+    distinct[bins[:-1]] = np.diff(edges) - repeats(units[kinds], edges)
     evaluations[bins[:-1]] = np.diff(edges)
-    if with_ids:
-        repeated = np.flatnonzero(repeats(lists["ids"][kinds], edges))
+    if ids is not None:
+        repeated = np.flatnonzero(repeats(ids[kinds], edges))
         for first, last in zip(bins[repeated].tolist(), bins[repeated + 1].tolist(), strict=True):
             members = kinds[first:last]
-            once[first:last] = [distinct_ids(ids) for ids in lists["ids"][members]]
-            both = (np.concatenate(lists[name][members]) for name in ("units", "ids"))
-            evaluations[first] = distinct_pairs(*both)
-    _save(connection, {"kind": kinds, "once": once, "units": units, "evaluations": evaluations})
+            once[first:last] = [distinct_ids(some) for some in ids[members]]
+            pairs = (np.concatenate(values[members]) for values in (units, ids))
+            evaluations[first] = distinct_pairs(*pairs)
+    counts = {"once": once, "units": distinct, "evaluations": evaluations}
+    _save(connection, {**{name: values[kinds] for name, values in found.items()}, **counts})
 
 
 def repeats(lists: Values, edges: Values) -> Values:
@@ -85,6 +87,6 @@ def distinct_pairs(units: Values, ids: Values) -> int:
 def _save(connection: duckdb.DuckDBPyConnection, columns: dict[str, Values]) -> None:
     connection.register("exd_found", columns)
     try:
-        connection.execute("CREATE OR REPLACE TEMP TABLE exd_distinct AS FROM exd_found")
+        connection.execute("CREATE OR REPLACE TEMP TABLE exd_kinds AS FROM exd_found")
     finally:
         connection.unregister("exd_found")
