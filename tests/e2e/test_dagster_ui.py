@@ -97,6 +97,15 @@ def test_the_graph_shows_failed_checks_on_the_failing_flags_only(ui: Ui) -> None
     assert passing == {"new-checkout-flow", "search-ranking", "dark-mode"}
 
 
+def test_materialize_all_asks_for_partitions_and_for_nothing_else(ui: Ui) -> None:
+    ui.open(f"{LOCATION}/asset-groups/experiments/lineage", "search_ranking_bins")
+    ui.tab.click(f"Materialize all ({len(FLAGS) + 1})…")
+    ui.tab.wait_for(f"Launch runs to materialize {len(FLAGS) + 1} assets")
+    ui.tab.click("All")
+    ui.tab.wait_for("Launch backfill")
+    assert "Missing required config" not in str(ui.tab.evaluate("document.body.innerText"))
+
+
 @pytest.mark.parametrize(
     ("check", "sentence"),
     [
