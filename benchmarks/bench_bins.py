@@ -42,7 +42,7 @@ BY_UNIT = (
     "SELECT count(*), max(first) FROM (SELECT unit_id_hash, min(timestamp) AS first FROM '{}' GROUP BY 1)"
 )
 BY_UNIT_HOUR = (
-    "SELECT count(*), max(n) FROM (SELECT unit_id_hash, date_trunc('hour', timestamp::TIMESTAMP) AS hour, "
+    "SELECT count(*), max(n) FROM (SELECT unit_id_hash, epoch_us(timestamp) // 3600000000 AS hour, "
     "count(*) AS n FROM '{}' GROUP BY 1, 2)"
 )
 DISTINCT_IDS = "SELECT count(DISTINCT evaluation_id) FROM '{}'"

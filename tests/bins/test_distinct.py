@@ -1,6 +1,7 @@
 """Counting distinct values in lists: the same as sets of them."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,14 @@ def test_repeats_of_a_bin_are_its_values_less_its_different_ones(bins):
     whole = [[value for kind in kinds for value in kind] for kinds in bins]
     edges = np.cumsum([0, *map(len, whole)])
     assert repeats(lists, edges).tolist() == [len(one) - len(set(one)) for one in whole]
+
+
+@pytest.mark.parametrize("bins", [1, 2, 3, 7])
+def test_large_bins_sorted_on_several_threads_are_counted_alike(bins):
+    lists = np.empty(bins, object)
+    lists[:] = [np.arange(5000, dtype=np.uint64)[::-1] // (i + 1) for i in range(bins)]
+    edges = np.arange(bins + 1) * 5000
+    assert repeats(lists, edges).tolist() == [5000 - len(set(one.tolist())) for one in lists]
 
 
 @given(values)
