@@ -37,13 +37,16 @@ CREATE TABLE exd_units (flag INTEGER, phase INTEGER, unit UBIGINT, first BIGINT,
 CREATE TABLE exd_bins (flag INTEGER, hour BIGINT, variant VARCHAR, new_units BIGINT, units BIGINT,
     evaluations BIGINT, multi_variant_units BIGINT, carry_over_units BIGINT);
 CREATE TABLE exd_facts (flag INTEGER, hour BIGINT, name VARCHAR, detail VARCHAR, count BIGINT);
-CREATE VIEW flag_bins AS
+"""
+_FORMAT_2 = """
+CREATE TABLE exd_prints (flag INTEGER, hour BIGINT, records BIGINT, hashes HUGEINT);
+CREATE OR REPLACE VIEW flag_bins AS
     SELECT namespace, environment, key AS flag_key, to_timestamp(hour * 3600) AS hour, variant,
         new_units, units, evaluations
     FROM exd_bins JOIN exd_flags USING (flag) JOIN exd_sources USING (source)
     WHERE hour < least(closed_through, read_through);
 """
-_PRINTS = "CREATE TABLE exd_prints (flag INTEGER, hour BIGINT, records BIGINT, hashes HUGEINT);"
+"""What format 2 adds to format 1."""
 
 _PROBE = "SELECT hash('exd', ?::UBIGINT)"
 
@@ -78,22 +81,25 @@ def ensure_schema(connection: duckdb.DuckDBPyConnection) -> int:
 
 def _make(connection: duckdb.DuckDBPyConnection) -> int:
     seed = secrets.randbits(64)
-    connection.execute("BEGIN")
-    try:
-        connection.execute(_TABLES + _PRINTS)
-        query = "INSERT INTO exd_meta SELECT ?, ?::UBIGINT, hash('exd', ?::UBIGINT), 0"
-        connection.execute(query, [FORMAT, seed, seed])
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
+    first = f"INSERT INTO exd_meta SELECT {FORMAT}, {seed}, hash('exd', {seed}::UBIGINT), 0"
+    _all_or_nothing(connection, f"{_TABLES} {_FORMAT_2} {first}")
     return seed
 
 
 def _migrate(connection: duckdb.DuckDBPyConnection) -> None:
-    """Bring a store of format 1 to 2, which adds the prints of hours."""
+    """Bring a store of an earlier format up to this one, where it lies."""
     if connection.execute("SELECT format FROM exd_meta").fetchall() == [(1,)]:
-        connection.execute(f"BEGIN; {_PRINTS} UPDATE exd_meta SET format = 2; COMMIT")
+        _all_or_nothing(connection, f"{_FORMAT_2} UPDATE exd_meta SET format = 2")
+
+
+def _all_or_nothing(connection: duckdb.DuckDBPyConnection, statements: str) -> None:
+    connection.execute("BEGIN")
+    try:
+        connection.execute(statements)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
 
 
 def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, rows: Iterable[Sequence[object]]) -> None:

@@ -154,10 +154,11 @@ def test_many_undeclared_variants_keep_the_most_seen_and_sum_the_rest(store):
 
 def test_a_store_of_format_1_is_brought_up_to_date_where_it_lies(connection):
     update(BinStore(connection), log((1, "u", "control")))
-    connection.execute("DROP TABLE exd_prints; UPDATE exd_meta SET format = 1")
+    connection.execute("DROP TABLE exd_prints; DROP VIEW flag_bins; UPDATE exd_meta SET format = 1")
     store = BinStore(connection)
     update(store, log((1, "u", "control"), (2, "v", "control"), LATE))
     assert cells(store.read(flag())) == {(1, "control"): (1, 1, 1), (2, "control"): (1, 1, 1)}
+    assert len(connection.execute("FROM flag_bins").fetchall()) == 2
 
 
 def test_a_store_of_a_newer_format_is_refused_with_the_fix(connection):

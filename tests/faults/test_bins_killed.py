@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import duckdb
 import pytest
@@ -117,7 +118,7 @@ def test_a_run_waits_for_the_store_until_another_process_lets_go(tmp_path, holde
         if len(waits) == 3:
             holder.communicate(b"\n")
 
-    monkeypatch.setattr("dagster._utils.backoff.time.sleep", wait)
+    monkeypatch.setattr("dagster._utils.backoff.time", SimpleNamespace(sleep=wait))
     with connected(DuckDBResource(database=str(tmp_path / "bins.duckdb"))) as connection:
         update(BinStore(connection), log(*FIRST))
         assert cells(BinStore(connection).read(flag())) == BEFORE
@@ -126,7 +127,7 @@ def test_a_run_waits_for_the_store_until_another_process_lets_go(tmp_path, holde
 
 def test_a_run_that_has_waited_long_enough_says_who_holds_the_store(tmp_path, holder, monkeypatch):
     waits = []
-    monkeypatch.setattr("dagster._utils.backoff.time.sleep", waits.append)
+    monkeypatch.setattr("dagster._utils.backoff.time", SimpleNamespace(sleep=waits.append))
     resource = DuckDBResource(database=str(tmp_path / "bins.duckdb"))
     with pytest.raises(StoreError, match=rf"in use by another process .*{holder.pid}"), connected(resource):
         pass
