@@ -36,6 +36,7 @@ _TABLES = {
     "spans": "target INTEGER, phase INTEGER, iteration INTEGER, first BIGINT, last BIGINT",
     "noted": "target INTEGER, hour BIGINT, name VARCHAR, detail VARCHAR, count BIGINT",
     "hourly": "target INTEGER, hour BIGINT, variant VARCHAR, units BIGINT, evaluations BIGINT",
+    "fresh": "target INTEGER, phase INTEGER, unit UBIGINT, first BIGINT, other BIGINT",
     "overview": "target INTEGER, hour BIGINT, variant VARCHAR, namespace VARCHAR, environment VARCHAR, "
     "reason VARCHAR, version VARCHAR, late BOOLEAN, unitless BOOLEAN, left_out BOOLEAN, ignored BOOLEAN, "
     "rows BIGINT, n BIGINT",
@@ -44,6 +45,8 @@ _KIND = "target, hour, variant, namespace, environment, reason, version, late, u
 _COUNTED = "(NOT left_out AND NOT ignored AND variant IS NOT NULL AND NOT unitless)"
 LOOK_ROWS = 16_000_000
 """Rows of the hours that are looked at together."""
+GROUPED_ROWS = 64_000_000
+"""Rows whose units are grouped together; more are grouped in shares of the units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,8 @@ class Counter:
         self.connection.execute(
             "CREATE OR REPLACE TEMP TABLE exd_overview AS SELECT *, false AS unitless, "
             f"{left_out(self.targets)} AS left_out, {ignored(self.targets)} AS ignored FROM (SELECT target, "
-            f"nullif(variant, '') AS variant, reason FROM ({rows}) GROUP BY target, variant, reason)"
+            f"nullif(variant, '') AS variant, reason, count(*) AS n FROM ({rows}) "
+            "GROUP BY target, variant, reason)"
         )
 
     def label(self, ranks: Sequence[tuple[int, str, int]]) -> None:
@@ -117,20 +121,21 @@ class Counter:
 
     def fresh(self) -> None:
         """Find each unit's first exposure, and its first to another variant: `exd_fresh`."""
-        rows = self._exposures()
         unit = stored_unit_sql("unit", self.columns.unit_type, self.seed)
         phase, keys = ("0::INTEGER", "unit") if self._one_phase else ("phase", "phase, unit")
         target, keys = self._target or "target", keys if self._target else f"target, {keys}"
-        self.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE exd_fresh AS SELECT {target} AS target, {phase} AS phase, "
-            f"{unit} AS unit, min(exposure) AS first, CASE WHEN {self.mixed} THEN 0 END::BIGINT AS "
-            f"other FROM ({rows}) GROUP BY {keys}"
-        )
+        write_table(self.connection, "fresh", [])
+        for units in self.shares(sum(self.sizes.values())):
+            self.connection.execute(
+                f"INSERT INTO exd_fresh SELECT {target} AS target, {phase} AS phase, {unit} AS unit, "
+                f"min(exposure) AS first, CASE WHEN {self.mixed} THEN 0 END AS other "
+                f"FROM ({self._exposures(units)}) GROUP BY {keys}"
+            )
         if self._any("exd_fresh WHERE other IS NOT NULL"):
             self.connection.execute(
                 "UPDATE exd_fresh f SET other = o.other FROM ("
                 "SELECT target, phase, unit, min(exposure) AS other "
-                f"FROM (SELECT * REPLACE ({unit} AS unit) FROM ({rows})) "
+                f"FROM (SELECT * REPLACE ({unit} AS unit) FROM ({self._exposures()})) "
                 "JOIN (FROM exd_fresh WHERE other IS NOT NULL) USING (target, phase, unit) "
                 f"WHERE rank <> first % {RANKS} GROUP BY target, phase, unit) o "
                 "WHERE f.target = o.target AND f.phase = o.phase AND f.unit = o.unit"
@@ -138,7 +143,7 @@ class Counter:
 
     def clear(self) -> None:
         """Drop the temporary tables."""
-        for name in (*_TABLES, "kinds", "counts", "fresh"):
+        for name in (*_TABLES, "kinds", "counts"):
             self.connection.execute(f"DROP TABLE IF EXISTS exd_{name}")
 
     def _has(self, name: str) -> bool:
@@ -220,12 +225,18 @@ class Counter:
             return "false"
         return f"ingested >= (us // {_HOUR_US} + 1) * {_HOUR_US} + {self.lateness_ms * 1000}"
 
-    def rows(self, names: Sequence[str]) -> str:
+    def shares(self, rows: int) -> list[str]:
+        """Return conditions that share out the units of so many rows, for groupings that fit in memory."""
+        many = -(-rows // GROUPED_ROWS)
+        unit = f"hash({self.columns.expressions['unit']})"
+        return [f"{unit} % {many} = {share}" for share in range(many)] if many > 1 else ["true"]
+
+    def rows(self, names: Sequence[str], only: str = "true") -> str:
         """Return a SELECT of target, unit, rank and these columns of every record that counts."""
         reasons = self._any("exd_overview WHERE left_out")
         rows = self._rows(
             [*dict.fromkeys(["unit", "variant", *names, *["reason"] * reasons])],
-            self.columns.expressions["has_unit"],
+            f"{self.columns.expressions['has_unit']} AND {only}",
         )
         where = f"NOT {left_out(self.targets)}" if reasons else "true"
         chosen = ", ".join([*names, *(f"kept_{i}" for i in range(len(self.kept)))])
@@ -243,15 +254,17 @@ class Counter:
                 return f"bit_count(bit_or(1::{kind} << rank::{kind})) > 1"
         return "min(rank) <> max(rank)"
 
-    def _exposures(self) -> str:
+    def _exposures(self, only: str = "true") -> str:
         """Return a SELECT of target, phase, unit, rank and exposure of every record that counts."""
         exposure = f"us // 1000 * {RANKS} + rank AS exposure"
         if self._one_phase:
-            return f"SELECT target, 0::INTEGER AS phase, unit, rank, {exposure} FROM ({self.rows(['us'])})"
+            return (
+                f"SELECT target, 0::INTEGER AS phase, unit, rank, {exposure} FROM ({self.rows(['us'], only)})"
+            )
         slot = f"(us // {_HOUR_US} << {SUB_BITS}) + {part_of_hour(self.targets)}"
         return (
             f"SELECT target, phase, unit, rank, {exposure} "
-            f"FROM (SELECT *, {slot} AS slot FROM ({self.rows(['us'])})) "
+            f"FROM (SELECT *, {slot} AS slot FROM ({self.rows(['us'], only)})) "
             "JOIN exd_spans s USING (target) WHERE slot >= s.first AND slot < s.last"
         )
 

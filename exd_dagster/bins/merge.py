@@ -24,7 +24,8 @@ def merge_units(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]
     numbers = ", ".join(str(target.number) for target in targets)
     row = connection.execute(f"SELECT count(*) FROM exd_units WHERE flag IN ({numbers})").fetchone()
     if row and row[0]:
-        _meet_known(connection, numbers)
+        _find_known(connection, targets, numbers)
+        _meet_known(connection)
     else:
         connection.execute("INSERT INTO exd_units SELECT * FROM exd_fresh")
         connection.execute(
@@ -61,17 +62,28 @@ def drop_temporary(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(f"DROP TABLE IF EXISTS exd_{name}")
 
 
-def _meet_known(connection: duckdb.DuckDBPyConnection, numbers: str) -> None:
+def _find_known(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], numbers: str) -> None:
+    """Find what is stored of the units that are met again, or were stored from the hours read: `exd_known`.
+
+    Constant bounds skip what is stored of other hours; one column is looked up first, not two.
+    """
     first, other = _IN_RANGE.format("u.first"), _IN_RANGE.format("coalesce(u.other, 0)")
+    start, end = (edge * RANKS for edge in (min(t.start for t in targets), max(t.end for t in targets)))
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE exd_touched AS SELECT DISTINCT target, unit FROM exd_fresh UNION "
-        f"SELECT flag, unit FROM exd_units u JOIN exd_targets ON flag = target WHERE {first} OR {other}"
+        f"SELECT flag, unit FROM (FROM exd_units WHERE first >= {start} AND first < {end} "
+        f"OR other >= {start} AND other < {end}) u JOIN exd_targets ON flag = target "
+        f"WHERE {first} OR {other}"
     )
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE exd_known AS SELECT u.rowid AS row, flag AS target, phase, unit, "
-        "first, other FROM exd_units u SEMI JOIN exd_touched t ON u.flag = t.target AND u.unit = t.unit "
-        f"WHERE flag IN ({numbers})"
+        "CREATE OR REPLACE TEMP TABLE exd_known AS SELECT row, target, phase, unit, first, other "
+        "FROM (SELECT rowid AS row, flag AS target, phase, unit, first, other FROM exd_units "
+        f"WHERE flag IN ({numbers}) AND unit IN (SELECT unit FROM exd_touched)) "
+        "SEMI JOIN exd_touched USING (target, unit)"
     )
+
+
+def _meet_known(connection: duckdb.DuckDBPyConnection) -> None:
     kept = " UNION ALL ".join(
         f"SELECT target, phase, unit, {name} AS exposure FROM exd_known JOIN exd_targets USING (target) "
         f"WHERE {name} IS NOT NULL AND NOT {_IN_RANGE.format(name)}"

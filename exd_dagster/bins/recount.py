@@ -1,5 +1,6 @@
 """A flag counted straight from its log, beside the store: for what bins do not hold."""
 
+from collections import Counter as Counts
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -130,14 +131,19 @@ def first_exposures(
         RecordsError: when the log cannot be read.
     """
     with open_counter(connection, as_records(source), flag, flag.start, end) as counter:
-        rows = counter.rows(["us"])
-        found = connection.execute(
-            f"SELECT first // {RANKS * HOUR_MS} AS hour, variant, count(*), count(*) FILTER (mixed) FROM ("
-            f"SELECT min(us // 1000 * {RANKS} + rank) AS first, {counter.mixed} AS mixed "
-            f"FROM ({rows}) GROUP BY unit) "
-            f"JOIN exd_labels ON rank = first % {RANKS} GROUP BY hour, variant ORDER BY hour, variant"
-        ).fetchall()
-    return {(from_ms(hour * HOUR_MS), variant): (new, mixed) for hour, variant, new, mixed in found}
+        ((rows,),) = connection.execute("SELECT coalesce(sum(n), 0)::BIGINT FROM exd_overview").fetchall()
+        found: Counts[tuple[int, str]] = Counts()
+        both: Counts[tuple[int, str]] = Counts()
+        for units in counter.shares(rows):
+            for hour, variant, new, mixed in connection.execute(
+                f"SELECT first // {RANKS * HOUR_MS} AS hour, variant, count(*), count(*) FILTER (mixed) "
+                f"FROM (SELECT min(us // 1000 * {RANKS} + rank) AS first, {counter.mixed} AS mixed "
+                f"FROM ({counter.rows(['us'], units)}) GROUP BY unit) "
+                f"JOIN exd_labels ON rank = first % {RANKS} GROUP BY hour, variant"
+            ).fetchall():
+                found[hour, variant] += new
+                both[hour, variant] += mixed
+    return {(from_ms(cell[0] * HOUR_MS), cell[1]): (found[cell], both[cell]) for cell in sorted(found)}
 
 
 def daily_units(

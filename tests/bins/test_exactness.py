@@ -31,7 +31,7 @@ def check(store, flags, log, late):
 
 
 def run(store, seen, flags, timing, start=START, end=END, rows=count.LOOK_ROWS):
-    with patch.object(count, "LOOK_ROWS", rows):
+    with patch.multiple(count, LOOK_ROWS=rows, GROUPED_ROWS=max(rows, 10)):
         report = store.update(frame(seen), flags, start, end, timing=timing, now=NOW)
     assert all(build.error is None for build in report.flags.values())
     return report

@@ -1,10 +1,13 @@
 """Segments, retention and privacy: what is counted beside the bins, and what the store keeps of a unit."""
 
 from datetime import timedelta
+from unittest.mock import patch
 
 import duckdb
 import pytest
 
+from exd_dagster.bins import count
+from exd_dagster.bins.recount import first_exposures
 from exd_dagster.bins.store import BinStore
 from exd_dagster.config import Phase
 from tests.bins.conftest import HOUR, NOW, SPLIT, START, cells, flag, log, update
@@ -36,6 +39,22 @@ def test_rare_values_of_a_segment_are_summed(store):
     )
     assert len(counts["sdk_name"]) == 51
     assert counts["sdk_name"]["(other)"] == {"control": 10}
+
+
+@pytest.mark.parametrize("rows", [1, 3, 10**6])
+def test_first_exposures_alone_are_those_of_the_bins_in_any_shares_of_the_units(connection, store, rows):
+    units = [(1 + i % 3, f"u{i}", "control" if i < 4 else "treatment") for i in range(7)]
+    source = log(*units, *units, (7, "u0", "treatment"), LATE)
+    with patch.object(count, "GROUPED_ROWS", rows):
+        found = first_exposures(connection, source, flag(), end=NOW)
+    assert {cell: counts for cell, counts in found.items() if cell[0] < START + 30 * HOUR} == {
+        (START + 1 * HOUR, "control"): (2, 1),
+        (START + 2 * HOUR, "control"): (1, 0),
+        (START + 3 * HOUR, "control"): (1, 0),
+        (START + 1 * HOUR, "treatment"): (1, 0),
+        (START + 2 * HOUR, "treatment"): (1, 0),
+        (START + 3 * HOUR, "treatment"): (1, 0),
+    }
 
 
 def test_units_of_ended_flags_can_be_dropped_and_the_bins_stay(connection, store):
