@@ -34,13 +34,14 @@ def take_prints(connection: duckdb.DuckDBPyConnection, records: str, first: int)
 def narrow(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], first: int) -> list[Target]:
     """Return the targets, each from the first hour whose print is not the stored one.
 
-    The last hour is always read. A target that begins before the first hour printed stays as it is.
+    Hours not yet read whole are always read, since a phase may still be declared in them, and so is the last.
+    A target that begins before the first hour printed stays as it is.
     """
     changed = dict(
         connection.execute(
-            "SELECT target, min(p.hour) FROM exd_printed p LEFT JOIN exd_prints s ON s.flag = p.target "
-            "AND s.hour = p.hour WHERE s.records IS DISTINCT FROM p.records "
-            "OR s.hashes IS DISTINCT FROM p.hashes GROUP BY target"
+            "SELECT target, min(p.hour) FROM exd_printed p JOIN exd_flags f ON f.flag = p.target "
+            "LEFT JOIN exd_prints s ON s.flag = p.target AND s.hour = p.hour WHERE p.hour >= f.read_through "
+            "OR s.records IS DISTINCT FROM p.records OR s.hashes IS DISTINCT FROM p.hashes GROUP BY target"
         ).fetchall()
     )
     narrowed = []

@@ -1,8 +1,11 @@
 """Hours that hold what they held are not counted again; any change of a record is noticed."""
 
+import duckdb
 import pytest
 
-from tests.bins.conftest import HOUR, cells, flag, log, update
+from exd_dagster.bins.store import BinStore
+from exd_dagster.config import Phase
+from tests.bins.conftest import HOUR, SPLIT, cells, flag, log, update
 
 LAST = (40, "last", "control")
 
@@ -62,3 +65,18 @@ def test_what_changed_before_the_lookback_is_left_alone(store):
     assert (
         read_again(store, log((1, "b", "control"), LAST), log((1, "c", "control"), LAST), lookback=HOUR) == 1
     )
+
+
+def test_a_phase_declared_in_an_hour_not_yet_read_whole_is_counted_there(store):
+    """The hour's records are the same; what they count for is not."""
+    source = log((1, "a", "control"), (5.1, "a", "control"), (5.4, "a", "treatment"))
+    update(store, source)
+    phase = Phase(start=flag().start + 5.25 * HOUR, split=SPLIT, rerandomized=True)
+    report = update(store, source, flag(phases=(phase,)))
+    assert not report.flags[flag().id].rebuilt
+    landed = log((1, "a", "control"), (5.1, "a", "control"), (5.4, "a", "treatment"), (30, "z", "control"))
+    update(store, landed, flag(phases=(phase,)))
+    with duckdb.connect() as connection:
+        fresh = BinStore(connection)
+        update(fresh, landed, flag(phases=(phase,)))
+        assert cells(store.read(flag(phases=(phase,)))) == cells(fresh.read(flag(phases=(phase,))))
