@@ -26,6 +26,10 @@ EXCLUDED_REASONS = ("off", "error", "sdk_default", "prerequisite_failed")
 """Evaluation reasons that are counted apart by default: no assignment took place."""
 
 
+UPTAKE = timedelta(hours=1)
+"""How long clients take to follow a declared change by default; docs/statistics.md says how it was chosen."""
+
+
 def to_utc(value: object) -> object:
     """Read an instant as a UTC-aware datetime; a bare date is its midnight in UTC.
 
@@ -138,12 +142,19 @@ class Phase(ConfigModel):
     """A stretch of a rollout with one declared split.
 
     A ramp or a mid-flight change is a new phase and is tested within itself. `rerandomized=True` starts a new
-    iteration: units were assigned afresh, so first exposures, counts and evidence begin anew.
+    iteration: units were assigned afresh, so first exposures, counts and evidence begin anew. Until `uptake`
+    has passed, clients may still be served the phase before.
     """
 
     start: Instant = Field(description="First instant of the phase (UTC).")
     split: Split = Field(description="Declared share of each variant; sums to 1.")
     rerandomized: bool = Field(default=False, description="True when units were assigned afresh at `start`.")
+    uptake: Duration | None = Field(
+        default=None,
+        ge=timedelta(0),
+        description="How long after `start` clients may still be served the phase before; None: the flag's "
+        "`uptake`.",
+    )
 
     @model_validator(mode="after")
     def _split_sums_to_one(self) -> Self:
@@ -179,6 +190,12 @@ class FlagAudit(ConfigModel):
         default=None, max_length=63, description="Environment; None: the only one."
     )
     phases: tuple[Phase, ...] = Field(default=(), description="Later splits, in order of `start`.")
+    uptake: Duration = Field(
+        default=UPTAKE,
+        ge=timedelta(0),
+        description="How long after the start of a phase clients may still be served the phase before: their "
+        "polling interval, cache or session. 0: every client changes at once.",
+    )
     include: dict[str, list[Scalar]] = Field(default={}, description="Count only records with these values.")
     exclude: dict[str, list[Scalar]] = Field(default={}, description="Leave out records with these values.")
     ignore_variants: tuple[str, ...] = Field(
@@ -231,6 +248,10 @@ class FlagAudit(ConfigModel):
     def iterations(self) -> tuple[datetime, ...]:
         """Start of each iteration: the flag's start, then each rerandomised phase."""
         return (self.start, *(p.start for p in self.phases if p.rerandomized and p.start > self.start))
+
+    def taken_up(self, phase: Phase) -> datetime:
+        """Return the first instant at which no client serves what was declared before `phase` (UTC)."""
+        return phase.start + (self.uptake if phase.uptake is None else phase.uptake)
 
     @property
     def variants(self) -> tuple[str, ...]:

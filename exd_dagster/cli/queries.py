@@ -69,8 +69,9 @@ def _split(request: Request) -> Mapping[str, float]:
 
 
 def _variants(verdict: SrmVerdict, split: Mapping[str, float]) -> Table:
+    seen = {**verdict.zero_share, **verdict.observed}
     rows: list[tuple[str | int | None, ...]] = [
-        (name, _percent(share), verdict.observed.get(name, 0), _percent(verdict.shares.get(name)))
+        (name, _percent(share), seen.get(name, 0), _percent(verdict.shares.get(name)))
         for name, share in split.items()
     ]
     rows += [(name, "undeclared", count, None) for name, count in sorted(verdict.undeclared.items())]

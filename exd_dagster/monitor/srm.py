@@ -92,11 +92,12 @@ def _split_words(name: str) -> list[str]:
 
 def srm_result(verdict: SrmVerdict, declared: Declared, variants: Sequence[str]) -> Result:
     """Return the cumulative verdict under the notebook's keys; detected means an ERROR, looks paid for."""
+    seen = {**verdict.undeclared, **verdict.zero_share, **verdict.observed}
     given = [plain(part.model_dump()) if isinstance(part, Phase) else part for part in declared]
     return {
         "srm_detected": verdict.severity == "ERROR",
         "p_value": 1.0 if verdict.p_value is None else verdict.p_value,
-        "observed_counts": [verdict.observed.get(name, verdict.undeclared.get(name, 0)) for name in variants],
+        "observed_counts": [seen.get(name, 0) for name in variants],
         "expected_ratios": dict(declared) if isinstance(declared, Mapping) else given,
         "message": verdict.sentence,
         "variants": list(variants),

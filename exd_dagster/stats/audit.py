@@ -13,18 +13,19 @@ from exd_dagster.config import FlagAudit, Thresholds, floor_hour
 from exd_dagster.errors import ExdError, InputError
 from exd_dagster.stats import words
 from exd_dagster.stats.change_point import ChangePoint, find_change
-from exd_dagster.stats.inputs import expected_counts
+from exd_dagster.stats.chi_square import expected_counts
 from exd_dagster.stats.looks import Look, first_failed_look, look_levels
 from exd_dagster.stats.sequential import DEFAULT_ALPHA, SequentialSrmVerdict, judge_sequence
-from exd_dagster.stats.srm import Sample, SrmVerdict, fit, judge, too_many_undeclared
+from exd_dagster.stats.srm import STRAY_REASONS, Sample, SrmVerdict, fit, judge, too_many_stray
 from exd_dagster.stats.traffic import TrafficVerdict, traffic_drop_test
 from exd_dagster.stats.verdict import Verdict
 from exd_dagster.stats.window import Window, counted, split_window
 
 V = TypeVar("V", bound=Verdict)
+S = TypeVar("S", SrmVerdict, SequentialSrmVerdict)
 
 RECENT = 24
-"""Hours within which an undeclared variant counts as still being served."""
+"""Hours within which a variant without a share counts as still being served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +113,12 @@ def _told(kind: type[V], check: str, bins: FlagBins, test: Callable[[], V]) -> V
 def _srm(window: Window, thresholds: Thresholds) -> SrmVerdict:
     if not window.stretches:
         return SrmVerdict(check="srm", verdict="skipped", reason="no_split_declared", sentence=_NO_SPLIT)
-    limits = thresholds.srm
+    limits, counts = thresholds.srm, window.settled_counts
     sample = _sample(window)
     phased = len(window.stretches) > 1
-    found = fit(sample, history=(window.counts, window.stretches) if phased and len(window.counts) else None)
+    found = fit(sample, history=(counts, window.stretches) if phased and len(counts) else None)
     look = first_failed_look(
-        window.counts,
+        counts,
         window.stretches,
         alpha=limits.significance_level,
         min_sample_size=limits.min_sample_size,
@@ -132,31 +133,41 @@ def _srm(window: Window, thresholds: Thresholds) -> SrmVerdict:
         failed_p_value=look.p_value if look else None,
         stray_failed=_stray_failed(window),
     )
-    verdict = replace(verdict, iteration_start=window.start)
     if verdict.reason == "few_units":
-        return _with_forecast(verdict, window, limits.min_sample_size)
-    if verdict.reason == "undeclared_variant":
-        return _with_stray_hours(verdict, window)
-    return _with_split_change(verdict, window, look) if verdict.failed else verdict
+        verdict = _with_forecast(verdict, window, limits.min_sample_size)
+    if verdict.reason in STRAY_REASONS:
+        verdict = _with_stray_hours(verdict, window)
+    elif verdict.failed:
+        verdict = _with_split_change(verdict, window, look)
+    return _of_iteration(verdict, window)
 
 
 _NO_SPLIT = "Skipped: no split is declared; add split={...} to test it."
 
 
 def _sample(window: Window) -> Sample:
-    expected = expected_counts(window.counts, window.stretches).sum(axis=0)
+    counts = window.settled_counts
+    expected = expected_counts(counts, window.stretches).sum(axis=0)
     pooled = expected / expected.sum() if expected.sum() else window.stretches[-1].shares
     used = np.any([stretch.shares > 0 for stretch in window.stretches], axis=0)
     names = tuple(name for name, has_share in zip(window.names, used.tolist(), strict=True) if has_share)
-    return Sample(names, window.counts.sum(axis=0)[used], pooled[used], window.undeclared)
+    return Sample(names, counts.sum(axis=0)[used], pooled[used], window.undeclared, window.zero_share)
 
 
 def _stray_failed(window: Window) -> bool:
-    """Return whether undeclared variants had too many units at the end of any hour so far."""
-    if not window.undeclared:
-        return False
+    """Return whether variants without a share had too many units at the end of any hour so far."""
     looks = zip(window.stray.cumsum(), window.counts.sum(axis=1).cumsum(), strict=True)
-    return any(too_many_undeclared(stray, declared) for stray, declared in looks)
+    return any(too_many_stray(stray, declared) for stray, declared in looks)
+
+
+def _of_iteration(verdict: S, window: Window) -> S:
+    """Say which iteration was tested, and how a declared change that is being taken up was dealt with."""
+    verdict = replace(verdict, iteration_start=window.start, uptake_hours=int((~window.settled).sum()))
+    if window.taking_up is None:
+        return verdict
+    start, until = map(words.instant, window.taking_up)
+    sentence = f"{verdict.sentence[:-1]}; clients may take until {until} to follow the change of {start}."
+    return replace(verdict, sentence=sentence, uptake_until=window.taking_up[1])
 
 
 def _with_forecast(verdict: SrmVerdict, window: Window, wanted: int) -> SrmVerdict:
@@ -219,17 +230,17 @@ def _sequential(window: Window, thresholds: Thresholds) -> SequentialSrmVerdict:
     verdict = judge_sequence(
         window.counts, window.stretches, window.names, method=limits.method, alpha=alpha, delta=limits.delta
     )
-    verdict = replace(verdict, iteration_start=window.start)
     if verdict.change is None or verdict.first_crossing is None:
-        return verdict
+        return _of_iteration(verdict, window)
     change = verdict.change.at(window.start, HOUR)
-    return replace(
+    verdict = replace(
         _with_change(verdict, change, window),
         change_point=change.hour,
         change=change,
         detected_at=window.instant(verdict.first_crossing + 1),
         sentence=_in_hours(verdict.sentence, change, window),
     )
+    return _of_iteration(verdict, window)
 
 
 def _in_hours(sentence: str, change: ChangePoint, window: Window) -> str:

@@ -4,6 +4,9 @@ A fault is one stretch of bins [from, until) in which units were shared out by s
 better that explains the counts than the declared split is the Dirichlet-multinomial evidence of those bins
 alone (`dirichlet.log_mixture`); with every onset equally likely beforehand, the evidence of [from, until)
 over all `from` is the posterior of the onset.
+
+In bins in which a declared change is taken up, "the declared split" is the mixture of the old and the new
+one under which the bin is likeliest, so that no change is dated by its uptake alone.
 """
 
 from collections.abc import Sequence
@@ -12,9 +15,11 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from exd_dagster.stats.chi_square import expected_counts
 from exd_dagster.stats.combined import log_e_values
 from exd_dagster.stats.dirichlet import log_mixture
-from exd_dagster.stats.inputs import Floats, Integers, Stretch, after, bounds, expected_counts
+from exd_dagster.stats.inputs import Floats, Integers, Stretch, after, bounds
+from exd_dagster.stats.mixture import nearest
 from exd_dagster.stats.verdict import Json, plain
 
 CREDIBLE_LEVEL = 0.95
@@ -115,11 +120,17 @@ def _ending(evidence: "Evidence", onset: int, detected: int, bins: int) -> int:
 class Evidence:
     """ln likelihood ratio of "another split in bins [from, until)" against the declared one."""
 
-    __slots__ = ("_parts", "_total")
+    __slots__ = ("_apart", "_parts", "_total")
 
     def __init__(self, counts: Floats, stretches: Sequence[Stretch]) -> None:
         self._total = np.concatenate([np.zeros((1, counts.shape[1])), counts.cumsum(axis=0)])
         self._parts = bounds(stretches, len(counts))
+        alone = np.zeros(len(counts) + 1)
+        for first, end, stretch in self._parts:
+            if stretch.replaced is not None:
+                mixed = nearest(counts[first:end], stretch.shares, stretch.replaced)
+                alone[first + 1 : end + 1] = list(map(log_mixture, counts[first:end], mixed))
+        self._apart = alone.cumsum()
 
     @property
     def newest_phase(self) -> int:
@@ -136,9 +147,13 @@ class Evidence:
 
     def _between(self, starts: Integers, ends: Integers) -> Floats:
         evidence = np.zeros(len(starts))
-        for first, end, shares in self._parts:
+        for first, end, stretch in self._parts:
             low, high = np.clip(starts, first, end), np.clip(ends, first, end)
-            evidence += log_mixture(self._total[np.maximum(low, high)] - self._total[low], shares)
+            high = np.maximum(low, high)
+            if stretch.replaced is None:
+                evidence += log_mixture(self._total[high] - self._total[low], stretch.shares)
+            else:
+                evidence += self._apart[high] - self._apart[low]
         return evidence
 
 

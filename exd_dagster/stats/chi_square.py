@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from exd_dagster.stats.exact import exact_p_value
-from exd_dagster.stats.inputs import Floats, Stretch, bounds, expected_counts
+from exd_dagster.stats.inputs import Floats, Stretch, bounds
+from exd_dagster.stats.mixture import nearest
 
 SMALLEST_EXPECTED = 5.0
 """Below this expected count the chi-square approximation is replaced by the exact test."""
@@ -32,7 +33,8 @@ def stratified(counts: Floats, stretches: Sequence[Stretch]) -> tuple[Floats, Fl
     with its own split, and the evidence is pooled. With one phase this is Pearson's statistic.
 
     Args:
-        counts: float (T, V), newly exposed units of each bin.
+        counts: float (T, V), newly exposed units of each bin; 0 in bins in which two splits may be served: a
+            mixture of unknown weight has no expected counts.
         stretches: the declared split of every bin.
 
     Returns:
@@ -40,7 +42,8 @@ def stratified(counts: Floats, stretches: Sequence[Stretch]) -> tuple[Floats, Fl
     """
     bins, arms = counts.shape
     deviation, variance = np.zeros((bins, arms)), np.zeros((bins, arms, arms))
-    for first, end, shares in bounds(stretches, bins):
+    for first, end, stretch in bounds(stretches, bins):
+        shares = stretch.shares
         observed = np.where(shares > 0, counts[first:end], 0.0).cumsum(axis=0)
         n = observed.sum(axis=1)
         deviation[first:end] += observed - n[:, None] * shares
@@ -52,6 +55,21 @@ def stratified(counts: Floats, stretches: Sequence[Stretch]) -> tuple[Floats, Fl
     along = np.einsum("tvi,tv->ti", vectors, deviation)
     statistic = np.where(kept, along**2 / np.where(kept, values, 1.0), 0.0).sum(axis=1)
     return statistic, kept.sum(axis=1).astype(np.float64)
+
+
+def expected_counts(counts: Floats, stretches: Sequence[Stretch]) -> Floats:
+    """Return the expected count of each variant in each bin, given its units in declared variants, (T, V).
+
+    While a declared change is taken up, that is what the mixture of both splits nearest to the bin expects.
+    """
+    wanted = np.zeros_like(counts)
+    for first, end, stretch in bounds(stretches, len(counts)):
+        observed = np.where(stretch.active, counts[first:end], 0.0)
+        shares = stretch.shares
+        if stretch.replaced is not None:
+            shares = nearest(observed, shares, stretch.replaced)
+        wanted[first:end] = observed.sum(axis=1, keepdims=True) * shares
+    return wanted
 
 
 def p_values(counts: Floats, stretches: Sequence[Stretch], level: float) -> Floats:

@@ -30,5 +30,5 @@ def declared_only(counts: Floats, stretches: Sequence[Stretch]) -> Floats:
     """Return the counts with 0 where a variant has no share in that bin's phase."""
     tested = counts.copy()
     for stretch in stretches:  # each later stretch overwrites from its own first bin on
-        tested[..., stretch.first :, :] = np.where(stretch.shares > 0, counts[..., stretch.first :, :], 0.0)
+        tested[..., stretch.first :, :] = np.where(stretch.active, counts[..., stretch.first :, :], 0.0)
     return np.asarray(tested)

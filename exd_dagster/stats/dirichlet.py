@@ -62,6 +62,8 @@ def log_mixture(counts: Floats, shares: Floats, concentrations: Sequence[float] 
 def log_e_values(counts: Floats, stretches: Sequence[Stretch]) -> Floats:
     """Return the mixture after each bin: one factor per phase, counts begun anew and evidence carried.
 
+    Bins in which a declared change is taken up have the factor 1.
+
     Args:
         counts: float (..., T, V), newly exposed units per bin.
         stretches: the declared split of every bin.
@@ -71,9 +73,10 @@ def log_e_values(counts: Floats, stretches: Sequence[Stretch]) -> Floats:
     """
     result = np.zeros(counts.shape[:-1])
     carried = np.zeros(counts.shape[:-2])
-    for first, end, shares in bounds(stretches, counts.shape[-2]):
-        phase = log_mixture(counts[..., first:end, :].cumsum(axis=-2), shares)
-        result[..., first:end] = carried[..., None] + phase
+    for first, end, stretch in bounds(stretches, counts.shape[-2]):
+        result[..., first:end] = carried[..., None]
+        if stretch.replaced is None:
+            result[..., first:end] += log_mixture(counts[..., first:end, :].cumsum(axis=-2), stretch.shares)
         carried = result[..., end - 1]
     return result
 

@@ -15,8 +15,14 @@ import numpy as np
 from exd_dagster.errors import InputError
 from exd_dagster.stats.dirichlet import CONCENTRATIONS, SERIES_FROM, remainder
 from exd_dagster.stats.inputs import Floats, checked_split
-from exd_dagster.stats.restart import component_count, log_ratios, log_remaining, log_weights
-from exd_dagster.stats.verdict import Json
+from exd_dagster.stats.restart import (
+    component_count,
+    log_ratios,
+    log_remaining,
+    log_weights,
+    mixture_log_ratios,
+)
+from exd_dagster.stats.verdict import Json, plain
 
 Shares = tuple[float, ...]
 
@@ -28,10 +34,12 @@ class EvidenceState:
     Attributes:
         variants: V names.
         shares: declared share of each, in the current phase.
+        replaced: share of each in the phase before, while `shares` are being taken up; empty else.
         bins: bins seen.
         counts: units by variant in the current phase.
         carried: ln E of the Dirichlet-multinomial part at the end of the phases before.
         log_sums: ln S_c of the restart part, float (C,); -inf before the first bin.
+        kept: of the onsets before the uptake, float (C,), while there is one; None else.
         log_e_value: ln E now.
         max_log_e_value: the largest ln E so far.
     """
@@ -44,6 +52,8 @@ class EvidenceState:
     log_sums: Floats
     log_e_value: float = 0.0
     max_log_e_value: float = 0.0
+    replaced: Shares = ()
+    kept: Floats | None = None
 
     @classmethod
     def begin(cls, expected: Mapping[str, float]) -> "EvidenceState":
@@ -52,17 +62,42 @@ class EvidenceState:
         nothing = np.full(component_count(len(split)), -inf)
         return cls(tuple(split), tuple(split.values()), 0, (0.0,) * len(split), 0.0, nothing)
 
-    def next_phase(self, expected: Mapping[str, float]) -> "EvidenceState":
-        """Return the state at the first bin of a phase with another declared split of the same variants."""
+    def next_phase(
+        self, expected: Mapping[str, float], replaced: Mapping[str, float] | None = None
+    ) -> "EvidenceState":
+        """Return the state at the first bin of a phase with another declared split of the same variants.
+
+        Args:
+            expected: share by variant, from the next bin on.
+            replaced: the split of the phase before, where clients may still be served it in the next bins;
+                call again without it before the first bin after the uptake.
+        """
+        before = () if replaced is None else self._in_order(replaced)
+        return replace(
+            self,
+            shares=self._in_order(expected),
+            counts=(0.0,) * len(self.variants),
+            carried=self._carried,
+            log_sums=np.full_like(self.log_sums, -inf) if before else self._log_sums,
+            replaced=before,
+            kept=self._log_sums if before else None,
+        )
+
+    def _in_order(self, expected: Mapping[str, float]) -> Shares:
         split = checked_split(expected)
         if set(split) != set(self.variants):
             raise InputError(f"expected names {sorted(split)}, the state {sorted(self.variants)}")
-        return replace(
-            self,
-            shares=tuple(split[name] for name in self.variants),
-            counts=(0.0,) * len(split),
-            carried=self.carried + _log_mixture(self.counts, self.shares),
-        )
+        return tuple(split[name] for name in self.variants)
+
+    @property
+    def _log_sums(self) -> Floats:
+        """Return ln S_c of all onsets, float (C,)."""
+        return self.log_sums if self.kept is None else np.logaddexp(self.log_sums, self.kept)
+
+    @property
+    def _carried(self) -> float:
+        """Return ln E of the Dirichlet-multinomial part, to which an uptake adds nothing."""
+        return self.carried if self.replaced else self.carried + _log_mixture(self.counts, self.shares)
 
     def update(self, new_units: Sequence[int]) -> "EvidenceState":
         """Return the state after one more bin.
@@ -73,9 +108,10 @@ class EvidenceState:
         counts = tuple([x + y for x, y in zip(self.counts, new_units, strict=True)])
         weight, remaining = _weights(self.bins // _PAGE)[self.bins % _PAGE]
         log_sums = np.logaddexp(self.log_sums, weight)
-        log_sums += np.dot(new_units, _table(self.shares))
-        since = float(np.logaddexp.reduce(log_sums)) - log(len(log_sums))
-        whole = self.carried + _log_mixture(counts, self.shares)
+        log_sums += np.dot(new_units, _table(self.shares, self.replaced))
+        sums = log_sums if self.kept is None else np.logaddexp(log_sums, self.kept)
+        since = float(np.logaddexp.reduce(sums)) - log(len(sums))
+        whole = self.carried if self.replaced else self.carried + _log_mixture(counts, self.shares)
         log_e = _log_add(whole, _log_add(since, remaining)) - _LOG_2
         return EvidenceState(
             self.variants,
@@ -86,6 +122,8 @@ class EvidenceState:
             log_sums,
             log_e,
             max(self.max_log_e_value, log_e),
+            self.replaced,
+            self.kept,
         )
 
     def as_metadata(self) -> dict[str, Json]:
@@ -96,16 +134,22 @@ class EvidenceState:
             "bins": self.bins,
             "counts": list(self.counts),
             "carried": self.carried,
-            "log_sums": self.log_sums.tolist() if self.bins else None,
+            "log_sums": _finite(self.log_sums),
             "log_e_value": self.log_e_value,
             "max_log_e_value": self.max_log_e_value,
+            "replaced": list(self.replaced),
+            "kept": None if self.kept is None else _finite(self.kept),
         }
 
     @classmethod
     def from_metadata(cls, stored: Mapping[str, Any]) -> "EvidenceState":
         """Return the state that `as_metadata` wrote."""
         empty = np.full(component_count(len(stored["variants"])), -inf)
-        sums = empty if stored["log_sums"] is None else np.array(stored["log_sums"], dtype=np.float64)
+        replaced = tuple(stored.get("replaced", ()))
+        sums, kept = (
+            empty if stored.get(name) is None else np.array(stored[name], dtype=np.float64)
+            for name in ("log_sums", "kept")
+        )
         return cls(
             variants=tuple(stored["variants"]),
             shares=tuple(stored["shares"]),
@@ -115,7 +159,14 @@ class EvidenceState:
             log_sums=sums,
             log_e_value=float(stored["log_e_value"]),
             max_log_e_value=float(stored["max_log_e_value"]),
+            replaced=replaced,
+            kept=kept if replaced else None,
         )
+
+
+def _finite(log_sums: Floats) -> Json:
+    """Return the sums as JSON; None before the first bin, when all are -inf."""
+    return plain(log_sums) if np.isfinite(log_sums).all() else None
 
 
 _LOG_2 = log(2)
@@ -130,7 +181,9 @@ def _weights(page: int) -> list[tuple[float, float]]:
 
 
 @lru_cache(maxsize=4096)
-def _table(shares: Shares) -> Floats:
+def _table(shares: Shares, replaced: Shares) -> Floats:
+    if replaced:
+        return mixture_log_ratios(np.array(shares), np.array(replaced))
     return log_ratios(np.array(shares))
 
 

@@ -1,7 +1,7 @@
 """What a test is given: counts, levels and declared splits, each refused with its value and the fix."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,10 +26,19 @@ class Stretch:
     Attributes:
         first: index of the first bin.
         shares: float (V,), declared share of each variant; 0 where the variant is not declared.
+        replaced: float (V,), the split that may still be served instead, unit by unit, because `shares` are
+            being taken up; None: every unit is served `shares`.
     """
 
     first: int
     shares: Floats
+    replaced: Floats | None = None
+
+    @property
+    def active(self) -> Booleans:
+        """True (V,) for variants that have a share."""
+        active = self.shares > 0
+        return active if self.replaced is None else active | (self.replaced > 0)
 
 
 def checked_counts(values: ArrayLike, name: str, dimensions: int) -> Floats:
@@ -112,30 +121,21 @@ def checked_stretches(expected: Expected, columns: int | None) -> tuple[tuple[st
     ]
 
 
-def bounds(stretches: Sequence[Stretch], bins: int) -> list[tuple[int, int, Floats]]:
-    """Return (first bin, end bin, shares) of each stretch that has at least one of `bins` bins."""
+def bounds(stretches: Sequence[Stretch], bins: int) -> list[tuple[int, int, Stretch]]:
+    """Return (first bin, end bin, stretch) of each stretch that has at least one of `bins` bins."""
     ends = [stretch.first for stretch in stretches[1:]] + [bins]
     return [
-        (stretch.first, min(end, bins), stretch.shares)
+        (stretch.first, min(end, bins), stretch)
         for stretch, end in zip(stretches, ends, strict=True)
         if stretch.first < min(end, bins)
     ]
-
-
-def expected_counts(counts: Floats, stretches: Sequence[Stretch]) -> Floats:
-    """Return the expected count of each variant in each bin, given its units in declared variants, (T, V)."""
-    wanted = np.zeros_like(counts)
-    for first, end, shares in bounds(stretches, len(counts)):
-        units = np.where(shares > 0, counts[first:end], 0.0).sum(axis=1, keepdims=True)
-        wanted[first:end] = units * shares
-    return wanted
 
 
 def after(stretches: Sequence[Stretch], first: int) -> list[Stretch]:
     """Return the stretches of the bins from `first` on, counted from there."""
     begun = [stretch for stretch in stretches if stretch.first <= first][-1:]
     later = [stretch for stretch in stretches if stretch.first > first]
-    return [Stretch(max(stretch.first - first, 0), stretch.shares) for stretch in begun + later]
+    return [replace(stretch, first=max(stretch.first - first, 0)) for stretch in begun + later]
 
 
 def _short(value: object) -> str:

@@ -11,6 +11,7 @@ from exd_dagster.bins.model import FlagBins
 from exd_dagster.config import FlagAudit, Thresholds
 from exd_dagster.stats import words
 from exd_dagster.stats.verdict import Answer, Severity, Verdict
+from exd_dagster.stats.window import counted, split_window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,8 @@ class VariantIntegrityVerdict(Verdict):
         multi_variant_units: seen in more than one variant, changes at a declared phase left out.
         carry_over_units: changed variant where a phase was declared; expected, and not judged.
         undeclared_units: units by undeclared variant.
-        share: the larger of the two shares judged.
+        zero_share_units: units by declared variant whose declared share was 0 % when they came.
+        share: the largest of the shares judged.
         warn_share: fails with WARN from here.
         fail_share: fails with ERROR from here.
     """
@@ -48,6 +50,7 @@ class VariantIntegrityVerdict(Verdict):
     multi_variant_units: int = 0
     carry_over_units: int = 0
     undeclared_units: Mapping[str, int] = field(default_factory=dict)
+    zero_share_units: Mapping[str, int] = field(default_factory=dict)
     share: float = 0.0
     warn_share: float = 0.001
     fail_share: float = 0.01
@@ -98,40 +101,36 @@ def version_skew(versions: Mapping[int, int], thresholds: Thresholds) -> Version
 
 
 def variant_integrity(flag: FlagAudit, bins: FlagBins, thresholds: Thresholds) -> VariantIntegrityVerdict:
-    """Judge units in more than one variant and units in undeclared variants, each against both levels.
+    """Judge units of the current iteration in more than one variant, and units in variants without a share.
 
-    A unit that changed variant where a phase was declared is counted apart and not judged.
+    Each against both levels. A unit that changed variant where a phase was declared is counted apart and not
+    judged. Which variants have a share in an hour is what `split_window` says, as for the split tests.
     """
-    levels = thresholds.variant_integrity
+    levels, window = thresholds.variant_integrity, split_window(flag, counted(flag, bins))
+    bins = bins.between(window.instant(window.own), window.instant(len(window.counts)))
     units = int(bins.new_units.sum())
     carried = bins.fact_total("carry_over_units")
-    several = bins.fact_total("multi_variant_units") - carried
-    undeclared = (
-        {}
-        if not flag.variants
-        else {
-            name: int(count)
-            for name, count in zip(bins.variants, bins.new_units.sum(axis=0), strict=True)
-            if count and name not in flag.variants
-        }
-    )
-    strays = sum(undeclared.values())
-    share = max(several, strays) / units if units else 0.0
+    found = {
+        "units_in_several_variants": bins.fact_total("multi_variant_units") - carried,
+        "undeclared_variant": sum(window.undeclared.values()) if flag.variants else 0,
+        "zero_share_variant": sum(window.zero_share.values()),
+    }
+    undeclared = window.undeclared if flag.variants else {}
+    reason = max(found, key=lambda name: found[name])
+    share = found[reason] / units if units else 0.0
     answer, severity = _judge(units, share, levels.warn_share, levels.fail_share)
+    several = found["units_in_several_variants"]
     return VariantIntegrityVerdict(
         check="variant_integrity",
         verdict=answer,
         severity=severity,
-        reason=""
-        if answer != "fail"
-        else "units_in_several_variants"
-        if several >= strays
-        else "undeclared_variant",
-        sentence=_integrity_sentence(units, several, undeclared),
+        reason=reason if answer == "fail" else "",
+        sentence=_integrity_sentence(units, several, undeclared, window.zero_share),
         units=units,
         multi_variant_units=several,
         carry_over_units=carried,
         undeclared_units=undeclared,
+        zero_share_units=window.zero_share,
         share=share,
         warn_share=levels.warn_share,
         fail_share=levels.fail_share,
@@ -148,7 +147,9 @@ def _judge(units: int, share: float, warn: float, fail: float) -> tuple[Answer, 
     return "pass", None
 
 
-def _integrity_sentence(units: int, several: int, undeclared: Mapping[str, int]) -> str:
+def _integrity_sentence(
+    units: int, several: int, undeclared: Mapping[str, int], zero_share: Mapping[str, int]
+) -> str:
     if not units:
         return "No units yet."
     parts = []
@@ -156,10 +157,8 @@ def _integrity_sentence(units: int, several: int, undeclared: Mapping[str, int])
         parts.append(
             f"{several:,} of {units:,} units ({words.percent(several / units)}) saw more than one variant"
         )
-    if undeclared:
-        strays = sum(undeclared.values())
-        parts.append(
-            f"{strays:,} units ({words.percent(strays / units)}) got undeclared "
-            f"{', '.join(sorted(undeclared))}"
-        )
+    for strays, form in ((undeclared, "undeclared {}"), (zero_share, "{}, declared with 0 %")):
+        if n := sum(strays.values()):
+            who = form.format(", ".join(sorted(strays)))
+            parts.append(f"{n:,} units ({words.percent(n / units)}) got {who}")
     return "; ".join(parts) + "." if parts else f"Each of {units:,} units saw one declared variant."

@@ -7,6 +7,10 @@ with weights w_j, it stays one (restarts as in Shin, Ramdas and Rinaldo, "E-dete
     S_c(t) = (S_c(t-1) + w_t) exp(sum_i x_i(t) ln(s_i^c / s_i)),      E = mean_c S_c + (1 - sum w_j).
 
 The weights fall as j^-1.1 after w_1 = 1/2, so that a fault of any age stays within reach.
+
+In bins in which a declared change is taken up, only onsets within these bins bet, against every mixture of
+the two splits (`mixture_log_ratios`); for earlier onsets such bins have the factor 1, so that what was
+gathered before the change is kept.
 """
 
 from collections.abc import Sequence
@@ -14,6 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from exd_dagster.stats.inputs import Floats, Stretch, bounds
+from exd_dagster.stats.mixture import nearest
 
 LOG_ODDS_SHIFTS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 2.0)
 FIRST_WEIGHT = 0.5
@@ -45,6 +50,34 @@ def log_ratios(shares: Floats) -> Floats:
                 table[arm, column] = shift + others
             column += 1
     return table
+
+
+def mixture_log_ratios(shares: Floats, replaced: Floats) -> Floats:
+    """Return ln(q_i^c / p_i^c), float (V, C): an e-value per unit under every mixture of two splits.
+
+    q^c multiplies the odds of one arm by e^g from the larger of its two shares, by e^-g from the smaller (the
+    other, where that is 0 or 1), the other arms as in an even mixture; p^c is its projection on the segment.
+
+    Args:
+        shares: float (V,), the declared split.
+        replaced: float (V,), the split it replaces.
+    """
+    arms, even = len(shares), (shares + replaced) / 2
+    wanted = np.tile(even, (component_count(arms), 1))
+    column = 0
+    for arm in range(1 if arms == 2 else arms):
+        ends = sorted((float(shares[arm]), float(replaced[arm])))
+        for g in (sign * g for g in LOG_ODDS_SHIFTS for sign in (1, -1)):
+            share = next((s for s in (ends[::-1] if g > 0 else ends) if 0 < s < 1), None)
+            if share is not None:
+                moved = 1 + share * np.expm1(g)
+                wanted[column] *= (1 - share) / moved / (1 - even[arm])
+                wanted[column, arm] = share * np.exp(g) / moved
+            column += 1
+    used = even > 0
+    ratios = np.where(used, wanted, 1.0) / np.where(used, nearest(wanted, shares, replaced), 1.0)
+    largest = np.maximum(ratios @ shares, ratios @ replaced)  # 1, but for rounding
+    return np.asarray(np.where(used, np.log(ratios / largest[:, None]), 0.0).T)
 
 
 def log_weights(first: int, bins: int) -> Floats:
@@ -86,9 +119,15 @@ def log_sums(
 ) -> Floats:
     """Return ln S_c after each bin over all stretches, float (..., T, C); arguments as in `fold`."""
     parts = []
-    for begin, end, shares in bounds(stretches, counts.shape[-2]):
-        parts.append(fold(counts[..., begin:end, :], log_ratios(shares), start, first + begin))
-        start = parts[-1][..., -1, :]
+    for begin, end, stretch in bounds(stretches, counts.shape[-2]):
+        bins, seen = counts[..., begin:end, :], first + begin
+        if stretch.replaced is None:
+            part = fold(bins, log_ratios(stretch.shares), start, seen)
+        else:
+            part = fold(bins, mixture_log_ratios(stretch.shares, stretch.replaced), None, seen)
+            part = part if start is None else np.logaddexp(part, start[..., None, :])
+        parts.append(part)
+        start = part[..., -1, :]
     return np.concatenate(parts, axis=-2)
 
 

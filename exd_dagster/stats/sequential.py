@@ -56,6 +56,9 @@ class SequentialSrmVerdict(Verdict):
             where hours are known; None unless it failed.
         change: how sure that is, until when, and the split before and after.
         iteration_start: start of the iteration the counts are of (UTC), where hours are known.
+        uptake_hours: hours in which a declared change was being taken up: tested against every mixture of the
+            new split and the one before.
+        uptake_until: end of the uptake that the newest hour lies in (UTC).
     """
 
     method: str = "combined"
@@ -73,6 +76,8 @@ class SequentialSrmVerdict(Verdict):
     change_point: int | datetime | None = None
     change: ChangePoint | None = None
     iteration_start: datetime | None = None
+    uptake_hours: int = 0
+    uptake_until: datetime | None = None
 
     def as_metadata(self) -> dict[str, Json]:
         """Return every number but the series as strict JSON."""
@@ -164,9 +169,8 @@ def _numbers(
     newest = [stretch for stretch in stretches if stretch.first < max(len(counts), 1)][-1]
     active = newest.shares > 0
     units = counts.sum(axis=0)
-    ends = confidence_sequence(
-        counts[newest.first :, active].sum(axis=0), newest.shares[active], 1 - CONFIDENCE
-    )
+    phase = counts[newest.first :, active].sum(axis=0) * (newest.replaced is None)
+    ends = confidence_sequence(phase, newest.shares[active], 1 - CONFIDENCE)
     largest = float(series.max(initial=0.0))
     active_names = [name for name, used in zip(names, active, strict=True) if used]
     return {

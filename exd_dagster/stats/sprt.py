@@ -52,12 +52,17 @@ def log_likelihood_ratio(counts: Floats, shares: Floats, delta: float) -> Floats
 
 
 def log_e_values(counts: Floats, stretches: Sequence[Stretch], delta: float) -> Floats:
-    """Return ln LR after each bin, one factor per phase; float (..., T) of counts (..., T, V)."""
+    """Return ln LR after each bin, one factor per phase; float (..., T) of counts (..., T, V).
+
+    Bins in which a declared change is taken up have the factor 1.
+    """
     result = np.zeros(counts.shape[:-1])
     carried = np.zeros(counts.shape[:-2])
-    for first, end, shares in bounds(stretches, counts.shape[-2]):
-        phase = log_likelihood_ratio(counts[..., first:end, :].cumsum(axis=-2), shares, delta)
-        result[..., first:end] = carried[..., None] + phase
+    for first, end, stretch in bounds(stretches, counts.shape[-2]):
+        result[..., first:end] = carried[..., None]
+        if stretch.replaced is None:
+            whole = counts[..., first:end, :].cumsum(axis=-2)
+            result[..., first:end] += log_likelihood_ratio(whole, stretch.shares, delta)
         carried = result[..., end - 1]
     return result
 

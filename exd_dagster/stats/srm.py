@@ -21,9 +21,13 @@ from exd_dagster.stats.exact import exact_p_value
 from exd_dagster.stats.inputs import Floats, Stretch, checked_count, checked_level, checked_split
 from exd_dagster.stats.verdict import Answer, Severity, Verdict
 
-UNDECLARED_UNITS = 10
-UNDECLARED_SHARE = 0.001
-"""An undeclared variant fails the check above 10 units and .1 % of all units; below it warns."""
+STRAY_UNITS = 10
+STRAY_SHARE = 0.001
+"""Variants without a share, undeclared or declared with 0 %, fail the check above 10 units and .1 % of all
+units; below they warn. No test is needed: under the declaration such a unit has probability 0, so what is
+tolerated is dirt in the log, not chance."""
+
+STRAY_REASONS = ("undeclared_variant", "zero_share_variant")
 
 ONE_VARIANT = "Skipped: one variant gets every unit, so there is no split to test."
 
@@ -47,13 +51,16 @@ class SrmVerdict(Verdict):
         shares: observed share, by variant.
         effect: observed minus declared share in percentage points, by variant.
         effect_interval: its 95 % interval (Wilson), by variant.
-        undeclared: units in variants that were never declared (or declared 0), by variant.
+        undeclared: units in variants that were never declared, by variant.
+        zero_share: units in declared variants whose declared share was 0 % when they came, by variant.
         design_effect: deff, where evaluations were tested.
         failed_p_value: p-value at the look that failed first, when asked repeatedly.
         detected_at: end of that look's hour (UTC).
         change_point: start of the hour in which the split most likely broke (UTC), where hours are known.
         change: how sure that is, until when, and the split before and after.
         iteration_start: start of the iteration the counts are of (UTC), where hours are known.
+        uptake_hours: hours left out because a declared change was being taken up.
+        uptake_until: end of the uptake that the newest hour lies in (UTC).
     """
 
     observed: dict[str, int] = field(default_factory=dict)
@@ -69,12 +76,15 @@ class SrmVerdict(Verdict):
     effect: dict[str, float] = field(default_factory=dict)
     effect_interval: dict[str, tuple[float, float]] = field(default_factory=dict)
     undeclared: dict[str, int] = field(default_factory=dict)
+    zero_share: dict[str, int] = field(default_factory=dict)
     design_effect: float | None = None
     failed_p_value: float | None = None
     detected_at: datetime | None = None
     change_point: datetime | None = None
     change: ChangePoint | None = None
     iteration_start: datetime | None = None
+    uptake_hours: int = 0
+    uptake_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +96,24 @@ class Sample:
         observed: float (V,).
         shares: float (V,), declared shares; over several phases those expected of the pooled units.
         undeclared: units by variant outside the declaration.
+        zero_share: units by declared variant, where its declared share is 0.
     """
 
     names: tuple[str, ...]
     observed: Floats
     shares: Floats
-    undeclared: dict[str, int]
+    undeclared: dict[str, int] = field(default_factory=dict)
+    zero_share: dict[str, int] = field(default_factory=dict)
 
     @property
     def n(self) -> float:
-        """Units in declared variants."""
+        """Units in variants with a share."""
         return float(self.observed.sum())
+
+    @property
+    def stray(self) -> int:
+        """Units in variants without a share."""
+        return sum(self.undeclared.values()) + sum(self.zero_share.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +166,8 @@ def srm_test(
         names,
         units,
         np.array([split[name] for name in names]),
-        {name: count for name, count in counts.items() if count and split.get(name, 0.0) == 0.0},
+        {name: count for name, count in counts.items() if count and name not in split},
+        {name: count for name, count in counts.items() if count and split.get(name) == 0.0},
     )
     return judge(
         sample,
@@ -215,7 +233,7 @@ def judge(
     """Turn a statistic into a verdict: the rule shared by one look and by the repeated check.
 
     `failed_p_value` is the p-value of an earlier look that failed at its blocking level, `stray_failed`
-    whether undeclared variants were too many at an earlier look: once failed, failed.
+    whether units without a share were too many at an earlier look: once failed, failed.
     """
     numbers = _numbers(sample, found, deff) | {
         "threshold": level, "blocking_level": blocking_level, "failed_p_value": failed_p_value,
@@ -225,12 +243,12 @@ def judge(
     p = found.p if tested and enough else 1.0
     if failed_p_value is not None or p < blocking_level:
         return _mismatch(sample, "ERROR", min(p, failed_p_value or 1.0), numbers)
-    if stray_failed or too_many_undeclared(sum(sample.undeclared.values()), sample.n):
-        return _undeclared(sample, "ERROR", numbers)
+    if stray_failed or too_many_stray(sample.stray, sample.n):
+        return _stray(sample, "ERROR", numbers)
     if p < level:
         return _mismatch(sample, "WARN", p, numbers)
-    if sample.undeclared:
-        return _undeclared(sample, "WARN", numbers)
+    if sample.stray:
+        return _stray(sample, "WARN", numbers)
     if not tested:
         return _answer("skipped", "one_variant", ONE_VARIANT, **numbers)
     if not enough:
@@ -250,9 +268,9 @@ def _still_wanted(sample: Sample, found: Fit, min_sample_size: int) -> str:
     return ""
 
 
-def too_many_undeclared(units: float, declared: float) -> bool:
-    """Return whether units outside the declaration, beside `declared` inside it, fail the check."""
-    return units > UNDECLARED_UNITS and units > UNDECLARED_SHARE * (units + declared)
+def too_many_stray(units: float, declared: float) -> bool:
+    """Return whether units in variants without a share, beside `declared` in others, fail the check."""
+    return units > STRAY_UNITS and units > STRAY_SHARE * (units + declared)
 
 
 def _answer(verdict: Answer, reason: str, sentence: str, **numbers: Any) -> SrmVerdict:
@@ -276,15 +294,17 @@ def _mismatch(sample: Sample, severity: Severity, p: float, numbers: dict[str, A
     return _answer("fail", "ratio_mismatch", sentence, severity=severity, code="T001", **numbers)
 
 
-def _undeclared(sample: Sample, severity: Severity, numbers: dict[str, Any]) -> SrmVerdict:
-    units = sum(sample.undeclared.values())
-    name = max(sample.undeclared, key=lambda variant: (sample.undeclared[variant], variant))
-    others = f" and {len(sample.undeclared) - 1} more" if len(sample.undeclared) > 1 else ""
-    sentence = (
-        f"Undeclared variant {name}{others}: {words.number(units)} units "
-        f"({words.percent(units / (units + sample.n))}); declare it, ignore it, or find who serves it."
-    )
-    return _answer("fail", "undeclared_variant", sentence, severity=severity, **numbers)
+def _stray(sample: Sample, severity: Severity, numbers: dict[str, Any]) -> SrmVerdict:
+    """Name the variants without a share; the kind with more units gives the reason and comes first."""
+    total = sample.stray + sample.n
+    parts = [
+        (sum(units.values()), reason, words.stray(reason, units, total))
+        for reason, units in zip(STRAY_REASONS, (sample.undeclared, sample.zero_share), strict=True)
+        if units
+    ]
+    parts.sort(key=lambda part: -part[0])
+    sentence = " ".join(part[2] for part in parts)
+    return _answer("fail", parts[0][1], sentence, severity=severity, **numbers)
 
 
 def _numbers(sample: Sample, found: Fit, deff: float | None) -> dict[str, Any]:
@@ -308,6 +328,7 @@ def _numbers(sample: Sample, found: Fit, deff: float | None) -> dict[str, Any]:
             for name, (low, high), s in zip(sample.names, intervals, sample.shares, strict=True)
         } if n else {},
         "undeclared": dict(sample.undeclared),
+        "zero_share": dict(sample.zero_share),
         "design_effect": deff,
     }  # fmt: skip
 

@@ -1,7 +1,17 @@
-"""What of a flag's bins a test may use: the current iteration, phase by phase, without mixed hours."""
+"""What of a flag's bins a test may use: the current iteration, and what may be served in each hour.
 
+From the hour in which a phase starts until its uptake is over, a unit may be served what was declared before:
+
+- the phase before in the same iteration: both splits are allowed (`Stretch.replaced`);
+- several phases before, where they follow one another faster than they are taken up: the hour is left out;
+- the iteration before: its units are no part of this one, so the hour is left out.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,19 +27,32 @@ class Window:
     Attributes:
         start: start of the first bin (UTC).
         names: V declared variants, in order of declaration.
-        counts: float (T, V); hours in which the split changed are empty, units without a declared share are
-            0.
+        counts: float (T, V), 0 in hours left out and where a variant has no declared share.
+        settled: bool (T,), False while a declared change is being taken up.
+        own: first bin whose units all belong to this iteration.
         stretches: declared split of every bin; none when no split is declared.
-        undeclared: units by variant outside the declaration.
-        stray: float (T,), such units by hour.
+        undeclared: units by variant that no phase declares.
+        zero_share: units by declared variant, in hours in which its declared share is 0.
+        stray: float (T,), units of both kinds by hour.
+        taking_up: start of the phase that is being taken up in the last bin, and when its uptake ends (UTC);
+            None when there is none.
     """
 
     start: datetime
     names: tuple[str, ...]
     counts: Floats
+    settled: Booleans
+    own: int
     stretches: tuple[Stretch, ...]
     undeclared: dict[str, int]
+    zero_share: dict[str, int]
     stray: Floats
+    taking_up: tuple[datetime, datetime] | None
+
+    @property
+    def settled_counts(self) -> Floats:
+        """`counts` without hours in which a declared change is being taken up, float (T, V)."""
+        return self.counts * self.settled[:, None]
 
     def instant(self, index: int) -> datetime:
         """Return the start of bin `index` (UTC)."""
@@ -49,33 +72,53 @@ def ceil_hour(instant: datetime) -> datetime:
     return floor if floor == instant else floor + HOUR
 
 
+def iteration_begun(flag: FlagAudit, through: datetime) -> datetime:
+    """Return the first instant of the iteration that `through` lies in (UTC)."""
+    return max((start for start in flag.iterations if start <= through), default=flag.start)
+
+
+class _Piece(NamedTuple):
+    """Bins [first, end) in which phase number `phase` is in force.
+
+    `served` are the different splits that may be served, float (V,) each, the one in force first.
+    """
+
+    first: int
+    end: int
+    phase: int
+    served: list[Floats]
+
+
 def split_window(flag: FlagAudit, bins: FlagBins) -> Window:
     """Return what the split tests may use of closed bins."""
-    begun = max((start for start in flag.iterations if start <= bins.audited_through), default=flag.start)
+    begun = iteration_begun(flag, bins.audited_through)
     current = bins.between(floor_hour(begun), bins.audited_through)
     phases = _phases(flag, begun, current.audited_through)
-    stretches = [
-        (current.index(ceil_hour(phase.start)) if i else 0, phase.split) for i, phase in enumerate(phases)
-    ]
-    names = tuple(dict.fromkeys(name for _, split in stretches for name in split))
-    whole = ~_mixed(flag, current)
-    shares = np.array([[split.get(name, 0.0) for name in current.variants] for _, split in stretches])
-    phase_of = np.searchsorted([first for first, _ in stretches], np.arange(len(current)), side="right") - 1
-    declared = (shares > 0)[phase_of] if stretches else np.zeros(current.new_units.shape, dtype=bool)
-    units = current.new_units * whole[:, None]
-    stray = np.where(declared, 0, units)
-    tested = np.where(declared, units, 0).astype(np.float64)
+    names = tuple(dict.fromkeys(name for phase in phases for name in phase.split))
+    pieces = _pieces(flag, current, phases, names)
+    own = current.index(ceil_hour(flag.taken_up(phases[0]))) if begun > flag.start else 0
+    allowed, settled, left_out = _served(pieces, len(current), len(names))
+    settled[:own], left_out[:own] = False, True
     column = {name: i for i, name in enumerate(current.variants)}
-    columns = [tested[:, column[n]] if n in column else np.zeros(len(current)) for n in names]
+    outside = current.new_units.copy()
+    outside[:own] = 0
+    counts = np.zeros(allowed.shape)
+    for i, name in enumerate(names):
+        if name in column:
+            counts[:, i] = np.where(allowed[:, i] & ~left_out, current.new_units[:, column[name]], 0)
+            outside[:, column[name]] *= ~allowed[:, i]
+    strays = {name: int(outside[:, i].sum()) for name, i in column.items() if outside[:, i].any()}
     return Window(
         start=current.start,
         names=names,
-        counts=np.stack(columns, axis=1) if columns else np.zeros((len(current), 0)),
-        stretches=tuple(
-            Stretch(first, np.array([split.get(name, 0.0) for name in names])) for first, split in stretches
-        ),
-        undeclared={n: int(stray[:, i].sum()) for n, i in column.items() if stray[:, i].any()},
-        stray=stray.sum(axis=1).astype(np.float64),
+        counts=counts,
+        settled=settled,
+        own=own,
+        stretches=_stretches(pieces),
+        undeclared={name: units for name, units in strays.items() if name not in flag.variants},
+        zero_share={name: units for name, units in strays.items() if name in flag.variants},
+        stray=outside.sum(axis=1).astype(np.float64),
+        taking_up=_taking_up(flag, phases, settled),
     )
 
 
@@ -86,13 +129,57 @@ def _phases(flag: FlagAudit, begun: datetime, end: datetime) -> list[Phase]:
     return earlier + later
 
 
-def _mixed(flag: FlagAudit, bins: FlagBins) -> Booleans:
-    """Return True for hours in whose middle the declared split changed."""
-    mixed = np.zeros(len(bins), dtype=bool)
-    for phase in flag.schedule[1:]:
-        if (
-            phase.start != floor_hour(phase.start)
-            and bins.start <= floor_hour(phase.start) < bins.audited_through
-        ):
-            mixed[bins.index(phase.start)] = True
-    return mixed
+def _pieces(flag: FlagAudit, bins: FlagBins, phases: Sequence[Phase], names: Sequence[str]) -> list[_Piece]:
+    """Cut the bins where a phase starts and where it has been taken up."""
+    splits = [np.array([phase.split.get(name, 0.0) for name in names]) for phase in phases]
+    starts = [0, *(bins.index(floor_hour(phase.start)) for phase in phases[1:])]
+    ends = [0, *(bins.index(ceil_hour(flag.taken_up(phase))) for phase in phases[1:])]
+    edges = sorted({0, *starts, *ends, len(bins)})
+    pieces = []
+    for first, end in pairwise(edges if len(bins) else [0, 0]):
+        begun = [number for number in range(len(phases)) if starts[number] <= first]
+        taking = [number for number in begun[1:] if first < ends[number]]
+        served: list[Floats] = []
+        for number in (*begun[-1:], *taking, *(number - 1 for number in taking)):
+            if not any(np.array_equal(splits[number], split) for split in served):
+                served.append(splits[number])
+        if served:
+            pieces.append(_Piece(first, end, begun[-1], served))
+    return pieces
+
+
+def _served(pieces: Sequence[_Piece], bins: int, variants: int) -> tuple[Booleans, Booleans, Booleans]:
+    """Return which variants may be served (T, V), and hours (T,) with one split and with more than two."""
+    allowed, one, many = (
+        np.zeros((bins, variants), dtype=bool),
+        np.ones(bins, dtype=bool),
+        np.zeros(bins, bool),
+    )
+    for piece in pieces:
+        rows = slice(piece.first, piece.end)
+        allowed[rows] = np.any(np.array(piece.served) > 0, axis=0)
+        one[rows], many[rows] = len(piece.served) == 1, len(piece.served) > 2
+    return allowed, one, many
+
+
+def _stretches(pieces: Sequence[_Piece]) -> tuple[Stretch, ...]:
+    """Return the declared split of every bin: a stretch for each phase, and for each uptake of one."""
+    stretches: list[Stretch] = []
+    last = None
+    for piece in pieces:
+        replaced = piece.served[1] if len(piece.served) == 2 else None
+        kind = piece.phase, None if replaced is None else tuple(replaced)
+        if kind != last:
+            stretches.append(Stretch(piece.first, piece.served[0], replaced))
+        last = kind
+    return tuple(stretches)
+
+
+def _taking_up(
+    flag: FlagAudit, phases: Sequence[Phase], settled: Booleans
+) -> tuple[datetime, datetime] | None:
+    """Return the start and the end of the uptake that lasts longest, where the last bin is not settled."""
+    if settled.all() or settled[-1]:
+        return None
+    newest = max(phases, key=flag.taken_up)
+    return newest.start, flag.taken_up(newest)

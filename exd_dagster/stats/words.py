@@ -1,5 +1,6 @@
 """How numbers read in the sentence of a verdict."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 
@@ -26,6 +27,19 @@ def p_value(p: float) -> str:
 def number(value: float) -> str:
     """Write a count with thousands separated by commas."""
     return f"{value:,.0f}"
+
+
+def stray(reason: str, units: Mapping[str, int], total: float) -> str:
+    """Say which variants without a declared share got units, and how many of `total`."""
+    name = max(units, key=lambda variant: (units[variant], variant))
+    who = f"{name} and {len(units) - 1} more" if len(units) > 1 else name
+    n = sum(units.values())
+    got = f"{number(n)} units ({percent(n / total)})"
+    if reason == "undeclared_variant":
+        return f"Undeclared variant {who}: {got}; declare it, ignore it, or find who serves it."
+    return (
+        f"Declared with 0 %, variant {who} got {got}; add a phase if that was meant, or find who serves it."
+    )
 
 
 def instant(moment: datetime) -> str:

@@ -62,9 +62,11 @@ def test_an_undeclared_variant_is_named_and_left_out_of_the_statistic():
     assert (found.n, found.chi_square) == (10_000, 0.0)
 
 
-def test_a_variant_declared_zero_that_is_served_is_undeclared():
+def test_a_variant_declared_with_0_percent_that_is_served_fails_and_is_not_called_undeclared():
     found = srm_test({"a": 5000, "b": 5000, "off": 100}, HALVES | {"off": 0.0})
-    assert found.undeclared == {"off": 100}
+    assert (found.undeclared, found.zero_share) == ({}, {"off": 100})
+    assert (found.severity, found.reason) == ("ERROR", "zero_share_variant")
+    assert found.sentence.startswith("Declared with 0 %, variant off got 100 units (0.99 %)")
 
 
 def test_a_level_shared_over_looks_turns_a_failure_into_a_warning():
