@@ -70,6 +70,14 @@ class AlertPlan:
         """Every flag the sensor looks after."""
         return sorted({flag.id for flag in self.monitored.values()})
 
+    @property
+    def checks(self) -> dict[FlagId, set[str]]:
+        """Names of the checks the sensor looks after, by flag."""
+        names: dict[FlagId, set[str]] = {}
+        for key, flag in self.monitored.items():
+            names.setdefault(flag.id, set()).add(key.name)
+        return names
+
     def desk(self, blocked: Mapping[str, Sequence[str]] | None = None) -> Desk:
         """Return the destinations as they can be used now, with their secrets read."""
         senders, unready = open_senders(self.alerts)
@@ -111,7 +119,7 @@ class AlertPlan:
             log.info("Alerts: rendered and logged, not sent (%s)", off)
         scene = Scene(
             found=found,
-            monitored=self.flags,
+            monitored=self.checks,
             decisions=load_decisions(instance, self.fleet),
             running=running,
             home=home,

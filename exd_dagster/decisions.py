@@ -7,9 +7,10 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from exd_dagster._dagster_internals import latest_checks
+from exd_dagster._dagster_internals import cursor_storage, latest_checks
 from exd_dagster.alerts.decision import KINDS, Decision
-from exd_dagster.config import FlagAudit, to_utc
+from exd_dagster.alerts.state import StateStore, sensors
+from exd_dagster.config import FlagAudit, FlagId, to_utc
 from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
 
@@ -56,6 +57,8 @@ def make_decision(
     flags: Iterable[FlagAudit],
     basis: Mapping[str, Mapping[str, Any]],
     now: datetime,
+    *,
+    unmonitored: Iterable[FlagId] = (),
 ) -> Decision:
     """Validate what a person decided.
 
@@ -64,6 +67,7 @@ def make_decision(
         flags: the audited flags.
         basis: what is known of each failing check now (`decision_basis`).
         now: when it is recorded (UTC).
+        unmonitored: further flags it may speak of: those that failed when they left the project.
 
     Raises:
         ConfigError: with every fault, for an unknown kind or flag, an empty reason or name, or a bad `until`.
@@ -91,13 +95,25 @@ def make_decision(
         made_at=now,
         basis=dict(basis),
     )
-    known = [flag.id for flag in flags]
+    known = [*(flag.id for flag in flags), *unmonitored]
     if not any(decision.covers(flag) for flag in known):
         near = did_you_mean(config["flags"], (flag.key for flag in known))
         faults.append(f"flags: '{config['flags']}' matches no audited flag.{near}")
     if faults:
         raise ConfigError("the decision", faults)
     return decision
+
+
+def unmonitored_flags(instance: dg.DagsterInstance, sensor: str | None = None) -> list[FlagId]:
+    """Return the flags that were failing when they were no longer monitored.
+
+    Args:
+        instance: the Dagster instance.
+        sensor: name of the alert sensor that told so; None: any.
+    """
+    storage = cursor_storage(instance)
+    states = [StateStore(storage, name).load() for name in ([sensor] if sensor else sensors(storage))]
+    return sorted({incident.flag for state in states if state for incident in state.unmonitored.values()})
 
 
 def decision_basis(
@@ -154,7 +170,13 @@ def build_flag_decisions(
     def decide(context: dg.OpExecutionContext, config: DecisionConfig) -> None:
         basis = decision_basis(context.instance, monitored)
         try:
-            decision = make_decision(config.model_dump(), flags, basis, datetime.now(timezone.utc))
+            decision = make_decision(
+                config.model_dump(),
+                flags,
+                basis,
+                datetime.now(timezone.utc),
+                unmonitored=unmonitored_flags(context.instance),
+            )
         except ConfigError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         context.log_event(

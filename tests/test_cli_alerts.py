@@ -9,9 +9,14 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner, Result
 
+from exd_dagster._dagster_internals import cursor_storage
+from exd_dagster.alerts.model import AlertState, Incident
+from exd_dagster.alerts.state import StateStore
 from exd_dagster.cli import main
+from exd_dagster.config import FlagId
 from exd_dagster.decisions import load_decisions
 from exd_dagster.sensors import deliveries, run_alert_sensor
+from tests.alerts.make import NOW
 from tests.servers.http import HttpServer, Reply
 from tests.test_sensors import FAILED, evaluate
 
@@ -178,3 +183,13 @@ def test_decide_names_every_fault_at_once(instance):
     assert done.exit_code == 2
     for part in ("flags: 'nope' matches no audited flag", "reason: is empty", "until:"):
         assert part in done.output
+
+
+def test_decide_accepts_a_flag_that_failed_when_it_left_the_project(instance):
+    arguments = ("--flag", "search", "--reason", "over", "--by", "ana", "--until", "2999-01-01")
+    assert run("decide", "end", *arguments).exit_code == 2
+    left = Incident(id="i", flag=FlagId("", "", "search"), opened_at=NOW, told_at=NOW, unmonitored_at=NOW)
+    StateStore(cursor_storage(instance), "exd_check_alerts").save(AlertState(unmonitored={"search": left}))
+    done = run("decide", "end", *arguments)
+    assert "end until 2999-01-01 00:00 UTC for search: the audit of this flag is over" in done.output
+    assert [decision.flags for decision in load_decisions(instance)] == ["search"]

@@ -14,6 +14,7 @@ _MARKS = {
     "firing": "🔴",
     "contained": "🟠",
     "resolved": "🟢",
+    "not_monitored": "🟣",
     "not_checked": "⚪",
     "digest": "📋",
     "undelivered": "📭",

@@ -18,6 +18,7 @@ _STATUS: Mapping[Reason, MessageStatus] = {
     "shutoff": "firing",
     "contained": "contained",
     "resolve": "resolved",
+    "not_monitored": "not_monitored",
     "not_checked": "not_checked",
     "digest": "digest",
     "dead_letter": "undelivered",
@@ -111,6 +112,7 @@ def _around_name(reason: Reason, alert: Alert) -> tuple[str, str]:
     says = {
         "resolve": ("Resolved: ", ""),
         "test": ("Test alert: ", f", {alert.check}"),
+        "not_monitored": ("Only observed now: " if alert.mode == "observe" else "No longer monitored: ", ""),
         "not_checked": ("Not checked: ", ""),
         "contained": ("Contained: ", f", {words.bad_hours(alert.facts)}"),
         "remind": ("Still failing: ", f", {what}"),
@@ -127,6 +129,7 @@ def _many_headline(reason: Reason, alerts: Sequence[Alert], count: int) -> str:
     says = {
         "resolve": f"Resolved: {count} flags{whose}",
         "outage": f"Source outage: {count} flags lost traffic together",
+        "not_monitored": f"No longer monitored: {count} flags{whose}",
         "not_checked": f"Not checked: {count} flags",
         "contained": f"Contained: {count} flags{whose}",
         "remind": f"Still failing: {count} flags{whose}",
@@ -139,7 +142,7 @@ def _lead(parcel: Parcel, alerts: Sequence[Alert]) -> str:
         return ""
     if parcel.reason == "test":
         return alerts[0].sentence
-    if parcel.reason == "resolve":
+    if parcel.reason in ("resolve", "not_monitored"):
         return f"{visible(parcel.note)}."
     if parcel.reason == "not_checked":
         why = visible(parcel.note).replace("_", " ")
@@ -148,9 +151,10 @@ def _lead(parcel: Parcel, alerts: Sequence[Alert]) -> str:
         return _OUTAGE
     if parcel.reason == "contained":
         return "The recent hours agree with the declared split again; the bad ones remain in the data."
+    again = f" ({visible(parcel.note)})" if parcel.note else ""
     if len({alert.flag for alert in alerts}) > 1:
-        return "Results read from these flags would be wrong."
-    return _MEANING.get(alerts[0].check, "") if alerts else ""
+        return f"Results read from these flags would be wrong{again}."
+    return f"{_MEANING.get(alerts[0].check, '')[:-1]}{again}." if alerts else ""
 
 
 def _listed(parcel: Parcel) -> list[Section]:
@@ -167,6 +171,8 @@ def _one_flag(parcel: Parcel, alerts: Sequence[Alert], state: AlertState, contex
         return [Section(points=_points(parcel.reason, alerts)), _links(alerts[0], context)]
     if parcel.reason == "resolve":
         return [_history(parcel, alerts), _links(alerts[0], context)]
+    if parcel.reason == "not_monitored":
+        return [_history(parcel, alerts), _unwatched(alerts), _links(alerts[0], context)]
     sections = [_numbers(alert, alerts[:index]) for index, alert in enumerate(alerts)]
     sections.append(_consequence(parcel, alerts, state, context))
     causes = [visible(cause) for alert in alerts for cause in words.causes(alert.facts)]
@@ -226,6 +232,21 @@ def _history(parcel: Parcel, alerts: Sequence[Alert]) -> Section:
         facts.append(("First bad hour", words.utc(since)))
     facts.append(("Open for", words.duration(parcel.created_at - opened)))
     return Section(facts=tuple(facts))
+
+
+def _unwatched(alerts: Sequence[Alert]) -> Section:
+    """The last answer there was, and what ends this."""
+    last = tuple(f"{alert.check}, when last checked: {visible(alert.sentence)}" for alert in alerts)
+    if all(alert.mode == "observe" for alert in alerts):
+        return Section(points=last)
+    flag = shlex.quote(visible(alerts[0].flag.key))
+    return Section(
+        points=(
+            *last,
+            "Monitored again and still failing, it is told again; passing, it is told as resolved.",
+            f"If the flag is over: exd-dagster decide end --flag {flag} --reason WHY --by YOU --until WHEN",
+        )
+    )
 
 
 def _blocked(alerts: Sequence[Alert], context: Context) -> str:
@@ -295,7 +316,7 @@ def _points(reason: Reason, alerts: Sequence[Alert]) -> tuple[str, ...]:
 
 
 def _said(reason: Reason, alert: Alert) -> str:
-    if reason == "resolve":
+    if reason in ("resolve", "not_monitored"):
         return f"had failed since {words.utc(alert.opened_at)}"
     if reason == "not_checked":
         sentence = alert.sentence.removeprefix("Not checked: ")

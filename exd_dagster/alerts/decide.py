@@ -4,43 +4,30 @@ One incident per flag: the first failing check opens it, others join, one notice
 told as itself and neither opens nor closes anything.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 
 from exd_dagster.alerts.decision import Decision, active_decisions
-from exd_dagster.alerts.model import ALERT_TYPES, Alert, AlertState, CheckState, Incident, instant
+from exd_dagster.alerts.incidents import DAMPING, Tick, close, healed, new_iteration
+from exd_dagster.alerts.model import ALERT_TYPES, Alert, AlertState, CheckState, Incident
 from exd_dagster.alerts.notice import Decided, Notice
 from exd_dagster.alerts.outage import DROP, flags_down
 from exd_dagster.alerts.quiet import set_apart
+from exd_dagster.alerts.unmonitored import leave_outage, part_with_unmonitored, readmit
+from exd_dagster.alerts.words import utc
 from exd_dagster.config import FlagId
 
 REMIND_AFTER = timedelta(hours=24)
-DAMPING = timedelta(hours=6)
 NOT_YET = frozenset({"no_closed_hour"})
 """Reasons for not being checked that only mean it is too early; the digest lists them."""
-
-
-@dataclass
-class _Tick:
-    """Mutable scratch of one decision."""
-
-    now: datetime
-    watermark: datetime | None
-    incidents: dict[str, Incident]
-    closed: dict[str, Incident]
-    alerts: dict[str, Alert]
-    unchecked: dict[str, str]
-    down: Mapping[str, CheckState]
-    outage: dict[str, str]
-    notices: list[Notice] = field(default_factory=list)
 
 
 def decide(
     state: AlertState,
     found: Sequence[CheckState],
-    monitored: Sequence[FlagId],
+    monitored: Mapping[FlagId, Collection[str]],
     now: datetime,
     *,
     decisions: Sequence[Decision] = (),
@@ -50,15 +37,17 @@ def decide(
     Args:
         state: what was told so far.
         found: the latest state of every monitored check that ever ran.
-        monitored: every flag this sensor looks after; an incident of any other is closed.
+        monitored: names of the checks this sensor looks after, by flag; an open failure of any other is told
+            as no longer monitored, never as resolved.
         now: clock of the tick (UTC).
         decisions: every decision people recorded.
     """
-    tick = _Tick(
+    tick = Tick(
         now=now,
         watermark=max((at for item in found if (at := item.instant("audited_through"))), default=None),
         incidents=dict(state.incidents),
         closed=dict(state.closed),
+        unmonitored=dict(state.unmonitored),
         alerts=dict(state.alerts),
         unchecked=dict(state.unchecked),
         down=flags_down([check for check in found if not _muted(check, decisions, now)]),
@@ -68,18 +57,18 @@ def decide(
     for item in found:
         by_flag.setdefault(item.flag, []).append(item)
     for flag in sorted(by_flag):
+        readmit(tick, flag, by_flag[flag], monitored.get(flag, ()))
         _decide_flag(tick, flag, by_flag[flag], active_decisions(decisions, flag, now))
+    leave_outage(tick, monitored)
     _tell_outage(tick, found)
-    _drop_unmonitored(tick, {str(flag) for flag in monitored})
+    part_with_unmonitored(tick, monitored, by_flag, decisions)
     return _finish(state, tick, bool(found))
 
 
-def _decide_flag(
-    tick: _Tick, flag: FlagId, checks: list[CheckState], decisions: tuple[Decision, ...]
-) -> None:
+def _decide_flag(tick: Tick, flag: FlagId, checks: list[CheckState], decisions: tuple[Decision, ...]) -> None:
     ended = next((d for d in decisions if d.kind == "end"), None)
     if ended is not None:
-        _close(tick, str(flag), f"The audit of this flag was ended by {ended.by}: {ended.reason}")
+        close(tick, str(flag), f"The audit of this flag was ended by {ended.by}: {ended.reason}")
         return
     heard = [check for check in checks if not _muted(check, decisions, tick.now)]
     _tell_unchecked(tick, flag, heard)
@@ -87,8 +76,8 @@ def _decide_flag(
     failing = _audible(heard)
     if str(flag) in tick.down and (incident is None or DROP not in incident.alerts):
         failing = [check for check in failing if check.check != DROP]
-    if incident is not None and (began := _new_iteration(incident, heard)):
-        _close(tick, str(flag), f"A new iteration began at {began}")
+    if incident is not None and (began := new_iteration(incident, heard)):
+        close(tick, str(flag), f"A new iteration began at {began}")
         incident = None
     if incident is None:
         if failing:
@@ -103,7 +92,7 @@ def _muted(check: CheckState, decisions: Sequence[Decision], now: datetime) -> b
     return any(d.kind == "end" or (d.kind == "silence" and d.covers(check.flag, check.check)) for d in active)
 
 
-def _tell_outage(tick: _Tick, found: Sequence[CheckState]) -> None:
+def _tell_outage(tick: Tick, found: Sequence[CheckState]) -> None:
     """Tell an outage of the source once, and its end; the drops of its flags are muted meanwhile."""
     news = [
         _alert(check)
@@ -137,7 +126,7 @@ def _audible(checks: Sequence[CheckState]) -> list[CheckState]:
     return [c for c in failing if c.check == "traffic_drop" or (c.instant("bad_from") or drop) < drop]
 
 
-def _tell_unchecked(tick: _Tick, flag: FlagId, checks: Sequence[CheckState]) -> None:
+def _tell_unchecked(tick: Tick, flag: FlagId, checks: Sequence[CheckState]) -> None:
     news: list[CheckState] = []
     for check in checks:
         name = f"{flag}:{check.check}"
@@ -155,16 +144,7 @@ def _tell_unchecked(tick: _Tick, flag: FlagId, checks: Sequence[CheckState]) -> 
         tick.notices.append(Notice(reason="not_checked", flag=flag, alerts=alerts, note=", ".join(reasons)))
 
 
-def _new_iteration(incident: Incident, checks: Sequence[CheckState]) -> str:
-    """Return the start of an iteration later than the incident's, or ""."""
-    before = instant(incident.iteration)
-    starts = [start for check in checks if (start := check.instant("iteration_start")) is not None]
-    if before is None or not starts or max(starts) <= before:
-        return ""
-    return max(starts).isoformat().replace("+00:00", "Z")
-
-
-def _open(tick: _Tick, flag: FlagId, failing: Sequence[CheckState]) -> None:
+def _open(tick: Tick, flag: FlagId, failing: Sequence[CheckState]) -> None:
     """Open an incident, or reopen the one closed within the damping window without telling it too soon."""
     alerts = {check.check: _alert(check) for check in failing}
     first = min(check.at for check in failing)
@@ -185,7 +165,7 @@ def _open(tick: _Tick, flag: FlagId, failing: Sequence[CheckState]) -> None:
         _fire(tick, incident, tuple(alerts.values()), "" if before is None else "failing again")
 
 
-def _flapped(tick: _Tick, incident: Incident) -> Incident | None:
+def _flapped(tick: Tick, incident: Incident) -> Incident | None:
     """Return the incident of the same flag and iteration that was closed within the damping window."""
     before = tick.closed.get(str(incident.flag))
     if before is None or before.iteration != incident.iteration:
@@ -193,10 +173,10 @@ def _flapped(tick: _Tick, incident: Incident) -> Incident | None:
     return before if tick.now - (before.told_at or tick.now) < DAMPING else None
 
 
-def _fire(tick: _Tick, incident: Incident, alerts: tuple[Alert, ...], note: str = "") -> None:
+def _fire(tick: Tick, incident: Incident, alerts: tuple[Alert, ...], note: str = "") -> None:
     contained = all(tick.alerts[alert].contained for alert in incident.alerts.values())
     tick.incidents[str(incident.flag)] = replace(
-        incident, told_at=tick.now, fired_at=tick.now, contained=contained
+        incident, told_at=tick.now, fired_at=tick.now, contained=contained, unmonitored_at=None
     )
     tick.notices.append(
         Notice(reason="fire", flag=incident.flag, incident=incident.id, alerts=alerts, note=note)
@@ -204,7 +184,7 @@ def _fire(tick: _Tick, incident: Incident, alerts: tuple[Alert, ...], note: str 
 
 
 def _continue(
-    tick: _Tick, incident: Incident, checks: Sequence[CheckState], failing: Sequence[CheckState]
+    tick: Tick, incident: Incident, checks: Sequence[CheckState], failing: Sequence[CheckState]
 ) -> None:
     """Follow an open incident: joined, healed, contained, reminded, resolved."""
     name = str(incident.flag)
@@ -216,33 +196,36 @@ def _continue(
     added = {check.check: _alert(check) for check in joined}
     tick.alerts.update({alert.id: alert for alert in added.values()})
     known = {**incident.alerts, **{check: alert.id for check, alert in added.items()}}
-    healed = tuple(
-        check for check in known if check in latest and _healed(latest[check], check in incident.healed)
+    passing = tuple(
+        check for check in known if check in latest and healed(latest[check], check in incident.healed)
     )
-    incident = replace(incident, alerts=known, healed=healed)
+    incident = replace(incident, alerts=known, healed=passing)
     tick.incidents[name] = incident
-    if len(healed) == len(known):
-        _close(tick, name, _why_healed([latest[check] for check in known]))
-    elif incident.told_at is None:
+    if len(passing) == len(known):
+        close(tick, name, _why_healed([latest[check] for check in known]))
+    elif incident.told_at is None or incident.unmonitored_at is not None:
         if failing and _may_fire(tick, incident):
-            held = tuple(tick.alerts[known[check]] for check in known if check not in healed)
-            _fire(tick, incident, held, "failing again")
+            held = tuple(tick.alerts[known[check]] for check in known if check not in passing)
+            _fire(tick, incident, held, _again(incident))
     elif added:
         _fire(tick, incident, tuple(added.values()), "joins the open incident")
     elif failing:
         _follow(tick, incident)
 
 
-def _may_fire(tick: _Tick, incident: Incident) -> bool:
-    """True unless the flag was told as failing within the damping window."""
-    return incident.fired_at is None or tick.now - incident.fired_at >= DAMPING
+def _may_fire(tick: Tick, incident: Incident) -> bool:
+    """True unless the flag was told as failing within the damping window and monitored ever since."""
+    since = incident.fired_at if incident.unmonitored_at is None else None
+    return since is None or tick.now - since >= DAMPING
 
 
-def _healed(check: CheckState, before: bool) -> bool:
-    """True for a pass or a person's waiver; an answer that says nothing changes nothing."""
-    if check.verdict == "pass" or check.facts.get("waived_by"):
-        return True
-    return before and check.verdict != "fail"
+def _again(incident: Incident) -> str:
+    if incident.unmonitored_at is None or incident.fired_at is None:
+        return "failing again"
+    return (
+        f"monitored again and still failing; told before on {utc(incident.fired_at)}, "
+        f"not monitored since {utc(incident.unmonitored_at)}"
+    )
 
 
 def _why_healed(checks: Sequence[CheckState]) -> str:
@@ -257,7 +240,7 @@ def _why_healed(checks: Sequence[CheckState]) -> str:
     return "The corrected bins pass every check"
 
 
-def _follow(tick: _Tick, incident: Incident) -> None:
+def _follow(tick: Tick, incident: Incident) -> None:
     """Tell `contained` once, and remind once of a failure that still blocks."""
     open_alerts = tuple(
         tick.alerts[alert] for check, alert in incident.alerts.items() if check not in incident.healed
@@ -282,35 +265,14 @@ def _follow(tick: _Tick, incident: Incident) -> None:
         )
 
 
-def _close(tick: _Tick, name: str, note: str) -> None:
-    incident = tick.incidents.pop(name, None)
-    if incident is None:
-        return
-    if incident.told_at is None:  # held back and never told: nothing to take back
-        if incident.fired_at is not None:
-            tick.closed[name] = replace(incident, told_at=incident.fired_at)
-        return
-    tick.closed[name] = replace(incident, told_at=tick.now)
-    alerts = tuple(tick.alerts[alert] for alert in incident.alerts.values())
-    tick.notices.append(
-        Notice(reason="resolve", flag=incident.flag, incident=incident.id, alerts=alerts, note=note)
-    )
-
-
-def _drop_unmonitored(tick: _Tick, monitored: set[str]) -> None:
-    for name in [name for name in tick.incidents if name not in monitored]:
-        _close(tick, name, "This flag is no longer monitored")
-    for name in [name for name in tick.unchecked if name.rpartition(":")[0] not in monitored]:
-        del tick.unchecked[name]
-
-
-def _finish(state: AlertState, tick: _Tick, looked: bool) -> Decided:
+def _finish(state: AlertState, tick: Tick, looked: bool) -> Decided:
     kept, quiet = set_apart(tick.notices, first=not state.started, watermark=tick.watermark)
     after = replace(
         state,
         started=state.started or looked,
         incidents=tick.incidents,
         closed=tick.closed,
+        unmonitored=tick.unmonitored,
         alerts=tick.alerts,
         unchecked=tick.unchecked,
         outage=tick.outage,

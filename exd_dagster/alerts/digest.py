@@ -1,7 +1,7 @@
 """The digest: one message after each audit, also when all is well. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from exd_dagster.alerts import words
 from exd_dagster.alerts.decision import Decision, active_decisions
@@ -11,6 +11,7 @@ from exd_dagster.alerts.route import parcel_id
 from exd_dagster.config import FlagId
 
 _LISTED = 25
+_A_DAY = timedelta(days=1)
 Lines = tuple[tuple[str, ...], ...]
 
 
@@ -66,6 +67,7 @@ def lines(
         ("Still failing", _failures([c for c in errors if str(c.flag) not in new], state, decisions, now)),
         ("Would have blocked", _failures(observed, state, decisions, now)),
         ("Warnings", _failures(warnings, state, decisions, now)),
+        ("No longer monitored", _left(state, now)),
         ("Not checked", _reasons([c for c in found if c.verdict == "not_checked"])),
         ("Too little data yet", _reasons([c for c in found if c.verdict == "insufficient"])),
     )
@@ -109,6 +111,16 @@ def _failures(
         ]
         entries.append("; ".join(parts))
     return entries
+
+
+def _left(state: AlertState, now: datetime) -> list[str]:
+    """Return the flags that left within the last day while failing."""
+    return [
+        f"{incident.flag}: {', '.join(c for c in incident.alerts if c not in incident.healed)} was failing "
+        f"when last checked; told {words.utc(incident.unmonitored_at)}"
+        for incident in state.unmonitored.values()
+        if incident.unmonitored_at and now - incident.unmonitored_at < _A_DAY
+    ]
 
 
 def _reasons(checks: Iterable[CheckState]) -> list[str]:

@@ -17,6 +17,7 @@ _COLOURS = {
     "firing": "#b42318",
     "contained": "#b54708",
     "resolved": "#067647",
+    "not_monitored": "#6941c6",
     "not_checked": "#475467",
     "digest": "#344054",
     "undelivered": "#7a2e0e",

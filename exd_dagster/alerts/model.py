@@ -20,6 +20,7 @@ Reason: TypeAlias = Literal[
     "remind",
     "contained",
     "resolve",
+    "not_monitored",
     "not_checked",
     "digest",
     "dead_letter",
@@ -169,6 +170,7 @@ class Incident:
         reminded: True once the reminder was sent.
         shutoff: "" (not asked), "asked", or "suspended" after the hook answered 2xx.
         threads: by destination, what the channel needs to answer in the same thread.
+        unmonitored_at: when it was told as no longer monitored, failing (UTC); None while it is monitored.
     """
 
     id: str
@@ -183,6 +185,7 @@ class Incident:
     reminded: bool = False
     shutoff: Literal["", "asked", "suspended"] = ""
     threads: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    unmonitored_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,6 +274,7 @@ class AlertState:
         started: True once a first audit was told.
         incidents: open incidents by flag (`str(FlagId)`).
         closed: incidents closed within the damping window, by flag.
+        unmonitored: incidents that were open when their flag was no longer monitored, by flag.
         alerts: alerts that incidents or parcels refer to, by id.
         unchecked: by `<flag>:<check>`, the reason told for its not being checked.
         outage: by flag, the drop told as part of an outage of the source that still lasts.
@@ -281,12 +285,13 @@ class AlertState:
         replayed: the last request to queue dead parcels again that was granted (UTC).
     """
 
-    version: int = 1
+    version: int = 2
     revision: int = 0
     home: str = ""
     started: bool = False
     incidents: Mapping[str, Incident] = field(default_factory=dict)
     closed: Mapping[str, Incident] = field(default_factory=dict)
+    unmonitored: Mapping[str, Incident] = field(default_factory=dict)
     alerts: Mapping[str, Alert] = field(default_factory=dict)
     unchecked: Mapping[str, str] = field(default_factory=dict)
     outage: Mapping[str, str] = field(default_factory=dict)
@@ -297,8 +302,8 @@ class AlertState:
     replayed: datetime | None = None
 
     def incident(self, incident_id: str) -> Incident | None:
-        """Return the open or just closed incident of that id."""
-        for incident in (*self.incidents.values(), *self.closed.values()):
+        """Return the open, just closed or no longer monitored incident of that id."""
+        for incident in (*self.incidents.values(), *self.closed.values(), *self.unmonitored.values()):
             if incident.id == incident_id:
                 return incident
         return None

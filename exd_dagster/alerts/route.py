@@ -142,8 +142,7 @@ def _group(notice: Notice, alert: Alert, name: str, channel: Channel, state: Ale
     thread = incident.threads.get(name, {}) if incident else {}
     shared = notice.reason in ("not_checked", "outage") or not notice.incident
     owners = "" if shared else ",".join(sorted(alert.owners))
-    note = "" if notice.reason == "fire" else notice.note
-    return (name, notice.reason, owners, note, str(sorted(thread.items())))
+    return (name, notice.reason, owners, notice.note, str(sorted(thread.items())))
 
 
 def _parcel(

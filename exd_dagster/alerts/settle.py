@@ -94,6 +94,9 @@ def _sent(state: AlertState, parcel: Parcel, outcome: Outcome, now: datetime) ->
         receipts=(*state.receipts, receipt),
         incidents={n: _told(i, parcel, outcome) if i.id in told else i for n, i in state.incidents.items()},
         closed={n: _told(i, parcel, outcome) if i.id in told else i for n, i in state.closed.items()},
+        unmonitored={
+            n: _told(i, parcel, outcome) if i.id in told else i for n, i in state.unmonitored.items()
+        },
     )
 
 

@@ -11,16 +11,17 @@ from zlib import compress, decompress, error
 
 from pydantic import TypeAdapter
 
-from exd_dagster.alerts.decide import DAMPING
+from exd_dagster.alerts.incidents import DAMPING
 from exd_dagster.alerts.model import AlertState, Incident, instant
 from exd_dagster.errors import ExdError
 
-VERSION = 1
+VERSION = 2
 KEPT_RECEIPTS = 2000
 KEPT_FOR = timedelta(days=30)
 INDEX = "exd_dagster/alerts"
 PACKED_FROM = 32_000
 _PACKED = "zlib:"
+_V1_UNMONITORED = "This flag is no longer monitored"
 _ADAPTER = TypeAdapter(AlertState)
 
 
@@ -101,12 +102,26 @@ def _read(text: str, key: str) -> AlertState:
                 f"alerting state '{key}' has version {int(version[1])}; this one reads up to {VERSION}. "
                 "Upgrade exd_dagster, or reset it: exd-dagster alerts reset (what still fails is told again)"
             )
-        return _ADAPTER.validate_json(data)
+        return _migrated(_ADAPTER.validate_json(data))
     except (ValueError, error) as fault:
         raise AlertStateError(
             f"alerting state '{key}' is damaged ({type(fault).__name__}). Restore it, or reset it: "
             "exd-dagster alerts reset (what still fails is told again)"
         ) from None
+
+
+def _migrated(state: AlertState) -> AlertState:
+    """Return a state of an earlier version as this one has it.
+
+    Version 1 told a flag that was no longer monitored as resolved; what it still had to send says so now.
+    """
+    if state.version == VERSION:
+        return state
+    outbox = tuple(
+        replace(parcel, reason="not_monitored") if parcel.note == _V1_UNMONITORED else parcel
+        for parcel in state.outbox
+    )
+    return replace(state, version=VERSION, outbox=outbox)
 
 
 def prune(state: AlertState, now: datetime) -> AlertState:
@@ -117,15 +132,21 @@ def prune(state: AlertState, now: datetime) -> AlertState:
         return incident.id in waiting or now - (incident.told_at or now) < DAMPING
 
     closed = {name: incident for name, incident in state.closed.items() if needed(incident)}
+    unmonitored = {
+        name: incident
+        for name, incident in state.unmonitored.items()
+        if incident.id in waiting or now - (incident.unmonitored_at or now) < KEPT_FOR
+    }
     kept = tuple(receipt for receipt in state.receipts if now - receipt.at < KEPT_FOR)[-KEPT_RECEIPTS:]
     used = {alert for parcel in state.outbox for alert in parcel.alerts}
     used.update(alert for receipt in kept if receipt.status == "dead" for alert in receipt.parcel.alerts)
     used.update(state.outage.values())
-    for incident in (*state.incidents.values(), *closed.values()):
+    for incident in (*state.incidents.values(), *closed.values(), *unmonitored.values()):
         used.update(incident.alerts.values())
     return replace(
         state,
         closed=closed,
+        unmonitored=unmonitored,
         alerts={name: alert for name, alert in state.alerts.items() if name in used},
         receipts=kept,
         paused={name: until for name, until in state.paused.items() if until > now},

@@ -1,7 +1,7 @@
 """One tick: read, decide, remember, deliver. The only place where the parts of alerting meet."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -52,7 +52,7 @@ class Scene:
 
     Attributes:
         found: the latest state of every monitored check that ever ran.
-        monitored: every flag the sensor looks after.
+        monitored: names of the checks the sensor looks after, by flag.
         decisions: every decision people recorded.
         running: True while an audit is under way; the digest waits for its end.
         home: code location of the sensor, "" when unknown.
@@ -60,7 +60,7 @@ class Scene:
     """
 
     found: Sequence[CheckState]
-    monitored: Sequence[FlagId]
+    monitored: Mapping[FlagId, Collection[str]]
     decisions: Sequence[Decision] = ()
     running: bool = False
     home: str = ""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from exd_dagster.alerts.guard import RefusedAddressError, redact, url_secrets
 from exd_dagster.alerts.http import post
-from exd_dagster.alerts.message import plain_text
+from exd_dagster.alerts.message import Message, plain_text
 from exd_dagster.alerts.model import Alert
 from exd_dagster.alerts.retry import Outcome, http_outcome
 from exd_dagster.alerts.sender import Notification
@@ -128,9 +128,14 @@ def payload(notification: Notification, *, short: bool = False) -> dict[str, Any
         "reason": notification.reason,
         "status": message.status,
         "alert_type": alert.alert_type if alert else notification.reason.upper(),
-        "message": f"{message.headline}. {alert.sentence}".strip() if alert else plain_text(message)[:4000],
+        "message": _said(message, alert) if alert else plain_text(message)[:4000],
         "details": _details(notification, alert, short=short) if alert else _listing(notification),
     }
+
+
+def _said(message: Message, alert: Alert) -> str:
+    said = message.lead if message.status == "not_monitored" else alert.sentence
+    return f"{message.headline}. {said}".strip()
 
 
 def _listing(notification: Notification) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from dagster import AssetCheckKey
 from exd_dagster.alerts.decision import KINDS
 from exd_dagster.alerts.words import utc
 from exd_dagster.cli.project import fleet_option, load_plans, module_option, open_instance
-from exd_dagster.config import FlagAudit
-from exd_dagster.decisions import decision_basis, make_decision, record_decision
+from exd_dagster.config import FlagAudit, FlagId
+from exd_dagster.decisions import decision_basis, make_decision, record_decision, unmonitored_flags
 
 
 @click.command()
@@ -38,17 +38,21 @@ def decide(
 
     It is recorded in every fleet of the project that has a flag it speaks of.
     """
-    fleets: dict[str, dict[AssetCheckKey, FlagAudit]] = {}
-    for plan in load_plans(module, fleet):
-        fleets.setdefault(plan.fleet, {}).update(plan.monitored)
-    audited = [flag for monitored in fleets.values() for flag in monitored.values()]
     config = {"kind": kind, "flags": flags, "checks": checks, "reason": reason, "by": by, "until": until}
-    decision = make_decision(config, audited, {}, datetime.now(timezone.utc))
+    fleets: dict[str, dict[AssetCheckKey, FlagAudit]] = {}
+    left: dict[str, list[FlagId]] = {}
+    plans = load_plans(module, fleet)
     with open_instance() as instance:
+        for plan in plans:
+            fleets.setdefault(plan.fleet, {}).update(plan.monitored)
+            left.setdefault(plan.fleet, []).extend(unmonitored_flags(instance, plan.name))
+        audited = [flag for monitored in fleets.values() for flag in monitored.values()]
+        gone = [flag for flags_left in left.values() for flag in flags_left]
+        decision = make_decision(config, audited, {}, datetime.now(timezone.utc), unmonitored=gone)
         for name, monitored in fleets.items():
-            if any(decision.covers(flag.id) for flag in monitored.values()):
+            if any(decision.covers(flag) for flag in (*(f.id for f in monitored.values()), *left[name])):
                 basis = decision_basis(instance, monitored)
                 record_decision(instance, replace(decision, basis=basis), name)
-    touched = sorted({str(flag.id) for flag in audited if decision.covers(flag.id)})
+    touched = sorted({str(flag) for flag in (*(f.id for f in audited), *gone) if decision.covers(flag)})
     click.echo(f"{kind} until {utc(decision.until)} for {', '.join(touched)}: {KINDS[kind]}.")
     click.echo("The checks of these flags run again at the daemon's next tick.")

@@ -1,13 +1,13 @@
 """Small factories shared by the tests of alerting."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from exd_dagster.alerts.decide import decide
 from exd_dagster.alerts.decision import Decision
-from exd_dagster.alerts.model import Alert, AlertState, CheckState
+from exd_dagster.alerts.model import ALERT_TYPES, Alert, AlertState, CheckState
 from exd_dagster.alerts.notice import Decided
 from exd_dagster.config import FlagId
 
@@ -76,6 +76,11 @@ def alert(name: str = "srm", key: str = "checkout", **changes: Any) -> Alert:
     return replace(made, **{k: v for k, v in changes.items() if k in known})
 
 
+def watching(*flags: FlagId) -> dict[FlagId, Collection[str]]:
+    """Every check that pages, of these flags."""
+    return {flag: tuple(ALERT_TYPES) for flag in sorted(set(flags))}
+
+
 class Story:
     """Ticks one after another; remembers the state and collects what was told."""
 
@@ -86,10 +91,13 @@ class Story:
         self.last: Decided | None = None
 
     def tick(
-        self, *found: CheckState, after: timedelta = HOUR, monitored: Sequence[FlagId] | None = None
+        self,
+        *found: CheckState,
+        after: timedelta = HOUR,
+        monitored: Mapping[FlagId, Collection[str]] | None = None,
     ) -> list[tuple[str, str, tuple[str, ...]]]:
         """Return (reason, flag, checks) of every notice of this tick."""
-        watched = sorted({c.flag for c in found}) if monitored is None else monitored
+        watched = watching(*(c.flag for c in found)) if monitored is None else monitored
         self.last = decide(self.state, found, watched, self.now, decisions=self.decisions)
         self.state = self.last.state.bump()
         self.now += after

@@ -12,7 +12,7 @@ from exd_dagster.alerts.route import Route, read_routes
 from exd_dagster.alerts.sender import Sender
 from exd_dagster.alerts.state import StateStore
 from exd_dagster.alerts.tick import Desk, Scene, people, run_tick
-from tests.alerts.make import NOW
+from tests.alerts.make import NOW, watching
 
 
 class KilledError(BaseException):
@@ -73,7 +73,7 @@ class Office:
         **scene: Any,
     ) -> AlertState:
         """One tick; then the clock moves on by `after`."""
-        monitored = sorted({check.flag for check in found})
+        monitored = watching(*(check.flag for check in found))
         state = run_tick(
             self.store,
             self.desk,

@@ -7,7 +7,7 @@ import pytest
 from exd_dagster.alerts.decide import decide
 from exd_dagster.alerts.decision import Decision
 from exd_dagster.alerts.model import AlertState
-from tests.alerts.make import HOUR, NOW, Story, check, flag
+from tests.alerts.make import HOUR, NOW, Story, check, flag, watching
 
 DAY = timedelta(hours=24)
 
@@ -124,16 +124,6 @@ def test_a_new_iteration_closes_the_incident_and_may_open_another():
     assert story.note == "A new iteration began at 2026-03-04T00:00:00Z"
 
 
-def test_a_flag_that_is_no_longer_monitored_closes_its_incident():
-    """Scenario 14."""
-    story = Story()
-    story.tick(check())
-    assert story.tick(check("srm", "pass", key="other"), monitored=[flag("other")]) == [
-        ("resolve", "checkout", ("srm",))
-    ]
-    assert story.note == "This flag is no longer monitored"
-
-
 def test_flapping_is_told_again_at_most_once_in_6_hours():
     """Scenario 42: fail, pass, fail every hour."""
     story = Story()
@@ -210,7 +200,7 @@ def test_the_end_of_an_audit_closes_its_incident_and_opens_none():
 
 def test_a_first_audit_with_more_than_ten_failing_flags_pages_nobody():
     found = [check(key=f"flag-{i:02d}") for i in range(11)]
-    decided = decide(AlertState(), found, [c.flag for c in found], NOW)
+    decided = decide(AlertState(), found, watching(*(c.flag for c in found)), NOW)
     assert decided.notices == ()
     assert len(decided.quiet) == 11
     assert len(decided.state.incidents) == 11
@@ -218,13 +208,13 @@ def test_a_first_audit_with_more_than_ten_failing_flags_pages_nobody():
 
 def test_a_first_audit_with_ten_failing_flags_pages():
     found = [check(key=f"flag-{i:02d}") for i in range(10)]
-    assert len(decide(AlertState(), found, [c.flag for c in found], NOW).notices) == 10
+    assert len(decide(AlertState(), found, watching(*(c.flag for c in found)), NOW).notices) == 10
 
 
 def test_a_fault_of_hours_more_than_48_hours_before_the_newest_data_does_not_page():
     """Scenario 41: verdicts of a backfill go to the digest."""
     old = check(state="contained", bad_until="2026-03-02T00:00:00Z")
-    decided = decide(AlertState(started=True), [old], [old.flag], NOW)
+    decided = decide(AlertState(started=True), [old], watching(old.flag), NOW)
     assert (len(decided.notices), len(decided.quiet)) == (0, 1)
 
 
@@ -234,14 +224,14 @@ def test_a_fault_of_hours_more_than_48_hours_before_the_newest_data_does_not_pag
 def test_an_ongoing_fault_pages_however_late_its_log_is_unless_the_flag_has_ended(flag_end, paged):
     late = check(audited_through="2026-03-01T00:00:00Z", flag_end=flag_end)
     newest = check("srm", "pass", key="other")
-    decided = decide(AlertState(started=True), [late, newest], [late.flag, newest.flag], NOW)
+    decided = decide(AlertState(started=True), [late, newest], watching(late.flag, newest.flag), NOW)
     assert len(decided.notices) == paged
 
 
 def test_the_same_state_found_twice_gives_the_same_alert_ids():
     """A tick killed before it was saved decides the same again."""
-    first = decide(AlertState(started=True), [check()], [flag()], NOW)
-    again = decide(AlertState(started=True), [check()], [flag()], NOW + HOUR)
+    first = decide(AlertState(started=True), [check()], watching(flag()), NOW)
+    again = decide(AlertState(started=True), [check()], watching(flag()), NOW + HOUR)
     assert first.notices[0].alerts[0].id == again.notices[0].alerts[0].id
     assert first.notices[0].incident == again.notices[0].incident
 
