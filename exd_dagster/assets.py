@@ -16,6 +16,7 @@ from exd_dagster.errors import ConfigError
 from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
 from exd_dagster.overview import bins_metadata
 from exd_dagster.run_tags import audit_op_tags, tag_audit
+from exd_dagster.stats.words import instant
 from exd_dagster.telemetry.sources import Records
 
 Grain: TypeAlias = Literal["hour", "day"]
@@ -180,14 +181,20 @@ def _now() -> datetime:
     return datetime.now(timezone.utc)
 
 
+def declared_splits(flag: FlagAudit) -> str:
+    """Return every split of a flag in words: "a 0.9, b 0.1; from 2026-03-10 09:00 UTC a 0.5, b 0.5"."""
+    splits = [", ".join(f"{name} {share:.4g}" for name, share in p.split.items()) for p in flag.schedule]
+    later = zip(flag.schedule[1:], splits[1:], strict=True)
+    return (
+        "; ".join([*splits[:1], *(f"from {instant(p.start)} {split}" for p, split in later)])
+        or "not declared"
+    )
+
+
 def _bins_spec(
     flag: FlagAudit, key: dg.AssetKey, upstream: dg.AssetKey, group_name: str, attributes: Mapping[str, Any]
 ) -> dg.AssetSpec:
-    split = (
-        ", ".join(f"{variant} {share:.4g}" for variant, share in flag.schedule[-1].split.items())
-        if flag.schedule
-        else "not declared"
-    )
+    split = declared_splits(flag)
     return dg.AssetSpec(
         key,
         **{

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from exd_dagster.alerts.decision import Decision, active_decisions, waiver
 from exd_dagster.bins.model import HOUR, FlagBins
-from exd_dagster.config import FlagAudit, Thresholds
+from exd_dagster.config import FlagAudit, Phase, Thresholds
 from exd_dagster.plots import split_plot, traffic_plot
 from exd_dagster.stats.audit import audit_flag
 from exd_dagster.stats.causes import Cause
@@ -14,6 +14,7 @@ from exd_dagster.stats.freshness import fresh_until, stale_verdict
 from exd_dagster.stats.integrity import variant_integrity, version_counts, version_skew
 from exd_dagster.stats.trust import TrustVerdict, Waiver, held_back, settle, trust_verdict
 from exd_dagster.stats.verdict import Verdict
+from exd_dagster.stats.window import phase_hours
 from exd_dagster.trust_row import trust_row
 from exd_dagster.trust_table import TrustEntry
 
@@ -46,6 +47,13 @@ class Audit:
     def split_failed(self) -> bool:
         """True when a check of the split fails, of either severity."""
         return any(verdict.failed for verdict in self.verdicts if verdict.check in SPLIT_CHECKS)
+
+    @property
+    def faulty_phase(self) -> tuple[Phase, datetime, datetime]:
+        """The phase in which the failing split broke, and its hours: all units there have one split."""
+        failed = [v.bad_from for v in self.verdicts if v.failed and v.check in SPLIT_CHECKS]
+        through = self.bins.audited_through
+        return phase_hours(self.flag, next((at for at in failed if at), through), through)
 
     def picture(self, check: str) -> str:
         """Draw what a check is about as SVG; "" where there is nothing to draw.

@@ -191,8 +191,9 @@ def with_causes(
         return done
     dimensions = list(dict.fromkeys((*DIMENSIONS, *done.flag.dimensions)))
     try:
-        counts = store.bins.segment_counts(records, done.flag, dimensions, end=done.bins.audited_through)
-        return replace(done, causes=tuple(likely_causes(counts, done.flag.schedule[-1].split)))
+        phase, since, end = done.faulty_phase
+        counts = store.bins.segment_counts(records, done.flag, dimensions, end=end, since=since)
+        return replace(done, causes=tuple(likely_causes(counts, phase.split)))
     except ExdError as error:
         context.log.warning("No causes were looked for: %s", error)
         return done

@@ -249,6 +249,15 @@ class FlagAudit(ConfigModel):
         """Start of each iteration: the flag's start, then each rerandomised phase."""
         return (self.start, *(p.start for p in self.phases if p.rerandomized and p.start > self.start))
 
+    def phase_at(self, instant: datetime) -> Phase | None:
+        """Return the phase in force at an instant, the first one before any; None without a split."""
+        begun = [phase for phase in self.schedule if phase.start <= instant]
+        return next(iter(begun[-1:] or self.schedule), None)
+
+    def iteration_at(self, end: datetime) -> datetime:
+        """Return the start of the iteration that what comes right before `end` belongs to (UTC)."""
+        return max((start for start in self.iterations if start < end), default=self.start)
+
     def taken_up(self, phase: Phase) -> datetime:
         """Return the first instant at which no client serves what was declared before `phase` (UTC)."""
         return phase.start + (self.uptake if phase.uptake is None else phase.uptake)

@@ -167,7 +167,7 @@ def rehearse(
                 f"{records.place} has no closed hour of flag '{flag.id}' yet; nothing to rehearse on"
             )
         begins = _beginning(healthy, since)
-        fault = Fault(kind, begins, SIZES[kind] if size is None else size, _arm(flag, kind, arm))
+        fault = Fault(kind, begins, SIZES[kind] if size is None else size, _arm(flag, kind, arm, begins))
         planted = _plant(connection, copy, fault)
         faulty = as_landed(_count(connection, planted, flag, timing, now), healthy)
     answers = hourly_answers(flag, faulty, thresholds, begins)
@@ -257,17 +257,19 @@ def _beginning(bins: FlagBins, since: datetime | None) -> datetime:
     return floor_hour(since)
 
 
-def _arm(flag: FlagAudit, kind: FaultKind, arm: str | None) -> str:
+def _arm(flag: FlagAudit, kind: FaultKind, arm: str | None, begins: datetime) -> str:
+    """Return the variant that loses units: by default the last one that has a share when the fault begins."""
     if kind == "drop":
         return ""
-    if not flag.schedule:
+    phase = flag.phase_at(begins)
+    if phase is None:
         fix = "declare split={...}: without it the SRM checks are skipped"
         raise ConfigError("these options", [f"flag '{flag.id}' declares no split; {fix}"])
     if arm is not None and arm not in flag.variants:
         raise ConfigError(
             "these options", [f"arm: '{arm}' is not declared.{did_you_mean(arm, flag.variants)}"]
         )
-    return arm if arm is not None else list(flag.schedule[-1].split)[-1]
+    return arm if arm is not None else [name for name, share in phase.split.items() if share][-1]
 
 
 def hourly_answers(

@@ -11,10 +11,12 @@ import dagster as dg
 from exd_dagster.bins.model import FlagBins
 from exd_dagster.config import FlagAudit
 from exd_dagster.plots import sparkline
+from exd_dagster.stats.audit import pooled_sample
 from exd_dagster.stats.sequential import SequentialSrmVerdict
 from exd_dagster.stats.srm import SrmVerdict
 from exd_dagster.stats.traffic import TrafficVerdict
 from exd_dagster.stats.verdict import Verdict
+from exd_dagster.stats.window import split_window
 from exd_dagster.stats.words import percent
 from exd_dagster.trust_row import iteration_start
 
@@ -30,28 +32,50 @@ def bins_metadata(flag: FlagAudit, bins: FlagBins) -> dict[str, Any]:
         bins: its closed hours.
     """
     current = bins.between(iteration_start(flag, bins.audited_through), bins.audited_through)
-    units = dict(zip(bins.variants, current.new_units.sum(axis=0).tolist(), strict=True))
-    begun = [phase.split for phase in flag.schedule if phase.start <= bins.audited_through]
     image = sparkline(bins)
     facts: Counter[str] = Counter()
     for fact in current.facts:
         facts[fact.name] += fact.count
     return {
         **({"traffic": dg.MetadataValue.md(image)} if image else {}),
-        "split": split_table(begun[-1] if begun else {}, units),
+        "split": _split_so_far(flag, bins),
         **({"facts": dg.MetadataValue.json(dict(facts))} if facts else {}),
     }
+
+
+def _split_so_far(flag: FlagAudit, bins: FlagBins) -> dg.TableMetadataValue:
+    """Return declared against observed in the current iteration, over its phases, as `srm` compares them."""
+    window = split_window(flag, bins)
+    if not window.stretches:
+        return split_table({}, window.undeclared)
+    sample = pooled_sample(window)
+    expected = dict(zip(sample.names, sample.shares.tolist(), strict=True))
+    observed = dict(zip(sample.names, sample.observed.astype(int).tolist(), strict=True))
+    return _with_strays(expected, observed, window.undeclared, window.zero_share)
+
+
+def _with_strays(
+    expected: Mapping[str, float],
+    observed: Mapping[str, int],
+    undeclared: Mapping[str, int],
+    zero_share: Mapping[str, int],
+) -> dg.TableMetadataValue:
+    """Return the table of a split with the units that came where they had no declared share."""
+    units = Counter(observed)
+    units.update(undeclared)
+    units.update(zero_share)
+    return split_table({**dict.fromkeys(zero_share, 0.0), **expected}, units)
 
 
 def verdict_metadata(verdict: Verdict) -> dict[str, Any]:
     """Return what a check shows beside its verdict's numbers: a table, and scalars with a trend."""
     if isinstance(verdict, (SrmVerdict, SequentialSrmVerdict)) and verdict.expected:
-        undeclared = verdict.undeclared if isinstance(verdict, SrmVerdict) else {}
+        strays = (verdict.undeclared, verdict.zero_share) if isinstance(verdict, SrmVerdict) else ({}, {})
         trend = {
             "neg_log10_p": neg_log10_p(verdict),
             "max_ratio": max_ratio(verdict.expected, verdict.observed),
         }
-        return {"split": split_table(verdict.expected, {**verdict.observed, **undeclared}), **_known(trend)}
+        return {"split": _with_strays(verdict.expected, verdict.observed, *strays), **_known(trend)}
     if isinstance(verdict, TrafficVerdict):
         seen, expected = verdict.latest_volume, verdict.expected_volume
         ratio = seen / expected if seen is not None and expected else None

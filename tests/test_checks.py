@@ -129,6 +129,39 @@ def test_a_broken_split_names_the_segment_that_carries_it(
     assert "\n\nLikely cause, from the data: sdk\\_version = 0.4.9: treatment 0 %" in str(srm.description)
 
 
+def test_a_segment_that_came_with_a_ramp_is_no_cause_and_one_within_a_phase_is(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    """Over both phases the newer browser has more treatment than the older: that is the ramp, no fault."""
+    before, after = {"control": 90, "treatment": 10}, {"control": 100, "treatment": 100}
+    frames = [
+        rows("f", [before] * 3).assign(browser="old"),
+        rows("f", [after] * 3, start=START + 3 * HOUR).assign(browser="new"),
+        rows("f", [{"control": 60}] * 2, start=START + 4 * HOUR).assign(browser="bot"),
+        rows("beat", healthy(1), start=START + 8 * HOUR).assign(browser="new"),
+    ]
+    for number, frame in enumerate(frames):
+        frame["unit_id_hash"] = f"{number}-" + frame["unit_id_hash"]
+    log = write(tmp_path / "log", *frames)
+    flag = FlagAudit(
+        key="f",
+        split={"control": 0.9, "treatment": 0.1},
+        start=START,
+        phases=[{"start": START + 3 * HOUR, "split": {"control": 0.5, "treatment": 0.5}}],
+        dimensions=["browser"],
+    )
+    definitions = dg.Definitions(
+        assets=[dg.AssetSpec("model")],
+        asset_checks=[build_flag_audit_checks(flag, asset="model", records=log)],
+        resources={"exd_store": BinStoreResource(duckdb=DuckDBResource(database=str(tmp_path / "s.duckdb")))},
+    )
+    job = dg.define_asset_job("checks", dg.AssetSelection.all_asset_checks())
+    job = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job])).resolve_job_def("checks")
+    found = results(job.execute_in_process(instance=instance, raise_on_error=False))
+    causes = found["sequential_srm"].metadata["causes"].value
+    assert [(c["value"], c["declared_share"]) for c in causes] == [("bot", 0.5)]
+
+
 def test_a_healthy_flag_is_scanned_for_no_causes(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     assert "causes" not in results(Fleet(tmp_path, {"good": healthy(HOURS)}).run(instance))["srm"].metadata
 

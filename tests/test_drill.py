@@ -41,6 +41,14 @@ def test_a_dead_arm_is_found_within_hours_by_the_checks_of_the_split(log):
     assert "treatment" in next(s.sentence for s in done.checks if s.check == "sequential_srm")
 
 
+def test_the_arm_that_loses_units_is_the_last_one_served_when_the_fault_begins(log):
+    """Not one that has a share in a later phase only, nor one whose share is 0."""
+    even, later = FLAG.split, {"control": 0.4, "treatment": 0.4, "third": 0.2}
+    phases = [{"start": START + 299 * HOUR, "split": later}]
+    flag = FlagAudit(key="checkout", split={**even, "off": 0.0}, start=START, phases=phases)
+    assert drilled(log, "dead_arm", flag).fault.arm == "treatment"
+
+
 def test_a_drop_is_found_by_the_traffic_check_alone(log):
     found = blocked(drilled(log, "drop"))
     assert found["traffic_drop"] <= 6

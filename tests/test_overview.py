@@ -57,13 +57,26 @@ def test_the_page_of_the_bins_shows_a_sparkline_and_the_split_of_the_current_ite
         start=START + timedelta(hours=10), split={"control": 0.9, "treatment": 0.1}, rerandomized=True
     )
     flag = FlagAudit(key="checkout", split=EVEN, start=START, phases=(again,))
-    shown = bins_metadata(flag, bins_of(flag, [[50, 50, 0]] * 10 + [[9, 0, 1]] * 10))
+    shown = bins_metadata(flag, bins_of(flag, [[50, 50, 0]] * 11 + [[9, 0, 1]] * 10))
     assert rows(shown["split"]) == [
         ("control", "90 %", "90 %", 90),
         ("treatment", "10 %", "0 %", 0),
         ("stray", "not declared", "10 %", 10),
     ]
     assert len(shown["traffic"].value) < 1_000
+
+
+def test_a_ramp_is_compared_with_what_its_phases_expect_and_a_stopped_arm_with_0_percent() -> None:
+    ramp = Phase(start=START + 10 * HOUR, split={"control": 0.5, "treatment": 0.5}, uptake="0m")
+    stop = Phase(start=START + 20 * HOUR, split={"control": 1.0}, uptake="0m")
+    flag = FlagAudit(key="f", split={"control": 0.9, "treatment": 0.1}, start=START, phases=(ramp, stop))
+    bins = bins_of(flag, [[90, 10]] * 10 + [[50, 50]] * 10)
+    assert rows(bins_metadata(flag, bins)["split"]) == [
+        ("control", "70 %", "70 %", 1400),
+        ("treatment", "30 %", "30 %", 600),
+    ]
+    verdict = srm_test({"control": 900, "treatment": 100}, {"control": 1.0, "treatment": 0.0})
+    assert rows(verdict_metadata(verdict)["split"])[-1] == ("control", "100 %", "90 %", 900)
 
 
 def test_bins_without_an_hour_have_a_table_and_no_sparkline() -> None:

@@ -149,14 +149,26 @@ def test_a_label_gives_the_observed_and_the_declared_share() -> None:
 def test_a_ramp_that_keeps_each_declared_split_stays_at_its_share() -> None:
     ramp = Phase(start=START + timedelta(hours=10), split={"control": 0.5, "arm1": 0.5})
     flag = flag_of(0.9, 0.1, phases=(ramp,))
-    bins = bins_of(flag, np.vstack([steady(10, 90, 10), steady(10, 50, 50)]))
+    bins = bins_of(flag, np.vstack([steady(10, 90, 10), steady(1, 80, 20), steady(10, 50, 50)]))
     assert {"control 70 % / 70 %", "arm1 30 % / 30 %"} <= set(words(split_plot(bins, flag, PASS)))
+
+
+def test_the_hours_in_which_a_change_is_taken_up_are_grey_and_are_not_compared() -> None:
+    ramp = Phase(start=START + timedelta(hours=9.5), split={"control": 0.5, "arm1": 0.5})
+    flag = flag_of(0.9, 0.1, phases=(ramp,))
+    counts = np.vstack([steady(9, 90, 10), steady(2, 1000, 0), steady(9, 50, 50)])
+    late = split_plot(bins_of(flag, counts), flag, PASS)
+    assert {"control 70 % / 70 %", "1,800 units", "units so far; grey: change taken up"} <= set(words(late))
+    panel = [p.get("d") for p in ElementTree.fromstring(late).iter(f"{SVG}path") if p.get("fill") == INK]
+    assert panel == ["M464 36H548V280H464z"]  # hours 9 to 11 of 20
+    at_once = flag_of(0.9, 0.1, phases=(ramp,), uptake="0m")
+    assert "1,800 units" not in words(split_plot(bins_of(at_once, counts), at_once, PASS))
 
 
 def test_only_the_current_iteration_is_counted() -> None:
     again = Phase(start=START + timedelta(hours=10), split={"control": 0.5, "arm1": 0.5}, rerandomized=True)
     flag = flag_of(0.5, 0.5, phases=(again,))
-    bins = bins_of(flag, np.vstack([steady(10, 900, 100), steady(10, 50, 50)]))
+    bins = bins_of(flag, np.vstack([steady(11, 900, 100), steady(10, 50, 50)]))
     assert "1,000 units" in words(split_plot(bins, flag, PASS))
 
 

@@ -19,11 +19,12 @@ def engine_segments(
     flag: FlagAudit,
     dimensions: Sequence[str],
     end: datetime,
+    since: datetime | None,
 ) -> dict[str, list[tuple[str, str, int]]]:
     """Return rows of value, variant and units by dimension; see `recount.segment_counts`."""
     import ibis
 
-    tally = _open(connection, records, flag, flag.iterations[-1], end)
+    tally = _open(connection, records, flag, flag.iteration_at(end), end)
     rows = tally.counted_rows()
     found = {}
     for name in dimensions:
@@ -34,6 +35,8 @@ def engine_segments(
         order = ibis.window(group_by=["unit"], order_by=["moment", "rank", "value"])
         firsts = named.mutate(place=ibis.row_number().over(order))
         firsts = firsts.filter(firsts.place == 0)
+        if since is not None:
+            firsts = firsts.filter(firsts.moment.epoch_seconds() >= int(since.timestamp()))
         counts = tally.log.execute(firsts.group_by(["value", "variant"]).agg(units=firsts.count()))
         found[name] = _rows(counts)
     return found

@@ -65,8 +65,9 @@ def segment_counts(
     dimensions: Sequence[str],
     *,
     end: datetime,
+    since: datetime | None = None,
 ) -> dict[str, dict[str, dict[str, int]]]:
-    """Count the units of a flag's current iteration by the segment they were first exposed in: one scan.
+    """Count the units of a flag's iteration at `end` by the segment they were first exposed in: one scan.
 
     Args:
         connection: any open connection; what is created in it is temporary.
@@ -74,6 +75,7 @@ def segment_counts(
         flag: the flag, normally one whose check failed.
         dimensions: columns to segment by; those the log does not have are left out.
         end: first instant not counted (UTC), normally `audited_through` of the bins that failed.
+        since: a whole hour; units first exposed before it are left out (UTC); None: none are.
 
     Returns:
         Units by dimension, value (`NONE` where it is empty) and variant; each dimension counts the same
@@ -84,9 +86,9 @@ def segment_counts(
     """
     records = as_records(source)
     if isinstance(records, IbisRecords):
-        found = engine_segments(connection, records, flag, dimensions, end)
+        found = engine_segments(connection, records, flag, dimensions, end, since)
         return {name: _by_value(rows) for name, rows in found.items()}
-    with open_counter(connection, records, flag, flag.iterations[-1], end, dimensions) as counter:
+    with open_counter(connection, records, flag, flag.iteration_at(end), end, dimensions) as counter:
         if not counter.kept:
             return {}
         exposure = f"us // 1000 * {RANKS} + rank"
@@ -98,7 +100,8 @@ def segment_counts(
         rows = counter.rows(["us"])
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE exd_firsts AS SELECT *, d0.exposure % {RANKS} AS rank "
-            f"FROM (SELECT {firsts} FROM ({rows}) GROUP BY unit)"
+            f"FROM (SELECT {firsts} FROM ({rows}) GROUP BY unit) "
+            f"WHERE d0.exposure >= {instant_ms(since or flag.start) * RANKS}"
         )
         try:
             return {name: _by_value(_segments(connection, i)) for i, name in enumerate(counter.kept)}

@@ -108,11 +108,17 @@ class BinStore:
             yield from self._ahead.read_many(flags)
 
     def segment_counts(
-        self, source: object, flag: FlagAudit, dimensions: Sequence[str], *, end: datetime
+        self,
+        source: object,
+        flag: FlagAudit,
+        dimensions: Sequence[str],
+        *,
+        end: datetime,
+        since: datetime | None = None,
     ) -> dict[str, dict[str, dict[str, int]]]:
         """Return units by dimension, value and variant; see `recount.segment_counts`."""
         with _store_errors():
-            return segment_counts(self._connection, source, flag, dimensions, end=end)
+            return segment_counts(self._connection, source, flag, dimensions, end=end, since=since)
 
     def drop_ended_units(self, *, before: datetime) -> tuple[FlagId, ...]:
         """Forget the units of flags that ended before an instant (UTC) and were read to their end.

@@ -33,10 +33,11 @@ def doctor(manifest: Path | None, environment: str | None, shape: str, module: s
 
     Nothing is changed and nothing is sent. Exits with 1 when something does not work.
     """
-    diagnoses = examine(module, datetime.now(timezone.utc))
+    now = datetime.now(timezone.utc)
+    diagnoses = examine(module, now)
     if manifest is not None:
         flags = [flag for plan in audit_plans() for flag in plan.flags]
-        diagnoses += diagnose_manifest(manifest, environment, flags)
+        diagnoses += diagnose_manifest(manifest, environment, flags, now)
     verdict = worst(diagnoses)
     if shape == "json":
         told = {"verdict": verdict, "diagnoses": [asdict(diagnosis) for diagnosis in diagnoses]}

@@ -1,6 +1,7 @@
 """Does the manifest declare the splits that are audited?"""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from exd_dagster.config import FlagAudit
@@ -15,13 +16,16 @@ SAME_WITHIN = 0.0005
 _FIX = "correct split=, or add a phase from the instant the manifest changed"
 
 
-def diagnose_manifest(path: Path, environment: str | None, flags: Sequence[FlagAudit]) -> list[Diagnosis]:
+def diagnose_manifest(
+    path: Path, environment: str | None, flags: Sequence[FlagAudit], now: datetime
+) -> list[Diagnosis]:
     """Hold the audited flags against a manifest.
 
     Args:
         path: a namespace directory, a folder of them, or an archive.
         environment: the one to ask for where a flag names none.
         flags: what is audited.
+        now: which phase of each is compared: the one in force (UTC).
     """
     try:
         manifests = {manifest.namespace: manifest for manifest in read_manifest(path)}
@@ -37,12 +41,13 @@ def diagnose_manifest(path: Path, environment: str | None, flags: Sequence[FlagA
             continue
         compared += 1
         declared = declared_split(own[0], flag.key, flag.environment or environment)
-        found += _differences(flag, declared)
+        found += _differences(flag, declared, now)
     return found or [ok("manifest", f"{counted(compared, 'flag')} audited with the split it declares")]
 
 
-def _differences(flag: FlagAudit, declared: DeclaredSplit) -> list[Diagnosis]:
-    audited = flag.schedule[-1].split if flag.schedule else None
+def _differences(flag: FlagAudit, declared: DeclaredSplit, now: datetime) -> list[Diagnosis]:
+    phase = flag.phase_at(now)
+    audited = None if phase is None else phase.split
     if declared.split is None:
         if audited is not None:
             return []

@@ -20,7 +20,9 @@ from exd_dagster.plots.svg import (
     text,
 )
 from exd_dagster.stats import words
+from exd_dagster.stats.inputs import bounds
 from exd_dagster.stats.verdict import Verdict
+from exd_dagster.stats.window import counted, split_window
 
 _ALPHA = 0.001
 _TUNED_FOR = 1000
@@ -37,6 +39,9 @@ def split_plot(bins: FlagBins, flag: FlagAudit, verdict: Verdict) -> str:
     split is healthy: the two-sided normal mixture boundary of Howard, Ramdas, McAuliffe and Sekhon (2021). It
     is drawn for the arm that differs most where the verdict failed, else for the smallest.
 
+    Hours in which a declared change was being taken up are grey, and count below only: what share each arm
+    should have had in them is not known.
+
     Args:
         bins: the flag's closed hours; those before the current iteration are left out.
         flag: its declared split and phases.
@@ -52,25 +57,26 @@ def split_plot(bins: FlagBins, flag: FlagAudit, verdict: Verdict) -> str:
     focus = arms[0] if verdict.failed else min(arms, key=lambda arm: split.expected[-1, arm])
     arms = sorted(arms)
     colors = dict(zip(arms, ARMS, strict=False))
-    observed, ratio, band = split.observed, split.ratio, split.band(focus)
+    ratio, band = split.ratio, split.band(focus)
     low, high = _range(ratio[:, arms], band)
     above = Panel(split.start, len(band), 36, 184, low, high)
-    below = Panel(split.start, len(band), 206, 280, 0, float(observed[-1].max()))
+    below = Panel(split.start, len(band), 206, 280, 0, float(split.units[-1].max()))
     at = sample(len(band), _POINTS // (2 * len(arms) + 2))
     ends = at + 1  # counts are known at the end of their hour
     decimals = len(f"{high - 1:.3g}".partition(".")[2])
     marks = [
+        *(above.shade(*hours, bottom=below.bottom) for hours in split.taking_up),
         *above.fault(verdict, bottom=below.bottom),
         above.area(ends, 1 - band[at], 1 + band[at], colors[focus]),
         above.rule(1.0),
         *(above.line(ends, ratio[at, arm], colors[arm]) for arm in arms),
         below.rule(0),
-        *(below.line(ends, observed[at, arm], colors[arm]) for arm in arms),
+        *(below.line(ends, split.units[at, arm], colors[arm]) for arm in arms),
         *above.ticks((low, 1.0, high), lambda value: f"{value:.{decimals}f}"),
         *above.end_labels([(ratio[-1, arm], split.label(arm), colors[arm]) for arm in arms]),
         text(LEFT, 22, "observed / declared share"),
-        text(LEFT + 12, below.top + 14, "units so far"),
-        text(RIGHT + 12, below.bottom, f"{observed[-1].sum():,} units"),
+        text(LEFT + 12, below.top + 14, "units so far" + "; grey: change taken up" * bool(split.taking_up)),
+        text(RIGHT + 12, below.bottom, f"{split.n[-1]:,.0f} units"),
         *below.dates(),
     ]
     return document(marks, height=320, title=f"Split of {flag.key}: {verdict.verdict}")
@@ -83,21 +89,25 @@ class _Split:
     Attributes:
         variants: V names in declared order.
         start: first hour (UTC).
-        observed: (T, V) units so far.
+        taking_up: first and end hour of each stretch in which a declared change was being taken up.
+        units: (T, V) units so far, all hours.
+        observed: (T, V) units so far, without those stretches, as everything below.
         expected: (T, V) units so far had every phase kept its declared split.
         variance: (T, V) variance of `observed` under the declared split.
     """
 
     variants: tuple[str, ...]
     start: datetime
-    observed: NDArray[np.int64]
+    taking_up: list[tuple[int, int]]
+    units: NDArray[np.float64]
+    observed: NDArray[np.float64]
     expected: NDArray[np.float64]
     variance: NDArray[np.float64]
 
     @property
-    def n(self) -> NDArray[np.int64]:
+    def n(self) -> NDArray[np.float64]:
         """(T,) units so far."""
-        total: NDArray[np.int64] = self.observed.sum(axis=1)
+        total: NDArray[np.float64] = self.observed.sum(axis=1)
         return total
 
     @property
@@ -138,20 +148,22 @@ def _range(ratio: NDArray[np.float64], band: NDArray[np.float64]) -> tuple[float
 
 def _counted(bins: FlagBins, flag: FlagAudit) -> _Split | None:
     """Return the counts of the current iteration, None where there are none to compare."""
-    begun = [start for start in flag.iterations if start <= bins.audited_through]
-    bins = bins.between(begun[-1] if begun else flag.start, bins.audited_through)
-    variants = tuple(variant for variant in flag.variants if variant in bins.variants)
-    new_units = bins.new_units[:, [bins.variants.index(variant) for variant in variants]]
-    shares = np.zeros(new_units.shape)
-    for phase in flag.schedule:
-        shares[bins.index(phase.start) :] = [phase.split.get(variant, 0.0) for variant in variants]
-    if not new_units.sum() or (shares.max(axis=0) > 0).sum() < 2:
+    window = split_window(flag, counted(flag, bins))
+    if not window.stretches:
         return None
-    n = new_units.sum(axis=1, keepdims=True)
+    observed, shares = window.settled_counts, np.zeros(window.counts.shape)
+    for first, end, stretch in bounds(window.stretches, len(shares)):
+        shares[first:end] = stretch.shares
+    if not observed.sum() or (shares.max(axis=0) > 0).sum() < 2:
+        return None
+    n = observed.sum(axis=1, keepdims=True)
+    edges = np.flatnonzero(np.diff(np.pad(~window.settled, 1).astype(int)))
     return _Split(
-        variants=variants,
-        start=bins.start,
-        observed=new_units.cumsum(axis=0),
+        variants=window.names,
+        start=window.start,
+        taking_up=list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)),
+        units=window.counts.cumsum(axis=0),
+        observed=observed.cumsum(axis=0),
         expected=(n * shares).cumsum(axis=0),
         variance=(n * shares * (1 - shares)).cumsum(axis=0),
     )

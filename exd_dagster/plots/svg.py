@@ -125,6 +125,11 @@ class Panel:
         """Write values left of the panel, each at its height."""
         return [text(LEFT - 12, self.y(value) + 8, words(value), anchor="end") for value in values]
 
+    def shade(self, first: int, end: int, *, bottom: int) -> str:
+        """Shade the hours [first, end) in grey, down to `bottom`; a single hour of many stays visible."""
+        left, right = self.x(first), max(self.x(end), self.x(first) + 4)
+        return f'<path d="M{left} {self.top}H{right}V{bottom}H{left}z" fill="{INK}" opacity=".25"/>'
+
     def fault(self, verdict: Verdict, *, bottom: int) -> list[str]:
         """Shade the hours that are not usable, down to `bottom`, and mark where the fault most likely began.
 

@@ -114,7 +114,7 @@ def _srm(window: Window, thresholds: Thresholds) -> SrmVerdict:
     if not window.stretches:
         return SrmVerdict(check="srm", verdict="skipped", reason="no_split_declared", sentence=_NO_SPLIT)
     limits, counts = thresholds.srm, window.settled_counts
-    sample = _sample(window)
+    sample = pooled_sample(window)
     phased = len(window.stretches) > 1
     found = fit(sample, history=(counts, window.stretches) if phased and len(counts) else None)
     look = first_failed_look(
@@ -145,7 +145,8 @@ def _srm(window: Window, thresholds: Thresholds) -> SrmVerdict:
 _NO_SPLIT = "Skipped: no split is declared; add split={...} to test it."
 
 
-def _sample(window: Window) -> Sample:
+def pooled_sample(window: Window) -> Sample:
+    """Return the units of an iteration with a declared split, and the shares expected over its phases."""
     counts = window.settled_counts
     expected = expected_counts(counts, window.stretches).sum(axis=0)
     pooled = expected / expected.sum() if expected.sum() else window.stretches[-1].shares

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from exd_dagster.errors import InputError, did_you_mean
 from exd_dagster.stats import words
 from exd_dagster.stats.change_point import ChangePoint, find_change
+from exd_dagster.stats.chi_square import expected_counts
 from exd_dagster.stats.combined import declared_only, log_e_values
 from exd_dagster.stats.inputs import (
     Expected,
@@ -43,7 +44,7 @@ class SequentialSrmVerdict(Verdict):
         alpha: probability that a healthy flag ever fails.
         n: units in declared variants.
         observed: units by variant, over all phases.
-        expected: declared share by variant, in the newest phase.
+        expected: declared share by variant; over several phases the share expected of the pooled units.
         log_e_value: ln E now; the evidence that e-BH ranks.
         max_log_e_value: the largest ln E so far; it fails from -ln alpha on.
         anytime_p_value: 1/E at its largest, at most 1.
@@ -176,7 +177,7 @@ def _numbers(
     return {
         "n": int(units.sum()),
         "observed": {name: int(x) for name, x in zip(names, units, strict=True)},
-        "expected": {name: float(s) for name, s in zip(active_names, newest.shares[active], strict=True)},
+        "expected": _pooled(counts, stretches, names),
         "log_e_value": float(series[-1]) if len(series) else 0.0,
         "max_log_e_value": largest,
         "anytime_p_value": float(np.exp(-largest)),
@@ -185,6 +186,14 @@ def _numbers(
             name: (float(low), float(high)) for name, (low, high) in zip(active_names, ends, strict=True)
         },
     }
+
+
+def _pooled(counts: Floats, stretches: Sequence[Stretch], names: Sequence[str]) -> dict[str, float]:
+    """Return the share expected of all units together, of variants that ever had one."""
+    wanted = expected_counts(counts, stretches).sum(axis=0)
+    pooled = wanted / wanted.sum() if len(stretches) > 1 and wanted.sum() else stretches[0].shares
+    used = np.any([stretch.shares > 0 for stretch in stretches], axis=0)
+    return {name: float(s) for name, s, has in zip(names, pooled, used, strict=True) if has}
 
 
 def _sentence(change: ChangePoint, p: float) -> str:

@@ -77,6 +77,22 @@ def iteration_begun(flag: FlagAudit, through: datetime) -> datetime:
     return max((start for start in flag.iterations if start <= through), default=flag.start)
 
 
+def phase_hours(flag: FlagAudit, instant: datetime, through: datetime) -> tuple[Phase, datetime, datetime]:
+    """Return the phase in force at `instant`, and the hours up to `through` in which it alone is served.
+
+    Args:
+        flag: a flag with a declared split.
+        instant: within the flag's life (UTC); where clients still take the phase up, its hours begin at once.
+        through: end of the hours that are known (UTC).
+    """
+    schedule = flag.schedule
+    number = max((i for i, phase in enumerate(schedule) if floor_hour(phase.start) <= instant), default=0)
+    phase, later = schedule[number], schedule[number + 1 :]
+    settled = ceil_hour(flag.taken_up(phase))
+    first = settled if number and settled <= instant else floor_hour(phase.start)
+    return phase, first, min([through, *(following.start for following in later[:1])])
+
+
 class _Piece(NamedTuple):
     """Bins [first, end) in which phase number `phase` is in force.
 

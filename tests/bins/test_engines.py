@@ -17,7 +17,7 @@ from exd_dagster.bins.store import BinStore
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.records import PARTITION, instant_ms
 from exd_dagster.telemetry.sources import IbisRecords
-from tests.bins.conftest import NOW, cells, facts, update
+from tests.bins.conftest import HOUR, NOW, START, cells, facts, update
 from tests.bins.engine_log import COLUMNS, FLAGS, ODD, awkward_log, in_duckdb
 
 ibis = pytest.importorskip("ibis")
@@ -170,8 +170,9 @@ def test_segments_and_active_units_of_a_day_are_the_same_in_the_engine():
     source = in_duckdb(log)
     store, dimensions = BinStore(duckdb.connect()), ["country", "score", "not there"]
     for audit in FLAGS:
-        counts = store.segment_counts(source, audit, dimensions, end=NOW)
-        assert counts == store.segment_counts(log, audit, dimensions, end=NOW)
-        assert set(counts) == {"country", "score"}
+        for since in (None, START + 2 * HOUR):
+            counts = store.segment_counts(source, audit, dimensions, end=NOW, since=since)
+            assert counts == store.segment_counts(log, audit, dimensions, end=NOW, since=since)
+            assert set(counts) == {"country", "score"}
     days = [variant_bins(records, flag=FLAGS[0], freq="D", now=NOW) for records in (source, log)]
     pd.testing.assert_frame_equal(*days)

@@ -32,6 +32,15 @@ def test_segments_count_the_current_iteration_up_to_the_end(store):
     assert counts == {"sdk_name": {"py": {"control": 1}}}
 
 
+def test_segments_count_the_iteration_at_the_end_from_an_hour_on(store):
+    """An iteration still to come is not counted; a unit seen before the first hour is not new in it."""
+    phases = (Phase(start=START + 9 * HOUR, split=SPLIT, rerandomized=True),)
+    source = log((1, "a", "control"), (3, "a", "control"), (3, "b", "treatment"), LATE, sdk_name="py")
+    since = {"since": START + 2 * HOUR, "end": START + 9 * HOUR}
+    counts = store.segment_counts(source, flag(phases=phases), ["sdk_name"], **since)
+    assert counts == {"sdk_name": {"py": {"treatment": 1}}}
+
+
 def test_rare_values_of_a_segment_are_summed(store):
     rows = [(1, f"u{i}", "control") for i in range(60)]
     counts = store.segment_counts(

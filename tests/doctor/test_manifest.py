@@ -1,5 +1,6 @@
 """The audited splits are held against the manifest that declares them."""
 
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from exd_dagster.doctor.diagnosis import Diagnosis
 from exd_dagster.doctor.manifest import diagnose_manifest
 from tests.telemetry.manifests import flag, rollout, rules, write
 
+NOW = datetime(2026, 3, 20, tzinfo=timezone.utc)
+
 
 def diagnosed(folder: Path, **declared: object) -> Diagnosis:
     rollout(folder / "shop")
@@ -17,7 +20,7 @@ def diagnosed(folder: Path, **declared: object) -> Diagnosis:
         {"flags/by-hand.toml": flag(f'[flag.environments._]\nvariant = "off"\n{rules("? -> on")}')},
     )
     audit = FlagAudit(**{"key": "new-checkout", "namespace": "shop", "start": "2026-03-01", **declared})
-    (told,) = diagnose_manifest(folder / "shop", "production", [audit])
+    (told,) = diagnose_manifest(folder / "shop", "production", [audit], NOW)
     return told
 
 
@@ -32,8 +35,11 @@ def test_a_flag_audited_otherwise_fails_with_both_splits(tmp_path):
     assert told.said == "'shop/new-checkout' is declared on 0.1, off 0.9, audited as on 0.5, off 0.5"
 
 
-def test_the_last_phase_is_what_is_compared(tmp_path):
-    phases = [{"start": "2026-03-10", "split": {"on": 0.1, "off": 0.9}}]
+def test_the_phase_in_force_is_what_is_compared(tmp_path):
+    phases = [
+        {"start": "2026-03-10", "split": {"on": 0.1, "off": 0.9}},
+        {"start": "2026-03-21", "split": {"on": 0.5, "off": 0.5}},
+    ]
     assert diagnosed(tmp_path, split={"on": 0.01, "off": 0.99}, phases=phases).state == "ok"
 
 
@@ -59,6 +65,6 @@ def test_a_flag_that_left_the_manifest_is_named(tmp_path):
 
 @pytest.mark.parametrize("place", ["nowhere", "."])
 def test_a_place_without_a_manifest_fails_with_the_fix(tmp_path, place):
-    (told,) = diagnose_manifest(tmp_path / place, None, [])
+    (told,) = diagnose_manifest(tmp_path / place, None, [], NOW)
     assert told.state == "fail"
     assert "flags/" in told.fix

@@ -13,7 +13,7 @@ from exd_dagster.stats.combined import log_e_values
 from exd_dagster.stats.inputs import Stretch
 from exd_dagster.stats.mixture import nearest
 from exd_dagster.stats.restart import component_count, mixture_log_ratios
-from exd_dagster.stats.window import split_window
+from exd_dagster.stats.window import phase_hours, split_window
 from tests.stats.build import HALVES, START, bins_of, draw, flag, hours
 
 NINE_TO_ONE = {"control": 0.9, "treatment": 0.1}
@@ -202,6 +202,16 @@ def test_the_verdict_says_how_many_hours_a_change_took_and_until_when_clients_ma
 def test_a_phase_with_the_same_split_costs_no_hour():
     same = flag(phases=(Phase(start=hours(8.5), split=HALVES),))
     assert split_window(same, bins_of(draw(1, 100, (20, HALVES)))).settled.all()
+
+
+def test_what_is_said_of_a_fault_is_said_of_the_phase_that_it_began_in():
+    """Its split, and the hours in which every unit was served that split."""
+    phases = (Phase(start=hours(10.5), split=HALVES), Phase(start=hours(20), split=NINE_TO_ONE))
+    ramp = flag(split=NINE_TO_ONE, phases=phases)
+    assert phase_hours(ramp, hours(5), hours(24)) == (ramp.schedule[0], START, hours(10.5))
+    assert phase_hours(ramp, hours(10), hours(24)) == (phases[0], hours(10), hours(20))
+    assert phase_hours(ramp, hours(14), hours(24)) == (phases[0], hours(12), hours(20))
+    assert phase_hours(ramp, hours(14), hours(16)) == (phases[0], hours(12), hours(16))
 
 
 def test_a_change_on_the_hour_without_uptake_has_the_stretches_of_its_phases():
