@@ -1,5 +1,6 @@
 """Render a message for Slack: Block Kit within Slack's limits, and the plain text beside it."""
 
+from itertools import accumulate
 from typing import Any
 
 from exd_dagster.alerts.message import Message, Section, Table, plain_text
@@ -8,6 +9,8 @@ from exd_dagster.alerts.text import clip, slack_escape
 SECTION_LIMIT = 3000
 HEADER_LIMIT = 150
 BLOCK_LIMIT = 50
+TOTAL_LIMIT = 12_000
+"""Characters of all blocks together: Slack documents no limit, and refuses from about 13,200 on."""
 TEXT_LIMIT = 3900
 _ROWS = 20
 _MARKS = {
@@ -41,7 +44,17 @@ def slack_blocks(message: Message) -> list[dict[str, Any]]:
     for section in message.sections:
         blocks += _section_blocks(section)
     footer = {"type": "context", "elements": [_plain(f"exd_dagster · {message.id[:12]}", HEADER_LIMIT)]}
-    return [*blocks[: BLOCK_LIMIT - 1], footer]
+    return [*_fitting(blocks), footer]
+
+
+def _fitting(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return as many blocks as one message takes, and say so where it does not take all."""
+    sizes = accumulate(_size(block["text"]["text"]) for block in blocks)
+    fitting = sum(size <= TOTAL_LIMIT - HEADER_LIMIT for size in sizes)
+    if fitting == len(blocks) < BLOCK_LIMIT:
+        return blocks
+    kept = min(fitting, BLOCK_LIMIT - 2)
+    return [*blocks[:kept], _section("… the rest is too long for Slack; the checks in Dagster have it.")]
 
 
 def _section_blocks(section: Section) -> list[dict[str, Any]]:
@@ -53,14 +66,30 @@ def _section_blocks(section: Section) -> list[dict[str, Any]]:
         blocks.append(_code(_aligned(section.table)))
     lines = [f"{label}: {value}" for label, value in section.facts]
     lines += [f"• {point}" for point in section.points]
-    if lines:
-        blocks.append(_section("\n".join(lines)))
+    blocks += [_section(part) for part in _parts(lines)]
     if section.links:
         links = " · ".join(
             f"<{slack_escape(address)}|{slack_escape(label)}>" for label, address in section.links
         )
         blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": links}})
     return blocks
+
+
+def _parts(lines: list[str]) -> list[str]:
+    """Join lines into as few texts as sections can hold."""
+    parts: list[str] = []
+    for line in lines:
+        joined = f"{parts[-1]}\n{line}" if parts else ""
+        if joined and _size(slack_escape(joined)) <= SECTION_LIMIT:
+            parts[-1] = joined
+        else:
+            parts.append(line)
+    return parts
+
+
+def _size(text: str) -> int:
+    """Return the length as Slack counts it, in UTF-16 units: an emoji is two."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _section(text: str) -> dict[str, Any]:
@@ -74,8 +103,8 @@ def _plain(text: str, limit: int) -> dict[str, Any]:
 def _escaped(text: str, limit: int) -> str:
     """Escape, then cut the unescaped text until the escaped one fits: never within an entity."""
     kept = clip(text, limit)
-    while len(slack_escape(kept)) > limit:
-        kept = clip(kept, len(kept) - (len(slack_escape(kept)) - limit + 4) // 5 - 1)
+    while (over := _size(slack_escape(kept)) - limit) > 0:
+        kept = clip(kept, len(kept) - (over + 4) // 5 - 1)
     return slack_escape(kept)
 
 

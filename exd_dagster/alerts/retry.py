@@ -1,5 +1,7 @@
 """What an answer means and when to try again. Pure: no clock, no network, no chance.
 
+What Slack's errors mean is in `slack_answers`.
+
 The schedule is 30 s, 2 min, 10 min, 1 h, then every 3 h with a deterministic jitter; after 23 h a message is
 dead and told elsewhere. A server's Retry-After is honoured up to one hour.
 """
@@ -20,12 +22,6 @@ _STEPS = (30.0, 120.0, 600.0, 3600.0)
 _LATER = 3 * 3600.0
 _MOST = 3600.0
 _JITTER = 0.1
-
-SLACK_RETRY = frozenset(
-    {"ratelimited", "rate_limited", "internal_error", "service_unavailable", "fatal_error", "request_timeout"}
-)
-SLACK_OURS = frozenset({"invalid_blocks", "invalid_blocks_format", "invalid_payload", "msg_too_long"})
-"""Answers that mean our message was malformed: plain text is tried once before it is dead."""
 
 _RETRY_STATUS = frozenset({408, 425, 429})
 
@@ -98,40 +94,6 @@ def http_outcome(status: int, header: str | None, now: datetime, detail: str = "
     if status == 410:
         return Outcome(status="dead", detail=f"{told}: the endpoint is gone", whole=True)
     return Outcome(status="dead", detail=told, whole=status in (401, 403, 404))
-
-
-_SLACK_FIXES: Mapping[str, str] = {
-    "channel_not_found": "check the channel name or id, and invite the app to it",
-    "not_in_channel": "invite the app to the channel",
-    "is_archived": "unarchive the channel or name another",
-    "invalid_auth": "set a valid bot token",
-    "not_authed": "set a valid bot token",
-    "token_revoked": "reinstall the Slack app and set its new token",
-    "token_expired": "set a fresh bot token",
-    "account_inactive": "the app's user was deactivated; reinstall the app",
-    "missing_scope": "give the app the chat:write scope",
-    "no_service": "the incoming webhook was removed; create a new one",
-    "invalid_token": "the incoming webhook was removed; create a new one",
-    "action_prohibited": "a workspace rule forbids the post; ask the Slack administrator",
-    "channel_is_archived": "unarchive the channel or name another",
-}
-
-
-def slack_outcome(error: str, header: str | None, now: datetime) -> Outcome:
-    """Classify an error that Slack names; an unknown one is dead for this message only."""
-    if not error:
-        return Outcome(status="retry", detail="the answer was not one of Slack's; is a proxy in the way?")
-    if error in SLACK_RETRY:
-        return Outcome(
-            status="retry",
-            detail=f"Slack answered {error}",
-            retry_after=retry_after(header, now),
-            whole="limited" in error,
-        )
-    fix = _SLACK_FIXES.get(error)
-    if fix:
-        return Outcome(status="dead", detail=f"Slack answered {error}: {fix}", whole=True)
-    return Outcome(status="dead", detail=f"Slack answered {error}")
 
 
 def smtp_outcome(code: int, text: str) -> Outcome:

@@ -13,13 +13,13 @@ from exd_dagster.alerts.blocks import slack_blocks, slack_summary, slack_text
 from exd_dagster.alerts.guard import RefusedAddressError, redact, url_secrets
 from exd_dagster.alerts.http import post
 from exd_dagster.alerts.model import Channel
-from exd_dagster.alerts.retry import SLACK_OURS, Outcome, http_outcome, slack_outcome
+from exd_dagster.alerts.retry import Outcome, http_outcome
 from exd_dagster.alerts.sender import Notification
+from exd_dagster.alerts.slack_answers import LOST_THREAD, is_about_the_message, slack_outcome
 
 if TYPE_CHECKING:
     from slack_sdk import WebClient
 
-_LOST_THREAD = ("thread_not_found", "cannot_reply_to_message", "message_not_found")
 API = "https://slack.com/api/"
 _LOG = logging.getLogger("exd_dagster.slack_sdk")
 _LOG.setLevel(logging.CRITICAL)  # slack_sdk logs headers and URLs that hold secrets
@@ -41,23 +41,28 @@ class SlackBot:
         """Post the message, or answer in the thread and turn its first message green."""
         thread = notification.thread
         room = thread.get("channel", self.conversation)
-        blocks = slack_blocks(notification.message)
-        body: dict[str, Any] = {"text": slack_summary(notification.message), "blocks": blocks}
         if thread.get("ts") and notification.closes_thread:
-            edited = self._call("chat.update", {"channel": room, "ts": thread["ts"], **body}, now)
+            edited = self._say("chat.update", {"channel": room, "ts": thread["ts"]}, notification, now)
             if edited.status == "retry":
                 return edited
         quiet = {"unfurl_links": False, "unfurl_media": False, "mrkdwn": False, "parse": "none"}
-        body = {"channel": room, **body, **quiet}
-        if thread.get("ts"):
-            body["thread_ts"] = thread["ts"]
-        outcome = self._call("chat.postMessage", body, now)
-        if outcome.status == "dead" and any(name in outcome.detail for name in _LOST_THREAD):
-            del body["thread_ts"]
-            outcome = self._call("chat.postMessage", body, now)
-        if outcome.status == "dead" and any(name in outcome.detail for name in SLACK_OURS):
-            del body["blocks"]
-            outcome = self._call("chat.postMessage", {**body, "text": slack_text(notification.message)}, now)
+        where: dict[str, Any] = {"channel": room, **quiet}
+        if not thread.get("ts"):
+            return self._say("chat.postMessage", where, notification, now)
+        outcome = self._say("chat.postMessage", {**where, "thread_ts": thread["ts"]}, notification, now)
+        if outcome.detail.rpartition(" ")[2] in LOST_THREAD:
+            return self._say("chat.postMessage", where, notification, now)
+        return outcome
+
+    def _say(
+        self, method: str, where: Mapping[str, Any], notification: Notification, now: datetime
+    ) -> Outcome:
+        """Send blocks with their text; plain text once when Slack refuses the message as it is."""
+        message = notification.message
+        body = {**where, "text": slack_summary(message), "blocks": slack_blocks(message)}
+        outcome = self._call(method, body, now)
+        if is_about_the_message(outcome) and outcome.detail.rpartition(" ")[2] not in LOST_THREAD:
+            return self._call(method, {**where, "text": slack_text(message)}, now)
         return outcome
 
     def _call(self, method: str, body: Mapping[str, Any], now: datetime) -> Outcome:
@@ -132,7 +137,7 @@ class SlackWebhook:
         """Post blocks with their text; plain text once when Slack refuses the blocks."""
         message = notification.message
         outcome = self._post({"text": slack_summary(message), "blocks": slack_blocks(message)}, now)
-        if outcome.status == "dead" and any(name in outcome.detail for name in SLACK_OURS):
+        if is_about_the_message(outcome):
             return self._post({"text": slack_text(message)}, now)
         return outcome
 

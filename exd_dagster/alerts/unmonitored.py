@@ -11,7 +11,9 @@ from exd_dagster.alerts.model import Alert, CheckState, Incident, instant
 from exd_dagster.alerts.notice import Notice
 from exd_dagster.config import FlagId
 
-_FLAG_LEFT = "This flag is no longer monitored; it was failing when last checked, and nothing was corrected"
+FLAG_LEFT = (
+    "Nobody watches this from now on: failing when last checked, taken out of the project, nothing corrected"
+)
 _CHECK_LEFT = "No longer monitored: {checks}; failing when last checked, and nothing was corrected"
 _OBSERVED = "In mode observe from now on: it still fails, blocks nothing, and only the digest tells"
 
@@ -61,7 +63,7 @@ def leave_outage(tick: Tick, monitored: Collection[FlagId]) -> None:
         if (told := tick.alerts[alert]).flag not in monitored:
             del tick.outage[name]
             tick.notices.append(
-                Notice(reason="not_monitored", flag=told.flag, alerts=(told,), note=_FLAG_LEFT)
+                Notice(reason="not_monitored", flag=told.flag, alerts=(told,), note=FLAG_LEFT)
             )
 
 
@@ -112,7 +114,7 @@ def _why_left(alerts: Sequence[Alert], *, flag_left: bool) -> str:
         flag_left: True when the whole flag is not monitored now.
     """
     if flag_left:
-        return _FLAG_LEFT
+        return FLAG_LEFT
     if all(alert.mode == "observe" for alert in alerts):
         return _OBSERVED
     return _CHECK_LEFT.format(checks=", ".join(alert.check for alert in alerts))

@@ -16,10 +16,13 @@ from exd_dagster.alerts.message import Message, plain_text
 from exd_dagster.alerts.model import Alert
 from exd_dagster.alerts.retry import Outcome, http_outcome
 from exd_dagster.alerts.sender import Notification
+from exd_dagster.alerts.text import clip
 from exd_dagster.stats.verdict import plain
 
 SCHEMA_VERSION = 1
 MAX_BYTES = 20_000
+_TEXT, _ITEMS = 120, 24
+"""Characters of a text and entries of a list in a payload whose main numbers alone are too long."""
 _KEPT = ("expected", "observed", "n", "p_value", "chi_square", "threshold", "verdict", "state", "bad_from")
 
 
@@ -103,8 +106,19 @@ def secret_faults(secret: str) -> list[str]:
 
 def payload_bytes(notification: Notification) -> bytes:
     """Return the exact bytes to send: strict JSON of at most 20 kB."""
-    body = _encode(payload(notification))
-    return body if len(body) <= MAX_BYTES else _encode(payload(notification, short=True))
+    for body in (_encode(payload(notification)), _encode(payload(notification, short=True))):
+        if len(body) <= MAX_BYTES:
+            return body
+    return _encode(_cut(payload(notification, short=True)))
+
+
+def _cut(value: Any) -> Any:
+    """Return JSON with every text and list cut short: names without end must not keep an alert back."""
+    if isinstance(value, Mapping):
+        return {clip(key, _TEXT): _cut(item) for key, item in [*value.items()][:_ITEMS]}
+    if isinstance(value, list):
+        return [_cut(item) for item in value[:_ITEMS]]
+    return clip(value, _TEXT) if isinstance(value, str) else value
 
 
 def _encode(value: Mapping[str, Any]) -> bytes:

@@ -9,6 +9,8 @@ from exd_dagster.alerts.model import Facts, change_hour, instant
 from exd_dagster.alerts.text import clip, visible
 
 _SMALLEST = 1e-300
+NAME = 60
+"""Characters shown of a variant's name."""
 
 
 def utc(at: datetime) -> str:
@@ -73,7 +75,7 @@ def split_rows(facts: Facts) -> tuple[tuple[str, str, str, str], ...]:
         return ()
     return tuple(
         (
-            visible(variant),
+            clip(visible(variant), NAME),
             percent(declared[variant]) if variant in declared else "not declared",
             percent(observed.get(variant, 0.0)),
             f"{units.get(variant, 0):,.0f}",

@@ -71,11 +71,53 @@ def test_slack_opens_a_new_message_when_its_thread_is_gone(notification):
     assert "thread_ts" not in server.received[-1].json
 
 
-def test_slack_that_refuses_blocks_gets_plain_text_once(notification):
-    with HttpServer(slack_refuses("invalid_blocks"), default=slack_answers) as server:
+@pytest.mark.parametrize(
+    "error",
+    [
+        "invalid_blocks",
+        "invalid_blocks_format",
+        "msg_blocks_too_long",
+        "msg_too_long",
+        "too_many_attachments",
+        "invalid_arguments",
+        "something_slack_has_yet_to_name",
+    ],
+)
+def test_slack_that_refuses_the_message_gets_plain_text_once(notification, error):
+    with HttpServer(slack_refuses(error), default=slack_answers) as server:
         outcome = bot(server).send(notification, NOW)
     assert outcome.status == "sent"
     assert "blocks" not in server.received[-1].json
+    with HttpServer(default=slack_refuses(error)) as server:
+        outcome = bot(server).send(notification, NOW)
+    assert (outcome.status, outcome.whole, len(server.received)) == ("dead", False, 2)
+
+
+def test_slack_that_refuses_blocks_of_an_edit_gets_plain_text_too(notification):
+    closing = replace(notification, thread={"channel": "C7", "ts": "1.5"}, closes_thread=True)
+    with HttpServer(slack_refuses("msg_blocks_too_long"), default=slack_answers) as server:
+        assert bot(server).send(closing, NOW).status == "sent"
+    assert [(r.path.rpartition("/")[2], "blocks" in r.json) for r in server.received] == [
+        ("chat.update", True),
+        ("chat.update", False),
+        ("chat.postMessage", True),
+    ]
+
+
+def test_blocks_refused_once_the_thread_is_gone_become_plain_text_outside_it(notification):
+    answers = (slack_refuses("thread_not_found"), slack_refuses("msg_blocks_too_long"))
+    with HttpServer(*answers, default=slack_answers) as server:
+        outcome = bot(server).send(replace(notification, thread={"channel": "C7", "ts": "1.5"}), NOW)
+    assert outcome.status == "sent"
+    assert not {"thread_ts", "blocks"} & set(server.received[-1].json)
+
+
+@pytest.mark.parametrize("error", ["restricted_action", "user_not_found", "not_in_channel", "missing_scope"])
+def test_a_destination_slack_refuses_is_told_with_the_fix_and_not_asked_twice(notification, error):
+    with HttpServer(default=slack_refuses(error)) as server:
+        outcome = bot(server).send(notification, NOW)
+    assert (outcome.status, outcome.whole, len(server.received)) == ("dead", True, 1)
+    assert outcome.detail.startswith(f"Slack answered {error}: ")
 
 
 @pytest.mark.parametrize(
@@ -89,6 +131,8 @@ def test_slack_that_refuses_blocks_gets_plain_text_once(notification):
         (Reply(503, "{}", {"Retry-After": "7"}), "retry", 7.0),
         (Reply(reset=True), "retry", None),
         (slack_refuses("internal_error"), "retry", None),
+        (slack_refuses("message_limit_exceeded"), "retry", None),
+        (slack_refuses("team_added_to_org"), "retry", None),
         (slack_refuses("token_revoked"), "dead", None),
         (slack_refuses("is_archived"), "dead", None),
         (slack_refuses("channel_not_found"), "dead", None),
@@ -126,6 +170,30 @@ def test_an_incoming_webhook_is_sent_only_when_the_body_says_ok(notification):
         sender = SlackWebhook(name="slack", url=f"{server.url}/services/T/B/x", allow_hosts=LOCAL)
         statuses = [sender.send(notification, NOW).status for _ in range(3)]
     assert statuses == ["sent", "dead", "dead"]
+
+
+@pytest.mark.parametrize("body", ["invalid_blocks", "msg_blocks_too_long", "invalid_payload"])
+def test_an_incoming_webhook_that_refuses_the_message_gets_plain_text_once(notification, body):
+    with HttpServer(Reply(400, body), default=Reply(body="ok")) as server:
+        sender = SlackWebhook(name="slack", url=f"{server.url}/services/T/B/x", allow_hosts=LOCAL)
+        assert sender.send(notification, NOW).status == "sent"
+    assert [set(request.json) for request in server.received] == [{"text", "blocks"}, {"text"}]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "answer"),
+    [
+        (410, "channel_is_archived", "dead"),
+        (404, "no_team", "dead"),
+        (403, "posting_to_general_channel_denied", "dead"),
+        (500, "rollup_error", "retry"),
+    ],
+)
+def test_an_incoming_webhook_names_what_is_wrong_with_the_destination(notification, status, body, answer):
+    with HttpServer(default=Reply(status, body)) as server:
+        sender = SlackWebhook(name="slack", url=f"{server.url}/services/T/B/x", allow_hosts=LOCAL)
+        assert sender.send(notification, NOW).status == answer
+    assert len(server.received) == 1
 
 
 # webhooks
@@ -242,6 +310,15 @@ def test_tls_is_verified_against_the_given_authority(notification, tls, ca_file)
     assert (trusted.status, unknown.status) == ("sent", "retry")
     assert "CERTIFICATE_VERIFY_FAILED" in unknown.detail
     assert len(server.received) == 1
+
+
+@pytest.mark.parametrize("name", ["v" * 300, "ё" * 300, "🚦" * 300])
+def test_a_payload_of_names_without_end_stays_under_20_kb(notification, name):
+    counts = {f"{name}{i}": 0.02 for i in range(50)}
+    named = alert(key=name, expected=counts, observed=counts, sentence=name * 100)
+    body = payload_bytes(replace(notification, alerts=(named,)))
+    assert len(body) <= MAX_BYTES
+    assert json.loads(body)["alert_type"] == "SRM_SHUTOFF_TRIGGERED"
 
 
 def test_a_payload_stays_under_20_kb_whatever_the_facts(notification):

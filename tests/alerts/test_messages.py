@@ -18,6 +18,7 @@ from exd_dagster.alerts.blocks import (
     BLOCK_LIMIT,
     HEADER_LIMIT,
     SECTION_LIMIT,
+    TOTAL_LIMIT,
     slack_blocks,
     slack_summary,
     slack_text,
@@ -25,9 +26,10 @@ from exd_dagster.alerts.blocks import (
 from exd_dagster.alerts.compose import Context, compose
 from exd_dagster.alerts.links import Links
 from exd_dagster.alerts.mail import email_message, html_body
-from exd_dagster.alerts.message import HEADLINE, plain_text
+from exd_dagster.alerts.message import HEADLINE, Message, Section, plain_text
 from exd_dagster.alerts.model import Alert, AlertState, Incident, Parcel
 from exd_dagster.alerts.sender import Notification
+from exd_dagster.alerts.unmonitored import FLAG_LEFT
 from exd_dagster.alerts.webhook import payload
 from exd_dagster.config import FlagId
 from tests.alerts.make import NOW, alert, check, flag
@@ -82,6 +84,14 @@ CASES: dict[str, tuple[str, Sequence[Alert], str]] = {
     "fire_hostile": ("fire", [HOSTILE], ""),
     "remind": ("remind", [SPLIT], ""),
     "contained": ("contained", [CONTAINED], ""),
+    "fire_again": (
+        "fire",
+        [SPLIT],
+        "monitored again and still failing; told before on 2026-03-04 16:00 UTC, not monitored since "
+        "2026-03-04 20:00 UTC",
+    ),
+    "not_monitored": ("not_monitored", [SPLIT, DRIFT], FLAG_LEFT),
+    "not_monitored_many_flags": ("not_monitored", FLEET[:3], FLAG_LEFT),
     "resolve": ("resolve", [SPLIT, DRIFT], "The corrected bins pass every check"),
     "resolve_waived": ("resolve", [SPLIT], "Waived by ana until 2026-04-01T00:00:00Z; reports run"),
     "not_checked": ("not_checked", [UNCHECKED], "the run ended without an answer"),
@@ -192,14 +202,46 @@ def test_a_headline_has_at_most_80_characters(case):
     assert len(notification(case).message.headline) <= HEADLINE
 
 
+def keeps_within_slacks_limits(message: Message) -> bool:
+    """Lengths in UTF-16 units."""
+    blocks = slack_blocks(message)
+    total = 0
+    for block in blocks:
+        for text in [block["text"]] if "text" in block else block["elements"]:
+            size = len(text["text"].encode("utf-16-le")) // 2
+            total += size
+            if not 0 < size <= (HEADER_LIMIT if block["type"] == "header" else SECTION_LIMIT):
+                return False
+    return len(blocks) <= BLOCK_LIMIT and total <= TOTAL_LIMIT
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_message_keeps_within_slacks_limits(case):
-    blocks = slack_blocks(notification(case).message)
-    assert len(blocks) <= BLOCK_LIMIT
-    for block in blocks:
-        texts = [block["text"]] if "text" in block else block["elements"]
-        limit = HEADER_LIMIT if block["type"] == "header" else SECTION_LIMIT
-        assert all(0 < len(text["text"]) <= limit for text in texts)
+    assert keeps_within_slacks_limits(notification(case).message)
+
+
+@pytest.mark.parametrize("name", ["v" * 256, "ё" * 256, "🚦" * 256, "<&>" * 85])
+@pytest.mark.parametrize("lines", [1, 25, 175])
+def test_names_of_any_length_and_script_keep_within_slacks_limits(name, lines):
+    points = tuple(f"{name} {i}: srm, since 2026-03-04 14:00 UTC" for i in range(lines))
+    sections = (Section(heading="Newly failing", points=points), *(Section(text=name) for _ in range(60)))
+    message = Message(id="1" * 32, status="digest", headline=name, lead=name, sections=sections)
+    assert keeps_within_slacks_limits(message)
+    assert "too long for Slack" in json.dumps(slack_blocks(message), ensure_ascii=False)
+
+
+def test_a_long_list_goes_over_several_blocks_instead_of_being_cut():
+    points = tuple(f"{'k' * 256} {i}" for i in range(25))
+    message = Message(id="1", status="digest", headline="x", sections=(Section(points=points),))
+    assert all(point in json.dumps(slack_blocks(message)) for point in points)
+
+
+def test_a_mail_of_a_name_of_any_length_and_script_has_a_subject_and_lines_within_the_limits_of_mail():
+    long = replace(SPLIT, flag=flag("🚦ёv" * 90), sentence="ё" * 3000)
+    message = Message(id="1", status="firing", headline=long.flag.key, lead=long.sentence)
+    mail = email_message(message, "exd@example.com", ["a@example.com"], NOW)
+    assert len(str(mail["Subject"])) <= 150
+    assert max(len(line) for line in mail.as_bytes().splitlines()) <= 998
 
 
 def test_a_hostile_flag_is_only_ever_text():

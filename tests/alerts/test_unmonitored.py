@@ -34,7 +34,7 @@ def test_a_failing_flag_that_leaves_the_project_is_told_once_and_not_as_resolved
     """Scenario 14."""
     story = gone_story()
     assert story.tick(OTHER, monitored=GONE) == TOLD_GONE
-    assert "nothing was corrected" in story.note
+    assert "nothing corrected" in story.note
     assert story.state.incidents == {}
     assert [story.tick(OTHER, monitored=GONE) for _ in range(3)] == [[], [], []]
 
