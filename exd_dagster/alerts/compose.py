@@ -186,7 +186,7 @@ def _numbers(alert: Alert, before: Sequence[Alert]) -> Section:
     rows = words.split_rows(alert.facts)
     if any(words.split_rows(other.facts) == rows for other in before):
         rows = ()
-    table = Table(header=("variant", "declared", "observed", "units"), rows=rows) if rows else None
+    table = Table(header=words.split_header(alert.facts), rows=rows) if rows else None
     return Section(
         heading=_HEADING.get(alert.check, visible(alert.check)),
         text=visible(alert.sentence),

@@ -23,7 +23,23 @@ SCHEMA_VERSION = 1
 MAX_BYTES = 20_000
 _TEXT, _ITEMS = 120, 24
 """Characters of a text and entries of a list in a payload whose main numbers alone are too long."""
-_KEPT = ("expected", "observed", "n", "p_value", "chi_square", "threshold", "verdict", "state", "bad_from")
+_KEPT = (
+    "expected",
+    "observed",
+    "n",
+    "p_value",
+    "chi_square",
+    "threshold",
+    "verdict",
+    "state",
+    "bad_from",
+    "remembered",
+    "failed_observed",
+    "failed_expected",
+    "failed_n",
+    "failed_p_value",
+    "detected_at",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

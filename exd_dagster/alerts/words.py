@@ -67,8 +67,37 @@ def shares(value: object) -> dict[str, float]:
     return {variant: count / total for variant, count in counts.items()} if total > 0 else {}
 
 
-def split_rows(facts: Facts) -> tuple[tuple[str, str, str, str], ...]:
-    """Return (variant, declared, observed, units) for each variant, or nothing without a split."""
+def remembered(facts: Facts) -> bool:
+    """True when a verdict rests on an earlier look, whose numbers the facts hold beside today's."""
+    return bool(facts.get("remembered") and facts.get("failed_observed"))
+
+
+def failed_facts(facts: Facts) -> Facts:
+    """Return the facts with the numbers that the verdict was made from in place of today's."""
+    if not remembered(facts):
+        return facts
+    then = {name: facts.get(f"failed_{name}") for name in ("observed", "expected", "n")}
+    return {**facts, **then}
+
+
+def split_header(facts: Facts) -> tuple[str, ...]:
+    """Return the columns of `split_rows`: when it failed, and now, where the two differ."""
+    if not remembered(facts):
+        return ("variant", "declared", "observed", "units")
+    at = instant(facts.get("detected_at"))
+    return ("variant", "declared", f"by {utc(at)}" if at else "when it failed", "units", "now", "units now")
+
+
+def split_rows(facts: Facts) -> tuple[tuple[str, ...], ...]:
+    """Return a row for each variant as `split_header` names its columns, or nothing without a split."""
+    rows = _split_rows(failed_facts(facts))
+    if not remembered(facts):
+        return rows
+    now = {row[0]: row[2:] for row in _split_rows(facts)}
+    return tuple((*row, *now.get(row[0], ("", ""))) for row in rows)
+
+
+def _split_rows(facts: Facts) -> tuple[tuple[str, ...], ...]:
     declared, observed = shares(facts.get("expected")), shares(facts.get("observed"))
     units = _counts(facts.get("observed"))
     if not observed:
@@ -91,7 +120,8 @@ def key_fact(check: str, facts: Facts) -> str:
         if latest is not None and expected:
             return f"{percent(latest / expected)} of the expected volume"
         return "volume far below expected"
-    declared, observed = shares(facts.get("expected")), shares(facts.get("observed"))
+    then = failed_facts(facts)
+    declared, observed = shares(then.get("expected")), shares(then.get("observed"))
     if declared and observed:
         excess = {v: abs(observed.get(v, 0.0) - declared.get(v, 0.0)) for v in (*declared, *observed)}
         worst = max(reversed(excess), key=lambda variant: round(excess[variant], 9))
@@ -103,27 +133,40 @@ def key_fact(check: str, facts: Facts) -> str:
 
 def statistics(check: str, facts: Facts) -> list[tuple[str, str]]:
     """Return how sure the verdict is: p or e-value, statistic and sample size, as (label, value)."""
-    lines: list[tuple[str, str]] = []
+    lines = _when_it_failed(facts)
+    now = " now" if lines else ""
     p = facts.get("anytime_p_value", facts.get("p_value"))
     if number(p) is not None:
-        lines.append(("p", probability(p) + _limit(facts)))
+        label = "p" if "anytime_p_value" in facts else f"p{now}"
+        lines.append((label, probability(p) + _limit(facts)))
     log_e = number(facts.get("log_e_value"))
     if log_e is not None:
         lines.append(("Evidence", f"{_times(log_e)} to 1 against the declared split"))
     for label, name in (("chi-square", "chi_square"), ("z", "z_score"), ("n", "n")):
         value = number(facts.get(name))
         if value is not None:
-            lines.append((label, f"{value:,.0f}" if name == "n" else f"{value:,.1f}"))
-    if check == "traffic_drop":
-        for label, name in (("Volume", "latest_volume"), ("Expected", "expected_volume")):
-            value = number(facts.get(name))
-            if value is not None:
-                lines.append((label, f"{value:,.0f}"))
+            lines.append((label + now, f"{value:,.0f}" if name == "n" else f"{value:,.1f}"))
+    for label, name in (("Volume", "latest_volume"), ("Expected", "expected_volume")):
+        value = number(facts.get(name)) if check == "traffic_drop" else None
+        if value is not None:
+            lines.append((label, f"{value:,.0f}"))
     since = change_hour(facts)
     if since:
         lines.append(("Changed about", utc(since)))
     if facts.get("code"):
         lines.append(("Code", str(facts["code"])))
+    return lines
+
+
+def _when_it_failed(facts: Facts) -> list[tuple[str, str]]:
+    """Return the numbers of the look a verdict rests on; nothing where it rests on today's."""
+    at = instant(facts.get("detected_at"))
+    if not remembered(facts) or at is None:
+        return []
+    lines = [("Failed at", utc(at)), ("n then", f"{number(facts.get('failed_n')) or 0:,.0f}")]
+    p, limit = facts.get("failed_p_value"), number(facts.get("blocking_level"))
+    if number(p) is not None:
+        lines.append(("p then", probability(p) + (f" (limit {limit:.2g})" if limit is not None else "")))
     return lines
 
 

@@ -21,6 +21,7 @@ from exd_dagster.plots.svg import (
 )
 from exd_dagster.stats import words
 from exd_dagster.stats.inputs import bounds
+from exd_dagster.stats.srm import SrmVerdict, worst_variant
 from exd_dagster.stats.verdict import Verdict
 from exd_dagster.stats.window import counted, split_window
 
@@ -74,12 +75,25 @@ def split_plot(bins: FlagBins, flag: FlagAudit, verdict: Verdict) -> str:
         *(below.line(ends, split.units[at, arm], colors[arm]) for arm in arms),
         *above.ticks((low, 1.0, high), lambda value: f"{value:.{decimals}f}"),
         *above.end_labels([(ratio[-1, arm], split.label(arm), colors[arm]) for arm in arms]),
-        text(LEFT, 22, "observed / declared share"),
+        text(LEFT, 22, "observed / declared share" + _failed_at(verdict)),
         text(LEFT + 12, below.top + 14, "units so far" + "; grey: change taken up" * bool(split.taking_up)),
         text(RIGHT + 12, below.bottom, f"{split.n[-1]:,.0f} units"),
         *below.dates(),
     ]
     return document(marks, height=320, title=f"Split of {flag.key}: {verdict.verdict}")
+
+
+def _failed_at(verdict: Verdict) -> str:
+    """Return what the verdict was made from, where that is not what the lines end at."""
+    if not isinstance(verdict, SrmVerdict) or not verdict.remembered or verdict.detected_at is None:
+        return ""
+    then = verdict.failed_observed
+    if not then:
+        return f"; failed by {words.instant(verdict.detected_at)}"
+    shares = np.array([verdict.failed_expected[name] for name in then])
+    worst = [*then][worst_variant(np.array([*then.values()], dtype=np.float64), shares)]
+    seen = words.percent(then[worst] / max(verdict.failed_n or 0, 1))
+    return f"; failed by {words.instant(verdict.detected_at)}: {short(worst)} {seen} of {verdict.failed_n:,}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from exd_dagster.stats.change_point import ChangePoint, find_change
 from exd_dagster.stats.chi_square import expected_counts
 from exd_dagster.stats.looks import Look, first_failed_look, look_levels
 from exd_dagster.stats.sequential import DEFAULT_ALPHA, SequentialSrmVerdict, judge_sequence
-from exd_dagster.stats.srm import STRAY_REASONS, Sample, SrmVerdict, fit, judge, too_many_stray
+from exd_dagster.stats.srm import STRAY_REASONS, FailedLook, Sample, SrmVerdict, fit, judge, too_many_stray
 from exd_dagster.stats.traffic import TrafficVerdict, traffic_drop_test
 from exd_dagster.stats.verdict import Verdict
 from exd_dagster.stats.window import Window, counted, split_window
@@ -130,8 +130,8 @@ def _srm(window: Window, thresholds: Thresholds) -> SrmVerdict:
         level=limits.significance_level,
         blocking_level=look.level if look else float(levels[-1]),
         min_sample_size=limits.min_sample_size,
-        failed_p_value=look.p_value if look else None,
-        stray_failed=_stray_failed(window),
+        failed=_failed(window, look) if look else None,
+        stray_failed=_first_stray(window) is not None,
     )
     if verdict.reason == "few_units":
         verdict = _with_forecast(verdict, window, limits.min_sample_size)
@@ -145,9 +145,18 @@ def _srm(window: Window, thresholds: Thresholds) -> SrmVerdict:
 _NO_SPLIT = "Skipped: no split is declared; add split={...} to test it."
 
 
-def pooled_sample(window: Window) -> Sample:
-    """Return the units of an iteration with a declared split, and the shares expected over its phases."""
-    counts = window.settled_counts
+def _failed(window: Window, look: Look) -> FailedLook:
+    return FailedLook(pooled_sample(window, look.bin + 1), look.p_value, window.instant(look.bin + 1))
+
+
+def pooled_sample(window: Window, bins: int | None = None) -> Sample:
+    """Return the units of an iteration with a declared split, and the shares expected over its phases.
+
+    Args:
+        window: the iteration.
+        bins: count the first so many only; None: all. Units without a share are those of all.
+    """
+    counts = window.settled_counts[:bins]
     expected = expected_counts(counts, window.stretches).sum(axis=0)
     pooled = expected / expected.sum() if expected.sum() else window.stretches[-1].shares
     used = np.any([stretch.shares > 0 for stretch in window.stretches], axis=0)
@@ -155,10 +164,13 @@ def pooled_sample(window: Window) -> Sample:
     return Sample(names, counts.sum(axis=0)[used], pooled[used], window.undeclared, window.zero_share)
 
 
-def _stray_failed(window: Window) -> bool:
-    """Return whether variants without a share had too many units at the end of any hour so far."""
-    looks = zip(window.stray.cumsum(), window.counts.sum(axis=1).cumsum(), strict=True)
-    return any(too_many_stray(stray, declared) for stray, declared in looks)
+def _first_stray(window: Window) -> tuple[int, float, float] | None:
+    """Return the first bin at whose end units without a share were too many, their number, and all."""
+    looks = enumerate(zip(window.stray.cumsum(), window.counts.sum(axis=1).cumsum(), strict=True))
+    return next(
+        ((i, stray, stray + declared) for i, (stray, declared) in looks if too_many_stray(stray, declared)),
+        None,
+    )
 
 
 def _of_iteration(verdict: S, window: Window) -> S:
@@ -186,6 +198,9 @@ def _with_stray_hours(verdict: SrmVerdict, window: Window) -> SrmVerdict:
     hours = np.flatnonzero(window.stray)
     first, last = int(hours[0]), int(hours[-1])
     ongoing = last >= len(window.counts) - RECENT
+    failed = _first_stray(window)
+    if failed is not None:
+        verdict = _with_stray_look(verdict, window, *failed)
     return replace(
         verdict,
         state="ongoing" if ongoing else "contained",
@@ -193,6 +208,19 @@ def _with_stray_hours(verdict: SrmVerdict, window: Window) -> SrmVerdict:
         bad_until=None if ongoing else window.instant(last + 1),
         usable_until=window.instant(first),
     )
+
+
+def _with_stray_look(
+    verdict: SrmVerdict, window: Window, look: int, stray: float, units: float
+) -> SrmVerdict:
+    """Say when the units without a share were too many, and how many, where they no longer are."""
+    at = window.instant(look + 1)
+    verdict = replace(verdict, detected_at=at)
+    if too_many_stray(window.stray.sum(), window.counts.sum()):
+        return verdict
+    then = f"{words.percent(stray / units)} of {words.number(units)} units"
+    sentence = f"{verdict.sentence[:-1]}; by {words.instant(at)} it was {then}, which failed."
+    return replace(verdict, remembered=True, sentence=sentence)
 
 
 def _with_split_change(verdict: SrmVerdict, window: Window, look: Look | None) -> SrmVerdict:
@@ -207,7 +235,7 @@ def _with_split_change(verdict: SrmVerdict, window: Window, look: Look | None) -
     if change.until is not None:
         when += f", as declared again from {words.instant(window.instant(change.until))}"
     sentence = f"{verdict.sentence[:-1]}; split {when}."
-    return replace(verdict, detected_at=window.instant(look.bin + 1), sentence=sentence)
+    return replace(verdict, sentence=sentence)
 
 
 def _with_change(verdict: V, change: ChangePoint, window: Window) -> V:
@@ -285,8 +313,14 @@ def _traffic(
         bad_from=bad_from,
         bad_until=None if verdict.state == "ongoing" else bad_until,
         usable_until=bad_from,
-        sentence=f"{verdict.sentence[:-1]} since {words.instant(bad_from)}.",
+        sentence=f"{verdict.sentence[:-1]} {_hours_at_fault(verdict, bad_from, bad_until)}.",
     )
+
+
+def _hours_at_fault(verdict: TrafficVerdict, first: datetime, end: datetime) -> str:
+    if verdict.state == "ongoing":
+        return f"since {words.instant(first)}"
+    return f"from {words.instant(first)} to {words.instant(end)}"
 
 
 def _with_speaking_time(verdict: TrafficVerdict, speaks: datetime) -> TrafficVerdict:

@@ -50,6 +50,10 @@ class SequentialSrmVerdict(Verdict):
         anytime_p_value: 1/E at its largest, at most 1.
         first_crossing: first bin (from 0) at whose end it failed, None if it did not.
         detected_at: end of that bin (UTC), where hours are known.
+        remembered: True where the evidence of now alone would no longer fail it.
+        failed_observed: units by variant at the end of that bin.
+        failed_expected: declared share by variant of those units.
+        failed_n: their number.
         log_e_values: ln E after each bin; not part of the metadata.
         confidence_sequence: (low, high) of each variant's share in the newest phase, 95 % at all looks
             together.
@@ -72,6 +76,10 @@ class SequentialSrmVerdict(Verdict):
     anytime_p_value: float = 1.0
     first_crossing: int | None = None
     detected_at: datetime | None = None
+    remembered: bool = False
+    failed_observed: dict[str, int] = field(default_factory=dict)
+    failed_expected: dict[str, float] = field(default_factory=dict)
+    failed_n: int | None = None
     log_e_values: tuple[float, ...] = ()
     confidence_sequence: dict[str, tuple[float, float]] = field(default_factory=dict)
     change_point: int | datetime | None = None
@@ -156,8 +164,10 @@ def judge_sequence(
         severity="ERROR",
         reason="ratio_mismatch",
         state="ongoing" if change.until is None else "contained",
-        sentence=_sentence(change, numbers["anytime_p_value"]),
+        sentence=_sentence(change, numbers),
         first_crossing=int(crossings[0]),
+        remembered=bool(series[-1] < -np.log(alpha)),
+        **_of_crossing(counts[: int(crossings[0]) + 1], stretches, names),
         change_point=change.bin,
         change=change,
         **numbers,
@@ -188,6 +198,15 @@ def _numbers(
     }
 
 
+def _of_crossing(counts: Floats, stretches: Sequence[Stretch], names: Sequence[str]) -> dict[str, Any]:
+    units = counts.sum(axis=0)
+    return {
+        "failed_observed": {name: int(x) for name, x in zip(names, units, strict=True)},
+        "failed_expected": _pooled(counts, stretches, names),
+        "failed_n": int(units.sum()),
+    }
+
+
 def _pooled(counts: Floats, stretches: Sequence[Stretch], names: Sequence[str]) -> dict[str, float]:
     """Return the share expected of all units together, of variants that ever had one."""
     wanted = expected_counts(counts, stretches).sum(axis=0)
@@ -196,11 +215,17 @@ def _pooled(counts: Floats, stretches: Sequence[Stretch], names: Sequence[str]) 
     return {name: float(s) for name, s, has in zip(names, pooled, used, strict=True) if has}
 
 
-def _sentence(change: ChangePoint, p: float) -> str:
+def _sentence(change: ChangePoint, numbers: dict[str, Any]) -> str:
+    """Quote the split within the fault, and today's beside it once the fault is past."""
     gaps = {name: abs(change.after[name] - share) for name, share in change.declared.items()}
     name = [name for name, gap in gaps.items() if gap >= max(gaps.values()) - 1e-12][-1]
     seen, wanted = words.against(change.after[name], change.declared[name])
     span = (
         f"since bin {change.bin}" if change.until is None else f"in bins {change.bin} to {change.until - 1}"
     )
-    return f"Split broke: {name} got {seen} of units {span}, {wanted} declared (anytime {words.p_value(p)})."
+    p = words.p_value(numbers["anytime_p_value"])
+    said = f"Split broke: {name} got {seen} of units {span}, {wanted} declared (anytime {p})"
+    if change.until is None:
+        return f"{said}."
+    now = words.percent(numbers["observed"][name] / max(numbers["n"], 1))
+    return f"{said}; by now {now} of {words.number(numbers['n'])} units."

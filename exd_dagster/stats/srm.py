@@ -54,7 +54,11 @@ class SrmVerdict(Verdict):
         undeclared: units in variants that were never declared, by variant.
         zero_share: units in declared variants whose declared share was 0 % when they came, by variant.
         design_effect: deff, where evaluations were tested.
-        failed_p_value: p-value at the look that failed first, when asked repeatedly.
+        remembered: True where today's numbers alone would no longer fail: those of an earlier look did.
+        failed_observed: units by declared variant at that look, when asked repeatedly.
+        failed_expected: declared share by variant of those units.
+        failed_n: units tested at that look.
+        failed_p_value: p-value at that look.
         detected_at: end of that look's hour (UTC).
         change_point: start of the hour in which the split most likely broke (UTC), where hours are known.
         change: how sure that is, until when, and the split before and after.
@@ -78,6 +82,10 @@ class SrmVerdict(Verdict):
     undeclared: dict[str, int] = field(default_factory=dict)
     zero_share: dict[str, int] = field(default_factory=dict)
     design_effect: float | None = None
+    remembered: bool = False
+    failed_observed: dict[str, int] = field(default_factory=dict)
+    failed_expected: dict[str, float] = field(default_factory=dict)
+    failed_n: int | None = None
     failed_p_value: float | None = None
     detected_at: datetime | None = None
     change_point: datetime | None = None
@@ -114,6 +122,21 @@ class Sample:
     def stray(self) -> int:
         """Units in variants without a share."""
         return sum(self.undeclared.values()) + sum(self.zero_share.values())
+
+
+@dataclass(frozen=True, slots=True)
+class FailedLook:
+    """The look of a repeated check that failed first.
+
+    Attributes:
+        sample: what was counted by then.
+        p_value: of it.
+        at: end of the look's hour (UTC).
+    """
+
+    sample: Sample
+    p_value: float
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,22 +250,24 @@ def judge(
     blocking_level: float = 0.001,
     min_sample_size: int = 100,
     deff: float | None = None,
-    failed_p_value: float | None = None,
+    failed: FailedLook | None = None,
     stray_failed: bool = False,
 ) -> SrmVerdict:
     """Turn a statistic into a verdict: the rule shared by one look and by the repeated check.
 
-    `failed_p_value` is the p-value of an earlier look that failed at its blocking level, `stray_failed`
+    `failed` is the look that failed first at its blocking level, `stray_failed`
     whether units without a share were too many at an earlier look: once failed, failed.
     """
     numbers = _numbers(sample, found, deff) | {
-        "threshold": level, "blocking_level": blocking_level, "failed_p_value": failed_p_value,
+        "threshold": level, "blocking_level": blocking_level, **_of_look(failed),
     }  # fmt: skip
     wanted = _still_wanted(sample, found, min_sample_size)
     tested, enough = found.degrees > 0, not wanted
     p = found.p if tested and enough else 1.0
-    if failed_p_value is not None or p < blocking_level:
-        return _mismatch(sample, "ERROR", min(p, failed_p_value or 1.0), numbers)
+    if p < blocking_level:
+        return _mismatch(sample, "ERROR", p, numbers)
+    if failed is not None:
+        return _remembered(sample, failed, numbers)
     if stray_failed or too_many_stray(sample.stray, sample.n):
         return _stray(sample, "ERROR", numbers)
     if p < level:
@@ -292,6 +317,34 @@ def _mismatch(sample: Sample, severity: Severity, p: float, numbers: dict[str, A
         f"{words.number(sample.n)} units, {wanted} declared ({words.p_value(p)})."
     )
     return _answer("fail", "ratio_mismatch", sentence, severity=severity, code="T001", **numbers)
+
+
+def _remembered(sample: Sample, failed: FailedLook, numbers: dict[str, Any]) -> SrmVerdict:
+    """Quote the look that failed, and today's share beside it."""
+    then = failed.sample
+    i = worst_variant(then.observed, then.shares)
+    seen, wanted = words.against(float(then.observed[i] / max(then.n, 1.0)), float(then.shares[i]))
+    today = sample.observed[sample.names.index(then.names[i])] / max(sample.n, 1.0)
+    sentence = (
+        f"SRM: {then.names[i]} got {seen} of {words.number(then.n)} units by {words.instant(failed.at)}, "
+        f"{wanted} declared ({words.p_value(failed.p_value)}); by now {words.percent(float(today))} of "
+        f"{words.number(sample.n)}."
+    )
+    numbers = numbers | {"severity": "ERROR", "code": "T001", "remembered": True}
+    return _answer("fail", "ratio_mismatch", sentence, **numbers)
+
+
+def _of_look(failed: FailedLook | None) -> dict[str, Any]:
+    if failed is None:
+        return {}
+    then = failed.sample
+    return {
+        "failed_observed": {name: int(x) for name, x in zip(then.names, then.observed, strict=True)},
+        "failed_expected": {name: float(s) for name, s in zip(then.names, then.shares, strict=True)},
+        "failed_n": int(then.n),
+        "failed_p_value": failed.p_value,
+        "detected_at": failed.at,
+    }
 
 
 def _stray(sample: Sample, severity: Severity, numbers: dict[str, Any]) -> SrmVerdict:
