@@ -13,11 +13,12 @@ import duckdb
 from exd_dagster import scaffold
 from exd_dagster.cli.progress import scanning
 from exd_dagster.cli.sources import read_pairs, read_sources
+from exd_dagster.cli.split_look import SplitLook, left_out, look_at_split, remarks, why_left_out
 from exd_dagster.errors import RecordsError, did_you_mean
 from exd_dagster.scaffold import Draft, FlagDraft
 from exd_dagster.telemetry.records import EARLIEST, REQUIRED, from_ms
 from exd_dagster.telemetry.sources import FileRecords, ParquetRecords, Records, TableRecords
-from exd_dagster.telemetry.survey import SeenFlag, column_names, guess_columns, suggest_split, survey
+from exd_dagster.telemetry.survey import SeenFlag, column_names, guess_columns, hourly_units, survey
 from exd_dagster.telemetry.toml import parse_toml
 
 LISTED = 3
@@ -79,11 +80,15 @@ def init(
         records = look(connection, read_sources([place]), span, columns, constants)
         with scanning(connection, "looking at the records"):
             seen = survey(connection, records, *span)
-    if not seen:
+            usable = [flag for flag in seen if flag.total]
+            flags = chosen(usable, keys) if usable else []
+            looks = [look_at_split(*hourly_units(connection, records, flag, *span)) for flag in flags]
+    if not flags:
         raise RecordsError(f"{place}: no row has a flag, a variant and a unit; correct --column")
-    draft = make_draft(anchored(records, folder), chosen(seen, keys), len(seen), now)
+    draft = make_draft(anchored(records, folder), flags, looks, len(usable), now)
     files = component_files(draft, folder) if as_yaml else python_files(draft)
-    for line in (*_found(records, seen), *write(files, folder, force=force), *_next(draft, folder)):
+    said = [*remarks(flags, looks), *([] if keys else left_out(seen, flags))]
+    for line in (*_found(records, usable), *said, *write(files, folder, force=force), *_next(draft, folder)):
         click.echo(line)
 
 
@@ -173,15 +178,20 @@ def chosen(seen: Sequence[SeenFlag], keys: Sequence[str]) -> list[SeenFlag]:
         if key not in known:
             raise RecordsError(f"--flag '{key}' is not in the log.{did_you_mean(key, known)}")
     flags = list(best.values())
-    return [flag for flag in flags if flag.key in keys] if keys else flags[:LISTED]
+    if keys:
+        return [flag for flag in flags if flag.key in keys]
+    return [flag for flag in flags if why_left_out(flag) == ""][:LISTED] or flags[:1]
 
 
-def make_draft(records: Records, flags: Sequence[SeenFlag], known: int, now: datetime) -> Draft:
+def make_draft(
+    records: Records, flags: Sequence[SeenFlag], looks: Sequence[SplitLook], known: int, now: datetime
+) -> Draft:
     """Return what the project says.
 
     Args:
         records: the log, its columns mapped.
         flags: the flags to list.
+        looks: what was seen of the split of each.
         known: how many the log has.
         now: the clock (UTC).
     """
@@ -191,15 +201,13 @@ def make_draft(records: Records, flags: Sequence[SeenFlag], known: int, now: dat
     return Draft(
         kind=_KINDS[type(records)],
         records={name: value for name, value in said.items() if value},
-        flags=[_flag_draft(flag, now) for flag in flags],
+        flags=[_flag_draft(flag, look, now) for flag, look in zip(flags, looks, strict=True)],
         daily=max(ends) - min(flag.first for flag in flags) > LONG,
         note=others,
     )
 
 
-def _flag_draft(flag: SeenFlag, now: datetime) -> FlagDraft:
-    shares = {variant: flag.shares[variant] for variant in sorted(flag.shares)}
-    seen = " / ".join(f"{100 * share:.1f}" for share in shares.values())
+def _flag_draft(flag: SeenFlag, look: SplitLook, now: datetime) -> FlagDraft:
     scope = {"namespace": flag.namespace, "environment": flag.environment}
     return FlagDraft(
         fields={
@@ -208,8 +216,8 @@ def _flag_draft(flag: SeenFlag, now: datetime) -> FlagDraft:
             "start": f"{flag.first:%Y-%m-%d}",
             **({"end": f"{flag.last + timedelta(days=1):%Y-%m-%d}"} if now - flag.last > OVER else {}),
         },
-        split=suggest_split(shares),
-        seen=f"seen {seen} % of {flag.total:,} units: confirm, uncomment",
+        split=look.split,
+        seen=f"{look.seen}: confirm, uncomment",
     )
 
 

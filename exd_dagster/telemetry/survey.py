@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import duckdb
+import numpy as np
 
 from exd_dagster.config import EXCLUDED_REASONS
 from exd_dagster.errors import RecordsError
+from exd_dagster.stats.inputs import Floats
 from exd_dagster.telemetry.files import list_files, open_bytes
 from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, from_ms, instant_ms, literal
 from exd_dagster.telemetry.sources import FileRecords, Records
@@ -34,8 +36,7 @@ NAMES = {
 }
 """Names that logs give to exd's columns, the likeliest first."""
 
-EQUAL_WITHIN = 0.15
-"""Shares that all lie this near to equality (relative) suggest an even split."""
+_ASSIGNED = f"coalesce({{reason}}, '') NOT IN ({', '.join(map(literal, EXCLUDED_REASONS))})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,8 @@ def survey(
 ) -> list[SeenFlag]:
     """Return the flags of a log, those with the most units first; without evaluations that assigned nothing.
 
+    A flag whose records name no unit is in it, with none.
+
     Args:
         connection: an open connection.
         records: the log, its columns mapped.
@@ -131,12 +134,12 @@ def survey(
         keys = ", ".join(
             f"coalesce({sql[name]}, '') AS {name}" for name in ("namespace", "environment", "flag", "variant")
         )
-        assigned = f"coalesce({sql['reason']}, '') NOT IN ({', '.join(map(literal, EXCLUDED_REASONS))})"
+        assigned = _ASSIGNED.format(reason=sql["reason"])
         rows = connection.execute(
             f"SELECT {keys}, count(DISTINCT {sql['unit']}) FILTER ({sql['has_unit']}) AS units, "
             f"min({sql['us']}) // 1000, max({sql['us']}) // 1000 FROM {scan.relation} "
             f"WHERE {columns.between(instant_ms(start), instant_ms(end))} AND {assigned} GROUP BY 1, 2, 3, 4 "
-            "HAVING flag <> '' AND variant <> '' AND units > 0 ORDER BY units DESC, variant"
+            "HAVING flag <> '' AND variant <> '' ORDER BY units DESC, variant"
         ).fetchall()
     return _flags(rows)
 
@@ -149,7 +152,7 @@ def _flags(rows: Sequence[tuple[str, str, str, str, int, int, int]]) -> list[See
     flags = [
         SeenFlag(
             *key,
-            units={variant: units for variant, units, _, _ in seen},
+            units={variant: units for variant, units, _, _ in seen if units},
             first=from_ms(min(first for _, _, first, _ in seen)),
             last=from_ms(max(last for *_, last in seen)),
         )
@@ -158,16 +161,36 @@ def _flags(rows: Sequence[tuple[str, str, str, str, int, int, int]]) -> list[See
     return sorted(flags, key=lambda flag: -flag.total)
 
 
-def suggest_split(shares: Mapping[str, float]) -> dict[str, float]:
-    """Return a split a person may have declared: even where the shares are near it, else whole percents.
+def hourly_units(
+    connection: duckdb.DuckDBPyConnection, records: Records, flag: SeenFlag, start: datetime, end: datetime
+) -> tuple[datetime, list[str], Floats]:
+    """Return the units of a flag by hour of their first exposure: first hour (UTC), V names, float (T, V).
 
-    It is a suggestion and no more: a split taken from what was seen can never disagree with it.
+    Args:
+        connection: an open connection.
+        records: the log, its columns mapped.
+        flag: as `survey` found it.
+        start: records before this instant (UTC) are left out.
+        end: so are those at or after this one.
+
+    Raises:
+        RecordsError: when the log cannot be read.
     """
-    count = len(shares)
-    if all(abs(share * count - 1) <= EQUAL_WITHIN for share in shares.values()):
-        rounded = dict.fromkeys(shares, round(1 / count, 4))
-    else:
-        rounded = {variant: round(share, 2) for variant, share in shares.items()}
-    first = next(iter(rounded))
-    rounded[first] = round(1 - sum(share for variant, share in rounded.items() if variant != first), 4)
-    return rounded
+    scope = {"namespace": flag.namespace, "environment": flag.environment, "flag": flag.key}
+    with records.open(connection, start, end) as scan:
+        columns = records.column_map.resolve(scan)
+        sql = columns.expressions
+        wanted = [f"coalesce({sql[name]}, '') = {literal(value)}" for name, value in scope.items()]
+        wanted += [sql["has_unit"], columns.between(instant_ms(start), instant_ms(end))]
+        wanted += [_ASSIGNED.format(reason=sql["reason"])]
+        rows = connection.execute(
+            f"SELECT variant, us // 3600000000 AS hour, count(*) FROM (SELECT {sql['variant']} AS variant, "
+            f"min({sql['us']}) AS us FROM {scan.relation} WHERE {' AND '.join(wanted)} "
+            f"GROUP BY {sql['variant']}, {sql['unit']}) WHERE variant <> '' GROUP BY ALL"
+        ).fetchall()
+    names = sorted({str(variant) for variant, _, _ in rows})
+    first = min(hour for _, hour, _ in rows)
+    counts = np.zeros((max(hour for _, hour, _ in rows) - first + 1, len(names)))
+    for variant, hour, units in rows:
+        counts[hour - first, names.index(str(variant))] = units
+    return from_ms(first * 3_600_000), names, counts

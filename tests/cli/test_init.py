@@ -106,7 +106,9 @@ def test_the_project_finds_a_broken_split_once_its_own_is_confirmed(home):
     write(home / "broken", rows("checkout", [{"control": 60, "treatment": 30}] * 12))
     run("broken/*.parquet")
     text = (
-        (home / "definitions.py").read_text().replace('# split={"control": 0.67, "treatment": 0.33}', SPLIT)
+        (home / "definitions.py")
+        .read_text()
+        .replace('# split={"control": 0.6667, "treatment": 0.3333}', SPLIT)
     )
     (home / "definitions.py").write_text(text)
     job = definitions(home)["defs"].resolve_job_def("exd_audit")
@@ -254,3 +256,29 @@ def test_dagster_validates_what_was_written(home, options):
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_arm_that_died_is_told_and_the_split_of_before_is_what_is_suggested_and_then_fails(home, tmp_path):
+    died = rows("died", [{"control": 30, "treatment": 30}] * 60 + [{"control": 30}] * 30)
+    write(tmp_path / "dead", died, rows("tiny", [{"control": 3, "treatment": 2}]), rows("one", [{"on": 40}]))
+    said = run("../dead/*.parquet").output
+    assert "died: treatment: no unit since 2026-03-03 12:00 UTC" in said
+    assert "cannot disagree with it" in said
+    assert "1, fewer than 10 units: production/tiny" in said
+    assert "1, one variant only: production/one" in said
+    text = (home / "definitions.py").read_text()
+    assert f"# {SPLIT},  # seen 50.0 / 50.0 % of 3,600 units from 2026-03-01 00:00 UTC" in text
+    (home / "definitions.py").write_text(text.replace(f"# {SPLIT}", SPLIT))
+    job = definitions(home)["defs"].resolve_job_def("exd_audit")
+    keys = job.partitions_def.get_partition_keys()
+    with DagsterInstance.ephemeral() as instance:
+        done = job.execute_in_process(instance=instance, tags=range_tags(keys[0], keys[-1]))
+    srm = next(check for check in done.get_asset_check_evaluations() if check.check_name == "srm")
+    assert srm.metadata["verdict"].value == "fail"
+
+
+def test_a_log_of_many_flags_says_which_are_left_out(home, tmp_path):
+    write(tmp_path / "many", *(rows(f"f{i:03d}", [{"a": 10, "b": 10}]) for i in range(40)))
+    said = run("../many/*.parquet").output
+    assert "37, fewer units than those listed: " in said
+    assert "f003, " in said

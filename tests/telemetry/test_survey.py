@@ -9,7 +9,7 @@ import pytest
 
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.sources import FileRecords, ParquetRecords, Records
-from exd_dagster.telemetry.survey import column_names, guess_columns, suggest_split, survey
+from exd_dagster.telemetry.survey import column_names, guess_columns, hourly_units, survey
 from tests.logs import rows, write
 
 SPAN = (datetime(2000, 1, 1, tzinfo=timezone.utc), datetime(2030, 1, 1, tzinfo=timezone.utc))
@@ -92,13 +92,20 @@ def test_evaluations_that_assigned_nothing_are_left_out(tmp_path):
     assert found.units == {"a": 3, "b": 3}
 
 
-@pytest.mark.parametrize(
-    ("shares", "suggested"),
-    [
-        ({"a": 0.52, "b": 0.48}, {"a": 0.5, "b": 0.5}),
-        ({"a": 0.34, "b": 0.33, "c": 0.33}, {"a": 0.3334, "b": 0.3333, "c": 0.3333}),
-        ({"a": 0.951, "b": 0.049}, {"a": 0.95, "b": 0.05}),
-    ],
-)
-def test_a_split_near_even_is_suggested_as_even_and_any_other_in_whole_percents(shares, suggested):
-    assert suggest_split(shares) == suggested
+def test_units_are_counted_in_the_hour_of_their_first_exposure(tmp_path):
+    frame = rows("checkout", [{"a": 3, "b": 2}, {}, {"a": 1}])
+    again = frame.assign(timestamp=frame["timestamp"] + pd.Timedelta(hours=5))
+    with duckdb.connect() as connection:
+        records = ParquetRecords(path=write(tmp_path, frame, again, rows("other", [{"a": 9}])))
+        found = next(flag for flag in survey(connection, records, *SPAN) if flag.key == "checkout")
+        start, names, counts = hourly_units(connection, records, found, *SPAN)
+    assert (start, names) == (datetime(2026, 3, 1, tzinfo=timezone.utc), ["a", "b"])
+    assert counts.tolist() == [[3, 2], [0, 0], [1, 0]]
+
+
+def test_a_flag_whose_records_name_no_unit_is_listed_with_none(tmp_path):
+    frame = rows("checkout", [{"a": 3}]).assign(unit_id_hash=None)
+    frame["unit_id_hash"] = frame["unit_id_hash"].astype("string")
+    with duckdb.connect() as connection:
+        found = survey(connection, ParquetRecords(path=write(tmp_path, frame)), *SPAN)
+    assert [(flag.key, flag.total) for flag in found] == [("checkout", 0)]
