@@ -102,6 +102,10 @@ class EngineLog:
         found = self.execute(rows.group_by("whose").agg(**sums))
         return {reason: dict(zip(found["whose"], map(int, found[reason]), strict=True)) for reason in reasons}
 
+    def time_form(self) -> str:
+        """Its times are timestamps: there is no form to tell."""
+        return ""
+
     def tally(self, targets: Sequence[Target]) -> "EngineTally":
         """Return what counts these flags."""
         return EngineTally(self, targets)

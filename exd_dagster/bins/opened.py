@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from re import sub
 from typing import Protocol
 
 import duckdb
@@ -11,6 +12,7 @@ from exd_dagster.bins.count import Counter, write_targets
 from exd_dagster.bins.merge import drop_temporary, merge_units
 from exd_dagster.bins.prints import take_prints
 from exd_dagster.telemetry.records import (
+    AMBIGUOUS_TIME,
     BEFORE_2000,
     EARLIEST,
     FUTURE,
@@ -81,6 +83,9 @@ class Opened(Protocol):
 
         `start` and `latest` are in ms.
         """
+
+    def time_form(self) -> str:
+        """Return how a time that cannot be read is written, without its digits and letters; "" for none."""
 
     def tally(self, targets: Sequence[Target]) -> Tally:
         """Return what counts these flags."""
@@ -161,7 +166,8 @@ class DuckLog:
         columns = self.columns
         us, flag = columns.expressions["us"], columns.expressions["flag"]
         conditions = {
-            UNREADABLE_TIME: f"({columns.implausible}) AND {us} IS NULL",
+            UNREADABLE_TIME: f"({columns.implausible}) AND {us} IS NULL AND {columns.ambiguous} IS NOT TRUE",
+            AMBIGUOUS_TIME: f"{us} IS NULL AND {columns.ambiguous}",
             BEFORE_2000: f"({columns.implausible}) AND {us} < {EARLIEST * 1000}",
             FUTURE: columns.between(latest, None),
             NO_FLAG: f"{columns.between(start, latest)} AND coalesce({flag}, '') = ''",
@@ -172,6 +178,15 @@ class DuckLog:
             query = f"SELECT {whose}, count(*) FROM {columns.scan.relation} WHERE {where} GROUP BY 1"
             found[reason] = dict(self.connection.execute(query).fetchall())
         return found
+
+    def time_form(self) -> str:
+        """See `Opened`."""
+        columns = self.columns
+        row = self.connection.execute(
+            f"SELECT CAST({columns.raw_time} AS VARCHAR) FROM {columns.scan.relation} "
+            f"WHERE {columns.expressions['us']} IS NULL AND {columns.raw_time} IS NOT NULL LIMIT 1"
+        ).fetchone()
+        return sub("[^\\W\\d_]", "a", sub("\\d", "9", row[0]))[:40] if row else ""
 
     def print_hours(self, targets: Sequence[Target], first: int) -> None:
         """See `Opened`."""

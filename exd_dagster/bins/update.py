@@ -18,7 +18,7 @@ from exd_dagster.bins.report import BuildReport, FlagBuild
 from exd_dagster.bins.write import write_bins
 from exd_dagster.config import FlagId
 from exd_dagster.errors import RecordsError
-from exd_dagster.telemetry.records import from_ms
+from exd_dagster.telemetry.records import AMBIGUOUS_TIME, UNREADABLE_TIME, from_ms
 
 
 class ExposuresLostError(Exception):
@@ -70,6 +70,7 @@ class Update:
         read = {t.number: self._read_through(t, stored.get(t.flag.id), anew, source) for t in counted}
         self.registry.save_flags(reading.source.label, [(t.number, t.flag, read[t.number]) for t in counted])
         apart = opened.quarantine(start, reading.latest, [flag.key for flag in reading.flags])
+        self._refuse_unreadable_times(opened, apart, source)
         for flag in reading.flags:
             own = {reason: found[flag.key] for reason, found in apart.items() if found.get(flag.key)}
             self.builds[flag.id] = replace(self.builds[flag.id], quarantined=own)
@@ -82,6 +83,21 @@ class Update:
             quarantined={reason: count for reason, count in quarantined.items() if count},
             unreadable=opened.unreadable,
             absent=opened.absent,
+        )
+
+    def _refuse_unreadable_times(
+        self, opened: Opened, apart: Mapping[str, Mapping[str, int]], source: StoredSource | None
+    ) -> None:
+        """Refuse a log of which no time can be read: its column or its form is the wrong one."""
+        rows = sum(sum(apart.get(reason, {}).values()) for reason in (UNREADABLE_TIME, AMBIGUOUS_TIME))
+        if source is not None or not rows:
+            return
+        doubt = sum(apart.get(AMBIGUOUS_TIME, {}).values())
+        why = "of which day and month cannot be told apart" if doubt else "no known form of an instant"
+        raise RecordsError(
+            f"{self.reading.source.place}: none of {rows:,} times can be read; they look like "
+            f"'{opened.time_form()}', {why}. Map timestamp to the column that holds the time, or give its "
+            "form, for example time_format='%d/%m/%Y %H:%M'"
         )
 
     def _land(self, hours: Mapping[int, int], first: int) -> StoredSource | None:

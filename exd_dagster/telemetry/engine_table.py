@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from exd_dagster.errors import RecordsError, did_you_mean
+from exd_dagster.telemetry.paths import Step, parse_path
 from exd_dagster.telemetry.records import REQUIRED, Scan
 from exd_dagster.telemetry.source import Connection, Records
 
@@ -69,24 +70,69 @@ class IbisRecords(Records):
         return table
 
     def column(self, table: Any, name: str) -> Any:
-        """Return a column by exd's name, None when the table does not have it."""
+        """Return a column by exd's name, or a field of one by path; None when the table does not have it.
+
+        Raises:
+            RecordsError: when several columns differ in case only and none is spelled as asked for.
+        """
         import ibis
 
         if name in self.constants:
-            return ibis.literal(str(self.constants[name]))
+            value = self.constants[name]
+            return ibis.literal(str(value).lower() if isinstance(value, bool) else str(value))
         wanted = self.columns.get(name, name)
-        raw = next((c for c in table.columns if c == wanted), None)
-        raw = raw or next((c for c in table.columns if c.lower() == wanted.lower()), None)
-        base, _, key = wanted.partition(".")
-        if raw is None and key and base in table.columns:
-            kind = table[base].type()
-            has = kind.is_map() or (kind.is_struct() and key in kind.names)
-            return table[base][key] if has else None
-        return None if raw is None else table[raw]
+        raw = self._spelled(table, wanted)
+        if raw is not None:
+            return table[raw]
+        path = parse_path(wanted)
+        base = self._spelled(table, path[0]) if path else None
+        return _field(table[base], path[1]) if path and base is not None else None
+
+    def _spelled(self, table: Any, wanted: str) -> str | None:
+        """Return the table's own name of a column, exact spelling first."""
+        if wanted in table.columns:
+            return wanted
+        alike = [column for column in table.columns if column.lower() == wanted.lower()]
+        if len(alike) > 1:
+            raise RecordsError(
+                f"{self.place} has the columns {', '.join(alike)}; name the one to read with columns={{...}}"
+            )
+        return alike[0] if alike else None
 
     def hint(self, table: Any, name: str) -> str:
         """Return " Did you mean ...?" for a column that is not there."""
         return did_you_mean(self.columns.get(name, name), table.columns)
+
+
+def _field(value: Any, steps: Sequence[Step]) -> Any:
+    """Return a field of an Ibis value, as text where the value is JSON; None where its type has none."""
+    if not steps:
+        return value
+    kind, step, rest = value.type(), steps[0], steps[1:]
+    if kind.is_string():
+        return _json_field(value.cast("json"), steps)
+    if kind.is_json():
+        return _json_field(value, steps)
+    if kind.is_array():
+        if step.index is not None:
+            return _field(value[step.index], rest)
+        if step.wanted is None or _field(value[0], [Step(name=step.name)]) is None:
+            return None
+        same = value.filter(lambda x: _field(x, [Step(name=step.name)]).cast("string") == step.wanted)
+        return _field(same[0], rest)
+    if kind.is_struct() and step.name in kind.names and step.wanted is None:
+        return _field(value[step.name], rest)
+    if kind.is_struct() and ".".join(s.name for s in steps) in kind.names:
+        return value[".".join(s.name for s in steps)]
+    return _field(value[step.name], rest) if kind.is_map() and step.name else None
+
+
+def _json_field(value: Any, steps: Sequence[Step]) -> Any:
+    for step in steps:
+        if step.wanted is not None:
+            return None
+        value = value[step.name if step.index is None else step.index]
+    return value.str
 
 
 def ibis_records(table: Any) -> IbisRecords:

@@ -17,11 +17,13 @@ the same |
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
 from exd_dagster.config import Scalar
 from exd_dagster.errors import RecordsError, did_you_mean
+from exd_dagster.telemetry.instants import AMBIGUOUS, AWARE, INTEGERS, time_sql
+from exd_dagster.telemetry.paths import Step, field_sql, fields_of, parse_path
 
 REQUIRED = ("timestamp", "flag_key", "variant_key", "unit_id_hash")
 OPTIONAL = (
@@ -48,10 +50,11 @@ FACTS_OFF = {
 
 UNREADABLE_LINE = "unreadable_line"
 UNREADABLE_TIME = "unreadable_time"
+AMBIGUOUS_TIME = "ambiguous_time"
 BEFORE_2000 = "time_before_2000"
 FUTURE = "time_in_the_future"
 NO_FLAG = "no_flag"
-QUARANTINE_REASONS = (UNREADABLE_LINE, UNREADABLE_TIME, BEFORE_2000, FUTURE, NO_FLAG)
+QUARANTINE_REASONS = (UNREADABLE_LINE, UNREADABLE_TIME, AMBIGUOUS_TIME, BEFORE_2000, FUTURE, NO_FLAG)
 """Why a row is set apart: it is counted under its reason, and in no bin."""
 
 
@@ -84,6 +87,7 @@ class Scan:
         unreadable: files and lines that are missing from the relation.
         others: columns of the log that were not asked for, to name in a message.
         files: the files the relation reads, where each could be left out.
+        renamed: SQL names of raw columns that the relation calls otherwise, for they differ in case only.
     """
 
     place: str
@@ -92,10 +96,19 @@ class Scan:
     unreadable: tuple[Unreadable, ...] = ()
     others: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+    def sql(self, name: str) -> str:
+        """Return SQL for a raw column."""
+        return ident(self.renamed.get(name, name))
 
     def hint(self, name: str) -> str:
-        """Return " Did you mean ...?" for a column that is not there."""
-        return did_you_mean(name, [*self.types, *self.others])
+        """Return " Did you mean ...?" for a column, or a field of one, that is not there."""
+        path = parse_path(name)
+        base = path[0] if path else ""
+        inner = [f"{base}.{field}" for field in fields_of(self.types.get(base, ""))]
+        inner += [other for other in self.others if other.startswith(f"{base}.")] if base else []
+        return did_you_mean(name, inner or [*self.types, *self.others])
 
 
 def ident(name: str) -> str:
@@ -167,16 +180,21 @@ class Columns:
         return f"{self.expressions['us']} IS NULL OR {self.expressions['us']} < {EARLIEST * 1000}"
 
     @property
+    def ambiguous(self) -> str:
+        """A condition for records whose time can be read in two ways."""
+        if self.time_type != "VARCHAR":
+            return "false"
+        return f"regexp_matches({self.raw_time}, '{AMBIGUOUS}')"
+
+    @property
     def _aware(self) -> bool:
-        return self.time_type == "TIMESTAMP WITH TIME ZONE"
+        return self.time_type in AWARE
 
     def _stamp(self, ms: int) -> str:
         text = from_ms(ms).strftime("%Y-%m-%d %H:%M:%S.%f")
-        return f"TIMESTAMPTZ '{text}+00'" if self._aware else f"TIMESTAMP '{text}'"
+        return f"'{text}+00'::{self.time_type}" if self._aware else f"TIMESTAMP '{text}'"
 
 
-_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
-_NUMBERS = ("DOUBLE", "FLOAT", "DECIMAL", "HUGEINT", "UHUGEINT")
 _NESTED = ("STRUCT", "MAP", "UNION")
 
 
@@ -188,6 +206,11 @@ def text_sql(column: str, kind: str) -> str:
             f"CASE WHEN isnan({column}) THEN NULL WHEN {whole} = {column} "
             f"THEN CAST({whole} AS VARCHAR) ELSE CAST({column} AS VARCHAR) END"
         )
+    if kind.startswith("DECIMAL") and not kind.endswith(",0)"):
+        whole = f"TRY_CAST({column} AS HUGEINT)"
+        return (
+            f"CASE WHEN {whole} = {column} THEN CAST({whole} AS VARCHAR) ELSE CAST({column} AS VARCHAR) END"
+        )
     return column if kind == "VARCHAR" else f"CAST({column} AS VARCHAR)"
 
 
@@ -198,7 +221,7 @@ def is_nested(kind: str) -> bool:
 
 def unit_sql(column: str, kind: str) -> tuple[str, str]:
     """Return SQL for the unit, and for whether there is one; see the table above."""
-    if kind in _INTEGERS:
+    if kind in INTEGERS:
         return column, f"{column} IS NOT NULL"
     text = text_sql(column, kind)
     return f"hash({text})", f"coalesce({text}, '') <> ''"
@@ -206,51 +229,8 @@ def unit_sql(column: str, kind: str) -> tuple[str, str]:
 
 def stored_unit_sql(unit: str, kind: str, seed: int) -> str:
     """Return SQL for a unit as the store keeps it: the same for 5 and '5', different in every store."""
-    hashed = f"hash(CAST({unit} AS VARCHAR))" if kind in _INTEGERS else unit
+    hashed = f"hash(CAST({unit} AS VARCHAR))" if kind in INTEGERS else unit
     return f"hash({hashed}, {seed}::UBIGINT)"
-
-
-def time_sql(column: str, kind: str, zone: str) -> str:
-    """Return SQL for microseconds since 1970 in UTC, NULL where a value cannot be read.
-
-    Times without an offset are times of `zone`. Numbers are seconds, milliseconds, microseconds or
-    nanoseconds since 1970, told apart by their size, which leaves no doubt from 1973 to 2286.
-
-    Raises:
-        RecordsError: for a type that cannot hold an instant.
-    """
-    if kind == "TIMESTAMP WITH TIME ZONE":
-        return f"epoch_us({column})"
-    if kind == "TIMESTAMP_NS" and zone == "UTC":
-        return f"epoch_ns({column}) // 1000"
-    if kind.startswith("TIMESTAMP") or kind == "DATE":
-        return f"epoch_us({_local(f'CAST({column} AS TIMESTAMP)', zone)})"
-    if kind in _INTEGERS or kind.startswith(_NUMBERS):
-        return _from_number(column)
-    if kind == "VARCHAR":
-        # a zone that is not understood makes the time unreadable: a guess would be hours off
-        aware = f"regexp_matches({column}, ':[0-9.:]+ *[a-zA-Z+-]')"
-        tight = f"replace(replace(upper({column}), ' +', '+'), ' -', '-')"
-        # 12:30Z has no seconds, which DuckDB asks for before version 2
-        whole = f"regexp_replace({tight}, '([T ][0-9]+:[0-9]+)( ?[A-Z+-])', '\\1:00\\2')"
-        offset = f"epoch_us(coalesce(TRY_CAST({tight} AS TIMESTAMPTZ), TRY_CAST({whole} AS TIMESTAMPTZ)))"
-        local = f"epoch_us({_local(f'TRY_CAST({column} AS TIMESTAMP)', zone)})"
-        stamp = f"CASE WHEN {aware} THEN {offset} ELSE {local} END"
-        return f"coalesce({stamp}, {_from_number(f'TRY_CAST({column} AS DOUBLE)')})"
-    raise RecordsError(
-        f"has type {kind}, which holds no instant; give a timestamp, RFC 3339 text, or a number since 1970"
-    )
-
-
-def _local(stamp: str, zone: str) -> str:
-    return stamp if zone == "UTC" else f"timezone({literal(zone)}, {stamp})"
-
-
-def _from_number(number: str) -> str:
-    value = f"CAST({number} AS DOUBLE)"
-    scale = f"CASE WHEN abs({value}) < 1e11 THEN 1e6 WHEN abs({value}) < 1e14 THEN 1e3 "
-    scale += f"WHEN abs({value}) < 1e17 THEN 1 ELSE 1e-3 END"
-    return f"TRY_CAST(floor({value} * ({scale})) AS BIGINT)"
 
 
 TEXTS = {
@@ -264,100 +244,124 @@ TEXTS = {
 
 
 class ColumnMap:
-    """Which raw column stands for which of exd's names.
+    """Which raw column, or field of one, stands for which of exd's names.
 
     Args:
-        columns: exd's name to the log's own name.
+        columns: exd's name to the log's own name, or to a path (see `paths`).
         constants: exd's name to one value for every row, for what the log does not carry.
         time_zone: of timestamps without an offset.
+        time_format: strptime pattern of timestamps written as text.
     """
 
-    def __init__(self, columns: Mapping[str, str], constants: Mapping[str, Scalar], time_zone: str) -> None:
+    def __init__(
+        self,
+        columns: Mapping[str, str],
+        constants: Mapping[str, Scalar],
+        time_zone: str,
+        time_format: str | None = None,
+    ) -> None:
         self.columns = columns
         self.constants = constants
         self.time_zone = time_zone
-
-    def raw_name(self, name: str, scan: Scan) -> str | None:
-        """Return the log's own name of a column, exact spelling first, or None."""
-        wanted = self.columns.get(name, name)
-        if wanted in scan.types:
-            return wanted
-        return next((raw for raw in scan.types if raw.lower() == wanted.lower()), None)
+        self.time_format = time_format
 
     def resolve(self, scan: Scan, extras: Sequence[str] = ()) -> Columns:
         """Find every column in the scan.
 
         Args:
             scan: the open source.
-            extras: further columns wanted (filters, dimensions), or attributes of an object column
-            ("context_attributes.country"); those not found are left out.
+            extras: further columns wanted (filters, dimensions); those not found are left out.
 
         Raises:
             RecordsError: naming every required column that is missing or of a wrong type, with the fix.
         """
-        faults = list(self._missing(scan))
+        faults = list(self._faults(scan))
         if faults:
             raise RecordsError("\n  - ".join([f"{scan.place} cannot be read:", *faults]))
-        raw_time = self._sql("timestamp", scan)
-        kind = self._type("timestamp", scan)
+        names = dict.fromkeys([*REQUIRED, *OPTIONAL, *extras])
+        found = {name: value for name in names if (value := self.find(name, scan)) is not None}
+        raw_time, kind = found["timestamp"]
+        unit, has_unit = unit_sql(*found["unit_id_hash"])
+        expressions = {
+            "us": self._time("timestamp", scan, found),
+            "unit": unit,
+            "has_unit": has_unit,
+            **{name: text_sql(*found[source]) if source in found else "''" for name, source in TEXTS.items()},
+        }
+        if "evaluation_reason" in found:
+            expressions["reason"] = reason_sql(*found["evaluation_reason"])
+        if "evaluation_id" in found:
+            text = text_sql(*found["evaluation_id"])
+            expressions["id"] = f"CASE WHEN {text} <> '' THEN hash({text}) END"
+        if "ingested_at" in found:
+            expressions["ingested"] = self._time("ingested_at", scan, found)
+        return Columns(
+            scan,
+            expressions,
+            extras={name: found[name][0] for name in extras if name in found},
+            absent=tuple(name for name in OPTIONAL if name not in found),
+            raw_time=raw_time,
+            time_type=kind,
+            time_zone=self.time_zone,
+            unit_type=found["unit_id_hash"][1],
+        )
+
+    def find(self, name: str, scan: Scan) -> tuple[str, str] | None:
+        """Return SQL and DuckDB type of a column by exd's name or the log's own, None without it."""
+        if name in self.constants:
+            return literal(_constant(self.constants[name])), "VARCHAR"
+        wanted = self.columns.get(name, name)
+        raw = _spelled(wanted, scan)
+        if raw is not None:
+            return scan.sql(raw), scan.types[raw]
+        path = parse_path(wanted)
+        base = _spelled(path[0], scan) if path else None
+        return field_sql(scan.sql(base), scan.types[base], path[1]) if path and base is not None else None
+
+    def _time(self, name: str, scan: Scan, found: Mapping[str, tuple[str, str]]) -> str:
         try:
-            time = time_sql(raw_time, kind, self.time_zone)
+            return time_sql(*found[name], self.time_zone, self.time_format)
         except RecordsError as error:
-            raise RecordsError(f"{scan.place}: column '{self.raw_name('timestamp', scan)}' {error}") from None
-        unit_type = self._type("unit_id_hash", scan)
-        unit, has_unit = unit_sql(self._sql("unit_id_hash", scan), unit_type)
-        expressions = {"us": time, "unit": unit, "has_unit": has_unit, **dict(self._texts(scan))}
-        found = {name: sql for name in extras if (sql := self._extra(name, scan)) is not None}
-        absent = tuple(name for name in OPTIONAL if not self._has(name, scan))
-        return Columns(scan, expressions, found, absent, raw_time, kind, self.time_zone, unit_type)
+            raise RecordsError(f"{scan.place}: column '{self.columns.get(name, name)}' {error}") from None
 
-    def _texts(self, scan: Scan) -> Iterator[tuple[str, str]]:
-        for name, source in TEXTS.items():
-            found = self._has(source, scan)
-            yield name, text_sql(self._sql(source, scan), self._type(source, scan)) if found else "''"
-        if self._has("evaluation_id", scan):
-            text = text_sql(self._sql("evaluation_id", scan), self._type("evaluation_id", scan))
-            yield "id", f"CASE WHEN {text} <> '' THEN hash({text}) END"
-        if self._has("ingested_at", scan):
-            kind = self._type("ingested_at", scan)
-            yield "ingested", time_sql(self._sql("ingested_at", scan), kind, self.time_zone)
-
-    def _missing(self, scan: Scan) -> Iterator[str]:
-        for name in REQUIRED:
-            if not self._has(name, scan):
-                wanted = self.columns.get(name, name)
+    def _faults(self, scan: Scan) -> Iterator[str]:
+        for name in (*REQUIRED, *OPTIONAL):
+            wanted = self.columns.get(name, name)
+            alike = [raw for raw in scan.types if raw.lower() == wanted.lower()]
+            value = self.find(name, scan)
+            if name not in self.constants and len(alike) > 1 and wanted not in alike:
+                yield (
+                    f"it has the columns {', '.join(alike)}, of which any could be {name}; name one with "
+                    f"columns={{'{name}': ...}}"
+                )
+            elif value is None and name in REQUIRED:
                 yield (
                     f"it has no column '{wanted}' for {name}.{scan.hint(wanted)} Map it with "
                     f"columns={{'{name}': ...}}, "
                     f"or give constants={{'{name}': ...}} when every row has the same."
                 )
-            elif is_nested(self._type(name, scan)):
+            elif value is not None and is_nested(value[1]) and name in REQUIRED:
                 yield (
-                    f"column '{self.raw_name(name, scan)}' for {name} has type {self._type(name, scan)}; "
-                    "map a column of single values"
+                    f"column '{wanted}' for {name} has type {value[1]}; map a single value, for example "
+                    f"columns={{'{name}': '{wanted}.key'}}"
                 )
 
-    def _extra(self, name: str, scan: Scan) -> str | None:
-        """Return SQL for a column, or for one attribute of an object: `context_attributes.country`."""
-        if self._has(name, scan):
-            return self._sql(name, scan)
-        base, _, key = self.columns.get(name, name).partition(".")
-        if not key or base not in scan.types:
-            return None
-        column, path = ident(base), literal("$." + ident(key))
-        if scan.types[base] in ("VARCHAR", "JSON"):
-            return f"json_extract_string(CASE WHEN json_valid({column}) THEN {column} END, {path})"
-        return f"json_extract_string(to_json({column}), {path})"
 
-    def _has(self, name: str, scan: Scan) -> bool:
-        return name in self.constants or self.raw_name(name, scan) is not None
+def _spelled(wanted: str, scan: Scan) -> str | None:
+    """Return the log's own name of a column, exact spelling first, or None."""
+    if wanted in scan.types:
+        return wanted
+    return next((raw for raw in scan.types if raw.lower() == wanted.lower()), None)
 
-    def _sql(self, name: str, scan: Scan) -> str:
-        raw = self.raw_name(name, scan)
-        if name in self.constants or raw is None:
-            return literal(str(self.constants[name]))
-        return ident(raw)
 
-    def _type(self, name: str, scan: Scan) -> str:
-        raw = self.raw_name(name, scan)
-        return "VARCHAR" if name in self.constants or raw is None else scan.types[raw]
+def _constant(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def reason_sql(column: str, kind: str) -> str:
+    """Return SQL for an evaluation reason as text; of an object, as LaunchDarkly writes it, its `kind`."""
+    if (found := field_sql(column, kind, [Step(name="kind")])) is None:
+        return text_sql(column, kind)
+    if kind != "VARCHAR":
+        return text_sql(*found)
+    return f"CASE WHEN starts_with({column}, '{{') THEN coalesce({found[0]}, {column}) ELSE {column} END"

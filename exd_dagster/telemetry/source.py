@@ -49,6 +49,11 @@ class Records(ConfigModel):
         default={}, description="exd's column name: the one value of every row."
     )
     time_zone: str = Field(default="UTC", description="Zone of timestamps without an offset (IANA name).")
+    time_format: str | None = Field(
+        default=None,
+        description="strptime pattern of timestamps written as text, such as '%d/%m/%Y %H:%M'; None: every "
+        "usual form.",
+    )
     name: str | None = Field(
         default=None, min_length=1, description="Name of this log in the store; None: its place."
     )
@@ -61,6 +66,19 @@ class Records(ConfigModel):
         except (KeyError, ValueError, OSError):
             raise ValueError(f"'{zone}' is not an IANA time zone such as UTC or Europe/Berlin") from None
         return zone
+
+    @field_validator("time_format")
+    @classmethod
+    def _strptime_pattern(cls, pattern: str | None) -> str | None:
+        if pattern is None:
+            return None
+        try:
+            datetime.strptime(datetime(2026, 3, 14).strftime(pattern), pattern)  # noqa: DTZ001, DTZ007
+        except ValueError:
+            raise ValueError(f"'{pattern}' is not a strptime pattern such as %d/%m/%Y %H:%M:%S") from None
+        if "'" in pattern or "%" not in pattern:
+            raise ValueError(f"{pattern!r} is not a strptime pattern such as %d/%m/%Y %H:%M:%S")
+        return pattern
 
     @model_validator(mode="after")
     def _said_once(self) -> Self:
@@ -86,7 +104,7 @@ class Records(ConfigModel):
     @property
     def column_map(self) -> ColumnMap:
         """How this log's columns become the canonical ones."""
-        return ColumnMap(self.columns, self.constants, self.time_zone)
+        return ColumnMap(self.columns, self.constants, self.time_zone, self.time_format)
 
     def open(
         self, connection: Connection, start: datetime, end: datetime, extras: Sequence[str] = ()
@@ -109,11 +127,10 @@ class Records(ConfigModel):
         return None
 
     def raw_columns(self, extras: Sequence[str] | None = None) -> list[str]:
-        """Return the log's own names of the columns read; without `extras`, those that must be there."""
+        """Return the log's own names, or paths, of what is read; without `extras`, of what must be there."""
         names = REQUIRED if extras is None else (*REQUIRED, *OPTIONAL, *extras)
         raw = [self.columns.get(name, name) for name in names if name not in self.constants]
-        objects = [name.partition(".")[0] for name in raw if "." in name]
-        return list(dict.fromkeys([*raw, *objects]))
+        return list(dict.fromkeys(raw))
 
 
 def describe(connection: Connection, relation: str, place: str) -> Mapping[str, str]:

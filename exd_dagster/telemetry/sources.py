@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import duckdb
 from pydantic import Field, PrivateAttr, field_validator, model_validator
@@ -15,13 +15,11 @@ from typing_extensions import Self
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.engine_table import IbisRecords, ibis_records
 from exd_dagster.telemetry.files import list_files
+from exd_dagster.telemetry.frames import as_columns
 from exd_dagster.telemetry.parquet import damaged_files, open_parquet
 from exd_dagster.telemetry.records import Scan, Unreadable, ident
 from exd_dagster.telemetry.source import Connection, Records, describe, scratch_name
 from exd_dagster.telemetry.text import TextStage, text_format
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = [
     "DataFrameRecords",
@@ -176,7 +174,7 @@ class TableRecords(Records):
 
 
 class DataFrameRecords(Records):
-    """A pandas DataFrame; made by `as_records`."""
+    """A pandas or polars DataFrame, or an Arrow table; made by `as_records`."""
 
     frame: Any
 
@@ -195,31 +193,14 @@ class DataFrameRecords(Records):
     ) -> Iterator[Scan]:
         """Show the frame to DuckDB; see `Records.open`."""
         view = scratch_name("frame")
-        wanted = set(self.raw_columns(extras))
-        connection.register(view, _plain_objects(self.frame, wanted))
+        columns = as_columns(self.frame, self.raw_columns(extras))
         try:
-            others = tuple(str(name) for name in self.frame.columns)
-            yield Scan(self.place, view, describe(connection, view, self.place), others=others)
+            connection.register(view, columns.frame)
+            yield Scan(self.place, view, describe(connection, view, self.place), others=columns.others)
+        except duckdb.InvalidInputException as error:
+            raise RecordsError(f"{self.place} cannot be read: {error}") from error
         finally:
             connection.unregister(view)
-
-
-def _plain_objects(frame: "pd.DataFrame", wanted: set[str]) -> "pd.DataFrame":
-    """Keep the wanted columns; a column of mixed Python objects becomes text, missing values stay missing."""
-    import pandas as pd
-
-    names = [name for name in frame.columns if str(name) in wanted] or list(frame.columns)
-    columns = {str(name): frame[name] for name in names}
-    plain = {
-        name: values.map(_as_text, na_action="ignore") if values.dtype == object else values
-        for name, values in columns.items()
-    }
-    shown: pd.DataFrame = pd.DataFrame(plain)
-    return shown
-
-
-def _as_text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def as_records(source: object) -> Records:
@@ -234,7 +215,7 @@ def as_records(source: object) -> Records:
     if isinstance(source, Records):
         return source
     kind = f"{type(source).__module__.split('.')[0]}.{type(source).__name__}"
-    if kind == "pandas.DataFrame":
+    if kind in ("pandas.DataFrame", "polars.DataFrame", "pyarrow.Table"):
         return DataFrameRecords(frame=source)
     if kind == "ibis.Table":
         return ibis_records(source)

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import PurePosixPath
@@ -13,6 +13,7 @@ import duckdb
 
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.files import open_bytes
+from exd_dagster.telemetry.paths import field_sql, parse_path
 from exd_dagster.telemetry.records import Scan, Unreadable, ident, literal
 from exd_dagster.telemetry.source import reason_of
 
@@ -46,7 +47,7 @@ class TextStage:
     Attributes:
         connection: an open connection.
         table: name of the table to make.
-        wanted: raw names of the columns that may be read.
+        wanted: raw names of the columns that may be read, or paths.
         required: those of them that every log must have.
         found: the wanted columns that the files have.
         others: further columns they have.
@@ -99,25 +100,27 @@ class TextStage:
 
     def _read_ndjson(self, files: Sequence[str]) -> None:
         listed = ", ".join(literal(file) for file in files)
-        columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in self.wanted)
+        keys = list(dict.fromkeys([*self.wanted, *self._bases.values()]))
+        columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in keys)
         lines = (
             f"read_json([{listed}], format='newline_delimited', columns={{{columns}}}, "
             "ignore_errors=true, filename='exd_file')"
         )
-        empty = " AND ".join(f"{ident(name)} IS NULL" for name in self.wanted)
-        self._insert(
-            self.wanted, ", ".join(ident(name) for name in self.wanted), f"{lines} WHERE NOT ({empty})"
-        )
+        empty = " AND ".join(f"{ident(name)} IS NULL" for name in keys)
+        values = ", ".join(self._value(name, {key: ident(key) for key in keys}) for name in self.wanted)
+        self._insert(self.wanted, values, f"{lines} WHERE NOT ({empty})")
         self._name_lines(f"{lines} WHERE {empty}", self._says_nothing)
         counts = ", ".join(f"count({ident(name)})" for name in self.wanted)
         filled = self.connection.execute(f"SELECT {counts} FROM {self.table}").fetchall()[0]
         self.found.update(name for name, count in zip(self.wanted, filled, strict=True) if count)
         if not self.found.issuperset(self.required):  # empty everywhere, or not there at all?
             objects = f"read_ndjson_objects([{listed}], ignore_errors=true) WHERE json_type(json) = 'OBJECT'"
-            keys = self.connection.execute(
-                f"SELECT DISTINCT unnest(json_keys(json)) FROM {objects}"
-            ).fetchall()
-            self._meet([row[0] for row in keys])
+            query = f"SELECT DISTINCT unnest(json_keys(json)) FROM {objects}"
+            self._meet([row[0] for row in self.connection.execute(query).fetchall()])
+            for base in sorted(set(self._bases.values()) & self.others):
+                path = literal("$." + ident(base))
+                query = f"SELECT DISTINCT unnest(json_keys(json, {path})) FROM {objects}"
+                self.others.update(f"{base}.{row[0]}" for row in self.connection.execute(query).fetchall())
 
     def _read_csv(self, files: Sequence[str]) -> None:
         groups: dict[str, list[str]] = defaultdict(list)
@@ -131,20 +134,23 @@ class TextStage:
         for header, group in groups.items():
             wrapped, delimiter, names = csv_header(header)
             read = self._read_wrapped if wrapped else self._read_plain
-            if set(names) & set(self.wanted):  # else there is nothing to read, and the columns say why
+            known = {*self.wanted, *self._bases.values()}
+            if twice := sorted(name for name in known if names.count(name) > 1):
+                raise csv.Error(f"column '{twice[0]}' stands twice in its header; rename one of them")
+            if known & set(names):  # else there is nothing to read, and the columns say why
                 read(", ".join(literal(file) for file in group), names, delimiter)
             self._meet(names)
 
     def _read_plain(self, files: str, names: Sequence[str], delimiter: str) -> None:
         errors, scans = f"{self.table}_errors", f"{self.table}_scans"
-        columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
-        chosen = [name for name in self.wanted if name in names]
+        columns = ", ".join(f"c{place}: 'VARCHAR'" for place in range(len(names)))
+        values = self._values({name: f"c{place}" for place, name in enumerate(names)})
         rows = (
             f"read_csv([{files}], columns={{{columns}}}, header=true, auto_detect=false, "
             f"delim={literal(delimiter)}, quote='\"', escape='\"', store_rejects=true, "
             f"rejects_table='{errors}', rejects_scan='{scans}')"
         )
-        self._insert(chosen, ", ".join(ident(name) for name in chosen), rows)
+        self._insert([*values], ", ".join(values.values()), rows)
         rejects = self.connection.execute(
             f"SELECT file_path, list(DISTINCT line ORDER BY line) FROM {errors} "
             f"JOIN {scans} USING (scan_id, file_id) GROUP BY 1 ORDER BY 1"
@@ -158,11 +164,27 @@ class TextStage:
             f"FROM read_csv([{files}], columns={{'line': 'VARCHAR'}}, header=true, auto_detect=false, "
             "delim='\x01', quote='\"', escape='\"', filename='exd_file'))"
         )
-        chosen = [name for name in self.wanted if name in names]
-        fields = ", ".join(f"fields[{names.index(name) + 1}]" for name in chosen)
+        values = self._values({name: f"fields[{place}]" for place, name in enumerate(names, 1)})
         whole = f"len(fields) = {len(names)}"
-        self._insert(chosen, fields, f"{lines} WHERE {whole}")
+        self._insert([*values], ", ".join(values.values()), f"{lines} WHERE {whole}")
         self._name_lines(f"{lines} WHERE NOT ({whole})", lambda line: line.count(delimiter) != len(names) - 1)
+
+    @property
+    def _bases(self) -> dict[str, str]:
+        """The column that each path begins with."""
+        return {name: path[0] for name in self.wanted if (path := parse_path(name)) is not None}
+
+    def _values(self, columns: Mapping[str, str]) -> dict[str, str]:
+        """Return SQL of each wanted column that there is, given that of each column of the file."""
+        found = [name for name in self.wanted if name in columns or self._bases.get(name) in columns]
+        return {name: self._value(name, columns) for name in found}
+
+    def _value(self, name: str, columns: Mapping[str, str]) -> str:
+        """Return SQL of one wanted column; a column of that very name goes before the path."""
+        path, own = parse_path(name), columns.get(name)
+        base = columns.get(path[0]) if path else None
+        inner = field_sql(base, "VARCHAR", path[1]) if path and base is not None else None
+        return f"coalesce({own}, {inner[0]})" if own and inner else own or (inner[0] if inner else "NULL")
 
     def _insert(self, names: Sequence[str], values: str, rows: str) -> None:
         if names:
@@ -181,10 +203,16 @@ class TextStage:
             value = json.loads(line)
         except ValueError:
             return bool(line.strip())
-        return not isinstance(value, dict) or all(value.get(name) is None for name in self.wanted)
+        keys = [*self.wanted, *self._bases.values()]
+        return not isinstance(value, dict) or all(value.get(name) is None for name in keys)
 
     def _meet(self, names: Sequence[str]) -> None:
         self.found.update(set(names) & set(self.wanted))
+        paths = [name for name, base in self._bases.items() if base in names and name not in self.found]
+        if paths:
+            counts = ", ".join(f"count({ident(name)})" for name in paths)
+            filled = self.connection.execute(f"SELECT {counts} FROM {self.table}").fetchall()[0]
+            self.found.update(name for name, count in zip(paths, filled, strict=True) if count)
         self.others.update(names)
 
 

@@ -1,0 +1,92 @@
+"""DataFrames and Arrow tables in a form that DuckDB reads as it reads files."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from exd_dagster.errors import RecordsError
+from exd_dagster.telemetry.paths import parse_path
+
+_REFUSED = {
+    "period": "map a column of timestamps: frame[name].dt.to_timestamp() gives the start of each period",
+    "interval": "map a column of single values",
+    "timedelta": "a length of time is no instant; map a column of timestamps",
+    "complex": "map a column of single values",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FrameColumns:
+    """What is read of a frame, and the names of its other columns."""
+
+    frame: Any
+    others: tuple[str, ...]
+
+
+def as_columns(frame: Any, wanted: Sequence[str]) -> FrameColumns:
+    """Return the wanted columns of a frame; mixed Python objects become text, objects JSON.
+
+    Args:
+        frame: a pandas or polars DataFrame, or an Arrow table.
+        wanted: names of columns, or paths.
+
+    Raises:
+        RecordsError: for a frame without columns, a wanted column that stands twice, or one whose type holds
+            no plain values.
+    """
+    if type(frame).__module__.startswith("polars"):
+        frame = frame.to_arrow()
+    if type(frame).__module__.startswith("pyarrow"):
+        names = [str(name) for name in frame.column_names]
+        places = _places(names, wanted)
+        return FrameColumns(frame.select(places), tuple(names))
+    names = [str(name) for name in frame.columns]
+    places = _places(names, wanted)
+    columns = {names[place]: _plain(frame.iloc[:, place], names[place]) for place in places}
+    return FrameColumns(type(frame)(columns), tuple(names))
+
+
+def _places(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Return the places of the columns to read; of names that differ in case only those wanted as spelled."""
+    if not names:
+        raise RecordsError("the DataFrame has no columns; give one with a row for each evaluation")
+    bases = [path[0] for name in wanted if (path := parse_path(name)) is not None]
+    asked = {*wanted, *bases}
+    lowered = {name.lower() for name in asked}
+    if twice := sorted(name for name in asked if list(names).count(name) > 1):
+        raise RecordsError(f"the DataFrame has column '{twice[0]}' more than once; rename one of them")
+    exact = {name.lower() for name in names if name in asked}
+    places = [
+        place
+        for place, name in enumerate(names)
+        if name in asked or (name.lower() in lowered and name.lower() not in exact)
+    ]
+    return places or [0]
+
+
+def _plain(values: Any, name: str) -> Any:
+    """Return a column as DuckDB reads it; missing values stay missing."""
+    kind = str(values.dtype).split("[")[0].rstrip("0123456789").lower()
+    if kind in _REFUSED:
+        raise RecordsError(f"DataFrame: column '{name}' has dtype {values.dtype}; {_REFUSED[kind]}")
+    if kind == "sparse":
+        values = values.sparse.to_dense()
+    if kind == "category":
+        values = values.astype(values.cat.categories.dtype)
+    return values.map(_text, na_action="ignore") if values.dtype == object else values
+
+
+def _text(value: object) -> str:
+    """Write a Python object as every log would: booleans and objects as JSON does, instants as ISO 8601."""
+    if isinstance(value, (dict, list, tuple)):
+        return json.dumps(value, default=str, ensure_ascii=False)
+    if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"):
+        return str(value).lower()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, (float, Decimal)) and value == value // 1:
+        return str(int(value))
+    return value.isoformat() if isinstance(value, date) else str(value)
