@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from exd_dagster.config import FlagAudit, Scalar
+from exd_dagster.config import FlagAudit, Phase, Scalar
 from exd_dagster.telemetry.records import instant_ms, literal
 
 HOUR_MS = 3_600_000
 RANKS = 1 << 20
 """A variant's rank takes the low 20 bits of an exposure: 43 bits of milliseconds (to 2248), then the rank."""
 SUB_BITS = 6
-"""Bits for the parts of an hour that begin with a phase inside it."""
+"""Bits for the parts of an hour that begin with a phase, or with the end of its uptake, inside it."""
+UPTAKE = 1 << 16
+"""Added to the number of a phase while clients may still be served the phase before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +38,27 @@ class Target:
     def phases(self) -> list[tuple[int, int]]:
         """Start (ms) and iteration of each phase; a flag without a split has one."""
         starts = [(instant_ms(self.flag.start), 0)]
-        for phase in self.flag.phases:
-            if phase.start > self.flag.start:
-                starts.append((instant_ms(phase.start), starts[-1][1] + phase.rerandomized))
+        for phase in self._later:
+            starts.append((instant_ms(phase.start), starts[-1][1] + phase.rerandomized))
         return starts
+
+    @property
+    def parts(self) -> list[tuple[int, int, int]]:
+        """Start (ms), number and iteration of each phase's uptake (number + UPTAKE) and of its rest."""
+        taken_up = [instant_ms(self.flag.start), *(instant_ms(self.flag.taken_up(p)) for p in self._later)]
+        ends = [*(start for start, _ in self.phases[1:]), 1 << 62]
+        parts = []
+        for number, ((start, iteration), settled, end) in enumerate(
+            zip(self.phases, taken_up, ends, strict=True)
+        ):
+            if settled > start:
+                parts.append((start, number + UPTAKE, iteration))
+            parts.append((min(settled, end), number, iteration))
+        return parts
+
+    @property
+    def _later(self) -> list[Phase]:
+        return [phase for phase in self.flag.phases if phase.start > self.flag.start]
 
     @property
     def scope(self) -> tuple[str, str | None, str | None]:
@@ -68,7 +87,8 @@ def definition(flag: FlagAudit) -> dict[str, Any]:
 def counts_the_same(stored: str, flag: FlagAudit, through: int) -> bool:
     """Return True when bins of the stored definition hold for `flag` too, up to the hour `through`.
 
-    An end or a phase beyond what was counted changes nothing.
+    An end or a phase beyond what was counted changes nothing. Nor does another uptake: no count depends on
+    it, only which units of hours still to be read are said to have been carried over.
     """
     old, new = json.loads(stored), json.loads(json.dumps(definition(flag)))
     for value in (old, new):
@@ -163,22 +183,22 @@ def _list(values: Iterable[Scalar]) -> str:
 
 
 def spans(target: Target) -> list[tuple[int, int, int, int, int]]:
-    """Return number, phase, iteration, first slot and end slot of each phase.
+    """Return number, phase, iteration, first slot and end slot of each part of the flag's phases.
 
-    A slot is an hour (since 1970) times 64 plus the part of the hour: a phase that begins inside an hour
-    opens a new part of it, so that no slot belongs to two phases.
+    A slot is an hour (since 1970) times 64 plus the part of the hour: what begins inside an hour opens a new
+    part of it, so that no slot belongs to two.
     """
-    phases = target.phases
+    parts = target.parts
     inside: dict[int, int] = defaultdict(int)
     firsts = []
-    for phase, (start, _) in enumerate(phases):
+    for place, (start, _, _) in enumerate(parts):
         hour = start // HOUR_MS
-        inside[hour] += is_inside(phase, start)
+        inside[hour] += is_inside(place, start)
         firsts.append((hour << SUB_BITS) + inside[hour])
     ends = [*firsts[1:], 1 << 62]
     return [
         (target.number, phase, iteration, first, end)
-        for phase, ((_, iteration), first, end) in enumerate(zip(phases, firsts, ends, strict=True))
+        for (_, phase, iteration), first, end in zip(parts, firsts, ends, strict=True)
     ]
 
 
@@ -188,12 +208,12 @@ def part_of_hour(targets: Sequence[Target]) -> str:
         f"(target = {target.number} AND us >= {start * 1000} AND us < "
         f"{(start // HOUR_MS + 1) * HOUR_MS * 1000})::INTEGER"
         for target in targets
-        for phase, (start, _) in enumerate(target.phases)
-        if is_inside(phase, start)
+        for place, (start, _, _) in enumerate(target.parts)
+        if is_inside(place, start)
     ]
     return f"({' + '.join(terms)})" if terms else "0"
 
 
-def is_inside(phase: int, start: int) -> bool:
-    """Return True for a phase after the first that does not begin on the hour."""
-    return phase > 0 and start % HOUR_MS > 0
+def is_inside(place: int, start: int) -> bool:
+    """Return True for a part after the first that does not begin on the hour."""
+    return place > 0 and start % HOUR_MS > 0

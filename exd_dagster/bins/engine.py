@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import reduce
+from itertools import pairwise
 from operator import and_, or_
 from typing import Any, TypeAlias
 
 import duckdb
 
-from exd_dagster.bins.audience import Target, ignored, left_out, numbers_and_texts
+from exd_dagster.bins.audience import UPTAKE, Target, ignored, left_out, numbers_and_texts
 from exd_dagster.bins.count import seen_scopes, seen_variants, write_noted, write_table, write_targets
 from exd_dagster.config import Scalar
 from exd_dagster.errors import RecordsError
@@ -266,7 +267,7 @@ class EngineTally:
         unit = [*_SCOPE, "iteration", "unit"]
         in_phase = ibis.window(group_by=[*unit, "phase"])
         clash = cells["rank"].min().over(in_phase) < cells["rank"].max().over(in_phase)
-        cells = cells.mutate(in_clash=clash.ifelse(1, 0))
+        cells = cells.mutate(in_clash=(clash & (cells.phase < UPTAKE)).ifelse(1, 0))
         of_unit = ibis.window(group_by=unit)
         cells = cells.mutate(
             clash=cells.in_clash.max().over(of_unit),
@@ -277,15 +278,13 @@ class EngineTally:
         return cells.filter(cells.place == 0)
 
     def _phases(self, rows: Expression) -> tuple[Expression, Expression]:
-        """Return how many phases, and how many iterations, of its flag began up to each row."""
+        """Return the phase (+ UPTAKE while it is taken up) and the iteration of its flag at each row."""
         phase = iteration = _literal(0).cast("int64")
         for target in self.targets:
-            past = 0
-            for start, number in target.phases[1:]:
+            for (_, was, past), (start, now, number) in pairwise(target.parts):
                 begun = (_of(rows, target) & (rows.at >= _instant(rows.at, start))).ifelse(1, 0)
-                phase = phase + begun
+                phase = phase + begun * (now - was)
                 iteration = iteration + begun if number > past else iteration
-                past = number
         return phase, iteration
 
     def _rows(self, *, counted_only: bool) -> Expression:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import duckdb
 
-from exd_dagster.bins.audience import HOUR_MS, RANKS, Target
+from exd_dagster.bins.audience import HOUR_MS, RANKS, UPTAKE, Target
 
 _IN_RANGE = f"({{0}} >= exd_start * {RANKS} AND {{0}} < exd_end * {RANKS})"
 
@@ -117,14 +117,14 @@ def _contribution(units: str, sign: int, one_phase: bool) -> str:
     """Return a SELECT of what these units add to the bins of their first exposure.
 
     A unit is new once per iteration. It is in several variants when any two of its exposures in the iteration
-    differ; carried over when no single phase shows two.
+    differ; carried over when no single phase shows two after its uptake.
     """
     whole = f"SELECT target, first, other IS NOT NULL AS clash, other IS NOT NULL AS multi FROM {units}"
     if not one_phase:
-        clash = "bool_or(other IS NOT NULL)"
+        clash = "bool_or(other IS NOT NULL{})"
         whole = (
-            f"SELECT target, min({units}.first) AS first, {clash} AS clash, "
-            f"{clash} OR min({units}.first % {RANKS}) <> max({units}.first % {RANKS}) AS multi "
+            f"SELECT target, min({units}.first) AS first, {clash.format(f' AND phase < {UPTAKE}')} AS clash, "
+            f"{clash.format('')} OR min({units}.first % {RANKS}) <> max({units}.first % {RANKS}) AS multi "
             f"FROM {units} JOIN exd_spans USING (target, phase) GROUP BY target, iteration, unit"
         )
     return (

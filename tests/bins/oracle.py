@@ -51,10 +51,10 @@ def brute_force(records, flag, through: datetime) -> dict:
         instant, variant = min(min(seen) for seen in phases.values())
         cell = bins[hour_of(instant), variant]
         cell[0] += 1
-        variants = [{v for _, v in seen} for seen in phases.values()]
-        if len(set().union(*variants)) > 1:
+        variants = {part: {v for _, v in seen} for part, seen in phases.items()}
+        if len(set().union(*variants.values())) > 1:
             cell[3] += 1
-            cell[4] += all(len(seen) == 1 for seen in variants)
+            cell[4] += all(len(seen) == 1 or taken_up for (_, taken_up), seen in variants.items())
     return {cell: tuple(values) for cell, values in bins.items() if cell[0] < through}
 
 
@@ -118,10 +118,14 @@ def facts_of(reason, variant, version, late, unitless, flag) -> list[tuple[str, 
     return versions + [("late_rows", "")] * late
 
 
-def place(instant: datetime, flag) -> tuple[int, int]:
-    """Return iteration and phase of an instant."""
+def place(instant: datetime, flag) -> tuple[int, tuple[int, bool]]:
+    """Return iteration and phase of an instant, and whether clients may still be served the phase before."""
     later = [phase for phase in flag.phases if phase.start > flag.start and phase.start <= instant]
-    return sum(phase.rerandomized for phase in later), len(later)
+    uptake = 0 * HOUR
+    if later:
+        uptake = flag.uptake if later[-1].uptake is None else later[-1].uptake
+    taken_up = bool(later) and instant < later[-1].start + uptake
+    return sum(phase.rerandomized for phase in later), (len(later), taken_up)
 
 
 def as_dict(bins) -> dict:

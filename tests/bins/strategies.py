@@ -46,11 +46,14 @@ records = st.builds(
 logs = st.lists(records, max_size=30)
 rollouts = st.lists(
     st.builds(
-        lambda half, afresh: (START + half * HOUR / 2, afresh), st.integers(1, 2 * HOURS - 2), st.booleans()
+        lambda half, *rest: (START + half * HOUR / 2, *rest),
+        st.integers(1, 2 * HOURS - 2),
+        st.booleans(),
+        st.sampled_from([timedelta(0), HOUR / 4, HOUR, 3 * HOUR]),
     ),
     max_size=2,
     unique_by=lambda phase: phase[0],
-).map(lambda found: tuple(Phase(start=s, split=SPLIT, rerandomized=r) for s, r in sorted(found)))
+).map(lambda found: tuple(Phase(start=s, split=SPLIT, rerandomized=r, uptake=u) for s, r, u in sorted(found)))
 windows = st.tuples(st.integers(0, HOURS - 1), st.integers(1, HOURS)).map(
     lambda w: (w[0], max(w[1], w[0] + 1))
 )

@@ -96,6 +96,31 @@ def test_a_unit_that_changes_with_a_phase_is_carried_over(store):
     assert facts(bins) == {(1, "multi_variant_units", "control"): 2, (1, "carry_over_units", "control"): 1}
 
 
+def test_a_unit_whose_client_follows_a_phase_within_its_uptake_is_carried_over(store):
+    """Of a and b the stale variant is seen in the uptake only; c is served both after it."""
+    audit = flag(phases=(Phase(start=START + 2.5 * HOUR, split=SPLIT, uptake="45m"),))
+    rows = [(1, "a", "control"), (2.6, "a", "control"), (3.2, "a", "treatment"), (9, "a", "treatment")]
+    rows += [(2.6, "b", "control"), (3.3, "b", "treatment"), (3.3, "c", "control"), (4, "c", "treatment")]
+    update(store, log(*rows, LATE), audit)
+    assert facts(store.read(audit)) == {
+        (1, "multi_variant_units", "control"): 1,
+        (1, "carry_over_units", "control"): 1,
+        (2, "multi_variant_units", "control"): 1,
+        (2, "carry_over_units", "control"): 1,
+        (3, "multi_variant_units", "control"): 1,
+    }
+
+
+def test_another_uptake_needs_no_new_count(store):
+    audit = flag(phases=(Phase(start=START + 2 * HOUR, split=SPLIT, uptake="6h"),))
+    update(store, log((1, "a", "control"), (3, "a", "treatment"), (9, "b", "control"), LATE), audit)
+    at_once = flag(phases=(Phase(start=START + 2 * HOUR, split=SPLIT, uptake="0m"),))
+    assert cells(store.read(at_once)) == cells(store.read(audit))
+    again = log((3, "a", "control"), (3, "c", "control"), (9, "b", "control"), LATE)
+    update(store, again, at_once, hours=(3, 48), lookback="0m")
+    assert sum(new for new, _, _ in cells(store.read(at_once)).values()) == 3
+
+
 def test_a_phase_may_begin_inside_an_hour(store):
     audit = flag(phases=(Phase(start=START + 1.5 * HOUR, split=SPLIT, rerandomized=True),))
     update(store, log((1.4, "a", "control"), (1.6, "a", "control"), LATE), audit)
