@@ -18,7 +18,6 @@ from exd_dagster.alerts.blocks import (
     BLOCK_LIMIT,
     HEADER_LIMIT,
     SECTION_LIMIT,
-    TOTAL_LIMIT,
     slack_blocks,
     slack_summary,
     slack_text,
@@ -212,7 +211,7 @@ def keeps_within_slacks_limits(message: Message) -> bool:
             total += size
             if not 0 < size <= (HEADER_LIMIT if block["type"] == "header" else SECTION_LIMIT):
                 return False
-    return len(blocks) <= BLOCK_LIMIT and total <= TOTAL_LIMIT
+    return len(blocks) <= BLOCK_LIMIT and total <= 13_000
 
 
 @pytest.mark.parametrize("case", CASES)
