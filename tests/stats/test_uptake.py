@@ -7,10 +7,11 @@ from math import exp
 import numpy as np
 import pytest
 
-from exd_dagster.config import Phase
+from exd_dagster.config import Phase, Thresholds
 from exd_dagster.stats import EvidenceState, audit_flag
 from exd_dagster.stats.combined import log_e_values
 from exd_dagster.stats.inputs import Stretch
+from exd_dagster.stats.integrity import variant_integrity
 from exd_dagster.stats.mixture import nearest
 from exd_dagster.stats.restart import component_count, mixture_log_ratios
 from exd_dagster.stats.window import phase_hours, split_window
@@ -230,3 +231,32 @@ def test_hours_in_which_three_splits_may_be_served_are_left_out():
     assert np.flatnonzero(window.counts.sum(axis=1) == 0).tolist() == [8]
     assert np.flatnonzero(~window.settled).tolist() == [8, 9]
     assert window.start == START
+
+
+def test_of_two_arms_each_direction_bets_against_the_nearer_end():
+    ratios = mixture_log_ratios(np.array([0.5, 0.5]), np.array([0.9, 0.1]))
+    up, down = 0.9 * np.exp(2) / (0.1 + 0.9 * np.exp(2)), np.exp(-2) / (1 + np.exp(-2))
+    assert ratios[:, -2] == pytest.approx(np.log([up / 0.9, (1 - up) / 0.1]), abs=1e-9)
+    assert ratios[:, -1] == pytest.approx(np.log([down / 0.5, (1 - down) / 0.5]), abs=1e-9)
+
+
+def test_a_fault_within_a_long_uptake_is_dated_at_its_first_hour_though_found_later():
+    phase = Phase(start=hours(8), split=HALVES, uptake="12h")
+    counts = np.array([[54, 6]] * 8 + [[60, 0]] * 6)
+    found = audit_flag(flag(split=NINE_TO_ONE, phases=(phase,)), bins_of(counts)).sequential_srm
+    assert (found.verdict, found.bad_from) == ("fail", hours(8))
+    assert found.detected_at > hours(9)
+
+
+def test_an_arm_that_was_stopped_may_be_served_within_the_uptake_and_not_after_it():
+    stop = Phase(start=hours(8), split={"control": 1.0, "treatment": 0.0})
+    served, stopped = {"control": 0.8, "treatment": 0.2}, {"control": 1.0, "treatment": 0.0}
+    late_by_an_hour = draw(3, 500, (8, HALVES), (1, served), (5, stopped))
+    still = draw(3, 500, (8, HALVES), (6, served))
+    healthy = audit_flag(flag(phases=(stop,)), bins_of(late_by_an_hour)).srm
+    faulty = audit_flag(flag(phases=(stop,)), bins_of(still)).srm
+    assert (healthy.verdict, healthy.zero_share) == ("pass", {})
+    assert (faulty.severity, faulty.reason, faulty.bad_from) == ("ERROR", "zero_share_variant", hours(9))
+    assert faulty.zero_share == {"treatment": still[9:, 1].sum()}
+    told = variant_integrity(flag(phases=(stop,)), bins_of(still), Thresholds())
+    assert (told.reason, told.zero_share_units) == ("zero_share_variant", faulty.zero_share)
