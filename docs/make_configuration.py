@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from exd_dagster.alerts.route import Route
 from exd_dagster.component import DESTINATIONS, RECORDS, FlagAuditComponent, ManifestFlags
 from exd_dagster.component_yaml import READ_WHEN_SENDING, SECRETS
-from exd_dagster.config import FlagAudit, Phase, Scalar, Thresholds, Timing
+from exd_dagster.config import Event, FlagAudit, Phase, Scalar, Thresholds, Timing
 from exd_dagster.telemetry.sources import IbisRecords
 
 PAGE = Path(__file__).with_name("configuration.md")
@@ -156,6 +156,7 @@ def sections() -> Iterator[str]:
     )
     yield section("FlagAudit", FlagAudit, _first(FlagAudit) + " One of `flags`.")
     yield section("Phase", Phase, _first(Phase) + " One of `phases`.")
+    yield section("Event", Event, _first(Event) + " One of `events`.")
     yield section(
         "ManifestFlags", ManifestFlags, _first(ManifestFlags) + " In Python: `flags_from_manifest`."
     )

@@ -28,6 +28,7 @@ from exd_dagster.checks import check_keys, flag_checks, trust_key
 from exd_dagster.config import FlagAudit, FlagId, Mode, Thresholds, Timing
 from exd_dagster.decision_sensor import build_decision_sensor
 from exd_dagster.decisions import build_flag_decisions
+from exd_dagster.errors import ConfigError
 from exd_dagster.flag_trust import build_flag_trust
 from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
 from exd_dagster.resources import CallbackAlerts, WebhookAlerts
@@ -42,7 +43,7 @@ from exd_dagster.sensors import AlertDestination, build_check_alert_sensor
 from exd_dagster.telemetry.sources import Records, as_records
 
 
-def build_flag_audit_defs(
+def build_flag_audit_defs(  # noqa: PLR0913 - the one door
     flags: Sequence[FlagAudit],
     records: Records | str | Any,
     store: DuckDBResource,
@@ -59,6 +60,9 @@ def build_flag_audit_defs(
     group_name: str = "experiments",
     records_asset: dg.AssetKey | None = None,
     mode: Mode | None = None,
+    timezone: str | None = None,
+    holidays: str | Sequence[str] = (),
+    events: Sequence[Any] = (),
     asset_attributes: AssetAttributes | None = None,
     pool: str = STORE_POOL,
     op_tags: Mapping[str, Any] | None = None,
@@ -92,6 +96,9 @@ def build_flag_audit_defs(
             runs each time it is materialized.
         mode: what a failure does for every flag that names no mode of its own: observe (the digest tells),
             warn (told at once), or block (told at once, and reports stop).
+        timezone: of the audience of every flag that names none of its own; None: UTC.
+        holidays: left out of the traffic test of every flag that names none of its own: "US", "DE-BY", ...
+        events: stretches known to be different, (from, to, note); those of a flag are added.
         asset_attributes: further `AssetSpec` arguments of every bins asset (tags, automation_condition, ...),
             or a function that gives them for one flag.
         pool: concurrency pool of every op that writes the store.
@@ -119,7 +126,12 @@ def build_flag_audit_defs(
         ... )
     """
     fleet = _Fleet(
-        _in_mode(flags, mode), as_records(records), FleetNames(name), tuple(key_prefix), group_name, grain
+        _with_calendar(_in_mode(flags, mode), timezone, holidays, events),
+        as_records(records),
+        FleetNames(name),
+        tuple(key_prefix),
+        group_name,
+        grain,
     )
     how: dict[str, Any] = {"pool": pool, "op_tags": op_tags, "fleet": name}
     attributes = partial(_with_freshness, max_age, asset_attributes)
@@ -158,6 +170,26 @@ def _in_mode(flags: Sequence[FlagAudit], mode: Mode | None) -> tuple[FlagAudit, 
         flag if "mode" in flag.model_fields_set else FlagAudit(**{**dict(flag), "mode": mode})
         for flag in flags
     )
+
+
+def _with_calendar(
+    flags: Sequence[FlagAudit], timezone: str | None, holidays: str | Sequence[str], events: Sequence[Any]
+) -> tuple[FlagAudit, ...]:
+    """Give every flag the fleet's time zone and holidays where it names none, and the fleet's events."""
+    given = {name: value for name, value in (("timezone", timezone), ("holidays", holidays)) if value}
+    if not given and not events:
+        return tuple(flags)
+    faults: list[str] = []
+    found = []
+    for flag in flags:
+        own = {name: value for name, value in dict(flag).items() if name in flag.model_fields_set}
+        try:
+            found.append(FlagAudit(**{**given, **own, "events": (*events, *flag.events)}))
+        except ConfigError as error:
+            faults += error.faults
+    if faults:
+        raise ConfigError("build_flag_audit_defs", list(dict.fromkeys(faults)))
+    return tuple(found)
 
 
 def _with_freshness(

@@ -17,10 +17,11 @@ from exd_dagster.alerts.route import Route
 from exd_dagster.assets import STORE_POOL, Grain, bins_asset_keys
 from exd_dagster.build import build_flag_audit_defs
 from exd_dagster.component_yaml import Kinds, Rendering, file_of, with_lines, yaml_schema
-from exd_dagster.config import ConfigModel, Duration, FlagAudit, Instant, Mode, Thresholds, Timing
+from exd_dagster.config import AnyEvent, ConfigModel, Duration, FlagAudit, Instant, Mode, Thresholds, Timing
 from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.fleet_clash import Claim, clash
 from exd_dagster.fleet_names import DEFAULT_FLEET
+from exd_dagster.local_calendar import Holidays, Zone
 from exd_dagster.resources import (
     AlertDestination,
     CallbackAlerts,
@@ -170,6 +171,15 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
     mode: Mode | None = Field(
         default=None, description="What a failure does for every flag that names no mode of its own."
     )
+    timezone: Zone | None = Field(
+        default=None, description="Of the audience of every flag that names none of its own; left out: UTC."
+    )
+    holidays: Holidays = Field(
+        default=(), description='Left out of the traffic test of flags that name none: "US", "DE-BY", ...'
+    )
+    events: tuple[AnyEvent, ...] = Field(
+        default=(), description="Stretches known to be different; those of a flag are added."
+    )
     asset_attributes: dict[str, Any] = Field(
         default={}, description="Further attributes of every bins asset: tags, automation_condition, ..."
     )
@@ -284,6 +294,9 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
             group_name=self.group_name,
             records_asset=dg.AssetKey.from_user_string(self.records_asset) if self.records_asset else None,
             mode=self.mode,
+            timezone=self.timezone,
+            holidays=self.holidays,
+            events=self.events,
             asset_attributes=self.asset_attributes,
             pool=self.pool,
             op_tags=self.op_tags,

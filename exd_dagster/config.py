@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from math import fsum, isfinite
-from re import DOTALL, fullmatch
+from re import fullmatch
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
+from exd_dagster.config_faults import faults_of
 from exd_dagster.errors import ConfigError, did_you_mean
+from exd_dagster.local_calendar import Holidays, Zone, as_event
 
 Mode: TypeAlias = Literal["observe", "warn", "block"]
 Scalar: TypeAlias = str | int | float | bool
@@ -102,40 +104,12 @@ class ConfigModel(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise ConfigError(self._subject(values), _faults(error, type(self))) from None
+            raise ConfigError(self._subject(values), faults_of(error, type(self))) from None
 
     @classmethod
     def _subject(cls, values: Mapping[str, Any]) -> str:
         key = values.get("key")
         return f"{cls.__name__}(key={key!r})" if key else cls.__name__
-
-
-def _faults(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    faults = []
-    for fault in error.errors(include_url=False):
-        place = ".".join(str(part) for part in fault["loc"])
-        nested = fault.get("ctx", {}).get("error")
-        if isinstance(nested, ConfigError):
-            faults += [_at(place, line) for line in nested.faults]
-            continue
-        message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
-            message = "is not a known key." + did_you_mean(str(fault["loc"][-1]), model.model_fields)
-        elif fault["type"] != "missing":
-            message = f"{message} (seen: {_short(fault.get('input'))})"
-        faults.append(f"{place}: {message}" if place else message)
-    return faults
-
-
-def _at(place: str, fault: str) -> str:
-    """Put `place` in front of a fault, which begins with a field or speaks of the whole object."""
-    joint = "." if fullmatch(r"[\w.]+:.*", fault, DOTALL) else ": "
-    return f"{place}{joint}{fault}" if place else fault
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 class Phase(ConfigModel):
@@ -156,10 +130,36 @@ class Phase(ConfigModel):
         "`uptake`.",
     )
 
+    coverage: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Share of the eligible audience that is exposed; None: not told, so traffic learns the "
+        "level of the phase from its first day.",
+    )
+
     @model_validator(mode="after")
     def _split_sums_to_one(self) -> Self:
         object.__setattr__(self, "split", validate_split(self.split))
         return self
+
+
+class Event(ConfigModel):
+    """A stretch known to be different: a campaign, a launch, maintenance. (from, to, note) for short."""
+
+    start: Instant = Field(description="First instant (UTC).")
+    end: Instant = Field(description="First instant after it (UTC).")
+    note: str = Field(default="event", min_length=1, description="What it is, for verdict and picture.")
+    judge: bool = Field(default=False, description="True: left out of baselines alone, still judged.")
+
+    @model_validator(mode="after")
+    def _runs_forward(self) -> Self:
+        if self.end <= self.start:
+            raise ValueError(f"end {self.end} is not after start {self.start}")
+        return self
+
+
+AnyEvent = Annotated[Event, BeforeValidator(as_event)]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -195,6 +195,18 @@ class FlagAudit(ConfigModel):
         ge=timedelta(0),
         description="How long after the start of a phase clients may still be served the phase before: their "
         "polling interval, cache or session. 0: every client changes at once.",
+    )
+    coverage: float = Field(
+        default=1.0, gt=0, le=1, description="Share of the eligible audience exposed from `start` on."
+    )
+    timezone: Zone = Field(
+        default="UTC", description="Time zone of the audience; its hour of the week counts."
+    )
+    holidays: Holidays = Field(
+        default=(), description='Public holidays left out of the traffic test: "US", "DE-BY", or several.'
+    )
+    events: tuple[AnyEvent, ...] = Field(
+        default=(), description="Stretches known to be different: [from, to, note]."
     )
     include: dict[str, list[Scalar]] = Field(default={}, description="Count only records with these values.")
     exclude: dict[str, list[Scalar]] = Field(default={}, description="Leave out records with these values.")
@@ -241,8 +253,9 @@ class FlagAudit(ConfigModel):
     @property
     def schedule(self) -> tuple[Phase, ...]:
         """All phases in order, the first made of `split`; empty when no split is declared."""
-        first = () if self.split is None else (Phase(start=self.start, split=self.split),)
-        return first + self.phases
+        if self.split is None:
+            return self.phases
+        return (Phase(start=self.start, split=self.split, coverage=self.coverage), *self.phases)
 
     @property
     def iterations(self) -> tuple[datetime, ...]:
@@ -291,6 +304,9 @@ class TrafficDropThresholds(ConfigModel):
     method: Literal["seasonal", "zscore"] = Field(default="seasonal", description="Which traffic test.")
     alarm_level: float = Field(
         default=1e-4, gt=0, lt=1, description="a of the seasonal test, over its windows."
+    )
+    baseline: Literal["robust", "mean"] = Field(
+        default="robust", description="Of earlier weeks: robust to a loud one, or their plain mean."
     )
     window: int = Field(default=7, ge=1, description="Bins of history of method zscore.")
     z_threshold: float = Field(default=3.0, gt=0, description="Method zscore fails below minus this.")

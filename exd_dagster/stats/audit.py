@@ -14,6 +14,7 @@ from exd_dagster.errors import ExdError, InputError
 from exd_dagster.stats import words
 from exd_dagster.stats.change_point import ChangePoint, find_change
 from exd_dagster.stats.chi_square import expected_counts
+from exd_dagster.stats.declared import declared_hours
 from exd_dagster.stats.looks import Look, first_failed_look, look_levels
 from exd_dagster.stats.sequential import DEFAULT_ALPHA, SequentialSrmVerdict, judge_sequence
 from exd_dagster.stats.srm import STRAY_REASONS, FailedLook, Sample, SrmVerdict, fit, judge, too_many_stray
@@ -292,8 +293,12 @@ def _traffic(
     if judged is not None and flag.end is not None and judged[0] >= floor_hour(flag.end):
         judged = None  # the flag is over: its last day answers
     limits = thresholds.traffic_drop
+    volumes = whole.units.sum(axis=1)
+    declared, left_out = declared_hours(flag, whole, landed, volumes.astype(float), limits.baseline)
     verdict = traffic_drop_test(
-        whole.units.sum(axis=1),
+        volumes,
+        declared=declared,
+        left_out=left_out,
         method=limits.method,
         alarm_level=limits.alarm_level,
         drop_fraction=thresholds.evaluation_rate_anomaly.drop_fraction,

@@ -1,8 +1,8 @@
 r"""What volume this hour of the week expects, and how surprising a smaller one is.
 
-Expected volume mu: the mean of the same hour in up to K = 3 earlier weeks. Hours that alarmed are left out of
-later expectations, so an outage does not become its own baseline; when six weeks hold no other hour, the
-newest three do. Overdispersion phi: the mean of
+Expected volume mu: of the same hour in up to K = 3 earlier weeks (`baseline.py`), at the level of its phase
+(`levels.py`). Hours that alarmed are left out of later expectations, so an outage does not become its own
+baseline. Overdispersion phi: the mean of
 
     u = ((x - mu)^2 c - mu) / mu^2,    c = (1 + 1/K now) / (1 + 1/K then),
 
@@ -23,21 +23,20 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from exd_dagster.stats.baseline import WEEK, Baseline, History, Weeks, cautious, earlier_weeks
 from exd_dagster.stats.inputs import Booleans, Floats
+from exd_dagster.stats.levels import Levels, clock_of, no_levels
 
-WEEK = 168
 WINDOWS = (1, 3, 6, 24)
 SPEAKS_FROM = 240
 """First hour that can be judged: a week of lags and 72 hours of their errors."""
 
-LAGS = 3
-OLDEST_LAG = 6
 ENOUGH_ERRORS = 72
 ERRORS_KEPT = {1: WEEK, 3: 3 * WEEK, 6: 4 * WEEK, 24: 4 * WEEK}
 SMALLEST_DISPERSION = 1e-6
 BLOCK = 24
 AHEAD = WEEK - BLOCK
-"""Hours whose expectations are known at once: an hour is known to be at fault, or not, after another day."""
+"""Hours whose weeks are known at once: an hour is known to be at fault, or not, after another day."""
 
 _WIDTHS = np.array(WINDOWS)[:, None]
 
@@ -63,15 +62,38 @@ class SeasonalScan:
     alarm: Booleans
 
 
-def scan(volumes: Floats, landed: Booleans, level: float) -> SeasonalScan:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """What is known of the hours beside their volumes.
+
+    Attributes:
+        clock: int (T,), hours by which the local clock is ahead of UTC.
+        learned: bool (T,), False for hours that are left out of baselines.
+        levels: the level of every hour.
+        baseline: how earlier weeks become one expectation.
+    """
+
+    clock: NDArray[np.int64]
+    learned: Booleans
+    levels: Levels
+    baseline: Baseline = "robust"
+
+
+def nothing_declared(size: int) -> Declared:
+    """Return what is known of a flag without phases, time zone, holidays and events."""
+    return Declared(clock=clock_of(size), learned=np.ones(size, bool), levels=no_levels(size))
+
+
+def scan(volumes: Floats, landed: Booleans, level: float, declared: Declared | None = None) -> SeasonalScan:
     """Judge every hour of a series from `SPEAKS_FROM` on.
 
     Args:
         volumes: float (T,), units per hour.
         landed: bool (T,), False for hours that are unknown: neither judged nor learned from.
         level: a; an hour alarms when one of its windows has p < a/4.
+        declared: what is known of the hours; None: nothing.
     """
-    learner = _Learner(volumes, landed, level / len(WINDOWS))
+    learner = _Learner(volumes, landed, level / len(WINDOWS), declared or nothing_declared(len(volumes)))
     for begin in range(0, len(volumes), AHEAD):
         end = min(begin + AHEAD, len(volumes))
         learner.expect(begin, end)
@@ -94,39 +116,47 @@ def lower_tail(x: Floats, mean: Floats, dispersion: Floats) -> Floats:
 class _Learner:
     """The running memory of a scan: expectations some days at a time, then errors and alarms by the day."""
 
-    def __init__(self, volumes: Floats, landed: Booleans, level: float) -> None:
+    def __init__(self, volumes: Floats, landed: Booleans, level: float, declared: Declared) -> None:
         shape = (len(WINDOWS), len(volumes))
-        self.volumes, self.landed, self.level = volumes, landed, level
+        known = declared.levels
+        self.volumes, self.landed, self.level = volumes, landed & known.judged, level
+        self.scale, self.error, self.baseline = known.level, known.error, declared.baseline
+        self.quiet = ~declared.learned if not declared.learned.all() else None
         self.expected = np.full(len(volumes), np.nan)
         self.alarm = np.zeros(len(volumes), dtype=bool)
         self.low = np.zeros(len(volumes), dtype=bool)  # hours at fault: never learned from
+        usable = landed & known.learned & declared.learned
+        self.history = History(volumes / known.level, usable, self.low, declared.clock)
         self.sums, self.wanted = np.zeros(shape), np.full(shape, np.nan)
         self.dispersion, self.p = np.full(shape, np.nan), np.ones(shape)
         self.weeks = np.ones(len(volumes))  # 1 + 1/K: what averaging only K weeks adds to the squared error
         self.square = np.full(shape, np.nan)  # squared error over `weeks`; NaN where it teaches nothing
+        self.waiting: tuple[int, Weeks] | None = None
         self.running = np.zeros((3, len(volumes) + 1))  # totals of known hours, their volume, their mu
 
     def expect(self, begin: int, end: int) -> None:
-        self._expect(begin, end)
-        self._add_windows(begin, end)
+        """Set mu of some days; where weeks disagree, each day waits for what the day before it tells."""
+        weeks = earlier_weeks(self.history, begin, end)
+        self.expected[begin:end] = weeks.mu * self.scale[begin:end]
+        self.weeks[begin:end] = 1 + 1 / np.maximum(weeks.count, 1)
+        self.waiting = (begin, weeks) if self.baseline == "robust" and weeks.unsure.any() else None
+        if self.waiting is None:
+            self._add_windows(begin, end)
 
     def judge(self, begin: int, end: int) -> None:
+        if self.waiting is not None:
+            day = slice(begin - self.waiting[0], end - self.waiting[0])
+            weeks = self.waiting[1]
+            if weeks.unsure[day].any():
+                part = Weeks(
+                    weeks.hours[day], weeks.chosen[:, day], weeks.count[day], weeks.mu[day], weeks.unsure[day]
+                )
+                self.expected[begin:end] = cautious(self.history, part) * self.scale[begin:end]
+            self._add_windows(begin, end)
         if begin >= SPEAKS_FROM:
             self._disperse(begin, end)
             self._test(begin, end)
             self._set_apart(begin, end)
-
-    def _expect(self, begin: int, end: int) -> None:
-        """Set mu of each hour: the mean of the newest clean same-hours, else of the newest landed ones."""
-        lags = np.arange(begin, end) - WEEK * np.arange(1, OLDEST_LAG + 1)[:, None]
-        usable = (lags >= 0) & self.landed[np.maximum(lags, 0)]
-        clean = usable & ~self.low[np.maximum(lags, 0)]
-        chosen = np.where(clean.any(axis=0), clean, usable)
-        chosen &= chosen.cumsum(axis=0) <= LAGS
-        count = np.maximum(chosen.sum(axis=0), 1)
-        total = np.where(chosen, self.volumes[np.maximum(lags, 0)], 0.0).sum(axis=0)
-        self.expected[begin:end] = np.where(chosen.any(axis=0), total / count, np.nan)
-        self.weeks[begin:end] = 1 + 1 / count
 
     def _add_windows(self, begin: int, end: int) -> None:
         """Sum volume and mu over the trailing windows of the block, over the hours that can be judged."""
@@ -148,7 +178,8 @@ class _Learner:
 
         With fewer than 72 of its own, a window borrows phi of the next smaller one.
         """
-        faults = np.append(0, self.low[:begin].cumsum()) if self.low[:begin].any() else None
+        low = self.low[:begin] if self.quiet is None else self.low[:begin] | self.quiet[:begin]
+        faults = np.append(0, low.cumsum()) if low.any() else None
         now, smaller = self.weeks[begin:end].mean(), np.nan
         for row, window in enumerate(WINDOWS):
             kept = self._usable(row, begin - window + 1, faults)
@@ -156,7 +187,7 @@ class _Learner:
             if len(kept) >= ENOUGH_ERRORS:
                 smaller = _mean_error(self.square[row, kept] * now, self.wanted[row, kept])
                 allowance = _allowance(window, self.level)[len(kept)]
-            self.dispersion[row, begin:end] = smaller * allowance
+            self.dispersion[row, begin:end] = smaller * allowance + self.error[begin:end]
 
     def _usable(self, row: int, last: int, faults: Floats | None) -> NDArray[np.int64]:
         """Return the newest windows before `last` that teach, looking no further back than is needed."""

@@ -5,8 +5,10 @@ speaks from hour 240; before that only the absence of all units is told. `zscore
 `zscore.py`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import exp
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +17,7 @@ from numpy.typing import ArrayLike
 from exd_dagster.errors import InputError, did_you_mean
 from exd_dagster.stats import words
 from exd_dagster.stats.inputs import Booleans, Floats, checked_counts, checked_level
-from exd_dagster.stats.seasonal import SPEAKS_FROM, WINDOWS, SeasonalScan, scan
+from exd_dagster.stats.seasonal import SPEAKS_FROM, WINDOWS, Declared, SeasonalScan, nothing_declared, scan
 from exd_dagster.stats.verdict import Json, Severity, Verdict
 from exd_dagster.stats.zscore import zscore
 
@@ -41,6 +43,7 @@ class TrafficVerdict(Verdict):
         first_bad: first bin at fault (from 0); None unless it failed.
         last_bad: last bin at fault.
         speaks_from: bin from which it can judge, while learning: 240 hours after the first unit.
+        left_out_hours: hours that were to be judged and are not, for a holiday or an event.
         scan: every hour against what it expected, for a picture; not part of the metadata.
     """
 
@@ -55,6 +58,7 @@ class TrafficVerdict(Verdict):
     first_bad: int | None = None
     last_bad: int | None = None
     speaks_from: int | None = None
+    left_out_hours: int = 0
     scan: SeasonalScan | None = field(default=None, repr=False, compare=False)
 
     def as_metadata(self) -> dict[str, Json]:
@@ -74,6 +78,8 @@ def traffic_drop_test(
     z_threshold: float = 3.0,
     landed: ArrayLike | None = None,
     judged: tuple[int, int] | None = None,
+    declared: Declared | None = None,
+    left_out: Mapping[int, str] = MappingProxyType({}),
 ) -> TrafficVerdict:
     """Test the volumes of one flag.
 
@@ -87,6 +93,8 @@ def traffic_drop_test(
         landed: bool (bins,), False for hours that are unknown; None: all known.
         judged: bins [first, end) whose alarms count; None: the last 24. The newest landed hour is always
             judged.
+        declared: clock, phases and days of the flag, method seasonal; None: nothing is declared.
+        left_out: why a bin is not judged, by bin, method seasonal.
 
     Returns:
         The verdict: pass, fail, insufficient (empty input, or learning), not_checked (nothing landed).
@@ -111,11 +119,29 @@ def traffic_drop_test(
     first, end = judged or (len(series) - JUDGED_HOURS, len(series))
     hours = np.zeros(len(series), dtype=bool)
     hours[max(first, 0) : end] = True
-    return _by_season(series, known, hours, alarm_level, drop_fraction)
+    told = declared or nothing_declared(len(series))
+    if not left_out:
+        return _by_season(series, known, hours, alarm_level, drop_fraction, told)
+    note, count = _why(left_out, hours)
+    open_hours = known.copy()
+    open_hours[list(left_out)] = False
+    if count and known[hours].any() and not open_hours[hours].any():
+        return _answer("not_checked", "left_out", f"Not judged: {note}.", left_out_hours=count)
+    verdict = _by_season(series, open_hours, hours, alarm_level, drop_fraction, told)
+    if not count:
+        return verdict
+    sentence = f"{verdict.sentence[:-1]}; {count} h not judged: {note}."
+    return replace(verdict, sentence=sentence, left_out_hours=count)
+
+
+def _why(left_out: Mapping[int, str], judged: Booleans) -> tuple[str, int]:
+    """Return why hours that were to be judged are not, and how many."""
+    notes = [left_out[int(hour)] for hour in np.flatnonzero(judged) if int(hour) in left_out]
+    return ", ".join(dict.fromkeys(notes)), len(notes)
 
 
 def _by_season(
-    volumes: Floats, landed: Booleans, judged: Booleans, level: float, drop: float
+    volumes: Floats, landed: Booleans, judged: Booleans, level: float, drop: float, declared: Declared
 ) -> TrafficVerdict:
     if not landed[judged].any():
         return _answer("not_checked", "nothing_landed", "Not checked: no record has landed for these hours.")
@@ -125,9 +151,12 @@ def _by_season(
     if not volumes.any():
         return _answer("insufficient", "no_units", "No unit yet: nothing to compare with.", latest_volume=0.0)
     known = landed & (np.arange(len(volumes)) >= launch)  # silence before the first unit is no history
+    levels = declared.levels
     if len(volumes) - launch <= SPEAKS_FROM:
-        return _while_learning(volumes, known, launch, level)
-    seen = scan(volumes, known, level)
+        return _while_learning(volumes / levels.level * levels.level[end], known, launch, level)
+    if not levels.judged[end]:
+        return _while_learning(volumes, known, launch, level, phase=True)
+    seen = scan(volumes, known, level, declared)
     alarms = np.flatnonzero(seen.alarm & judged)
     if not len(alarms):
         return _passes(seen, end, level)
@@ -242,8 +271,13 @@ def _passes(seen: SeasonalScan, hour: int, level: float) -> TrafficVerdict:
     return _answer("pass", "as_expected", sentence, **numbers)
 
 
-def _while_learning(volumes: Floats, landed: Booleans, launch: int, level: float) -> TrafficVerdict:
-    """Before hour 240 only absence is told: no unit at all where the same hours of other days had plenty."""
+def _while_learning(
+    volumes: Floats, landed: Booleans, launch: int, level: float, *, phase: bool = False
+) -> TrafficVerdict:
+    """Tell only absence: no unit at all where the same hours of other days had plenty.
+
+    That is before hour 240, and in the first day of a phase whose coverage is not told.
+    """
     empty = _trailing_empty(volumes, landed)
     usual = _usual(volumes, landed, empty) if empty else 0.0
     if empty and exp(-usual / 4) < level / len(WINDOWS):
@@ -254,6 +288,12 @@ def _while_learning(volumes: Floats, landed: Booleans, launch: int, level: float
             severity="ERROR" if empty >= min(BLOCKING_WINDOWS) else "WARN", state="ongoing",
             latest_volume=0.0, expected_volume=usual, window=empty, p_value=exp(-usual / 4),
             level=level / len(WINDOWS), first_bad=len(volumes) - empty, last_bad=len(volumes) - 1,
+        )  # fmt: skip
+    if phase:
+        return _answer(
+            "insufficient", "new_phase", "Learning the level of the new phase, whose coverage is not told: "
+            "its first day is tested for silence alone; declare the phase's coverage to judge it.",
+            latest_volume=float(volumes[-1]),
         )  # fmt: skip
     speaks = launch + SPEAKS_FROM
     day = min((len(volumes) - launch) // 24 + 1, 10)

@@ -1,0 +1,36 @@
+"""The faults of a configuration in words."""
+
+from re import DOTALL, fullmatch
+
+from pydantic import BaseModel, ValidationError
+
+from exd_dagster.errors import ConfigError, did_you_mean
+
+
+def faults_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Return one line for each fault of `error`, which names the key at fault and what was seen."""
+    faults = []
+    for fault in error.errors(include_url=False):
+        place = ".".join(str(part) for part in fault["loc"])
+        nested = fault.get("ctx", {}).get("error")
+        if isinstance(nested, ConfigError):
+            faults += [_at(place, line) for line in nested.faults]
+            continue
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            message = "is not a known key." + did_you_mean(str(fault["loc"][-1]), model.model_fields)
+        elif fault["type"] != "missing":
+            message = f"{message} (seen: {_short(fault.get('input'))})"
+        faults.append(f"{place}: {message}" if place else message)
+    return faults
+
+
+def _at(place: str, fault: str) -> str:
+    """Put `place` in front of a fault, which begins with a field or speaks of the whole object."""
+    joint = "." if fullmatch(r"[\w.]+:.*", fault, DOTALL) else ": "
+    return f"{place}{joint}{fault}" if place else fault
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

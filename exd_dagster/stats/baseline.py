@@ -1,0 +1,142 @@
+r"""What an hour expects: the same local hour of earlier weeks, such that one loud week cannot set it.
+
+Let A_1..A_K be the K <= 3 newest usable volumes of the same local hour in earlier weeks, B the median of the
+same hour over the last seven days, and R the median of volume / A_1 over the last 72 hours, at most 1.
+While the weeks agree, max A <= L min A with L = 1.4, mu is their mean. Otherwise
+
+    K = 3:  the median of A, and the mean of those with A <= L max(B, min A) where that is less,
+    K = 2:  the smaller A,
+
+and with K = 1, which nothing can be compared with, mu = min(A R, B if A > L B): other days of the same week
+take the place of the other weeks. The median has breakdown point 1/2 (Hampel et al., Robust Statistics,
+1986); with the rule of agreement ordinary weeks keep the efficiency of the mean.
+
+`method="mean"` is the mean of A.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exd_dagster.stats.inputs import Booleans, Floats
+
+Baseline = Literal["robust", "mean"]
+
+WEEK, DAY = 168, 24
+LAGS = 3
+OLDEST_LAG = 6
+AGREE = 1.4
+"""Weeks agree while the largest is at most this many times the smallest."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What expectations are made of, up to the hour that is asked.
+
+    Attributes:
+        volumes: float (T,), units per hour, divided by the level of the hour.
+        landed: bool (T,), hours that may be learned from.
+        low: bool (T,), hours at fault.
+        clock: int (T,), hours by which the local clock is ahead of UTC.
+    """
+
+    volumes: Floats
+    landed: Booleans
+    low: Booleans
+    clock: NDArray[np.int64]
+
+    def before(self, hours: NDArray[np.int64], step: int, count: int) -> NDArray[np.int64]:
+        """Return (count, hours): the same local hour 1..count steps earlier; -1 where there is none."""
+        plain = hours - step * np.arange(1, count + 1)[:, None]
+        local = plain + self.clock[hours] - self.clock[np.maximum(plain, 0)]
+        return np.asarray(np.maximum(local, -1))
+
+
+@dataclass(frozen=True, slots=True)
+class Weeks:
+    """The earlier weeks of some hours.
+
+    Attributes:
+        hours: int (n,), the bins asked.
+        chosen: float (6, n), volumes of the weeks that are learned from; NaN for others.
+        count: int (n,), how many they are.
+        mu: float (n,), their mean; NaN where there is none.
+        unsure: bool (n,), where weeks disagree, or one stands alone.
+    """
+
+    hours: NDArray[np.int64]
+    chosen: Floats
+    count: NDArray[np.int64]
+    mu: Floats
+    unsure: Booleans
+
+
+def earlier_weeks(history: History, begin: int, end: int) -> Weeks:
+    """Return the weeks before the hours [begin, end).
+
+    Hours at fault are left out; where six weeks hold no other, the newest three are taken.
+    """
+    hours = np.arange(begin, end)
+    lags = history.before(hours, WEEK, OLDEST_LAG)
+    known = (lags >= 0) & history.landed[lags]
+    clean = known & ~history.low[lags]
+    chosen = np.where(clean.any(axis=0), clean, known)
+    chosen &= chosen.cumsum(axis=0) <= LAGS
+    count = chosen.sum(axis=0)
+    volumes = history.volumes[lags]
+    mean = np.where(count > 0, np.where(chosen, volumes, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
+    least = np.where(chosen, volumes, np.inf).min(axis=0)
+    apart = np.where(chosen, volumes, 0.0).max(axis=0) > AGREE * least
+    return Weeks(hours, np.where(chosen, volumes, np.nan), count, mean, apart | (count == 1))
+
+
+def cautious(history: History, weeks: Weeks) -> Floats:
+    """Return mu of one day, the rule for weeks that disagree or stand alone included."""
+    mu: Floats = weeks.mu.copy()
+    count = weeks.count
+    three, two, one = weeks.unsure & (count == 3), weeks.unsure & (count == 2), count == 1
+    recent = _recent_days(history, weeks.hours)
+    if three.any():
+        some = weeks.chosen[:, three]
+        bound = AGREE * np.fmax(recent[three], np.nanmin(some, axis=0))
+        kept = np.where(some <= bound, some, np.nan)
+        mu[three] = np.minimum(_median(some), np.nanmean(kept, axis=0))
+    if two.any():
+        mu[two] = np.nanmin(weeks.chosen[:, two], axis=0)
+    if one.any():
+        loud = mu > AGREE * recent
+        level = _recent_level(history, weeks.hours)
+        mu[one] = np.minimum(mu * level, np.where(loud, recent, mu))[one]
+    return mu
+
+
+def _recent_days(history: History, hours: NDArray[np.int64]) -> Floats:
+    """Return B: the median of the same local hour over the last seven days; NaN without any."""
+    days = history.before(hours, DAY, 7)
+    usable = (days >= 0) & history.landed[days] & ~history.low[days]
+    return _median(np.where(usable, history.volumes[days], np.nan))
+
+
+def _recent_level(history: History, hours: NDArray[np.int64]) -> float:
+    """Return R: the median of volume / last week's over the 72 hours before the day of `hours`, at most 1."""
+    recent = np.arange(max(int(hours[0]) - 72, 0), int(hours[0]))
+    if not len(recent):
+        return 1.0
+    lag = history.before(recent, WEEK, 1)[0]
+    usable = (lag >= 0) & history.landed[lag] & history.landed[recent] & ~history.low[recent]
+    usable &= history.volumes[lag] > 0
+    if usable.sum() < DAY:
+        return 1.0
+    ratio = np.median(history.volumes[recent[usable]] / history.volumes[lag[usable]])
+    return min(float(ratio), 1.0)
+
+
+def _median(values: Floats) -> Floats:
+    """Return the median over axis 0 without NaN; NaN where there is nothing else."""
+    count = np.isfinite(values).sum(axis=0)
+    ordered = np.sort(np.vstack([values, values[:1] * np.nan]), axis=0)  # NaN last
+    low, high = np.maximum(count - 1, 0) // 2, count // 2
+    hours = np.arange(values.shape[1])
+    return np.asarray((ordered[low, hours] + ordered[high, hours]) / 2)
