@@ -96,6 +96,8 @@ def _apply(found: Levels, volumes: Floats, landed: Booleans, change: Change, old
 
 def _observed(level: Floats, volumes: Floats, landed: Booleans, begin: int, end: int) -> float:
     """Return the units of [begin, end) over those of the same hours before `begin` at the same level."""
+    if begin >= end:
+        return 1.0
     for step in (WEEK, DAY):
         hours = np.arange(begin, end)
         before = hours - step
