@@ -1,5 +1,6 @@
 """While clients take up a declared change, any mixture of the new split and the one before is as declared."""
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 from math import exp
@@ -7,6 +8,7 @@ from math import exp
 import numpy as np
 import pytest
 
+from exd_dagster.bins.model import Fact
 from exd_dagster.config import Phase, Thresholds
 from exd_dagster.stats import EvidenceState, audit_flag
 from exd_dagster.stats.combined import log_e_values
@@ -260,3 +262,23 @@ def test_an_arm_that_was_stopped_may_be_served_within_the_uptake_and_not_after_i
     assert faulty.zero_share == {"treatment": still[9:, 1].sum()}
     told = variant_integrity(flag(phases=(stop,)), bins_of(still), Thresholds())
     assert (told.reason, told.zero_share_units) == ("zero_share_variant", faulty.zero_share)
+
+
+def test_the_numbers_of_a_verdict_know_the_phases_and_the_uptake():
+    ramp = flag(split=NINE_TO_ONE, phases=(Phase(start=hours(8), split=HALVES),))
+    before, stale = [[90, 10]] * 8, [[100, 0]]
+    now = audit_flag(ramp, bins_of(np.array(before + stale))).sequential_srm
+    assert now.confidence_sequence["treatment"] == (0.0, 1.0)  # nothing is known yet of the new split
+    later = audit_flag(ramp, bins_of(np.array(before + [[90, 10]] + [[50, 50]] * 9))).sequential_srm
+    assert later.expected == pytest.approx({"control": 0.7, "treatment": 0.3})
+    dead = np.array([*before, [3000, 0]])
+    assert audit_flag(ramp, bins_of(dead)).sequential_srm.change.declared == pytest.approx(NINE_TO_ONE)
+
+
+def test_units_in_several_variants_of_the_iteration_before_are_not_judged():
+    again = flag(phases=(Phase(start=hours(8), split=HALVES, rerandomized=True),))
+    seen = Fact(hours(2), "multi_variant_units", "control", 50)
+    bins = replace(bins_of(draw(3, 100, (20, HALVES))), facts=(seen,))
+    assert variant_integrity(flag(), bins, Thresholds()).failed
+    assert not variant_integrity(again, bins, Thresholds()).failed
+    assert variant_integrity(again, bins, Thresholds()).units == 1100
