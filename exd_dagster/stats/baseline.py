@@ -2,7 +2,8 @@ r"""What an hour expects: the same local hour of earlier weeks, such that one lo
 
 Let A_1..A_K be the K <= 3 newest usable volumes of the same local hour in earlier weeks, B the median of the
 same hour over the last seven days, and R the median of volume / A_1 over the last 72 hours, at most 1.
-While the weeks agree, max A <= L min A with L = 1.4, mu is their mean. Otherwise
+While the weeks agree, max A <= L min A + 3 sqrt(min A) with L = 1.4, mu is their mean: what chance alone does
+to small counts is no disagreement. Otherwise
 
     K = 3:  the median of A, and the mean of those with A <= L max(B, min A) where that is less,
     K = 2:  the smaller A,
@@ -28,7 +29,9 @@ WEEK, DAY = 168, 24
 LAGS = 3
 OLDEST_LAG = 6
 AGREE = 1.4
-"""Weeks agree while the largest is at most this many times the smallest."""
+"""Weeks agree while the largest is at most this many times the smallest, and what chance adds."""
+CHANCE = 3.0
+"""Deviations of a Poisson count that the largest may lie above that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,8 @@ def earlier_weeks(history: History, begin: int, end: int) -> Weeks:
     volumes = history.volumes[lags]
     mean = np.where(count > 0, np.where(chosen, volumes, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
     least = np.where(chosen, volumes, np.inf).min(axis=0)
-    apart = np.where(chosen, volumes, 0.0).max(axis=0) > AGREE * least
+    with np.errstate(invalid="ignore"):
+        apart = np.where(chosen, volumes, 0.0).max(axis=0) > AGREE * least + CHANCE * np.sqrt(least)
     return Weeks(hours, np.where(chosen, volumes, np.nan), count, mean, apart | (count == 1))
 
 

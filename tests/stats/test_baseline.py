@@ -64,7 +64,7 @@ def brute_force(volumes: list[float], hour: int) -> float:
         ratios = [volumes[t] / volumes[t - 168] for t in range(begin - 72, begin) if t >= 168]
         level = min(median(ratios), 1) if len(ratios) >= 24 else 1
         return min(weeks[0] * level, recent if weeks[0] > 1.4 * recent else weeks[0])
-    if max(weeks) <= 1.4 * min(weeks):
+    if max(weeks) <= 1.4 * min(weeks) + 3 * min(weeks) ** 0.5:
         return mean(weeks)
     if len(weeks) == 2:
         return min(weeks)
