@@ -17,15 +17,13 @@ from typing_extensions import Self
 from exd_dagster.config_faults import faults_of
 from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.local_calendar import Holidays, Zone, as_event
+from exd_dagster.telemetry.reasons import EXCLUDED_REASONS
 
 Mode: TypeAlias = Literal["observe", "warn", "block"]
 Scalar: TypeAlias = str | int | float | bool
 
 SPLIT_TOLERANCE = 0.001
 """Declared shares must sum to 1 within this, as exd's `--expected` requires."""
-
-EXCLUDED_REASONS = ("off", "error", "sdk_default", "prerequisite_failed")
-"""Evaluation reasons that are counted apart by default: no assignment took place."""
 
 
 UPTAKE = timedelta(hours=1)

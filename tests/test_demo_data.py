@@ -7,9 +7,9 @@ import duckdb
 import pytest
 from scipy.stats import chisquare
 
-from exd_dagster.config import EXCLUDED_REASONS
 from exd_dagster.demo import data as demo_data
 from exd_dagster.demo.data import AFTERGLOW, END, FLAGS, START, DemoData, write_records
+from exd_dagster.telemetry.reasons import EXCLUDED_REASONS
 
 HEALTHY = [flag for flag in FLAGS if flag.key in {"new-checkout-flow", "search-ranking", "dark-mode"}]
 

@@ -4,9 +4,11 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from re import fullmatch
 from typing import Any
 
 from exd_dagster.config import FlagAudit, Phase, Scalar
+from exd_dagster.telemetry.reasons import EXCLUDED_REASONS, is_reason, reason_form
 from exd_dagster.telemetry.records import instant_ms, literal
 
 HOUR_MS = 3_600_000
@@ -80,21 +82,29 @@ def definition(flag: FlagAudit) -> dict[str, Any]:
         "include": {name: sorted(map(repr, values)) for name, values in sorted(flag.include.items())},
         "exclude": {name: sorted(map(repr, values)) for name, values in sorted(flag.exclude.items())},
         "ignore_variants": sorted(flag.ignore_variants),
-        "exclude_reasons": sorted(flag.exclude_reasons),
+        "exclude_reasons": sorted({*map(reason_form, flag.exclude_reasons)}),
     }
+
+
+_DEFAULT_REASONS = {*map(reason_form, EXCLUDED_REASONS)}
+_FORMER_REASONS = {"off", "error", "sdkdefault", "prerequisitefailed"}
+"""What was left out by default before `disabled` and `default` were."""
 
 
 def counts_the_same(stored: str, flag: FlagAudit, through: int) -> bool:
     """Return True when bins of the stored definition hold for `flag` too, up to the hour `through`.
 
     An end or a phase beyond what was counted changes nothing. Nor does another uptake: no count depends on
-    it, only which units of hours still to be read are said to have been carried over.
+    it, only which units of hours still to be read are said to have been carried over. Nor does it that the
+    default reasons were fewer: what a log no longer holds could not be counted again.
     """
     old, new = json.loads(stored), json.loads(json.dumps(definition(flag)))
     for value in (old, new):
         value["phases"] = [phase for phase in value["phases"] if phase[0] < through * HOUR_MS]
         if value["end"] and value["end"] >= through * HOUR_MS:
             value["end"] = None
+        reasons = {*map(reason_form, value["exclude_reasons"])}
+        value["exclude_reasons"] = sorted(_DEFAULT_REASONS if reasons == _FORMER_REASONS else reasons)
     return bool(old == new)
 
 
@@ -114,9 +124,7 @@ def conditions(targets: Sequence[Target], columns: Mapping[str, str]) -> str:
 def left_out(targets: Sequence[Target]) -> str:
     """Return SQL that is true for the records whose evaluation reason leaves them out."""
     return _per_target(
-        targets,
-        lambda t: t.flag.exclude_reasons,
-        lambda reasons: f"coalesce(reason, '') IN ({_list(reasons)})",
+        targets, lambda t: t.flag.exclude_reasons, lambda reasons: is_reason("reason", reasons)
     )
 
 
@@ -130,28 +138,57 @@ def ignored(targets: Sequence[Target]) -> str:
 
 
 def is_one_of(column: str, values: Iterable[Scalar]) -> str:
-    """Return SQL for "the column holds one of these": numbers as numbers, all else as text."""
-    numbers, texts = numbers_and_texts(values)
+    """Return SQL for "the column holds one of these"; see `Wanted`."""
+    wanted = wanted_values(values)
+    text = f"trim(CAST({column} AS VARCHAR))"
     tests = []
-    if texts:
-        tests.append(f"CAST({column} AS VARCHAR) IN ({_list(texts)})")
-    if numbers:
-        tests.append(f"TRY_CAST({column} AS DOUBLE) IN ({_list(numbers)})")
+    if wanted.texts:
+        tests.append(f"{text} IN ({_list(wanted.texts)})")
+    if wanted.truths:
+        tests.append(f"lower({text}) IN ({_list(wanted.truths)})")
+    if wanted.numbers:
+        tests.append(f"TRY_CAST({column} AS DOUBLE) IN ({_list(wanted.numbers)})")
     return f"({' OR '.join(tests) or 'false'})"
 
 
-def numbers_and_texts(values: Iterable[Scalar]) -> tuple[list[int | float], list[str]]:
-    """Tell the values of a filter that are compared as numbers from those compared as text."""
-    numbers: list[int | float] = []
-    texts = []
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a filter's values are compared with, whatever writes the log.
+
+    Text is compared as it is, blanks around it apart, and a whole number as text in both its spellings: "5"
+    is 5 and 5.0. A number is compared as a number. True and False are also true, TRUE, t, 1 and 1.0.
+
+    Attributes:
+        texts: text to be met as it is.
+        truths: text to be met in any case.
+        numbers: numbers to be met.
+    """
+
+    texts: tuple[str, ...]
+    truths: tuple[str, ...]
+    numbers: tuple[float, ...]
+
+
+def wanted_values(values: Iterable[Scalar]) -> Wanted:
+    """Tell the values of a filter apart by how they are compared."""
+    texts: list[str] = []
+    truths: list[str] = []
+    numbers: list[float] = []
     for value in values:
         if isinstance(value, bool):
-            texts.append(str(value).lower())
+            truths += ["true", "t"] if value else ["false", "f"]
+            numbers.append(float(value))
         elif isinstance(value, str):
-            texts.append(value)
+            texts += [value.strip(), *([f"{value.strip()}.0"] if fullmatch(r"-?\d+", value.strip()) else [])]
+        elif isinstance(value, int) and abs(value) > _EXACT:
+            texts += [str(value)]
         else:
-            numbers.append(value)
-    return numbers, texts
+            numbers.append(float(value))
+    return Wanted(tuple(texts), tuple(truths), tuple(numbers))
+
+
+_EXACT = 1 << 53
+"""Whole numbers beyond this are compared as text: as floating point they would equal their neighbours."""
 
 
 def _per_target(

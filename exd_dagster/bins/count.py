@@ -102,8 +102,8 @@ class Counter:
         self.connection.execute(
             "CREATE OR REPLACE TEMP TABLE exd_overview AS SELECT *, false AS unitless, "
             f"{left_out(self.targets)} AS left_out, {ignored(self.targets)} AS ignored FROM (SELECT target, "
-            f"nullif(variant, '') AS variant, reason, count(*) AS n FROM ({rows}) "
-            "GROUP BY target, variant, reason)"
+            "nullif(variant, '') AS variant, coalesce(reason, '') AS reason, count(*) AS n "
+            f"FROM ({rows}) GROUP BY ALL)"
         )
 
     def label(self, ranks: Sequence[tuple[int, str, int]]) -> None:
@@ -238,11 +238,13 @@ class Counter:
             [*dict.fromkeys(["unit", "variant", *names, *["reason"] * reasons])],
             f"{self.columns.expressions['has_unit']} AND {only}",
         )
-        where = f"NOT {left_out(self.targets)}" if reasons else "true"
+        # as they were told apart in the overview: a look at each reason there, not at each row's here
+        others = "(SELECT DISTINCT target, reason AS written FROM exd_overview WHERE left_out) o"
+        apart = f"ANTI JOIN {others} ON r.target = o.target AND coalesce(r.reason, '') = o.written"
         chosen = ", ".join([*names, *(f"kept_{i}" for i in range(len(self.kept)))])
         return (
-            f"SELECT target, unit, rank, {chosen} FROM ({rows}) JOIN exd_labels USING (target, variant) "
-            f"WHERE {where}"
+            f"SELECT target, unit, rank, {chosen} FROM (FROM ({rows}) r {apart if reasons else ''}) "
+            "JOIN exd_labels USING (target, variant)"
         )
 
     @property

@@ -6,7 +6,7 @@ since 1970 in UTC, taken from seconds since 1970, so that no zone of a session o
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import reduce
@@ -16,9 +16,9 @@ from typing import Any, TypeAlias
 
 import duckdb
 
-from exd_dagster.bins.audience import UPTAKE, Target, ignored, left_out, numbers_and_texts
+from exd_dagster.bins.audience import UPTAKE, Target, ignored, left_out
 from exd_dagster.bins.count import seen_scopes, seen_variants, write_noted, write_table, write_targets
-from exd_dagster.config import Scalar
+from exd_dagster.bins.engine_filter import is_one_of
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.engine_table import IbisRecords
 from exd_dagster.telemetry.records import (
@@ -142,7 +142,11 @@ class EngineLog:
 
     def _text(self, name: str) -> Expression:
         column = self.records.column(self.table, name)
-        return _literal("") if column is None else column.cast("string").coalesce("")
+        if column is None:
+            return _literal("")
+        if column.type().is_struct() and "kind" in column.type().names:  # LaunchDarkly's evaluation reason
+            column = column["kind"]
+        return column.cast("string").coalesce("")
 
     def execute(self, expression: Expression) -> Any:
         """Run an expression in the engine and return a small DataFrame.
@@ -164,6 +168,7 @@ class EngineTally:
     log: EngineLog
     targets: Sequence[Target]
     ranks: list[str] = field(default_factory=list)
+    reasons: dict[int, list[str]] = field(default_factory=dict)
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
@@ -200,6 +205,7 @@ class EngineTally:
     def label(self, ranks: Sequence[tuple[int, str, int]]) -> None:
         """Take the variants that count; ranks of the engine are their order of name."""
         self.ranks[:] = sorted({name for _, name, _ in ranks})
+        self.reasons.update(_reasons_left_out(self.connection))
         write_table(self.connection, "labels", ranks)
 
     def count(self) -> None:
@@ -307,12 +313,13 @@ class EngineTally:
             if value is not None
         ]
         for name, values in flag.include.items():
-            tests.append(_is_one_of(self._column(name), values).coalesce(False))
+            tests.append(is_one_of(self._column(name), values).coalesce(False))
         for name, values in flag.exclude.items():
-            tests.append(~_is_one_of(self._column(name), values).coalesce(False))
+            tests.append(~is_one_of(self._column(name), values).coalesce(False))
         if counted_only:
             tests += [rows.unit != "", rows.variant != ""]
-            tests += [~rows.reason.isin(list(flag.exclude_reasons))] if flag.exclude_reasons else []
+            reasons = sorted({name for t in targets for name in self.reasons.get(t.number, ())})
+            tests += [~rows.reason.isin(reasons)] if reasons else []
             tests += [~rows.variant.isin(list(flag.ignore_variants))] if flag.ignore_variants else []
         return reduce(and_, tests)
 
@@ -334,18 +341,15 @@ class EngineTally:
             self.connection.unregister("exd_found")
 
 
+def _reasons_left_out(connection: duckdb.DuckDBPyConnection) -> dict[int, list[str]]:
+    """Return the reasons in `exd_overview` that leave records out, as written, by number of the flag."""
+    query = "SELECT target, list(DISTINCT reason) FROM exd_overview WHERE left_out GROUP BY target"
+    return dict(connection.execute(query).fetchall())
+
+
 def _of(rows: Expression, target: Target) -> Expression:
     scope = zip(_SCOPE, target.scope, strict=True)
     return reduce(and_, (rows[name] == value for name, value in scope if value is not None))
-
-
-def _is_one_of(column: Expression, values: Iterable[Scalar]) -> Expression:
-    """Return a test for "the column holds one of these": numbers as numbers, all else as text."""
-    numbers, texts = numbers_and_texts(values)
-    if numbers and column.type().is_numeric():
-        as_number = column.cast("float64").isin([float(v) for v in numbers])
-        return as_number | column.cast("string").isin(texts) if texts else as_number
-    return column.cast("string").isin([*texts, *map(str, numbers)])
 
 
 def _how_many(test: Expression) -> Expression:

@@ -12,11 +12,12 @@ import duckdb
 
 from exd_dagster.cli.sources import read_sources
 from exd_dagster.cli.window import Window
-from exd_dagster.config import EXCLUDED_REASONS, FlagAudit, Scalar, Thresholds, validate_split
+from exd_dagster.config import FlagAudit, Scalar, Thresholds, validate_split
 from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.telemetry.declared_split import MATCHED_REASONS, DeclaredSplit, declared_split
 from exd_dagster.telemetry.manifest import read_manifest
 from exd_dagster.telemetry.manifest_model import CATCH_ALL, Manifest
+from exd_dagster.telemetry.reasons import EXCLUDED_REASONS
 from exd_dagster.telemetry.sources import IbisRecords, Records
 from exd_dagster.telemetry.thresholds import read_thresholds
 

@@ -10,10 +10,10 @@ from datetime import datetime
 import duckdb
 import numpy as np
 
-from exd_dagster.config import EXCLUDED_REASONS
 from exd_dagster.errors import RecordsError
 from exd_dagster.stats.inputs import Floats
 from exd_dagster.telemetry.files import list_files, open_bytes
+from exd_dagster.telemetry.reasons import EXCLUDED_REASONS, is_reason
 from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, from_ms, instant_ms, literal
 from exd_dagster.telemetry.sources import FileRecords, Records
 from exd_dagster.telemetry.text import csv_header, text_format
@@ -35,8 +35,6 @@ NAMES = {
     "ingested_at": "ingested_at received_at loaded_at inserted_at",
 }
 """Names that logs give to exd's columns, the likeliest first."""
-
-_ASSIGNED = f"coalesce({{reason}}, '') NOT IN ({', '.join(map(literal, EXCLUDED_REASONS))})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +132,7 @@ def survey(
         keys = ", ".join(
             f"coalesce({sql[name]}, '') AS {name}" for name in ("namespace", "environment", "flag", "variant")
         )
-        assigned = _ASSIGNED.format(reason=sql["reason"])
+        assigned = f"NOT {is_reason(sql['reason'], EXCLUDED_REASONS)}"
         rows = connection.execute(
             f"SELECT {keys}, count(DISTINCT {sql['unit']}) FILTER ({sql['has_unit']}) AS units, "
             f"min({sql['us']}) // 1000, max({sql['us']}) // 1000 FROM {scan.relation} "
@@ -182,7 +180,7 @@ def hourly_units(
         sql = columns.expressions
         wanted = [f"coalesce({sql[name]}, '') = {literal(value)}" for name, value in scope.items()]
         wanted += [sql["has_unit"], columns.between(instant_ms(start), instant_ms(end))]
-        wanted += [_ASSIGNED.format(reason=sql["reason"])]
+        wanted += [f"NOT {is_reason(sql['reason'], EXCLUDED_REASONS)}"]
         rows = connection.execute(
             f"SELECT variant, us // 3600000000 AS hour, count(*) FROM (SELECT {sql['variant']} AS variant, "
             f"min({sql['us']}) AS us FROM {scan.relation} WHERE {' AND '.join(wanted)} "
