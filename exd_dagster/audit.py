@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from exd_dagster.alerts.decision import Decision, active_decisions, waiver
-from exd_dagster.bins.model import HOUR, FlagBins
+from exd_dagster.bins.model import HOUR, FlagBins, Unmatched
 from exd_dagster.config import FlagAudit, Phase, Thresholds
+from exd_dagster.errors import folded
 from exd_dagster.plots import split_plot, traffic_plot
 from exd_dagster.stats.audit import audit_flag
 from exd_dagster.stats.causes import Cause
@@ -54,6 +55,11 @@ class Audit:
         failed = [v.bad_from for v in self.verdicts if v.failed and v.check in SPLIT_CHECKS]
         through = self.bins.audited_through
         return phase_hours(self.flag, next((at for at in failed if at), through), through)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Names of the configuration that the log does not hold, each with the nearest that it does."""
+        return tuple(map(str, (*self.bins.unmatched, *misspelt_variants(self.flag, self.bins))))
 
     def picture(self, check: str) -> str:
         """Draw what a check is about as SVG; "" where there is nothing to draw.
@@ -118,6 +124,17 @@ def audit(
     held = held_back([*verdicts, *([stale] if stale else [])], flag.mode, waivers)
     trust = trust_verdict(settled, flag.mode, waivers, held, settle(stale, flag.mode) if stale else None)
     return Audit(flag, bins, (*settled, *beside), replace(trust, fresh_until=until), waivers)
+
+
+def misspelt_variants(flag: FlagAudit, bins: FlagBins) -> list[Unmatched]:
+    """Return declared variants that never showed while another of nearly the same name, undeclared, did."""
+    shown = dict(zip(bins.variants, bins.evaluations.sum(axis=0).tolist(), strict=True))
+    strays = {folded(name): name for name, count in shown.items() if count and name not in flag.variants}
+    return [
+        Unmatched("variant", name, strays[folded(name)], shown[strays[folded(name)]])
+        for name in flag.variants
+        if not shown.get(name) and folded(name) in strays
+    ]
 
 
 def newest(bins: FlagBins) -> FlagBins:

@@ -19,7 +19,7 @@ from exd_dagster.plots import as_markdown_image
 from exd_dagster.run_tags import audit_op_tags, tag_audit, tag_failing
 from exd_dagster.stats.causes import Cause, likely_causes
 from exd_dagster.stats.trust import TrustVerdict
-from exd_dagster.stats.verdict import Verdict, plain
+from exd_dagster.stats.verdict import NEVER_COUNTED, Verdict, plain
 from exd_dagster.telemetry.sources import Records, as_records
 from exd_dagster.trust_row import iteration_start
 from exd_dagster.trust_table import write_trust
@@ -214,7 +214,10 @@ def judged_window(
 
 
 def check_result(done: Audit, key: dg.AssetKey, verdict: Verdict) -> dg.AssetCheckResult:
-    """Translate a verdict: only a failure fails; insufficient, skipped and not_checked say so in metadata."""
+    """Translate a verdict: only a failure fails; insufficient, skipped and not_checked say so in metadata.
+
+    `trust` does not pass either where nothing of a blocking flag could ever be counted.
+    """
     passed = verdict.trusted if isinstance(verdict, TrustVerdict) else not verdict.failed
     severity = dg.AssetCheckSeverity.ERROR if verdict.severity == "ERROR" else dg.AssetCheckSeverity.WARN
     return dg.AssetCheckResult(
@@ -236,6 +239,8 @@ def description(done: Audit, verdict: Verdict) -> str:
     parts = [escape_markdown(verdict.sentence)]
     if svg := done.picture(verdict.check):
         parts.append(as_markdown_image(svg, f"{verdict.check} of {done.flag.key}"))
+    if done.notes and verdict.check in ("srm", "trust") and verdict.reason != NEVER_COUNTED:
+        parts.append(f"Note: {escape_markdown('; '.join(done.notes))}.")
     if causes := causes_of(done, verdict):  # one: what is taller than this Dagster hides behind "Show more"
         more = f" {len(causes) - 1} more under `causes`." if len(causes) > 1 else ""
         parts.append(f"Likely cause, from the data: {escape_markdown(causes[0].sentence)}{more}")
@@ -262,6 +267,8 @@ def _about(done: Audit, verdict: Verdict) -> dict[str, Any]:
         about["would_block"] = True
     if waived := done.waivers.get(verdict.check):
         about |= {"waived_by": waived.by, "waived_until": plain(waived.until)}
+    if done.notes:
+        about["unmatched"] = dg.MetadataValue.json(list(done.notes))
     if causes := causes_of(done, verdict):
         about["causes"] = dg.MetadataValue.json([cause.as_metadata() for cause in causes])
     return about

@@ -41,8 +41,21 @@ class DeliveryError(ExdError):
     """One alert could not be handed to one destination."""
 
 
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that differs in case, blanks or separators only, else the nearest in spelling."""
+    names = sorted(known)
+    same = [other for other in names if folded(other) == folded(name)]
+    near = same or get_close_matches(name, names, n=1, cutoff=0.6)
+    return near[0] if near else None
+
+
+def folded(name: str) -> str:
+    """Return a name without what people leave out or write otherwise: case, blanks, separators."""
+    return "".join(sign for sign in name.casefold() if sign.isalnum())
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the nearest known name, else the list of known names."""
     names = sorted(known)
-    near = get_close_matches(name, names, n=1, cutoff=0.6)
-    return f" Did you mean '{near[0]}'?" if near else f" Known: {', '.join(names) or 'none'}."
+    near = nearest_name(name, names)
+    return f" Did you mean '{near}'?" if near else f" Known: {', '.join(names) or 'none'}."

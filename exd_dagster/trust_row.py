@@ -19,15 +19,16 @@ def trust_row(flag: FlagAudit, verdict: TrustVerdict, picture: str = "") -> Trus
         picture: SVG of the failing check, "" for none.
     """
     through = verdict.audited_through
+    trusted = None if verdict.verdict == "not_checked" else verdict.trusted
     return TrustRow(
         flag=flag.id,
         iteration_start=iteration_start(flag, through),
-        trusted=None if verdict.verdict == "not_checked" else verdict.trusted,
+        trusted=trusted,
         sentence=verdict.sentence,
         mode=flag.mode,
         failing=verdict.failing,
         since=verdict.bad_from or through,
-        usable_until=verdict.usable_until or (through if verdict.trusted else None),
+        usable_until=verdict.usable_until or (through if trusted else None),
         audited_through=through,
         contained=verdict.state == "contained",
         waived_by=verdict.waived_by,

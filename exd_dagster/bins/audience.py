@@ -168,6 +168,15 @@ class Wanted:
     truths: tuple[str, ...]
     numbers: tuple[float, ...]
 
+    def meets(self, text: str) -> bool:
+        """Return whether a value, written as text, is one of these."""
+        text = text.strip()
+        try:
+            number = float(text) in self.numbers
+        except ValueError:
+            number = False
+        return number or text in self.texts or text.lower() in self.truths
+
 
 def wanted_values(values: Iterable[Scalar]) -> Wanted:
     """Tell the values of a filter apart by how they are compared."""

@@ -30,6 +30,37 @@ class Fact:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Unmatched:
+    """A name of a flag's configuration that its log does not hold.
+
+    Attributes:
+        place: where it is named: flag, namespace, environment, "include country", ignore_variants, variant
+        name: as it is configured.
+        nearest: the nearest name that the log does hold, None for none.
+        records: how many records have that one.
+    """
+
+    place: str
+    name: str
+    nearest: str | None = None
+    records: int = 0
+
+    def __str__(self) -> str:
+        """Return it as part of a sentence, with the fix."""
+        what, _, column = self.place.partition(" ")
+        named = f"{column} '{self.name}' of {what}" if column else f"{what} '{self.name}'"
+        option = _OPTION.get(what, what)
+        if self.nearest is None:
+            return f"{named} has no record in this log, nor has a name like it: correct {option}="
+        records = f"{self.records:,} record{'' if self.records == 1 else 's'}"
+        held = f"the log holds '{self.nearest}' ({records})"
+        return f"{named} has no record in this log; {held}: correct {option}="
+
+
+_OPTION = {"flag": "key", "variant": "split"}
+
+
 FACTS = (
     "multi_variant_units",  # units first exposed in this hour that were also seen in another variant
     "carry_over_units",  # of those, the ones whose second variant came with a declared phase
@@ -56,6 +87,7 @@ class FlagBins:
         evaluations: int64 (T, V), distinct evaluations.
         landed: bool (T,), False where no flag of the source has a record: the hour was not checked.
         facts: what else was seen, in order of hour.
+        unmatched: names of the flag's configuration that the log does not hold.
     """
 
     flag: FlagId
@@ -66,6 +98,7 @@ class FlagBins:
     evaluations: Counts
     landed: NDArray[np.bool_]
     facts: tuple[Fact, ...] = ()
+    unmatched: tuple[Unmatched, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of hours T."""

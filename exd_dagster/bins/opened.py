@@ -87,6 +87,14 @@ class Opened(Protocol):
     def time_form(self) -> str:
         """Return how a time that cannot be read is written, without its digits and letters; "" for none."""
 
+    def held(
+        self, names: Sequence[str], start: int, end: int, *, flag: str | None = None, most: int
+    ) -> list[tuple[tuple[str, ...], int]]:
+        """Return the distinct values of these columns in `[start, end)` (ms), and how many records have them.
+
+        Columns are canonical names or those filters need; those with the most records first, up to `most`.
+        """
+
     def tally(self, targets: Sequence[Target]) -> Tally:
         """Return what counts these flags."""
 
@@ -187,6 +195,22 @@ class DuckLog:
             f"WHERE {columns.expressions['us']} IS NULL AND {columns.raw_time} IS NOT NULL LIMIT 1"
         ).fetchone()
         return sub("[^\\W\\d_]", "a", sub("\\d", "9", row[0]))[:40] if row else ""
+
+    def held(
+        self, names: Sequence[str], start: int, end: int, *, flag: str | None = None, most: int
+    ) -> list[tuple[tuple[str, ...], int]]:
+        """See `Opened`."""
+        sql = {**self.columns.extras, **self.columns.expressions}
+        where = self.columns.between(start, end)
+        where += "" if flag is None else f" AND {sql['flag']} = {literal(flag)}"
+        chosen = ", ".join(
+            f"coalesce(CAST({sql[name]} AS VARCHAR), '') AS n{i}" for i, name in enumerate(names)
+        )
+        rows = self.connection.execute(
+            f"SELECT {chosen}, count(*) AS n FROM {self.columns.scan.relation} WHERE {where} "
+            f"GROUP BY ALL ORDER BY n DESC, n0 LIMIT {most}"
+        ).fetchall()
+        return [(tuple(row[:-1]), row[-1]) for row in rows]
 
     def print_hours(self, targets: Sequence[Target], first: int) -> None:
         """See `Opened`."""

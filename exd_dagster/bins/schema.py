@@ -12,6 +12,7 @@ exd_variants the rank of each variant of a flag, in order of name
 exd_units    per flag, phase and unit: the first exposure, and the first one to another variant
 exd_bins     per flag, hour and variant: the counts
 exd_facts    per flag and hour: what else was seen
+exd_unmatched  names of a flag's configuration that its log does not hold, with the nearest that it does
 
 flag_bins    a view for people: the closed hours of exd_bins, with names and instants instead of numbers
 """
@@ -48,6 +49,12 @@ CREATE OR REPLACE VIEW flag_bins AS
 """
 """What format 2 adds to format 1."""
 
+UNMATCHED = """
+CREATE TABLE IF NOT EXISTS exd_unmatched (flag INTEGER, place VARCHAR, name VARCHAR, nearest VARCHAR,
+    records BIGINT);
+"""
+"""Stores of any format have it."""
+
 _PROBE = "SELECT hash('exd', ?::UBIGINT)"
 
 
@@ -62,6 +69,7 @@ def ensure_schema(connection: duckdb.DuckDBPyConnection) -> int:
     if not _one(connection, query):
         return _make(connection)
     _migrate(connection)
+    connection.execute(UNMATCHED)
     row = connection.execute("SELECT format, seed, probe FROM exd_meta").fetchone()
     if row is None or row[0] != FORMAT:
         found = row[0] if row else "none"
@@ -82,7 +90,7 @@ def ensure_schema(connection: duckdb.DuckDBPyConnection) -> int:
 def _make(connection: duckdb.DuckDBPyConnection) -> int:
     seed = secrets.randbits(64)
     first = f"INSERT INTO exd_meta SELECT {FORMAT}, {seed}, hash('exd', {seed}::UBIGINT), 0"
-    _all_or_nothing(connection, f"{_TABLES} {_FORMAT_2} {first}")
+    _all_or_nothing(connection, f"{_TABLES} {_FORMAT_2} {UNMATCHED} {first}")
     return seed
 
 

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from itertools import islice
 
@@ -12,6 +12,7 @@ import numpy as np
 from exd_dagster.bins.audience import counts_the_same
 from exd_dagster.bins.calendar import ceil_hour, hour_of, instant_of
 from exd_dagster.bins.model import Counts, Fact, FlagBins
+from exd_dagster.bins.names import Names
 from exd_dagster.bins.registry import Registry, StoredFlag, StoredSource
 from exd_dagster.config import FlagAudit, floor_hour
 from exd_dagster.errors import StoreError
@@ -52,6 +53,7 @@ def select_many(
     while together := list(islice(rest, TOGETHER)):
         numbers = [stored[flag.id].number for flag in together if flag.id in stored]
         cells, facts = _cells(connection, numbers), _facts(connection, numbers)
+        unmatched = Names(connection).of(numbers)
         for flag in together:
             known, first = stored.get(flag.id), hour_of(flag.start)
             if known is None:
@@ -61,7 +63,8 @@ def select_many(
             last = max(first, _last_hour(source(known.source), known, flag, closed_only=closed_only))
             hours = landed(known.source, first, last)
             number = known.number
-            yield _fill(flag, first, last, cells.get(number, _NONE), facts.get(number, ()), hours)
+            bins = _fill(flag, first, last, cells.get(number, _NONE), facts.get(number, ()), hours)
+            yield replace(bins, unmatched=unmatched.get(number, ()))
 
 
 def _check_definition(known: StoredFlag, flag: FlagAudit) -> None:

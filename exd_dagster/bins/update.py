@@ -9,6 +9,7 @@ import duckdb
 from exd_dagster.bins.audience import HOUR_MS, Target
 from exd_dagster.bins.calendar import instant_of
 from exd_dagster.bins.merge import lost_exposures
+from exd_dagster.bins.names import learn_names
 from exd_dagster.bins.opened import Opened
 from exd_dagster.bins.prints import narrow, save_prints
 from exd_dagster.bins.ranks import place
@@ -150,6 +151,8 @@ class Update:
             self._refuse_losses(counted, anew)
             self._build(counted, write_bins(self.connection, counted, anew), anew)
         tally.clear()
+        quiet = [target.number for target in counted if not self.builds[target.flag.id].evaluations]
+        learn_names(self.connection, opened, counted, quiet, anew)
         return counted
 
     def _scoped(

@@ -1,10 +1,11 @@
 """The one path from bins to verdicts: what the Dagster checks, the CLI and LiveMonitor all call."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache, partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from exd_dagster.stats.looks import Look, first_failed_look, look_levels
 from exd_dagster.stats.sequential import DEFAULT_ALPHA, SequentialSrmVerdict, judge_sequence
 from exd_dagster.stats.srm import STRAY_REASONS, FailedLook, Sample, SrmVerdict, fit, judge, too_many_stray
 from exd_dagster.stats.traffic import TrafficVerdict, traffic_drop_test
-from exd_dagster.stats.verdict import Verdict
+from exd_dagster.stats.verdict import NEVER_COUNTED, Verdict
 from exd_dagster.stats.window import Window, counted, split_window
 
 V = TypeVar("V", bound=Verdict)
@@ -75,6 +76,8 @@ def audit_flag(
     if judged is not None:
         _check_hours(*judged)
     closed = counted(flag, bins)
+    if never_counted(closed):
+        return _nothing_counted(flag, closed)
     window = cache(partial(split_window, flag, closed))  # computed once, inside the test that asks first
     return FlagVerdicts(
         srm=_told(SrmVerdict, "srm", closed, lambda: _srm(window(), thresholds)),
@@ -95,6 +98,45 @@ def _check_hours(start: datetime, end: datetime) -> None:
         raise InputError(f"judged: start {start.isoformat()} is not before end {end.isoformat()}")
 
 
+def never_counted(bins: FlagBins) -> bool:
+    """Return whether hours closed in the log while the flag has never shown a unit."""
+    return bool(len(bins) and bins.landed.any() and not bins.units.any() and not bins.new_units.any())
+
+
+def _nothing_counted(flag: FlagAudit, bins: FlagBins) -> FlagVerdicts:
+    """Say which name the log does not hold, or else what became of the flag's records."""
+    apart = Counter({name: bins.fact_total(name) for name in _APART})
+    if bins.unmatched:
+        why = "; ".join(map(str, bins.unmatched))
+    elif +apart:
+        reasons = sorted({fact.detail for fact in bins.facts if fact.name == "excluded_reason"})
+        parts = [f"{count:,} {_APART[name]}" for name, count in apart.most_common() if count]
+        named = f" ({', '.join(reasons[:5])})" if reasons else ""
+        why = f"no record of flag '{flag.id}' counts: {', '.join(parts)}{named}"
+    else:
+        why = f"flag '{flag.id}' has no record in this log that counts"
+    sentence = f"Not checked: {why}; nothing was counted since {words.instant(flag.start)}."
+    common: dict[str, Any] = {
+        "verdict": "not_checked",
+        "reason": NEVER_COUNTED,
+        "sentence": sentence,
+        "audited_through": _last_landed(bins),
+    }
+    begun = [phase.split for phase in flag.schedule if phase.start <= bins.audited_through][-1:]
+    return FlagVerdicts(
+        SrmVerdict(check="srm", expected=begun[0] if begun else {}, **common),
+        SequentialSrmVerdict(check="sequential_srm", **common),
+        TrafficVerdict(check="traffic_drop", **common),
+    )
+
+
+_APART = {
+    "excluded_reason": "left out for their reason",
+    "null_units": "without a unit",
+    "null_variants": "without a variant",
+}
+
+
 def _told(kind: type[V], check: str, bins: FlagBins, test: Callable[[], V]) -> V:
     """Run one test; whatever keeps it from an answer becomes the answer."""
     if not len(bins) or not bins.landed.any():
@@ -108,7 +150,12 @@ def _told(kind: type[V], check: str, bins: FlagBins, test: Callable[[], V]) -> V
     except (ExdError, ArithmeticError, LookupError, ValueError) as error:
         sentence = f"Not checked: the test could not be computed ({type(error).__name__}: {error})."
         verdict = kind(check=check, verdict="not_checked", reason="not_computable", sentence=sentence)
-    return replace(verdict, audited_through=bins.start + HOUR * int(np.flatnonzero(bins.landed)[-1] + 1))
+    return replace(verdict, audited_through=_last_landed(bins))
+
+
+def _last_landed(bins: FlagBins) -> datetime:
+    """Return the end of the last hour in which the log holds any record (UTC)."""
+    return bins.start + HOUR * int(np.flatnonzero(bins.landed)[-1] + 1)
 
 
 def _srm(window: Window, thresholds: Thresholds) -> SrmVerdict:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from exd_dagster.config import Mode
-from exd_dagster.stats.verdict import Answer, State, Verdict
+from exd_dagster.stats.verdict import NEVER_COUNTED, Answer, State, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,8 @@ class TrustVerdict(Verdict):
     """The verdict of the `trust` check.
 
     Attributes:
-        trusted: False exactly when the flag blocks.
+        trusted: False exactly when the flag blocks: a check does, or nothing of a blocking flag could ever be
+            counted.
         failing: names of the checks that fail, blocking or not.
         waived_by: who let reports run although a check fails.
         waived_until: when that ends (UTC).
@@ -87,21 +88,22 @@ def trust_verdict(
     """
     failing = [verdict for verdict in (*verdicts, *([stale] if stale else [])) if verdict.failed]
     blocking = [verdict for verdict in failing if verdict.severity == "ERROR"]
+    unknown = any(verdict.reason == NEVER_COUNTED for verdict in verdicts)
     in_force = [waiver for waiver in (waivers or {}).values() if waiver is not None]
     waived = min(in_force, key=lambda waiver: waiver.until) if in_force and not blocking else None
     over = all(verdict.bad_until for verdict in failing)
     return TrustVerdict(
         check="trust",
         verdict=_answer(verdicts, blocking),
-        severity="ERROR" if blocking else None,
-        reason=",".join(verdict.check for verdict in blocking),
+        severity="ERROR" if blocking or (unknown and mode == "block") else None,
+        reason=",".join(verdict.check for verdict in blocking) or (NEVER_COUNTED if unknown else ""),
         sentence=_sentence(verdicts, failing, blocking, waived, would_block, mode),
         state=_state(blocking),
         bad_from=min((v.bad_from for v in failing if v.bad_from), default=None),
         bad_until=max((v.bad_until for v in failing if v.bad_until), default=None) if over else None,
         usable_until=min((v.usable_until for v in failing if v.usable_until), default=None),
         audited_through=max((v.audited_through for v in verdicts if v.audited_through), default=None),
-        trusted=not blocking,
+        trusted=not blocking and not (unknown and mode == "block"),
         failing=tuple(verdict.check for verdict in failing),
         would_block=would_block,
         waived_by=waived.by if waived else None,
@@ -110,9 +112,13 @@ def trust_verdict(
 
 
 def _answer(verdicts: Sequence[Verdict], blocking: Sequence[Verdict]) -> Answer:
+    """What no test has answered is not checked, unless a person ended the audit."""
     if blocking:
         return "fail"
-    return "not_checked" if all(verdict.verdict == "not_checked" for verdict in verdicts) else "pass"
+    answers = {verdict.verdict for verdict in verdicts}
+    if answers & {"pass", "fail"}:
+        return "pass"
+    return "skipped" if all(verdict.reason == "ended" for verdict in verdicts) else "not_checked"
 
 
 def _state(blocking: Sequence[Verdict]) -> State | None:
@@ -138,6 +144,43 @@ def _sentence(
         return f"Would have blocked (mode {mode}). {first}"
     if failing:
         return f"Trusted, with a warning. {failing[0].sentence}"
-    if _answer(verdicts, blocking) == "not_checked":
+    passed = [verdict.check for verdict in verdicts if verdict.verdict == "pass"]
+    if not passed:
+        return _untested(verdicts)
+    silent = [verdict for verdict in verdicts if verdict.verdict in ("insufficient", "not_checked")]
+    skipped = [verdict for verdict in verdicts if verdict.verdict == "skipped"]
+    told = f"{_listed(passed)} {'passes' if len(passed) == 1 else 'pass'}"
+    rest = [f"{_listed([v.check for v in found])} {_why(found)}" for found in _alike([*silent, *skipped])]
+    return f"Trusted{' so far' if silent else ''}: {'; '.join([told, *rest])}."
+
+
+def _untested(verdicts: Sequence[Verdict]) -> str:
+    """Return what is said of a flag of which no test has answered."""
+    if len({verdict.sentence for verdict in verdicts}) == 1:
         return verdicts[0].sentence
-    return "Trusted: no check fails."
+    told = [f"{_listed([v.check for v in found])} {_why(found)}" for found in _alike(verdicts)]
+    return f"Not checked: {'; '.join(told)}."
+
+
+def _alike(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:
+    """Group verdicts without an answer by why they have none."""
+    groups: dict[tuple[str, str], list[Verdict]] = {}
+    for verdict in verdicts:
+        groups.setdefault((verdict.verdict, verdict.reason), []).append(verdict)
+    return list(groups.values())
+
+
+def _why(found: Sequence[Verdict]) -> str:
+    """Return why these checks have no answer, as the end of a sentence."""
+    verb = "has" if len(found) == 1 else "have"
+    known = {
+        "few_units": f"{verb} too few units",
+        "learning": f"{verb} too little history",
+        "no_split_declared": f"{verb} no declared split to test",
+    }
+    said = {"insufficient": "too little data yet", "skipped": "nothing to test", "not_checked": "no answer"}
+    return known.get(found[0].reason) or f"{verb} {said.get(found[0].verdict, 'no answer')}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -12,6 +12,10 @@ State: TypeAlias = Literal["ongoing", "contained"]
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 
+NEVER_COUNTED = "never_counted"
+"""Reason of a verdict on a flag of which the log has shown no unit in any closed hour."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What every check answers; each test adds its own numbers in a subclass.

@@ -212,7 +212,7 @@ def test_a_verdict_speaks_up_to_the_last_hour_that_landed():
 
 def test_before_the_first_unit_the_declared_split_is_shown():
     srm = audit_flag(flag(), bins_of(np.zeros((5, 2)))).srm
-    assert (srm.verdict, srm.n, srm.expected) == ("insufficient", 0, HALVES)
+    assert (srm.verdict, srm.n, srm.expected) == ("not_checked", 0, HALVES)
 
 
 def test_a_failure_says_when_it_was_detected():
