@@ -49,18 +49,27 @@ def bins_asset_keys(
             raise ConfigError("flags", [f"flag '{flag.id}' is listed twice; merge the two with phases"])
         scope = [_clean(part) for part in (flag.namespace, flag.environment) if part]
         key = dg.AssetKey([*key_prefix, *scope, f"{_clean(flag.key)}_bins"])
-        if key in keys.values():
-            digits = sha256(str(flag.id).encode()).hexdigest()[:4]
-            key = dg.AssetKey([*key_prefix, *scope, f"{_clean(flag.key)}_{digits}_bins"])
+        digits = sha256(str(flag.id).encode()).hexdigest()
+        for more in range(4, len(digits)):
+            if key not in keys.values():
+                break
+            key = dg.AssetKey([*key_prefix, *scope, f"{_clean(flag.key)}_{digits[:more]}_bins"])
         keys[flag.id] = key
     return keys
 
 
+LONGEST_PART = 80
+"""Letters of one part of an asset key: file names made of keys and op names have room for 255."""
+
+
 def _clean(name: str) -> str:
-    """Replace what an asset key does not allow; a name that loses letters keeps four hex digits of itself."""
+    """Replace what an asset key does not allow; a name that loses letters keeps hex digits of itself."""
     cleaned = re.sub(r"[^A-Za-z0-9_]", "_", name)
     readable = re.sub(r"[-. /:]", "_", name) == cleaned
-    return cleaned if readable else f"{cleaned}_{sha256(name.encode()).hexdigest()[:4]}"
+    digits = sha256(name.encode()).hexdigest()
+    if len(cleaned) > LONGEST_PART:
+        return f"{cleaned[:LONGEST_PART]}_{digits[:8]}"
+    return cleaned if readable else f"{cleaned}_{digits[:4]}"
 
 
 def bins_partitions(

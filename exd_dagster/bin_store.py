@@ -5,11 +5,11 @@ from contextlib import closing, contextmanager
 
 import dagster as dg
 from dagster_duckdb import DuckDBResource
-from duckdb import DuckDBPyConnection
+from duckdb import DuckDBPyConnection, connect
 from duckdb import Error as DuckDBError
 from pydantic import PrivateAttr
 
-from exd_dagster.bins.store import BinStore, cannot_open
+from exd_dagster.bins.store import BinStore, cannot_open, is_locked
 from exd_dagster.errors import StoreError
 
 
@@ -54,11 +54,26 @@ def connected(duckdb: DuckDBResource) -> Iterator[DuckDBPyConnection]:
     """Open the file behind `duckdb`, and close it whatever happens, which `DuckDBResource` does not.
 
     Raises:
-        StoreError: when another process still holds the file after `DuckDBResource` has waited for it.
+        StoreError: when another process still holds the file after `DuckDBResource` has waited for it, or at
+            once when the file cannot be opened at all.
     """
     try:
-        opened = duckdb.get_connection().__enter__()
-    except DuckDBError as error:
+        opened = _open(duckdb)
+    except (DuckDBError, RuntimeError) as error:
         raise StoreError(cannot_open(duckdb.database, error)) from error
     with closing(opened) as connection:
         yield connection
+
+
+def _open(resource: DuckDBResource) -> DuckDBPyConnection:
+    """Open the file; only a lock is worth waiting for, which `DuckDBResource` does whatever the fault is."""
+    if type(resource).get_connection is DuckDBResource.get_connection:
+        try:
+            # as DuckDBResource opens it: one process may not open a file in two ways
+            config = {"custom_user_agent": "dagster", **resource.connection_config}
+            return connect(resource.database, read_only=False, config=config)
+        except (DuckDBError, RuntimeError) as error:
+            if not is_locked(error):
+                raise
+    connection: DuckDBPyConnection = resource.get_connection().__enter__()
+    return connection

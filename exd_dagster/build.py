@@ -26,6 +26,7 @@ from exd_dagster.audit_plan import plan_audit, remember
 from exd_dagster.bin_store import BinStoreResource
 from exd_dagster.checks import check_keys, flag_checks, trust_key
 from exd_dagster.config import FlagAudit, FlagId, Mode, Thresholds, Timing
+from exd_dagster.dagster_values import check_dagster_values
 from exd_dagster.decision_sensor import build_decision_sensor
 from exd_dagster.decisions import build_flag_decisions
 from exd_dagster.errors import ConfigError
@@ -125,6 +126,9 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the one door
         ...     store=DuckDBResource(database="exd.duckdb"),
         ... )
     """
+    check_dagster_values(
+        group_name=group_name, key_prefix=key_prefix, pool=pool, cron=cron, cron_timezone=cron_timezone
+    )
     fleet = _Fleet(
         _with_calendar(_in_mode(flags, mode), timezone, holidays, events),
         as_records(records),

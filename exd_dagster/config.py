@@ -173,20 +173,30 @@ class FlagId:
         return "/".join(part for part in (self.namespace, self.environment, self.key) if part)
 
 
+def is_owner(owner: str) -> bool:
+    """Return whether Dagster takes this for an owner: an e-mail address with a plain host, or team:name."""
+    address = r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}"
+    team = owner.startswith("team:") and len(owner) > len("team:")
+    return team or (fullmatch(address, owner) is not None and owner[0].isalnum())
+
+
+def _storable(text: str) -> bool:
+    """Return whether text can be written in a database, a file and a message."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in text)
+
+
 class FlagAudit(ConfigModel):
     """One flag to audit: who is counted, which split was declared, and what a failure does."""
 
-    key: str = Field(min_length=1, max_length=63, description="flag_key as written in the records.")
+    key: str = Field(min_length=1, description="flag_key as written in the records, of any length.")
     split: Split | None = Field(
         default=None,
         description="Declared share of each variant from `start` on; None (and no phases): SRM is skipped.",
     )
     start: Instant = Field(description="First instant counted (UTC).")
     end: Instant | None = Field(default=None, description="First instant no longer counted (UTC).")
-    namespace: str | None = Field(default=None, max_length=63, description="Namespace; None: the only one.")
-    environment: str | None = Field(
-        default=None, max_length=63, description="Environment; None: the only one."
-    )
+    namespace: str | None = Field(default=None, description="Namespace; None: the only one.")
+    environment: str | None = Field(default=None, description="Environment; None: the only one.")
     phases: tuple[Phase, ...] = Field(default=(), description="Later splits, in order of `start`.")
     uptake: Duration = Field(
         default=UPTAKE,
@@ -230,6 +240,12 @@ class FlagAudit(ConfigModel):
             object.__setattr__(self, "split", validate_split(self.split))
         if self.end is not None and self.end <= self.start:
             raise ValueError(f"end {self.end} is not after start {self.start}")
+        for name in ("key", "namespace", "environment"):
+            if not _storable(getattr(self, name) or ""):
+                raise ValueError(f"{name} holds half a character; copy it from the log anew")
+        if strange := [owner for owner in self.owners if not is_owner(owner)]:
+            listed = ", ".join(map(_short, strange))
+            raise ValueError(f"owners: {listed}: write an e-mail address, or team:name, as Dagster asks for")
         starts = [phase.start for phase in self.phases]
         if starts != sorted(set(starts)) or (starts and starts[0] < self.start):
             raise ValueError(f"phases must start after one another, none before start {self.start}")

@@ -50,5 +50,7 @@ def joined(names: str, name: str) -> str:
     known = names.split(", ") if names else []
     if name in known or known[-1:] == ["..."]:
         return names
+    if not known and len(name) > LONGEST:
+        return name[: LONGEST - 3] + "..."
     whole = ", ".join([*known, name])
     return whole if len(whole) <= LONGEST else f"{names}, ..."

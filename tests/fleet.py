@@ -66,7 +66,9 @@ class Fleet:
             """Stand for what an analyst reads."""
 
         guarded = self.guard(self.keys[key])(report) if self.guard else report
-        return dg.asset(name=f"{key}_report", deps=[self.keys[key]])(guarded)
+        return dg.asset(name=self.keys[key].path[-1].replace("_bins", "_report"), deps=[self.keys[key]])(
+            guarded
+        )
 
     def job(self, selection: dg.AssetSelection | None = None) -> dg.JobDefinition:
         """Return a job over a selection, by default everything."""

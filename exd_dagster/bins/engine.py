@@ -40,7 +40,6 @@ Expression: TypeAlias = Any
 
 _SCOPE = ("flag", "namespace", "environment")
 _TEXTS = {**TEXTS, "unit": "unit_id_hash", "id": "evaluation_id"}
-_CANONICAL = frozenset(_TEXTS)
 _OF_TARGET = (
     "JOIN exd_targets ON flag = exd_key AND (exd_namespace IS NULL OR namespace = exd_namespace) "
     "AND (exd_environment IS NULL OR environment = exd_environment)"
@@ -115,7 +114,7 @@ class EngineLog:
         rows = self.rows()
         rows = rows.filter(self.between(rows, start, end))
         rows = rows if flag is None else rows.filter(rows.flag == flag)
-        own = {name: rows[name] if name in _CANONICAL else self._text(name) for name in names}
+        own = {name: rows[name] if name in _TEXTS else self._text(name) for name in names}
         named = rows.select(**{f"n{i}": column for i, column in enumerate(own.values())})
         counts = named.group_by(list(named.columns)).agg(records=named.count())
         found = self.execute(counts.order_by(counts.records.desc()).limit(most))

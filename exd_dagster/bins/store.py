@@ -211,13 +211,33 @@ def open_store(path: str | PathLike[str]) -> Iterator[BinStore]:
         connection.close()
 
 
-def cannot_open(file: str, error: duckdb.Error) -> str:
+def is_locked(error: Exception) -> bool:
+    """Return whether another process holds a store that cannot be opened: worth waiting for."""
+    reason = str(error).lower()
+    return any(sign in reason for sign in ("set lock on file", "conflicting lock", "used by another process"))
+
+
+def cannot_open(file: str, error: Exception) -> str:
     """Return what to say of a store that cannot be opened, with the fix."""
-    reason = str(error).splitlines()[0]
-    if "lock" in reason.lower():
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    told = f"{file} cannot be opened: {reason}"
+    low, path = reason.lower(), Path(file)
+    if is_locked(error):
         return f"{file} is in use by another process ({reason}); wait for it, or stop it, and run again"
-    if not Path(file).parent.is_dir():
-        return f"{file} cannot be opened: its folder does not exist; create {Path(file).parent}"
+    if "version number" in low or "newer version" in low or "storage version" in low:
+        return (
+            f"{file} was written by another version of DuckDB than the {duckdb.__version__} installed here "
+            f"({reason}); install the version that wrote it, or give a new store and materialize again"
+        )
+    with suppress(OSError, ValueError):
+        if path.is_dir():
+            return f"{file} is a folder; give the path of a file, for example {path / 'exd.duckdb'}"
+        if not file.startswith((":", "md:")) and not path.parent.is_dir():
+            return f"{file} cannot be opened: its folder does not exist; create {path.parent}"
+    if "permission" in low or "read-only" in low or "read only" in low:
+        return f"{told}; let this user write the file and its folder, or give another path"
+    if "corrupt" in low or "checksum" in low:
+        return f"{told}; put back a copy of it, or give a new store and materialize the bins again"
     return f"{file} cannot be opened as a DuckDB database: {reason}; give another path"
 
 

@@ -1,0 +1,64 @@
+"""What a project hands on to Dagster, tried before anything is built: all faults at once, with the fix."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import dagster as dg
+
+from exd_dagster.errors import ConfigError
+
+
+def check_dagster_values(
+    *, group_name: str, key_prefix: Sequence[str], pool: str | None, cron: str | None, cron_timezone: str
+) -> None:
+    """Refuse values that Dagster would refuse when the project is loaded.
+
+    Raises:
+        ConfigError: with every fault.
+    """
+    letters = "write letters, digits and _"
+    tried: list[tuple[str, object, str, Callable[[], object]]] = [
+        ("group_name", group_name, letters, lambda: _spec(group_name=group_name)),
+        ("key_prefix", key_prefix, f"{letters}, as a list", lambda: _assets(key_prefix)),
+        ("pool", pool, "write letters, digits, _, - and /", lambda: _assets(["exd"], pool=pool)),
+        ("cron", cron, "write five fields, such as 30 3 * * *", lambda: _schedule(cron, "UTC")),
+        ("cron_timezone", cron_timezone, "write a name such as Europe/Berlin", lambda: _zone(cron_timezone)),
+    ]
+    faults = [fault for value in tried for fault in _fault(*value)]
+    if faults:
+        raise ConfigError("build_flag_audit_defs", faults)
+
+
+def _fault(name: str, value: object, fix: str, make: Callable[[], object]) -> list[str]:
+    try:
+        make()
+    except Exception:  # noqa: BLE001 - Dagster and what it calls raise many kinds
+        return [f"{name}: {value!r} is not accepted by Dagster; {fix}"]
+    return []
+
+
+def _spec(**values: Any) -> dg.AssetSpec:
+    return dg.AssetSpec("exd", **values)
+
+
+def _assets(prefix: Sequence[str], **values: Any) -> dg.AssetsDefinition:
+    if isinstance(prefix, str):
+        raise TypeError("a list of names, not one name")
+
+    @dg.multi_asset(name="exd", specs=[dg.AssetSpec(dg.AssetKey([*prefix, "exd"]))], **values)
+    def assets() -> None: ...
+
+    # the op of the checks is called after the key
+    dg.OpDefinition(compute_fn=lambda: None, name="_".join([*prefix, "exd"]))
+    return assets
+
+
+def _schedule(cron: str | None, zone: str) -> None:
+    if cron:
+        dg.ScheduleDefinition(name="exd", job_name="exd", cron_schedule=cron, execution_timezone=zone)
+
+
+def _zone(zone: str) -> None:
+    if not zone.strip():
+        raise ValueError("empty")
+    _schedule("0 0 * * *", zone)
