@@ -244,7 +244,7 @@ class FlagAudit(ConfigModel):
             if not _storable(getattr(self, name) or ""):
                 raise ValueError(f"{name} holds half a character; copy it from the log anew")
         if strange := [owner for owner in self.owners if not is_owner(owner)]:
-            listed = ", ".join(map(_short, strange))
+            listed = ", ".join(repr(owner)[:80] for owner in strange)
             raise ValueError(f"owners: {listed}: write an e-mail address, or team:name, as Dagster asks for")
         starts = [phase.start for phase in self.phases]
         if starts != sorted(set(starts)) or (starts and starts[0] < self.start):
