@@ -275,6 +275,9 @@ def _build_metadata(report: BuildReport, build: FlagBuild) -> dict[str, Any]:
         "rebuilt": build.rebuilt,
         "data_through": _instant(report.watermark),
         "audited_through": _instant(report.closed_through),
+        "read_from": _instant(report.read_from),
+        "undelivered_hours": len(report.undelivered),
+        "records_ahead": report.records_ahead,
         "quarantined": sum(report.quarantined.values()),
         "quarantined_of_flag": sum(build.quarantined.values()),
     }
@@ -292,6 +295,15 @@ def _log_report(context: dg.AssetExecutionContext, report: BuildReport) -> None:
         _instant(report.watermark),
         _instant(report.closed_through),
     )
+    if report.undelivered:
+        log.warning(
+            "%s: %s closed hours were not delivered and are not checked, from %s: the whole log lies far "
+            "below what it expects there; %s later records are ahead of it. Look at its loader.",
+            source,
+            len(report.undelivered),
+            _instant(report.undelivered[0]),
+            f"{report.records_ahead:,}",
+        )
     for reason, count in report.quarantined.items():
         log.warning("%s: %s rows set apart: %s", source, f"{count:,}", reason)
     for unreadable in report.unreadable:

@@ -78,12 +78,13 @@ class EngineLog:
         """Return " Did you mean ...?" for one of them."""
         return self.records.hint(self.table, column)
 
-    def hours(self, start: int, latest: int) -> dict[int, int]:
-        """Return the newest record (ms) of every hour with records in `[start, latest)` (ms)."""
+    def hours(self, start: int, latest: int) -> dict[int, tuple[int, int]]:
+        """Return newest record (ms) and number of records by hour in `[start, latest)` (ms)."""
         rows = self.rows()
         rows = rows.filter(self.between(rows, start, latest))
-        found = self.execute(rows.group_by("hour").agg(newest=rows.at.max()))
-        return {int(hour): _ms(at) for hour, at in zip(found["hour"], found["newest"], strict=True)}
+        found = self.execute(rows.group_by("hour").agg(newest=rows.at.max(), n=rows.count().cast("int64")))
+        cells = zip(found["hour"], found["newest"], found["n"], strict=True)
+        return {int(hour): (_ms(at), int(count)) for hour, at, count in cells}
 
     def quarantine(self, start: int, latest: int, flags: Sequence[str]) -> dict[str, dict[str, int]]:
         """Count the rows that can be in no bin, by reason and flag; of partitions, those from `start` on."""

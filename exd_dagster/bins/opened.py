@@ -75,8 +75,8 @@ class Opened(Protocol):
     def hint(self, column: str) -> str:
         """Return " Did you mean ...?" for one of them."""
 
-    def hours(self, start: int, latest: int) -> Mapping[int, int]:
-        """Return the newest record (ms) of every hour with records in `[start, latest)` (ms)."""
+    def hours(self, start: int, latest: int) -> Mapping[int, tuple[int, int]]:
+        """Return newest record (ms) and number of records by hour in `[start, latest)` (ms)."""
 
     def quarantine(self, start: int, latest: int, flags: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
         """Count the rows that can be in no bin, by reason and flag: "" for any but these flags.
@@ -159,7 +159,7 @@ class DuckLog:
         """Return " Did you mean ...?" for one of them."""
         return self.columns.scan.hint(column)
 
-    def hours(self, start: int, latest: int) -> dict[int, int]:
+    def hours(self, start: int, latest: int) -> dict[int, tuple[int, int]]:
         """See `Opened`."""
         us = self.columns.expressions["us"]
         rows = self.connection.execute(
@@ -167,7 +167,7 @@ class DuckLog:
             f"FROM {self.columns.scan.relation} WHERE {self.columns.between(start, latest)} GROUP BY hour"
         ).fetchall()
         self.sizes.update((hour, count) for hour, _, count in rows)
-        return {hour: newest for hour, newest, _ in rows}
+        return {hour: (newest, count) for hour, newest, count in rows}
 
     def quarantine(self, start: int, latest: int, flags: Sequence[str]) -> dict[str, dict[str, int]]:
         """See `Opened`."""

@@ -24,6 +24,7 @@ class Reading:
         timing: lateness, lookback, tolerance of clocks ahead.
         now: the clock (UTC).
         anew: count every flag from its start, whatever is stored.
+        since: first hour in which the log changed since it was last read; None: none before `lookback`.
     """
 
     source: Records
@@ -33,6 +34,7 @@ class Reading:
     timing: Timing
     now: datetime
     anew: bool = False
+    since: int | None = None
 
     @property
     def latest(self) -> int:
@@ -45,9 +47,15 @@ class Reading:
         return instant_of(self.last) + self.timing.lateness + 2 * (instant_of(1) - instant_of(0))
 
     @property
+    def reread_from(self) -> int:
+        """First hour that is looked at again: `lookback` before the window, or where the log changed."""
+        first = self.first - ceil_hour(from_ms(0) + self.timing.lookback)
+        return first if self.since is None else min(first, self.since)
+
+    @property
     def lookback_hours(self) -> int:
         """How far back hours are looked at again."""
-        return ceil_hour(from_ms(0) + self.timing.lookback)
+        return self.first - self.reread_from
 
     @property
     def lateness_ms(self) -> int:
@@ -96,7 +104,7 @@ def _plan(
         if reading.anew or not _continues(known, flag, reading) or number in through:
             last = max(last, known.read_through)
         if not reading.anew and _continues(known, flag, reading):
-            first = max(first, min(reading.first - reading.lookback_hours, known.read_through))
+            first = max(first, min(reading.reread_from, known.read_through))
     end = min(last * HOUR_MS, reading.latest, instant_ms(flag.end) if flag.end else reading.latest)
     return Target(number, flag, max(instant_ms(flag.start), first * HOUR_MS), end)
 

@@ -146,19 +146,26 @@ class Registry:
         values = [name, source.watermark, source.closed_through]
         self.connection.execute("INSERT INTO exd_sources VALUES (?, ?, ?)", values)
 
-    def hours(self, name: str, first: int, last: int) -> set[int]:
-        """Return the hours in `[first, last)` in which a log has any record."""
-        query = "SELECT hour FROM exd_hours WHERE source = ? AND hour >= ? AND hour < ?"
-        return {row[0] for row in self.connection.execute(query, [name, first, last]).fetchall()}
+    def files(self, name: str) -> list[tuple[str, str, int | None]]:
+        """Return file, mark and first hour of each file of a log as it was last read."""
+        query = "SELECT file, mark, first FROM exd_files WHERE source = ?"
+        return self.connection.execute(query, [name]).fetchall()
 
-    def save_hours(self, name: str, hours: Iterable[int], first: int, last: int) -> None:
-        """Replace those of `[first, last)`."""
-        new = {hour for hour in hours if first <= hour < last}
-        old = self.hours(name, first, last)
-        if old - new:
+    def hours(self, name: str) -> dict[int, int]:
+        """Return how many records a log has in every hour that has any; 0 where that is not known."""
+        query = "SELECT hour, coalesce(records, 0) FROM exd_hours WHERE source = ?"
+        return dict(self.connection.execute(query, [name]).fetchall())
+
+    def save_hours(self, name: str, hours: Mapping[int, int], first: int, last: int) -> None:
+        """Replace the records by hour of `[first, last)`."""
+        new = {hour: records for hour, records in hours.items() if first <= hour < last}
+        old = {hour: records for hour, records in self.hours(name).items() if first <= hour < last}
+        gone = sorted(hour for hour, records in old.items() if new.get(hour) != records)
+        if gone:
             query = "DELETE FROM exd_hours WHERE source = ? AND list_contains(?, hour)"
-            self.connection.execute(query, [name, sorted(old - new)])
-        insert_rows(self.connection, "exd_hours", [(name, hour) for hour in sorted(new - old)])
+            self.connection.execute(query, [name, gone])
+        added = [(name, hour, records) for hour, records in sorted(new.items()) if old.get(hour) != records]
+        insert_rows(self.connection, "exd_hours", added)
 
 
 def _parts(flag: FlagId) -> tuple[str, str, str]:

@@ -37,6 +37,9 @@ class BuildReport:
         source: name of the log.
         watermark: its newest valid record (UTC); None when it has none.
         closed_through: end of its last closed hour (UTC); None when it has none.
+        read_from: first instant (UTC) that was read; the records before it are as they were counted.
+        undelivered: starts of the closed hours (UTC) read that were not delivered; see `delivery`.
+        records_ahead: records of hours after the last that was delivered.
         flags: each flag's part.
         quarantined: rows of the whole log set apart in this reading, by reason.
         unreadable: files and lines that could not be read.
@@ -46,6 +49,9 @@ class BuildReport:
     source: str
     watermark: datetime | None
     closed_through: datetime | None
+    read_from: datetime | None = None
+    undelivered: tuple[datetime, ...] = ()
+    records_ahead: int = 0
     flags: Mapping[FlagId, FlagBuild] = field(default_factory=dict)
     quarantined: Mapping[str, int] = field(default_factory=dict)
     unreadable: tuple[Unreadable, ...] = ()

@@ -4,7 +4,8 @@ exd_meta     format of the tables, seed of the unit hashes, a probe of the hash 
              updates there were: every update changes it first, so that two at once cannot both commit
 exd_sources  each log: its watermark (ms) and the hour through which its bins are closed
 exd_prints   per flag and hour: a print of the records it was counted from; see `prints`
-exd_hours    hours (since 1970) in which a log has any record
+exd_hours    hours (since 1970) in which a log has any record, and how many it has
+exd_files    each file of a log as it was last read, and the first hour it is known to hold records of
 exd_flags    each audited flag: what was counted (definition), through which hour, and whether its
              units were dropped since (retired)
 exd_scopes   namespaces and environments a flag was seen in
@@ -24,7 +25,7 @@ import duckdb
 
 from exd_dagster.errors import StoreError
 
-FORMAT = 2
+FORMAT = 3
 
 _TABLES = """
 CREATE TABLE exd_meta (format INTEGER, seed UBIGINT, probe UBIGINT, updates BIGINT);
@@ -48,12 +49,15 @@ CREATE OR REPLACE VIEW flag_bins AS
     WHERE hour < least(closed_through, read_through);
 """
 """What format 2 adds to format 1."""
-
-UNMATCHED = """
+_FORMAT_3 = """
+ALTER TABLE exd_hours ADD COLUMN IF NOT EXISTS records BIGINT;
 CREATE TABLE IF NOT EXISTS exd_unmatched (flag INTEGER, place VARCHAR, name VARCHAR, nearest VARCHAR,
     records BIGINT);
+CREATE TABLE IF NOT EXISTS exd_files (source VARCHAR, file VARCHAR, mark VARCHAR, first BIGINT);
 """
-"""Stores of any format have it."""
+"""What format 3 adds; the records of hours read before are not known until these are read again."""
+
+_ADDED = {2: _FORMAT_2, 3: _FORMAT_3}
 
 _PROBE = "SELECT hash('exd', ?::UBIGINT)"
 
@@ -69,7 +73,6 @@ def ensure_schema(connection: duckdb.DuckDBPyConnection) -> int:
     if not _one(connection, query):
         return _make(connection)
     _migrate(connection)
-    connection.execute(UNMATCHED)
     row = connection.execute("SELECT format, seed, probe FROM exd_meta").fetchone()
     if row is None or row[0] != FORMAT:
         found = row[0] if row else "none"
@@ -90,14 +93,16 @@ def ensure_schema(connection: duckdb.DuckDBPyConnection) -> int:
 def _make(connection: duckdb.DuckDBPyConnection) -> int:
     seed = secrets.randbits(64)
     first = f"INSERT INTO exd_meta SELECT {FORMAT}, {seed}, hash('exd', {seed}::UBIGINT), 0"
-    _all_or_nothing(connection, f"{_TABLES} {_FORMAT_2} {UNMATCHED} {first}")
+    _all_or_nothing(connection, f"{_TABLES} {' '.join(_ADDED.values())} {first}")
     return seed
 
 
 def _migrate(connection: duckdb.DuckDBPyConnection) -> None:
     """Bring a store of an earlier format up to this one, where it lies."""
-    if connection.execute("SELECT format FROM exd_meta").fetchall() == [(1,)]:
-        _all_or_nothing(connection, f"{_FORMAT_2} UPDATE exd_meta SET format = 2")
+    ((found,),) = connection.execute("SELECT coalesce(max(format), 0) FROM exd_meta").fetchall()
+    missing = [added for number, added in _ADDED.items() if 0 < found < number]
+    if missing:
+        _all_or_nothing(connection, f"{' '.join(missing)} UPDATE exd_meta SET format = {FORMAT}")
 
 
 def _all_or_nothing(connection: duckdb.DuckDBPyConnection, statements: str) -> None:

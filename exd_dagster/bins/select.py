@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from itertools import islice
 
 import duckdb
@@ -11,6 +11,7 @@ import numpy as np
 
 from exd_dagster.bins.audience import counts_the_same
 from exd_dagster.bins.calendar import ceil_hour, hour_of, instant_of
+from exd_dagster.bins.delivery import delivered_hours, flag_volumes
 from exd_dagster.bins.model import Counts, Fact, FlagBins
 from exd_dagster.bins.names import Names
 from exd_dagster.bins.registry import Registry, StoredFlag, StoredSource
@@ -48,7 +49,8 @@ def select_many(
         StoreError: when what is stored was counted otherwise than a flag now says.
     """
     registry = Registry(connection)
-    stored, source, landed = registry.flags(), cache(registry.source), cache(registry.hours)
+    stored, source = registry.flags(), cache(registry.source)
+    landed = cache(partial(_landed, registry))
     rest = iter(flags)
     while together := list(islice(rest, TOGETHER)):
         numbers = [stored[flag.id].number for flag in together if flag.id in stored]
@@ -61,10 +63,17 @@ def select_many(
                 continue
             _check_definition(known, flag)
             last = max(first, _last_hour(source(known.source), known, flag, closed_only=closed_only))
-            hours = landed(known.source, first, last)
+            hours = landed(known.source)
             number = known.number
             bins = _fill(flag, first, last, cells.get(number, _NONE), facts.get(number, ()), hours)
             yield replace(bins, unmatched=unmatched.get(number, ()))
+
+
+def _landed(registry: Registry, source: str) -> set[int]:
+    """Return the hours that a log has delivered; hours of an older store count as delivered."""
+    records = registry.hours(source)
+    known = {hour: count for hour, count in records.items() if count}
+    return (records.keys() - known.keys()) | delivered_hours(known, flag_volumes(registry.connection, source))
 
 
 def _check_definition(known: StoredFlag, flag: FlagAudit) -> None:

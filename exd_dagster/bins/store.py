@@ -11,6 +11,7 @@ import duckdb
 
 from exd_dagster.bins.ahead import ReadAhead
 from exd_dagster.bins.calendar import ceil_hour, hour_of
+from exd_dagster.bins.changes import Changes, find_changes, save_changes
 from exd_dagster.bins.engine import EngineLog
 from exd_dagster.bins.model import FlagBins
 from exd_dagster.bins.opened import DuckLog, Opened
@@ -140,11 +141,17 @@ class BinStore:
 
     def _run(self, reading: Reading) -> BuildReport:
         through: Collection[int] = ()
+        changes = Changes()
+        if reading.flags and not isinstance(reading.source, IbisRecords):
+            with _store_errors():
+                changes = find_changes(self._connection, reading)
+            reading = replace(reading, since=changes.since)
         while True:
             with self._open(reading, through) as opened:
                 try:
                     with _store_errors(), _transaction(self._connection):
                         report = Update(self._connection, reading, through).run(opened)
+                        save_changes(self._connection, reading.source.label, changes)
                         if reading.timing.retention is not None:
                             before = instant_ms(reading.now - reading.timing.retention)
                             Registry(self._connection).drop_ended_units(before)

@@ -3,11 +3,13 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import duckdb
 
 from exd_dagster.bins.audience import HOUR_MS, Target
 from exd_dagster.bins.calendar import instant_of
+from exd_dagster.bins.delivery import delivered_hours, flag_volumes
 from exd_dagster.bins.merge import lost_exposures
 from exd_dagster.bins.names import learn_names
 from exd_dagster.bins.opened import Opened
@@ -80,6 +82,8 @@ class Update:
             source=reading.source.label,
             watermark=from_ms(source.watermark) if source else None,
             closed_through=instant_of(source.closed_through) if source else None,
+            read_from=from_ms(start),
+            **self._delivery(start // HOUR_MS, source),
             flags=self.builds,
             quarantined={reason: count for reason, count in quarantined.items() if count},
             unreadable=opened.unreadable,
@@ -101,17 +105,33 @@ class Update:
             "form, for example time_format='%d/%m/%Y %H:%M'"
         )
 
-    def _land(self, hours: Mapping[int, int], first: int) -> StoredSource | None:
+    def _land(self, hours: Mapping[int, tuple[int, int]], first: int) -> StoredSource | None:
         """Write down which hours have landed, each with its newest record, and return the log's watermark."""
         reading, label = self.reading, self.reading.source.label
-        self.registry.save_hours(label, hours, first, max(reading.last, first))
+        records = {hour: count for hour, (_, count) in hours.items()}
+        self.registry.save_hours(label, records, first, max(reading.last, first))
         known = self.registry.source(label)
-        newest = [*hours.values(), *([known.watermark] if known and not reading.anew else [])]
+        newest = [
+            *(at for at, _ in hours.values()),
+            *([known.watermark] if known and not reading.anew else []),
+        ]
         if not newest:
             return None
         source = StoredSource(max(newest), (max(newest) - reading.lateness_ms) // HOUR_MS)
         self.registry.save_source(label, source)
         return source
+
+    def _delivery(self, first: int, source: StoredSource | None) -> dict[str, Any]:
+        """Return what of the closed hours read was not delivered, and what lies ahead of what was."""
+        label = self.reading.source.label
+        records = {hour: count for hour, count in self.registry.hours(label).items() if count}
+        delivered = delivered_hours(records, flag_volumes(self.connection, label))
+        if source is None or not delivered:
+            return {}
+        closed = range(max(first, min(records)), source.closed_through)
+        lost = [hour for hour in closed if hour in records and hour not in delivered]
+        ahead = sum(count for hour, count in records.items() if hour > max(delivered))
+        return {"undelivered": tuple(map(instant_of, lost)), "records_ahead": ahead}
 
     def _filterable(self, targets: Sequence[Target], opened: Opened) -> list[Target]:
         """Keep the flags whose filter columns the log has; the others get their error."""

@@ -110,6 +110,31 @@ def _open_raw(path: str) -> AbstractContextManager[IO[bytes]]:
     return opened
 
 
+def file_marks(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> dict[str, str]:
+    """Return by file what tells whether it was changed: size and time, or the tag of an object store.
+
+    Args:
+        connection: reads the attributes of objects where its own `httpfs` lists them.
+        files: paths or URLs, as listed.
+    """
+    marks = {}
+    for file in files:
+        if "://" not in file:
+            found = Path(file).stat()
+            marks[file] = f"{found.st_size} {found.st_mtime_ns}"
+        elif _own_extension(connection) and file.startswith(("s3://", "http://", "https://")):
+            query = "SELECT size, last_modified FROM read_blob(?)"
+            marks[file] = " ".join(map(str, connection.execute(query, [file]).fetchone() or ()))
+        else:
+            file_system, path = _file_system(file)
+            known = file_system.info(path)
+            tag = next(
+                (known[name] for name in ("ETag", "etag", "mtime", "LastModified") if name in known), ""
+            )
+            marks[file] = f"{known.get('size')} {tag}"
+    return marks
+
+
 @contextmanager
 def open_bytes(path: str) -> Iterator[IO[bytes]]:
     """Open one file for reading its lines, decompressed when its name ends in .gz."""

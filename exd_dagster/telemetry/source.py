@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import datetime, timezone
 from itertools import count
 from re import DOTALL, sub
 from typing import TypeAlias
@@ -73,7 +73,7 @@ class Records(ConfigModel):
         if pattern is None:
             return None
         try:
-            datetime.strptime(datetime(2026, 3, 14).strftime(pattern), pattern)  # noqa: DTZ001, DTZ007
+            datetime.strptime(datetime(2026, 3, 14, tzinfo=timezone.utc).strftime(pattern), pattern)  # noqa: DTZ007
         except ValueError:
             raise ValueError(f"'{pattern}' is not a strptime pattern such as %d/%m/%Y %H:%M:%S") from None
         if "'" in pattern or "%" not in pattern:
@@ -125,6 +125,20 @@ class Records(ConfigModel):
     def without_damaged(self, connection: Connection, files: Sequence[str]) -> Self | None:  # noqa: ARG002
         """Return this source without the damaged ones of these files, None where none can be left out."""
         return None
+
+    def marks(self, connection: Connection, start: datetime, end: datetime) -> Mapping[str, str] | None:  # noqa: ARG002
+        """Return by file what tells whether it was changed; None where the log is not made of files.
+
+        Args:
+            connection: an open connection.
+            start: files of records before this instant (UTC) need not be listed.
+            end: nor those of records at or after this one.
+        """
+        return None
+
+    def only(self, files: Sequence[str]) -> Self:  # noqa: ARG002
+        """Return this log as if it had these of its files alone."""
+        return self
 
     def raw_columns(self, extras: Sequence[str] | None = None) -> list[str]:
         """Return the log's own names, or paths, of what is read; without `extras`, of what must be there."""

@@ -1,5 +1,6 @@
 """Where evaluation records are read from: plain values, opened only when they are used."""
 
+import glob
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ from typing_extensions import Self
 
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.engine_table import IbisRecords, ibis_records
-from exd_dagster.telemetry.files import list_files
+from exd_dagster.telemetry.files import file_marks, list_files
 from exd_dagster.telemetry.frames import as_columns
 from exd_dagster.telemetry.parquet import damaged_files, open_parquet
 from exd_dagster.telemetry.records import Scan, Unreadable, ident
@@ -54,6 +55,14 @@ class _Files(Records):
     def place(self) -> str:
         """The paths, separated by commas."""
         return ", ".join(self.paths)
+
+    def marks(self, connection: Connection, start: datetime, end: datetime) -> dict[str, str]:
+        """Return by file what tells whether it was changed; see `Records.marks`."""
+        return file_marks(connection, list_files(connection, self.paths, start, end))
+
+    def only(self, files: Sequence[str]) -> Self:
+        """Return this log as if it had these of its files alone."""
+        return self.model_copy(update={"path": tuple(map(glob.escape, files)), "name": self.label})
 
 
 class ParquetRecords(_Files):

@@ -1,0 +1,123 @@
+"""Which hours of a log were delivered: those in which the whole log lies far below what it expects were not.
+
+What an hour expects is learned from the log itself: the median of the same hour on up to 7 earlier days, or
+on up to 3 earlier weeks where that is less. An hour that expects `FEWEST` records or more was not delivered
+
+- where the log has less than `FLOOR` of them, and so has each counted flag that expects as many, or
+- where 3 or more such flags are counted, and 4 of 5 of them have less than `FLEET_FLOOR`.
+
+Nor was an hour beside such a gap that is not whole itself (less than `WHOLE`): the loader stopped or began
+within it. A loader that is late while a few devices' clocks run ahead leaves such hours at the end of the
+log; a file that is missing leaves them in its middle. An hour without any record was not delivered either.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import TypeAlias
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+FEWEST = 20.0
+"""An hour that expects fewer records tells nothing."""
+FLOOR = 0.1
+FLEET_FLOOR = 0.5
+FEWEST_FLAGS = 3
+FLAGS_DOWN = 0.8
+WHOLE = 0.8
+
+_DAYS = 24 * np.arange(1, 8)
+_WEEKS = 168 * np.arange(1, 4)
+
+Floats: TypeAlias = NDArray[np.float64]
+Hours: TypeAlias = NDArray[np.int64]
+Volumes: TypeAlias = Callable[[Collection[int]], Mapping[int, Mapping[int, int]]]
+"""Gives, for some hours, the evaluations of each counted flag by hour."""
+
+
+def delivered_hours(records: Mapping[int, int], volumes: Volumes) -> set[int]:
+    """Return the hours (since 1970) that were delivered.
+
+    Args:
+        records: records of the whole log by hour, in every hour that has any.
+        volumes: for some hours, the evaluations of each counted flag by hour; asked only for doubtful hours.
+    """
+    if not records:
+        return set()
+    first = min(records)
+    seen = np.zeros(max(records) - first + 1)
+    seen[np.fromiter(records, np.int64) - first] = list(records.values())
+    expected = _expected(seen, np.arange(len(seen)))
+    tells = expected >= FEWEST
+    share = np.where(tells, seen / np.maximum(expected, 1.0), 1.0)
+    doubtful = np.flatnonzero(tells & (seen > 0) & (share < FLEET_FLOOR))
+    gap = tells & (seen == 0)
+    gap[[place for place in doubtful.tolist() if place in _all_down(doubtful, share, first, volumes)]] = True
+    beside = np.append(gap[1:], False) | np.append(False, gap[:-1])
+    lost = gap | (beside & (share < WHOLE))
+    return {first + int(place) for place in np.flatnonzero((seen > 0) & ~lost)}
+
+
+def _expected(seen: Floats, places: Hours) -> Floats:
+    """Return what each place of a series expects; 0 where no earlier day tells."""
+
+    def median(lags: Hours) -> Floats:
+        earlier = places - lags[:, None]
+        values = np.where(earlier >= 0, seen[np.maximum(earlier, 0)], np.nan)
+        known = ~np.isnan(values).all(axis=0)
+        found = np.full(len(places), np.nan)
+        found[known] = np.nanmedian(values[:, known], axis=0)
+        return found
+
+    return np.nan_to_num(np.fmin(median(_DAYS), median(_WEEKS)))
+
+
+def _all_down(doubtful: Hours, share: Floats, first: int, volumes: Volumes) -> set[int]:
+    """Return the doubtful places in which the counted flags are down with the log."""
+    if not len(doubtful):
+        return set()
+    lags = np.concatenate([np.zeros(1, np.int64), _DAYS, _WEEKS])
+    wanted = np.unique(doubtful + first - lags[:, None])
+    by_flag = volumes([int(hour) for hour in wanted])
+    shares = [_share(doubtful, first, evaluations) for evaluations in by_flag.values()]
+    down = set()
+    for column, place in enumerate(doubtful.tolist()):
+        known = np.array([found[column] for found in shares if not np.isnan(found[column])])
+        if len(known) >= FEWEST_FLAGS:
+            lost = bool(np.mean(known < FLEET_FLOOR) >= FLAGS_DOWN)
+        else:
+            lost = share[place] < FLOOR and bool((known < FLOOR).all())
+        if lost:
+            down.add(place)
+    return down
+
+
+def _share(doubtful: Hours, first: int, evaluations: Mapping[int, int]) -> Floats:
+    """Return what each doubtful hour of one flag has of what it expects; NaN where that is too little."""
+    start = min(evaluations)
+    series = np.zeros(int(doubtful.max()) + first - start + 1)
+    for hour, count in evaluations.items():
+        series[hour - start] = count
+    places = doubtful + first - start
+    inside = places >= 0
+    shares = np.full(len(doubtful), np.nan)
+    expected = _expected(series, places[inside])
+    shares[inside] = np.where(expected >= FEWEST, series[places[inside]] / np.maximum(expected, 1.0), np.nan)
+    return shares
+
+
+def flag_volumes(connection: duckdb.DuckDBPyConnection, source: str) -> Volumes:
+    """Return what asks the store for the evaluations of the flags counted from a log."""
+
+    def volumes(hours: Collection[int]) -> dict[int, dict[int, int]]:
+        found: dict[int, dict[int, int]] = {}
+        rows = connection.execute(
+            "SELECT flag, hour, sum(evaluations)::BIGINT FROM exd_bins JOIN exd_flags USING (flag) "
+            "WHERE source = ? AND hour IN (SELECT unnest(?)) GROUP BY flag, hour ORDER BY flag, hour",
+            [source, list(hours)],
+        )
+        for flag, hour, evaluations in rows.fetchall():
+            found.setdefault(flag, {})[hour] = evaluations
+        return found
+
+    return volumes

@@ -1,0 +1,91 @@
+"""Hours that were not delivered are told from hours in which flags fell."""
+
+import numpy as np
+import pytest
+
+from exd_dagster.bins.delivery import delivered_hours
+
+DAYS = 14
+CYCLE = 100 + 80 * np.sin(np.arange(24) / 24 * 2 * np.pi)
+
+
+def log(flags: int, scale: float = 10.0, seed: int = 1) -> np.ndarray:
+    """Return records by flag and hour, (flags, 24 * DAYS), with a daily cycle."""
+    rng = np.random.default_rng(seed)
+    return rng.poisson(scale * np.tile(CYCLE, DAYS) * np.ones((flags, 1)))
+
+
+def delivered(records: np.ndarray) -> set[int]:
+    by_flag = {number: dict(enumerate(row.tolist())) for number, row in enumerate(records)}
+    totals = {hour: int(count) for hour, count in enumerate(records.sum(axis=0)) if count}
+
+    def volumes(hours):
+        return {flag: {h: c[h] for h in hours if h in c} for flag, c in by_flag.items()}
+
+    return delivered_hours(totals, volumes)
+
+
+def lost(records: np.ndarray) -> set[int]:
+    return set(range(records.shape[1])) - delivered(records)
+
+
+@pytest.mark.parametrize("flags", [1, 2, 3, 20])
+@pytest.mark.parametrize("seed", range(5))
+def test_every_hour_of_a_whole_log_was_delivered(flags, seed):
+    assert not lost(log(flags, seed=seed))
+
+
+@pytest.mark.parametrize("flags", [1, 2, 3, 20])
+def test_hours_that_hold_only_records_of_fast_clocks_were_not_delivered(flags):
+    records = log(flags)
+    records[:, -6:] = np.random.default_rng(2).binomial(records[:, -6:], 0.02)
+    assert lost(records) == set(range(24 * DAYS - 6, 24 * DAYS))
+
+
+@pytest.mark.parametrize("part", [0.1, 0.4, 0.7])
+def test_hour_in_which_the_loader_stopped_was_not_delivered(part):
+    records = log(4)
+    records[:, -6:] = np.random.default_rng(2).binomial(records[:, -6:], 0.02)
+    records[:, -7] = np.random.default_rng(3).binomial(records[:, -7], part)
+    assert min(lost(records)) == 24 * DAYS - 7
+
+
+def test_half_of_the_files_of_an_hour_are_missed_in_a_fleet():
+    records = log(5)
+    records[:, 200:203] = records[:, 200:203] * 0.4
+    assert {200, 201, 202} <= lost(records) <= set(range(199, 204))
+
+
+def test_outage_of_one_flag_in_a_fleet_is_its_own_however_large_it_is():
+    records = log(5)
+    records[0] *= 50
+    records[0, -12:] = 0
+    assert not lost(records)
+
+
+def test_half_of_the_traffic_of_the_only_flag_is_not_taken_for_the_loader():
+    records = log(1)
+    records[:, -12:] = records[:, -12:] * 0.45
+    assert not lost(records)
+
+
+def test_small_log_tells_nothing():
+    assert delivered(log(1, scale=0.01)) == {h for h, n in enumerate(log(1, scale=0.01)[0]) if n}
+
+
+def test_single_record_after_the_end_of_a_log_delivers_its_last_hour():
+    records = np.hstack([log(2), np.zeros((2, 4), dtype=int)])
+    records[0, -1] = 1
+    assert max(delivered(records)) == 24 * DAYS - 1
+
+
+def test_log_of_a_few_hours_has_nothing_to_expect():
+    records = log(2)[:, :6]
+    assert delivered(np.hstack([records, [[0, 1], [0, 0]]])) == {0, 1, 2, 3, 4, 5, 7}
+
+
+def test_weekend_is_not_missed_once_a_week_is_known():
+    records = log(3)
+    weekend = np.isin(np.arange(24 * DAYS) // 24 % 7, (5, 6))
+    records[:, weekend] = records[:, weekend] // 4
+    assert not {hour for hour in lost(records) if hour >= 168}
