@@ -53,11 +53,6 @@ class Reading:
         return first if self.since is None else min(first, self.since)
 
     @property
-    def lookback_hours(self) -> int:
-        """How far back hours are looked at again."""
-        return self.first - self.reread_from
-
-    @property
     def lateness_ms(self) -> int:
         """Lateness in milliseconds."""
         return instant_ms(from_ms(0) + self.timing.lateness)

@@ -149,7 +149,8 @@ class Update:
         if opened.recounts or not targets:
             return targets
         known = [target for target in targets if target.number not in anew]
-        first = (self.reading.first if known else self.reading.last) - self.reading.lookback_hours
+        reading = self.reading
+        first = reading.reread_from + (0 if known else reading.last - reading.first)
         opened.print_hours(targets, first)
         narrowed = {target.number: target for target in narrow(self.connection, known, first)}
         return [narrowed.get(target.number, target) for target in targets]

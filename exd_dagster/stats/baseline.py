@@ -12,7 +12,7 @@ and with K = 1, which nothing can be compared with, mu = min(A R, B if A > L B):
 take the place of the other weeks. The median has breakdown point 1/2 (Hampel et al., Robust Statistics,
 1986); with the rule of agreement ordinary weeks keep the efficiency of the mean.
 
-`method="mean"` is the mean of A.
+`baseline="mean"` takes the mean of A always.
 """
 
 from dataclasses import dataclass

@@ -112,8 +112,3 @@ def _observed(level: Floats, volumes: Floats, landed: Booleans, begin: int, end:
 def no_levels(size: int) -> Levels:
     """Return the levels of a flag without phases."""
     return levels(np.ones(size), np.ones(size, bool), ())
-
-
-def clock_of(size: int) -> NDArray[np.int64]:
-    """Return a clock that is UTC."""
-    return np.zeros(size, dtype=np.int64)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from exd_dagster.stats.baseline import WEEK, Baseline, History, Weeks, cautious, earlier_weeks
 from exd_dagster.stats.inputs import Booleans, Floats
-from exd_dagster.stats.levels import Levels, clock_of, no_levels
+from exd_dagster.stats.levels import Levels, no_levels
 
 WINDOWS = (1, 3, 6, 24)
 SPEAKS_FROM = 240
@@ -81,7 +81,7 @@ class Declared:
 
 def nothing_declared(size: int) -> Declared:
     """Return what is known of a flag without phases, time zone, holidays and events."""
-    return Declared(clock=clock_of(size), learned=np.ones(size, bool), levels=no_levels(size))
+    return Declared(clock=np.zeros(size, dtype=np.int64), learned=np.ones(size, bool), levels=no_levels(size))
 
 
 def scan(volumes: Floats, landed: Booleans, level: float, declared: Declared | None = None) -> SeasonalScan:

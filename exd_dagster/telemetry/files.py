@@ -3,7 +3,7 @@
 import glob
 import gzip
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
@@ -113,6 +113,8 @@ def _open_raw(path: str) -> AbstractContextManager[IO[bytes]]:
 def file_marks(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> dict[str, str]:
     """Return by file what tells whether it was changed: size and time, or the tag of an object store.
 
+    A file that has vanished since it was listed has none.
+
     Args:
         connection: reads the attributes of objects where its own `httpfs` lists them.
         files: paths or URLs, as listed.
@@ -120,18 +122,19 @@ def file_marks(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> d
     marks = {}
     for file in files:
         if "://" not in file:
-            found = Path(file).stat()
-            marks[file] = f"{found.st_size} {found.st_mtime_ns}"
+            with suppress(FileNotFoundError):
+                found = Path(file).stat()
+                marks[file] = f"{found.st_size} {found.st_mtime_ns}"
         elif _own_extension(connection) and file.startswith(("s3://", "http://", "https://")):
             query = "SELECT size, last_modified FROM read_blob(?)"
             marks[file] = " ".join(map(str, connection.execute(query, [file]).fetchone() or ()))
         else:
             file_system, path = _file_system(file)
-            known = file_system.info(path)
-            tag = next(
-                (known[name] for name in ("ETag", "etag", "mtime", "LastModified") if name in known), ""
-            )
-            marks[file] = f"{known.get('size')} {tag}"
+            with suppress(FileNotFoundError):
+                known = file_system.info(path)
+                tags = ("ETag", "etag", "mtime", "LastModified")
+                tag = next((known[name] for name in tags if name in known), "")
+                marks[file] = f"{known.get('size')} {tag}"
     return marks
 
 

@@ -23,6 +23,8 @@ AWARE = ("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS")
 
 _AMBIGUOUS_ZONES = ("ADT", "AMT", "AST", "BST", "CST", "ECT", "GST", "IST", "SST", "WST")
 _OFFSET = "[+-][0-9]{2}:?[0-9]{2}"
+_AMERICAN = {"EST": 5, "EDT": 4, "CST": 6, "CDT": 5, "MST": 7, "MDT": 6, "PST": 8, "PDT": 7}
+"""Hours behind UTC of the zones that RFC 2822 names, in its own form alone."""
 _TIDY = (
     (" m=[+-][0-9.]+$", ""),  # Go: the monotonic clock
     (r"(?:\[[^\]]*\]| [(].*[)])$", ""),  # Java: [Europe/Berlin]; JavaScript: (Central European Standard Time)
@@ -32,14 +34,7 @@ _TIDY = (
     ("^[A-Za-z]{3,9}, *", ""),  # RFC 1123: the day of the week
     (" GMT([+-])", r" \1"),
     (" (?:GMT|UTC?)( |$)", r" +0000\1"),
-    *(  # RFC 2822 means the American zones
-        (f"^([0-9]{{1,2}} [A-Z].*) {name}$", rf"\1 -{hours:02d}00")
-        for name, hours in (("EST", 5), ("EDT", 4), ("CST", 6), ("CDT", 5))
-    ),
-    *(
-        (f"^([0-9]{{1,2}} [A-Z].*) {name}$", rf"\1 -{hours:02d}00")
-        for name, hours in (("MST", 7), ("MDT", 6), ("PST", 8), ("PDT", 7))
-    ),
+    *((f"^([0-9]{{1,2}} [A-Z].*) {name}$", rf"\1 -{hours:02d}00") for name, hours in _AMERICAN.items()),
 )
 """What is rewritten before the forms below are tried."""
 _AWARE_FORMS = (

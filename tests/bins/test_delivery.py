@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from exd_dagster.bins.delivery import delivered_hours
+from tests.bins.conftest import HOUR, START, flag, update
+from tests.bins.conftest import log as rows
 
 DAYS = 14
 CYCLE = 100 + 80 * np.sin(np.arange(24) / 24 * 2 * np.pi)
@@ -89,3 +91,14 @@ def test_weekend_is_not_missed_once_a_week_is_known():
     weekend = np.isin(np.arange(24 * DAYS) // 24 % 7, (5, 6))
     records[:, weekend] = records[:, weekend] // 4
     assert not {hour for hour in lost(records) if hour >= 168}
+
+
+def test_reading_says_which_hours_were_not_delivered_and_what_lies_ahead(store):
+    """Three days of 30 records an hour, then three hours that hold one record of a fast clock each."""
+    whole = [(hour + unit / 40, f"{hour}-{unit}", "control") for hour in range(72) for unit in range(30)]
+    ahead = [(hour + 0.5, f"fast-{hour}", "control") for hour in (72, 73, 75)]
+    report = update(store, rows(*whole, *ahead), hours=(0, 80))
+    assert report.read_from == START
+    assert report.undelivered == (START + 72 * HOUR, START + 73 * HOUR)
+    assert report.records_ahead == 3
+    assert store.read(flag()).landed.tolist() == [True] * 72 + [False] * 2
