@@ -16,7 +16,7 @@ from exd_dagster.alerts.deliver import BUDGET
 from exd_dagster.alerts.links import Links
 from exd_dagster.alerts.log_only import log_only
 from exd_dagster.alerts.model import AlertState, CheckState, instant
-from exd_dagster.alerts.route import Route, Routing, read_routes
+from exd_dagster.alerts.route import Route, Routing, idle_routes, read_routes
 from exd_dagster.alerts.state import StateStore
 from exd_dagster.alerts.tick import SHUTOFF_HOOK, Desk, Scene, people, run_tick
 from exd_dagster.config import FlagAudit, FlagId, nearest_faults
@@ -37,6 +37,8 @@ from exd_dagster.stats.verdict import plain
 REPEATS = frozenset({"trust"})
 """Checks that only repeat the answer of others; all that is told of them is that it has become too old."""
 LONGEST_FACT = 2000
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,11 @@ class AlertPlan:
         for key, flag in self.monitored.items():
             names.setdefault(flag.id, set()).add(key.name)
         return names
+
+    @property
+    def idle_routes(self) -> list[str]:
+        """What of the routes matches no flag, owner, severity or check there is; one sentence each."""
+        return idle_routes(self.routing, self.monitored.values(), {key.name for key in self.monitored})
 
     def desk(self, blocked: Mapping[str, Sequence[str]] | None = None) -> Desk:
         """Return the destinations as they can be used now, with their secrets read."""
@@ -163,7 +170,7 @@ def plan_alerts(
         faults += nearest_faults(digested, names, "digest: destination")
     if faults:
         raise ConfigError("alerts", faults)
-    return AlertPlan(
+    plan = AlertPlan(
         name=name,
         monitored=monitored,
         alerts=tuple(alerts),
@@ -174,6 +181,9 @@ def plan_alerts(
         grain=grain,
         fleet=fleet,
     )
+    for fault in plan.idle_routes:
+        _log.warning("alerts of %s: %s", name, fault)
+    return plan
 
 
 def _now() -> datetime:

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from exd_dagster.alerts.decision import Decision, active_decisions, waiver
-from exd_dagster.bins.model import HOUR, FlagBins, Unmatched
+from exd_dagster.bins.model import HOUR, FlagBins
 from exd_dagster.config import FlagAudit, Phase, Thresholds
-from exd_dagster.errors import folded
 from exd_dagster.plots import split_plot, traffic_plot
 from exd_dagster.stats.audit import audit_flag
 from exd_dagster.stats.causes import Cause
 from exd_dagster.stats.freshness import fresh_until, stale_verdict
 from exd_dagster.stats.integrity import variant_integrity, version_counts, version_skew
 from exd_dagster.stats.trust import TrustVerdict, Waiver, held_back, settle, trust_verdict
+from exd_dagster.stats.unseen import idle_phases, misspelt_variants
 from exd_dagster.stats.verdict import Verdict
 from exd_dagster.stats.window import phase_hours
 from exd_dagster.trust_row import trust_row
@@ -58,8 +58,12 @@ class Audit:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Names of the configuration that the log does not hold, each with the nearest that it does."""
-        return tuple(map(str, (*self.bins.unmatched, *misspelt_variants(self.flag, self.bins))))
+        """Names of the configuration that the log does not hold, each with the nearest that it does.
+
+        Phases without a unit follow.
+        """
+        names = (*self.bins.unmatched, *misspelt_variants(self.flag, self.bins))
+        return (*map(str, names), *idle_phases(self.flag, self.bins))
 
     def picture(self, check: str) -> str:
         """Draw what a check is about as SVG; "" where there is nothing to draw.
@@ -124,17 +128,6 @@ def audit(
     held = held_back([*verdicts, *([stale] if stale else [])], flag.mode, waivers)
     trust = trust_verdict(settled, flag.mode, waivers, held, settle(stale, flag.mode) if stale else None)
     return Audit(flag, bins, (*settled, *beside), replace(trust, fresh_until=until), waivers)
-
-
-def misspelt_variants(flag: FlagAudit, bins: FlagBins) -> list[Unmatched]:
-    """Return declared variants that never showed while another of nearly the same name, undeclared, did."""
-    shown = dict(zip(bins.variants, bins.evaluations.sum(axis=0).tolist(), strict=True))
-    strays = {folded(name): name for name, count in shown.items() if count and name not in flag.variants}
-    return [
-        Unmatched("variant", name, strays[folded(name)], shown[strays[folded(name)]])
-        for name in flag.variants
-        if not shown.get(name) and folded(name) in strays
-    ]
 
 
 def newest(bins: FlagBins) -> FlagBins:

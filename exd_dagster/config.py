@@ -7,6 +7,7 @@ once as a `ConfigError`. Instants are UTC: give them with an offset, or as a bar
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
+from fnmatch import fnmatchcase
 from math import fsum, isfinite
 from re import fullmatch
 from typing import Annotated, Any, Literal, TypeAlias
@@ -171,6 +172,10 @@ class FlagId:
     def __str__(self) -> str:
         """`key`, with namespace and environment in front where they are named."""
         return "/".join(part for part in (self.namespace, self.environment, self.key) if part)
+
+    def is_named(self, glob: str) -> bool:
+        """Return whether this is the key or the whole name, or a glob over either, that people gave."""
+        return any(name == glob or fnmatchcase(name, glob) for name in (self.key, str(self)))
 
 
 def is_owner(owner: str) -> bool:

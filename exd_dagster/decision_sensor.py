@@ -63,7 +63,8 @@ def build_decision_sensor(
         context.update_cursor(f"{made} {ended}")
         keys = [key for key, flag in monitored.items() if any(d.covers(flag.id) for d in (*new, *over))]
         if not keys:
-            return dg.SkipReason("these decisions touch no check that is audited here")
+            named = ", ".join(sorted({f"'{decision.flags}'" for decision in (*new, *over)}))
+            return dg.SkipReason(f"no flag audited here is {named}, of which people decided")
         return dg.RunRequest(run_key=f"{name}:{made}:{ended}", asset_check_keys=keys)
 
     return decision_checks, job

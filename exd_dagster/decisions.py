@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
+from fnmatch import fnmatchcase
 from typing import Any
 
 import dagster as dg
@@ -14,6 +15,10 @@ from exd_dagster.config import FlagAudit, FlagId, to_utc
 from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
 
+WAIVABLE = ("srm", "sequential_srm", "traffic_drop")
+"""Checks a waiver can speak of: those whose failure blocks."""
+CHECKS = (*WAIVABLE, "trust", "variant_integrity", "version_skew", "bins_built")
+"""Checks any other decision can speak of."""
 KEPT = 1000
 """Newest decisions read; older ones have long ended."""
 _BASIS = ("reason", "audited_through", "iteration_start")
@@ -96,12 +101,28 @@ def make_decision(
         basis=dict(basis),
     )
     known = [*(flag.id for flag in flags), *unmonitored]
-    if not any(decision.covers(flag) for flag in known):
-        near = did_you_mean(config["flags"], (flag.key for flag in known))
-        faults.append(f"flags: '{config['flags']}' matches no audited flag.{near}")
+    faults += idle_parts(decision, known)
     if faults:
         raise ConfigError("the decision", faults)
     return decision
+
+
+def idle_parts(decision: Decision, flags: Iterable[FlagId]) -> list[str]:
+    """Return what of a decision speaks of no flag or no check there is, with the nearest name.
+
+    Args:
+        decision: what a person decided.
+        flags: the flags it may speak of. A waiver may speak of the checks that block, any other of all.
+    """
+    flags, found = list(flags), []
+    if not any(decision.covers(flag) for flag in flags):
+        near = did_you_mean(decision.flags, {name for flag in flags for name in (flag.key, str(flag))})
+        found.append(f"flags: '{decision.flags}' matches no audited flag.{near}")
+    names = WAIVABLE if decision.kind == "waive" else CHECKS
+    if not any(fnmatchcase(name, decision.checks) for name in names):
+        what = "check that blocks" if decision.kind == "waive" else "check"
+        found.append(f"checks: '{decision.checks}' matches no {what}.{did_you_mean(decision.checks, names)}")
+    return found
 
 
 def unmonitored_flags(instance: dg.DagsterInstance, sensor: str | None = None) -> list[FlagId]:

@@ -58,4 +58,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the nearest known name, else the list of known names."""
     names = sorted(known)
     near = nearest_name(name, names)
-    return f" Did you mean '{near}'?" if near else f" Known: {', '.join(names) or 'none'}."
+    if near:
+        return f" Did you mean '{near}'?"
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f" Known: {', '.join(names[:_LISTED]) or 'none'}{more}."
+
+
+_LISTED = 20

@@ -44,10 +44,7 @@ class Decision:
 
     def covers(self, flag: FlagId, check: str = "*") -> bool:
         """True when the decision speaks of this flag, and of this check ("*": of any)."""
-        names = (flag.key, str(flag))
-        return any(fnmatchcase(name, self.flags) for name in names) and (
-            check == "*" or fnmatchcase(check, self.checks)
-        )
+        return flag.is_named(self.flags) and (check == "*" or fnmatchcase(check, self.checks))
 
     def holds(self, now: datetime) -> bool:
         """True from its recording until `until`."""

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from exd_dagster.alerts.model import Alert, AlertState, Channel, Parcel, Reason
 from exd_dagster.alerts.notice import Notice
-from exd_dagster.config import ConfigModel, nearest_faults
-from exd_dagster.errors import ConfigError
+from exd_dagster.config import ConfigModel, FlagAudit, nearest_faults
+from exd_dagster.errors import ConfigError, did_you_mean
 
 PEOPLE: tuple[Channel, ...] = ("slack", "email")
 """Channels read by people: several alerts share a message. The others get one payload per alert."""
@@ -38,7 +38,7 @@ class Route(ConfigModel):
             any(fnmatchcase(owner, self.owner) for owner in owners)
             and fnmatchcase(alert.severity, self.severity)
             and fnmatchcase(alert.check, self.check)
-            and any(fnmatchcase(name, self.flag) for name in (alert.flag.key, str(alert.flag)))
+            and alert.flag.is_named(self.flag)
         )
 
 
@@ -97,6 +97,30 @@ def read_routes(routes: Sequence[Route | Mapping[str, Any]] | None, destinations
     if faults:
         raise ConfigError("alert routes", faults)
     return Routing(routes=tuple(read))
+
+
+def idle_routes(routing: Routing, flags: Iterable[FlagAudit], checks: Iterable[str]) -> list[str]:
+    """Return which routes no alert of these flags can take, with the nearest name; one sentence each.
+
+    Args:
+        routing: the routes.
+        flags: the flags alerts are about.
+        checks: names of their checks.
+    """
+    flags = list({flag.id: flag for flag in flags}.values())
+    known = {
+        "owner": {owner for flag in flags for owner in flag.owners or ("",)},
+        "severity": {"ERROR", "WARN"},
+        "check": {*checks},
+        "flag": {name for flag in flags for name in (flag.key, str(flag.id))},
+    }
+    return [
+        f"routes[{index}]: no {field} is '{glob}'.{did_you_mean(glob, names - {''})}"
+        for index, route in enumerate(routing.routes)
+        for field, names in known.items()
+        for glob in (getattr(route, field),)
+        if glob not in names and not any(fnmatchcase(name, glob) for name in names)
+    ]
 
 
 def parcels(

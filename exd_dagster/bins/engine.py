@@ -74,9 +74,9 @@ class EngineLog:
         """Return those of the columns that the table does not have."""
         return [name for name in columns if self.records.column(self.table, name) is None]
 
-    def hint(self, column: str) -> str:
-        """Return " Did you mean ...?" for one of them."""
-        return self.records.hint(self.table, column)
+    def near(self, column: str) -> list[str]:  # noqa: ARG002
+        """See `Opened`."""
+        return list(self.table.columns)
 
     def hours(self, start: int, latest: int) -> dict[int, tuple[int, int]]:
         """Return newest record (ms) and number of records by hour in `[start, latest)` (ms)."""

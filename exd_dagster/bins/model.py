@@ -35,9 +35,10 @@ class Unmatched:
     """A name of a flag's configuration that its log does not hold.
 
     Attributes:
-        place: where it is named: flag, namespace, environment, "include country", ignore_variants, variant
+        place: where it is named: flag, namespace, environment, "include country", ignore_variants, variant,
+            dimensions (the log has no such column) or "empty dimensions" (it has, without a value).
         name: as it is configured.
-        nearest: the nearest name that the log does hold, None for none.
+        nearest: the nearest name that the log does hold, None for none, "" where its records name nothing.
         records: how many records have that one.
     """
 
@@ -48,17 +49,30 @@ class Unmatched:
 
     def __str__(self) -> str:
         """Return it as part of a sentence, with the fix."""
+        if self.place in _OF_COLUMNS:
+            near = f"; the log has '{self.nearest}'" if self.nearest else ""
+            return _OF_COLUMNS[self.place].format(name=self.name, near=near)
         what, _, column = self.place.partition(" ")
         named = f"{column} '{self.name}' of {what}" if column else f"{what} '{self.name}'"
         option = _OPTION.get(what, what)
         if self.nearest is None:
             return f"{named} has no record in this log, nor has a name like it: correct {option}="
         records = f"{self.records:,} record{'' if self.records == 1 else 's'}"
+        if not self.nearest:
+            return (
+                f"{named} has no record in this log, which names no {what} ({records}): "
+                f"leave {option}= out, or give the records constants={{'{what}': '{self.name}'}}"
+            )
         held = f"the log holds '{self.nearest}' ({records})"
         return f"{named} has no record in this log; {held}: correct {option}="
 
 
 _OPTION = {"flag": "key", "variant": "split"}
+_OF_COLUMNS = {
+    "dimensions": "dimensions '{name}' is no column of this log{near}: correct dimensions=",
+    "empty dimensions": "dimensions '{name}' has no value in any record of this flag: no cause can be "
+    "found in it",
+}
 
 
 FACTS = (

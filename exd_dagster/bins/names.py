@@ -15,7 +15,7 @@ from exd_dagster.bins.audience import Target, wanted_values
 from exd_dagster.bins.model import Unmatched
 from exd_dagster.bins.opened import Opened
 from exd_dagster.bins.schema import insert_rows
-from exd_dagster.config import Scalar
+from exd_dagster.config import FlagAudit, Scalar
 from exd_dagster.errors import nearest_name
 from exd_dagster.telemetry.reasons import EXCLUDED_REASONS, reason_form
 
@@ -68,7 +68,7 @@ def learn_names(
         opened: the log.
         targets: the flags read.
         quiet: numbers of those of which this reading counted nothing.
-        anew: numbers of those that were read from their start.
+        anew: numbers of those that are new to the store, or declared anew.
     """
     names, numbers = Names(connection), [target.number for target in targets]
     known, uncounted = names.of(numbers), names.uncounted(quiet)
@@ -78,12 +78,14 @@ def learn_names(
     for target in targets:
         number, before = target.number, known.get(target.number, ())
         if number in asked:
-            found[number] = [*_scope(target, scopes)] or [*_values(target, opened, anew)]
+            found[number] = [*_scope(target, scopes)] or [*_values(target, opened)]
         elif number not in uncounted and (before or number in anew):
-            still = [*_values(target, opened, anew)]
+            still = [*_values(target, opened)]
             met_since = number not in anew
             found[number] = [u for u in before if _key(u) in map(_key, still)] if met_since else still
-    changed = {n: new for n, new in found.items() if tuple(new) != known.get(n, ())}
+        kept = [u for u in found.get(number, before) if u.place != "dimensions"]
+        found[number] = [*kept, *_no_columns(target.flag, opened)]
+    changed = {n: new for n, new in found.items() if {*new} != {*known.get(n, ())}}
     if changed:
         names.save(changed)
 
@@ -118,17 +120,29 @@ def _scope(target: Target, seen: Sequence[tuple[tuple[str, ...], int]]) -> Itera
             yield _unmatched(place, declared, held)
 
 
-def _values(target: Target, opened: Opened, anew: Collection[int]) -> Iterator[Unmatched]:
-    """Yield the values of filters, ignored variants and chosen reasons that no record of the flag has."""
+def _no_columns(flag: FlagAudit, opened: Opened) -> Iterator[Unmatched]:
+    """Yield the dimensions that are no column of the log; only its schema is asked."""
+    for name in opened.missing(flag.dimensions):
+        yield Unmatched("dimensions", name, nearest_name(name, opened.near(name)))
+
+
+def _values(target: Target, opened: Opened) -> Iterator[Unmatched]:
+    """Yield the values of filters, ignored variants and chosen reasons that no record of the flag has.
+
+    So too the dimensions that have a column, and no value in it.
+    """
     flag = target.flag
     for which, filters in (("include", flag.include), ("exclude", flag.exclude)):
         for column, values in filters.items():
             yield from _unmet(target, opened, f"{which} {column}", column, values)
     yield from _unmet(target, opened, "ignore_variants", "variant", flag.ignore_variants)
     chosen = [reason for reason in flag.exclude_reasons if reason not in EXCLUDED_REASONS]
-    if chosen and target.number in anew:
+    if chosen:
         held = {reason_form(name): n for (name,), n in _held(target, opened, "reason")}
         yield from (_unmatched("exclude_reasons", r, held) for r in chosen if reason_form(r) not in held)
+    for name in sorted({*flag.dimensions} - {*opened.missing(flag.dimensions)}):
+        if not any(value.strip() for (value,), _ in _held(target, opened, name)):
+            yield Unmatched("empty dimensions", name)
 
 
 def _unmet(
@@ -151,4 +165,6 @@ def _held(target: Target, opened: Opened, column: str) -> list[tuple[tuple[str, 
 
 def _unmatched(place: str, name: str, held: Mapping[str, int]) -> Unmatched:
     near = nearest_name(name, [key for key in held if key])
+    if near is None and {*held} == {""} and place in ("namespace", "environment"):
+        near = ""
     return Unmatched(place, name, near, held[near] if near is not None else 0)

@@ -72,8 +72,8 @@ class Opened(Protocol):
     def missing(self, columns: Collection[str]) -> list[str]:
         """Return those of the columns that the log does not have."""
 
-    def hint(self, column: str) -> str:
-        """Return " Did you mean ...?" for one of them."""
+    def near(self, column: str) -> Sequence[str]:
+        """Return the columns it has, among which one that is missing may have been meant."""
 
     def hours(self, start: int, latest: int) -> Mapping[int, tuple[int, int]]:
         """Return newest record (ms) and number of records by hour in `[start, latest)` (ms)."""
@@ -155,9 +155,9 @@ class DuckLog:
         """Return those of the columns that the log does not have."""
         return sorted(set(columns) - set(self.columns.extras))
 
-    def hint(self, column: str) -> str:
-        """Return " Did you mean ...?" for one of them."""
-        return self.columns.scan.hint(column)
+    def near(self, column: str) -> list[str]:
+        """See `Opened`."""
+        return self.columns.scan.near(column)
 
     def hours(self, start: int, latest: int) -> dict[int, tuple[int, int]]:
         """See `Opened`."""

@@ -9,7 +9,7 @@ from exd_dagster.bins.calendar import ceil_hour, hour_of, instant_of
 from exd_dagster.bins.registry import StoredFlag
 from exd_dagster.config import FlagAudit, FlagId, Timing
 from exd_dagster.telemetry.records import from_ms, instant_ms
-from exd_dagster.telemetry.sources import Records
+from exd_dagster.telemetry.sources import IbisRecords, Records
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,11 @@ class Reading:
         return first if self.since is None else min(first, self.since)
 
     @property
+    def recounts(self) -> bool:
+        """Whether a flag with anything to read is read from its start: an engine keeps no state of units."""
+        return isinstance(self.source, IbisRecords)
+
+    @property
     def lateness_ms(self) -> int:
         """Lateness in milliseconds."""
         return instant_ms(from_ms(0) + self.timing.lateness)
@@ -65,7 +70,7 @@ def plan_targets(
 
     A flag that the store does not know, or knows from another log or definition, is read from its start.
     Any other is read from the first hour not yet read, or `lookback` before the window where that is
-    earlier: there are no gaps, so a first exposure is always the first.
+    earlier: there are no gaps, so a first exposure is always the first. On an engine it is read whole.
 
     Args:
         reading: what is asked for.
@@ -81,7 +86,7 @@ def plan_targets(
         known = stored.get(flag.id)
         target = _plan(reading, flag, known, unused, through)
         unused += known is None
-        if target.start < target.end and known is not None and known.retired:
+        if target.start < target.end and known is not None and (known.retired or reading.recounts):
             target = _plan(reading, flag, replace(known, source=""), unused, through)
         if target.start < target.end:
             targets.append(target)
@@ -110,8 +115,8 @@ def first_instant(reading: Reading, targets: Sequence[Target]) -> int:
 
 
 def extra_columns(targets: Sequence[Target]) -> list[str]:
-    """Return the columns that filters need."""
-    return sorted({column for target in targets for column in target.extras})
+    """Return the columns that filters and dimensions name."""
+    return sorted({name for target in targets for name in (*target.extras, *target.flag.dimensions)})
 
 
 def _continues(known: StoredFlag, flag: FlagAudit, reading: Reading) -> bool:

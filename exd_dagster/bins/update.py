@@ -20,7 +20,7 @@ from exd_dagster.bins.registry import Registry, StoredFlag, StoredSource
 from exd_dagster.bins.report import BuildReport, FlagBuild
 from exd_dagster.bins.write import write_bins
 from exd_dagster.config import FlagId
-from exd_dagster.errors import RecordsError
+from exd_dagster.errors import RecordsError, did_you_mean
 from exd_dagster.telemetry.records import AMBIGUOUS_TIME, UNREADABLE_TIME, from_ms
 
 
@@ -40,12 +40,14 @@ class Update:
         connection: the store.
         reading: what is asked for.
         through: numbers of flags to read through to the last hour ever read.
+        fresh: numbers of flags that are new to the store, or declared anew.
     """
 
     connection: duckdb.DuckDBPyConnection
     reading: Reading
     through: Collection[int] = ()
     builds: dict[FlagId, FlagBuild] = field(default_factory=dict)
+    fresh: Collection[int] = ()
 
     @property
     def registry(self) -> Registry:
@@ -62,6 +64,7 @@ class Update:
         reading = self.reading
         stored = self.registry.flags()
         targets, anew = plan_targets(reading, stored, self.through)
+        self.fresh = anew
         anew = anew | {target.number for target in targets} if opened.recounts else anew
         self.builds = {flag.id: FlagBuild() for flag in reading.flags}
         start = first_instant(reading, targets)
@@ -137,7 +140,10 @@ class Update:
         """Keep the flags whose filter columns the log has; the others get their error."""
         kept = []
         for target in targets:
-            missing = [f"'{m}' is not a column.{opened.hint(m)}" for m in opened.missing(target.extras)]
+            missing = [
+                f"'{m}' is not a column.{did_you_mean(m, opened.near(m))}"
+                for m in opened.missing(target.extras)
+            ]
             if missing:
                 self._fail(target, f"include or exclude cannot be applied: {' '.join(missing)}")
             else:
@@ -173,7 +179,7 @@ class Update:
             self._build(counted, write_bins(self.connection, counted, anew), anew)
         tally.clear()
         quiet = [target.number for target in counted if not self.builds[target.flag.id].evaluations]
-        learn_names(self.connection, opened, counted, quiet, anew)
+        learn_names(self.connection, opened, counted, quiet, self.fresh)
         return counted
 
     def _scoped(

@@ -12,12 +12,15 @@ from exd_dagster._dagster_internals import instance_facts
 from exd_dagster.alerts.model import AlertState
 from exd_dagster.audit_plan import AuditPlan, audit_plans, clashes
 from exd_dagster.cli.project import load_fleets, module_option, open_instance
+from exd_dagster.decisions import load_decisions, unmonitored_flags
 from exd_dagster.doctor.alerts import diagnose_alerts
 from exd_dagster.doctor.data import diagnose_data
+from exd_dagster.doctor.decisions import diagnose_decisions
 from exd_dagster.doctor.diagnosis import Diagnosis, counted, fail, ok, worst
 from exd_dagster.doctor.instance import diagnose_instance, diagnose_version
 from exd_dagster.doctor.manifest import diagnose_manifest
 from exd_dagster.errors import ConfigError
+from exd_dagster.fleet_names import FleetNames
 from exd_dagster.sensors import alert_plans, load_states
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -65,11 +68,18 @@ def examine(module: str | None, now: datetime) -> list[Diagnosis]:
         with open_instance() as instance:
             found += diagnose_instance(instance_facts(instance, *pools), plans, now)
             states = load_states(instance)
+            found += [line for plan in plans for line in _decisions(instance, plan, now)]
     except ConfigError as error:
         found.append(
             fail("instance", "; ".join(error.faults), "write one with exd-dagster init, or set DAGSTER_HOME")
         )
     return [*found, *_alerts(plans, states, now), diagnose_version(dg.__version__)]
+
+
+def _decisions(instance: dg.DagsterInstance, plan: AuditPlan, now: datetime) -> list[Diagnosis]:
+    left = unmonitored_flags(instance, FleetNames(plan.name).alert_sensor)
+    flags = (flag.id for flag in plan.flags)
+    return diagnose_decisions(load_decisions(instance, plan.name), [*flags, *left], now)
 
 
 def _alerts(plans: list[AuditPlan], states: dict[str, AlertState], now: datetime) -> list[Diagnosis]:

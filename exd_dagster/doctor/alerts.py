@@ -28,6 +28,9 @@ def diagnose_alerts(plan: AlertPlan, state: AlertState | None, now: datetime) ->
     ready = [alert.name for alert in plan.alerts if alert.name not in unready]
     if ready:
         found.append(ok("alerts", f"ready: {', '.join(ready)} (try one with exd-dagster test-alert)"))
+    found += [
+        warn("routes", fault, "correct the route, or the flag it speaks of") for fault in plan.idle_routes
+    ]
     if off := alerts_off():
         found.append(warn("alerts", f"only logged, not sent: {off}", "unset it where alerts should go out"))
     faults = health_faults(state, now) if state is not None else []

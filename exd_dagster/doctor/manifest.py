@@ -6,7 +6,7 @@ from pathlib import Path
 
 from exd_dagster.config import FlagAudit
 from exd_dagster.doctor.diagnosis import Diagnosis, counted, fail, ok, warn
-from exd_dagster.errors import ConfigError
+from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.telemetry.declared_split import DeclaredSplit, declared_split
 from exd_dagster.telemetry.manifest import read_manifest
 
@@ -36,13 +36,20 @@ def diagnose_manifest(
     for flag in flags:
         own = [m for m in manifests.values() if flag.namespace in (None, m.namespace) and flag.key in m.flags]
         if not own:
-            known = f"'{flag.id}' is not in {', '.join(sorted(manifests))}"
-            found.append(warn("manifest", known, "end the audit if the flag was removed"))
+            keys = {key for manifest in manifests.values() for key in manifest.flags}
+            said = f"'{flag.id}' is not in {', '.join(sorted(manifests))}"
+            fix = f"correct key= or namespace=, or end the audit if the flag was removed.{_near(flag, keys)}"
+            found.append(warn("manifest", said, fix))
             continue
         compared += 1
         declared = declared_split(own[0], flag.key, flag.environment or environment)
         found += _differences(flag, declared, now)
     return found or [ok("manifest", f"{counted(compared, 'flag')} audited with the split it declares")]
+
+
+def _near(flag: FlagAudit, keys: set[str]) -> str:
+    """The key itself may be declared, in another namespace."""
+    return did_you_mean(flag.key, keys) if flag.key not in keys else " Another namespace declares the key."
 
 
 def _differences(flag: FlagAudit, declared: DeclaredSplit, now: datetime) -> list[Diagnosis]:

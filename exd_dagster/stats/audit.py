@@ -106,8 +106,8 @@ def never_counted(bins: FlagBins) -> bool:
 def _nothing_counted(flag: FlagAudit, bins: FlagBins) -> FlagVerdicts:
     """Say which name the log does not hold, or else what became of the flag's records."""
     apart = Counter({name: bins.fact_total(name) for name in _APART})
-    if bins.unmatched:
-        why = "; ".join(map(str, bins.unmatched))
+    if names := [name for name in bins.unmatched if "dimensions" not in name.place]:
+        why = "; ".join(map(str, names))
     elif +apart:
         reasons = sorted({fact.detail for fact in bins.facts if fact.name == "excluded_reason"})
         parts = [f"{count:,} {_APART[name]}" for name, count in apart.most_common() if count]
@@ -141,9 +141,9 @@ def _told(kind: type[V], check: str, bins: FlagBins, test: Callable[[], V]) -> V
     """Run one test; whatever keeps it from an answer becomes the answer."""
     if not len(bins) or not bins.landed.any():
         reason = "nothing_landed" if len(bins) else "no_closed_hour"
-        sentence = (
-            "Not checked: no record has landed." if len(bins) else "Not checked: no hour has closed yet."
-        )
+        since = f"since the flag's start, {words.instant(bins.start)}"
+        what = "no record has landed" if len(bins) else "no hour of the log has closed"
+        sentence = f"Not checked: {what} {since}."
         return kind(check=check, verdict="not_checked", reason=reason, sentence=sentence)
     try:
         verdict = test()

@@ -104,11 +104,15 @@ class Scan:
 
     def hint(self, name: str) -> str:
         """Return " Did you mean ...?" for a column, or a field of one, that is not there."""
+        return did_you_mean(name, self.near(name))
+
+    def near(self, name: str) -> list[str]:
+        """Return the columns there are, or the fields of one where a field of it is asked for."""
         path = parse_path(name)
         base = path[0] if path else ""
         inner = [f"{base}.{field}" for field in fields_of(self.types.get(base, ""))]
         inner += [other for other in self.others if other.startswith(f"{base}.")] if base else []
-        return did_you_mean(name, inner or [*self.types, *self.others])
+        return inner or [*self.types, *self.others]
 
 
 def ident(name: str) -> str:

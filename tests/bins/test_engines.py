@@ -17,7 +17,7 @@ from exd_dagster.bins.store import BinStore
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.records import PARTITION, instant_ms
 from exd_dagster.telemetry.sources import IbisRecords
-from tests.bins.conftest import HOUR, NOW, START, cells, facts, update
+from tests.bins.conftest import HOUR, NOW, START, cells, facts, flag, log, update
 from tests.bins.engine_log import COLUMNS, FLAGS, ODD, awkward_log, in_duckdb
 
 ibis = pytest.importorskip("ibis")
@@ -163,6 +163,18 @@ def test_the_one_expression_compiles_to_sql_that_the_dialect_parses(dialect):
 
 def test_the_one_expression_run_by_duckdb_itself_gives_the_same_bins():
     assert_equal_to_duckdb(in_duckdb(awkward_log()))
+
+
+def test_later_hours_of_an_engine_leave_the_earlier_ones_as_they_were():
+    rows = [(hour, f"u{hour}", ("control", "treatment")[hour % 2]) for hour in range(200)]
+    found = []
+    for source in (log(*rows), in_duckdb(log(*rows))):
+        store = BinStore(duckdb.connect())
+        for night in range(8):
+            update(store, source, hours=(24 * night, 24 * night + 24))
+        found.append(cells(store.read(flag())))
+    assert found[0] == found[1]
+    assert len(found[1]) == 192
 
 
 def test_segments_and_active_units_of_a_day_are_the_same_in_the_engine():

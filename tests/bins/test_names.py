@@ -1,21 +1,29 @@
 """Names that a configuration uses and the log does not: found on files and on an engine, kept, and told."""
 
+import pandas as pd
 import pytest
 
 from exd_dagster.audit import audit
-from exd_dagster.config import Thresholds
+from exd_dagster.config import Phase, Thresholds
 from exd_dagster.stats.audit import audit_flag
-from tests.bins.conftest import HOUR, NOW, START, flag, log, update
+from exd_dagster.telemetry.manifest import flags_from_manifest
+from tests.bins.conftest import HOUR, NOW, SPLIT, START, flag, log, update
 from tests.bins.engine_log import COLUMNS, in_duckdb
+from tests.telemetry.manifests import rollout
 
 ROWS = [(hour, f"u{hour}", ("control", "treatment")[hour % 2]) for hour in range(40)]
 PLACES = ["files", "engine"]
+END = START + 24 * HOUR
+
+
+def phase(hour, **changes):
+    return Phase(start=START + hour * HOUR, split=SPLIT, **changes)
 
 
 def audited(store, place, declared, hours=(0, 40), **columns):
     """Count a log of checkout, and return the audit of the flag as it is declared."""
     given = {"environment": "production", "namespace": "shop", "country": "DE", **columns}
-    table, kinds = log(*ROWS, **given), {**COLUMNS, "namespace": "string"}
+    table, kinds = log(*ROWS, score=None, **given), {**COLUMNS, "namespace": "string"}
     update(store, in_duckdb(table, kinds) if place == "engine" else table, declared, hours=hours)
     return audit(declared, store.read(declared), Thresholds(), now=NOW)
 
@@ -45,6 +53,68 @@ def test_a_flag_that_was_never_counted_is_not_checked_and_says_which_name_to_cor
         assert named in verdict.sentence
         assert fix in verdict.sentence
     assert not done.trust.trusted
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("column", ["namespace", "environment"])
+def test_a_log_without_namespaces_or_environments_says_that_none_can_be_named(store, place, column):
+    declared = flag(**{column: "shop"})
+    table = log(*ROWS)
+    update(store, in_duckdb(table) if place == "engine" else table, declared, hours=(0, 40))
+    srm = audit_flag(declared, store.read(declared)).srm
+    assert f"this log, which names no {column} (40 records): leave {column}= out" in srm.sentence
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_was_never_seen_is_still_told_when_later_hours_are_read(store, place):
+    table = log(*ROWS, country="DE")
+    source = in_duckdb(table) if place == "engine" else table
+    declared = flag(
+        include={"country": ["DE", "fr"]}, exclude_reasons=("killswitch",), dimensions=("contry", "score")
+    )
+    update(store, source, declared, hours=(0, 30))
+    first = store.read(declared).unmatched
+    update(store, source, declared, hours=(30, 40))
+    assert len(first) == 4
+    assert store.read(declared).unmatched == first
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_dimension_that_is_named_later_is_looked_for_without_counting_anew(store, place):
+    table = log(*ROWS, country="DE")
+    source = in_duckdb(table) if place == "engine" else table
+    update(store, source, flag(), hours=(0, 30))
+    declared = flag(dimensions=("Contry", "country"))
+    update(store, source, declared, hours=(30, 40))
+    assert [(u.place, u.name, u.nearest) for u in store.read(declared).unmatched] == [
+        ("dimensions", "Contry", "country")
+    ]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_phase_without_a_unit_is_told_with_the_hour_it_was_tested_up_to(store, place):
+    rows = [row for row in ROWS if not 20 <= row[0] < 30]
+    other = log(*ROWS)
+    other["flag_key"] = "other"
+    table = pd.concat([log(*rows), other])
+    declared = flag(phases=(phase(20), phase(30)))
+    update(store, in_duckdb(table) if place == "engine" else table, declared, hours=(0, 40))
+    done = audit(declared, store.read(declared), Thresholds(), now=NOW)
+    assert done.notes == (
+        "the phase of 2026-03-01 20:00 UTC has no unit up to 2026-03-02 06:00 UTC: correct phases=",
+    )
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_flags_of_a_manifest_that_the_log_never_shows_name_the_nearest(store, place, tmp_path):
+    rollout(tmp_path / "shop")
+    (declared,) = flags_from_manifest(tmp_path / "shop", environment="production", start=START)
+    table = log(*ROWS, environment="production", namespace="shop")
+    table["flag_key"] = "new_checkout"
+    kinds = {**COLUMNS, "namespace": "string"}
+    update(store, in_duckdb(table, kinds) if place == "engine" else table, declared, hours=(0, 40))
+    trust = audit(declared, store.read(declared), Thresholds(), now=NOW).trust
+    assert "flag 'new-checkout' has no record in this log; the log holds 'new_checkout'" in trust.sentence
 
 
 @pytest.mark.parametrize("mode", ["warn", "observe"])
@@ -78,6 +148,11 @@ def test_a_flag_whose_records_come_after_all_is_checked(store):
         ({"exclude": {"country": ["Us"]}}, "country 'Us' of exclude"),
         ({"ignore_variants": ("Hold-Out",)}, "ignore_variants 'Hold-Out'"),
         ({"exclude_reasons": ("killswitch",)}, "exclude_reasons 'killswitch'"),
+        ({"dimensions": ("contry",)}, "'contry' is no column of this log; the log has 'country'"),
+        ({"dimensions": ("zzz",)}, "'zzz' is no column of this log: correct dimensions="),
+        ({"dimensions": ("score",)}, "'score' has no value in any record of this flag"),
+        ({"phases": (phase(60),)}, "the phase of 2026-03-03 12:00 UTC is yet to begin: the log is audited"),
+        ({"phases": (phase(30),), "end": END}, "begins after the flag's end, 2026-03-02 00:00 UTC"),
     ],
 )
 def test_a_value_that_was_never_seen_is_told_and_changes_no_verdict(store, place, changes, said):
@@ -103,13 +178,14 @@ def test_a_value_that_shows_later_is_no_longer_told(store):
     assert store.read(declared).unmatched == ()
 
 
-def test_a_declared_variant_spelt_otherwise_in_the_log_is_named(store):
-    declared = flag(split={"control": 0.5, "Treatment": 0.5})
-    update(store, log(*ROWS), declared, hours=(0, 40))
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", ["Treatment", "treatmnt"])
+def test_a_declared_variant_spelt_otherwise_in_the_log_is_named(store, place, name):
+    declared = flag(split={"control": 0.5, name: 0.5})
+    update(store, in_duckdb(log(*ROWS)) if place == "engine" else log(*ROWS), declared, hours=(0, 40))
     done = audit(declared, store.read(declared), Thresholds(), now=NOW)
     assert done.notes == (
-        "variant 'Treatment' has no record in this log; "
-        "the log holds 'treatment' (19 records): correct split=",
+        f"variant '{name}' has no record in this log; the log holds 'treatment' (19 records): correct split=",
     )
 
 

@@ -68,3 +68,16 @@ def test_a_place_without_a_manifest_fails_with_the_fix(tmp_path, place):
     (told,) = diagnose_manifest(tmp_path / place, None, [], NOW)
     assert told.state == "fail"
     assert "flags/" in told.fix
+
+
+@pytest.mark.parametrize(
+    ("declared", "near"),
+    [
+        ({"key": "New_Checkout"}, "Did you mean 'new-checkout'?"),
+        ({"namespace": "shoop"}, "Another namespace declares the key."),
+    ],
+)
+def test_a_flag_that_no_manifest_has_names_the_nearest(tmp_path, declared, near):
+    told = diagnosed(tmp_path, **declared)
+    assert told.state == "warn"
+    assert told.fix.endswith(near)
