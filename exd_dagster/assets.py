@@ -41,12 +41,18 @@ def bins_asset_keys(
     later one in the list carries four hex digits of its own name, so that adding a flag renames no other.
 
     Raises:
-        ConfigError: when the same flag is listed twice.
+        ConfigError: when the same flag is listed twice, or two are told by the same name.
     """
     keys: dict[FlagId, dg.AssetKey] = {}
+    told: dict[str, FlagId] = {}
     for flag in flags:
         if flag.id in keys:
             raise ConfigError("flags", [f"flag '{flag.id}' is listed twice; merge the two with phases"])
+        if (other := told.setdefault(str(flag.id), flag.id)) != flag.id:
+            fault = (
+                f"{other!r} and {flag.id!r} are both told as '{flag.id}'; give both namespace and environment"
+            )
+            raise ConfigError("flags", [fault])
         scope = [_clean(part) for part in (flag.namespace, flag.environment) if part]
         key = dg.AssetKey([*key_prefix, *scope, f"{_clean(flag.key)}_bins"])
         digits = sha256(str(flag.id).encode()).hexdigest()

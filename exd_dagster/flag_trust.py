@@ -10,6 +10,7 @@ import dagster as dg
 import duckdb
 
 from exd_dagster._dagster_internals import CheckRecord, latest_checks
+from exd_dagster.alerts.text import clip, clip_name, visible
 from exd_dagster.assets import BINS_BUILT, STORE_POOL
 from exd_dagster.bin_store import bin_store
 from exd_dagster.config import FlagAudit, FlagId
@@ -213,7 +214,7 @@ def attention(ordered: Sequence[TrustRow]) -> str:
         ordered: rows, the most urgent first.
     """
     urgent = [row for row in ordered if row.standing != "trusted"]
-    points = [f"- **{escape_markdown(str(row.flag))}** {escape_markdown(row.sentence)}" for row in urgent]
+    points = [f"- **{_name(row)}** {escape_markdown(clip(row.sentence, 500))}" for row in urgent]
     more = "\n- and {} more, in the table and on the page"
     shown = len(points)
     while shown and len("\n".join(points[:shown])) + len(more) + 5 > INLINE:
@@ -222,12 +223,16 @@ def attention(ordered: Sequence[TrustRow]) -> str:
     return ("\n".join(points[:shown]) + rest).strip() or "No flag needs attention."
 
 
+def _name(row: TrustRow) -> str:
+    return escape_markdown(clip_name(visible(row.flag)))
+
+
 def _record(row: TrustRow) -> dict[str, str]:
     """Three columns and no more: Dagster cuts off what does not fit beside the asset's definition."""
     by = f" by {row.waived_by}" if row.waived_by else ""
     found = ", discovered" if row.discovery else ""
     return {
-        "flag": str(row.flag),
+        "flag": clip_name(str(row.flag)),
         "standing": STANDINGS[row.standing][1].lower() + by + found,
         "usable_until": _shown(row.usable_until),
     }

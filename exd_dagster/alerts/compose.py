@@ -9,7 +9,8 @@ from exd_dagster.alerts import words
 from exd_dagster.alerts.links import Links
 from exd_dagster.alerts.message import HEADLINE, LISTED, Message, MessageStatus, Section, Table
 from exd_dagster.alerts.model import Alert, AlertState, Parcel, Reason, instant
-from exd_dagster.alerts.text import clip, visible
+from exd_dagster.alerts.text import clip_name, visible
+from exd_dagster.config import FlagId
 
 _STATUS: Mapping[Reason, MessageStatus] = {
     "fire": "firing",
@@ -99,11 +100,11 @@ def _name(alert: Alert) -> str:
 def _headline(parcel: Parcel, alerts: Sequence[Alert]) -> str:
     if parcel.reason in _PREPARED:
         return visible(parcel.note)
-    flags = list(dict.fromkeys(_name(alert) for alert in alerts))
+    flags = list({alert.flag: _name(alert) for alert in alerts}.values())
     if len(flags) > 1:
         return _many_headline(parcel.reason, alerts, len(flags))
     before, after = _around_name(parcel.reason, alerts[0])
-    return before + clip(flags[0], max(HEADLINE - len(before) - len(after), 8)) + after
+    return before + clip_name(flags[0], max(HEADLINE - len(before) - len(after), 8)) + after
 
 
 def _around_name(reason: Reason, alert: Alert) -> tuple[str, str]:
@@ -290,16 +291,16 @@ def _links(alert: Alert, context: Context) -> Section:
 
 
 def _many_flags(parcel: Parcel, alerts: Sequence[Alert], context: Context) -> list[Section]:
-    by_flag: dict[str, list[Alert]] = {}
+    by_flag: dict[FlagId, list[Alert]] = {}
     for alert in alerts:
-        by_flag.setdefault(_name(alert), []).append(alert)
+        by_flag.setdefault(alert.flag, []).append(alert)
     sections = [
         Section(
-            heading=name,
+            heading=clip_name(_name(members[0])),
             points=_points(parcel.reason, members),
             links=context.links.of(members[0].asset, members[0].check)[:1],
         )
-        for name, members in list(by_flag.items())[:LISTED]
+        for members in list(by_flag.values())[:LISTED]
     ]
     if len(by_flag) > LISTED:
         overview = context.links.overview()

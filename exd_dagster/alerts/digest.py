@@ -8,6 +8,7 @@ from exd_dagster.alerts.decision import Decision, active_decisions
 from exd_dagster.alerts.model import AlertState, Channel, CheckState, Parcel
 from exd_dagster.alerts.notice import Notice
 from exd_dagster.alerts.route import parcel_id
+from exd_dagster.alerts.text import clip_name
 from exd_dagster.config import FlagId
 
 _LISTED = 25
@@ -94,7 +95,7 @@ def _failures(
 ) -> list[str]:
     entries = []
     for flag, members in _by_flag(checks).items():
-        parts = [f"{flag}: {', '.join(check.check for check in members)}"]
+        parts = [f"{clip_name(str(flag))}: {', '.join(check.check for check in members)}"]
         since = [at for check in members if (at := check.instant("bad_from"))]
         parts += [f"since {words.utc(min(since))}"] if since else []
         parts += [f"blocks nothing in mode {members[0].mode}"] if members[0].would_block else []
@@ -116,7 +117,8 @@ def _failures(
 def _left(state: AlertState, now: datetime) -> list[str]:
     """Return the flags that left within the last day while failing."""
     return [
-        f"{incident.flag}: {', '.join(c for c in incident.alerts if c not in incident.healed)} was failing "
+        f"{clip_name(str(incident.flag))}: "
+        f"{', '.join(c for c in incident.alerts if c not in incident.healed)} was failing "
         f"when last checked; told {words.utc(incident.unmonitored_at)}"
         for incident in state.unmonitored.values()
         if incident.unmonitored_at and now - incident.unmonitored_at < _A_DAY
@@ -130,7 +132,7 @@ def _reasons(checks: Iterable[CheckState]) -> list[str]:
             check.sentence or str(check.facts.get("reason") or "no result") for check in members
         )
         names = ", ".join(check.check for check in members)
-        entries.append(f"{flag} ({names}): {' '.join(said)}")
+        entries.append(f"{clip_name(str(flag))} ({names}): {' '.join(said)}")
     return entries
 
 

@@ -30,6 +30,16 @@ def clip(text: str, limit: int) -> str:
     return text[:cut].rstrip() + "…"
 
 
+def clip_name(name: str, limit: int = 100) -> str:
+    """Cut a name to at most `limit` characters and keep its end: names made by a scheme differ there."""
+    if len(name) <= limit:
+        return name
+    end = len(name) - limit // 3
+    while end < len(name) and unicodedata.combining(name[end]):
+        end += 1
+    return clip(name, limit - limit // 3) + name[end:]
+
+
 def slack_escape(text: str) -> str:
     """Escape the three characters Slack gives a meaning to; `<!channel>` becomes plain text."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -21,7 +21,8 @@ from exd_dagster.stats.verdict import plain
 
 SCHEMA_VERSION = 1
 MAX_BYTES = 20_000
-_TEXT, _ITEMS = 120, 24
+_TEXT, _ITEMS, _WHOLE = 120, 24, 2000
+_WHOSE = ("flag", "namespace", "environment", "alert_id", "incident_id")
 """Characters of a text and entries of a list in a payload whose main numbers alone are too long."""
 _KEPT = (
     "expected",
@@ -129,9 +130,15 @@ def payload_bytes(notification: Notification) -> bytes:
 
 
 def _cut(value: Any) -> Any:
-    """Return JSON with every text and list cut short: names without end must not keep an alert back."""
+    """Return JSON with every text and list cut short: names without end must not keep an alert back.
+
+    Whose alert it is stays whole.
+    """
     if isinstance(value, Mapping):
-        return {clip(key, _TEXT): _cut(item) for key, item in [*value.items()][:_ITEMS]}
+        return {
+            clip(key, _TEXT): clip(item, _WHOLE) if key in _WHOSE and isinstance(item, str) else _cut(item)
+            for key, item in [*value.items()][:_ITEMS]
+        }
     if isinstance(value, list):
         return [_cut(item) for item in value[:_ITEMS]]
     return clip(value, _TEXT) if isinstance(value, str) else value

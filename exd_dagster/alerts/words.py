@@ -6,7 +6,7 @@ from math import exp, fsum
 from typing import Any
 
 from exd_dagster.alerts.model import Facts, change_hour, instant
-from exd_dagster.alerts.text import clip, visible
+from exd_dagster.alerts.text import clip_name, visible
 
 _SMALLEST = 1e-300
 NAME = 60
@@ -104,7 +104,7 @@ def _split_rows(facts: Facts) -> tuple[tuple[str, ...], ...]:
         return ()
     return tuple(
         (
-            clip(visible(variant), NAME),
+            clip_name(visible(variant), NAME),
             percent(declared[variant]) if variant in declared else "not declared",
             percent(observed.get(variant, 0.0)),
             f"{units.get(variant, 0):,.0f}",
@@ -126,7 +126,7 @@ def key_fact(check: str, facts: Facts) -> str:
         excess = {v: abs(observed.get(v, 0.0) - declared.get(v, 0.0)) for v in (*declared, *observed)}
         worst = max(reversed(excess), key=lambda variant: round(excess[variant], 9))
         got, wanted = percent(observed.get(worst, 0)), percent(declared.get(worst, 0))
-        return f"{clip(visible(worst), 24)} {got} vs {wanted} expected"
+        return f"{clip_name(visible(worst), 24)} {got} vs {wanted} expected"
     since = change_hour(facts) or instant(facts.get("bad_from"))
     return f"the split is off since {utc(since)}" if since else "the split is off"
 

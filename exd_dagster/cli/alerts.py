@@ -9,6 +9,7 @@ import click
 from exd_dagster._dagster_internals import cursor_storage
 from exd_dagster.alerts.model import AlertState, Delivery, Incident
 from exd_dagster.alerts.state import StateStore
+from exd_dagster.alerts.text import clip_name, visible
 from exd_dagster.alerts.words import utc
 from exd_dagster.cli.project import open_instance
 from exd_dagster.errors import ConfigError, did_you_mean
@@ -58,7 +59,8 @@ def _open_checks(incident: Incident) -> list[str]:
 
 
 def _line(row: Delivery) -> str:
-    told = f"{utc(row.at)}  {row.status:<8} {row.destination:<12} {row.reason:<11} {row.flag} {row.check}"
+    flag = clip_name(visible(row.flag))
+    told = f"{utc(row.at)}  {row.status:<8} {row.destination:<12} {row.reason:<11} {flag} {row.check}"
     return f"{told}  {row.detail}".rstrip()
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 import click
 
+from exd_dagster.alerts.text import clip_name
 from exd_dagster.cli.window import Window
 
 Severity: TypeAlias = Literal["info", "warning", "error"]
@@ -137,7 +138,11 @@ def _table_lines(table: Table) -> Iterator[str]:
 def _cell(value: str | int | None) -> str:
     if value is None:
         return "-"
-    return f"{value:,}" if isinstance(value, int) else value
+    return f"{value:,}" if isinstance(value, int) else clip_name(value, _WIDEST)
+
+
+_WIDEST = 60
+"""Characters of a table's cell; --format json has names of any length whole."""
 
 
 def _without_empty(diagnostic: Diagnostic) -> dict[str, Any]:

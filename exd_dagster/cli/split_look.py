@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from exd_dagster.alerts.text import clip, visible
+from exd_dagster.alerts.text import clip_name, visible
 from exd_dagster.stats import words
 from exd_dagster.stats.inputs import Floats
 from exd_dagster.stats.plausible_split import plausible_split
@@ -66,7 +66,7 @@ def look_at_split(start: datetime, names: Sequence[str], counts: Floats) -> Spli
 
 
 def _shown(name: str) -> str:
-    return clip(visible(name), _NAME)
+    return clip_name(visible(name), _NAME)
 
 
 def _shares(shares: Mapping[str, float]) -> str:

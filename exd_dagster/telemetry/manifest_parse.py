@@ -19,7 +19,7 @@ from exd_dagster.telemetry.manifest_model import (
 )
 from exd_dagster.telemetry.toml import TOMLDecodeError, parse_toml
 
-_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_KEY = re.compile(r"[a-z][a-z0-9_-]*")
 _VERSION = re.compile(r"0\.\d+")
 _TYPES = ("boolean", "string", "integer", "float", "json")
 _Entity = TypeVar("_Entity", ManifestFlag, Segment)
@@ -58,7 +58,7 @@ def _entities(
         if path.parts[0] != folder:
             continue
         if not _KEY.fullmatch(path.stem):
-            faults.append(f"{name}: '{path.stem}' is not a key; use [a-z][a-z0-9_-]*, at most 63 characters")
+            faults.append(f"{name}: '{path.stem}' is not a key; use [a-z][a-z0-9_-]*")
             continue
         entities[path.stem] = parse(path.stem, text)
     return entities
