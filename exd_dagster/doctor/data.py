@@ -2,15 +2,19 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import duckdb
 
 from exd_dagster.audit_plan import AuditPlan
+from exd_dagster.bins.engine import EngineLog
+from exd_dagster.bins.names import MOST_NAMES
 from exd_dagster.bins.store import open_store
 from exd_dagster.config import FlagAudit
 from exd_dagster.doctor.diagnosis import Diagnosis, counted, fail, ok, warn
+from exd_dagster.doctor.splits import diagnose_splits
 from exd_dagster.errors import ExdError, did_you_mean
 from exd_dagster.telemetry.records import FACTS_OFF, Columns, Scan, from_ms, instant_ms
 from exd_dagster.telemetry.sources import IbisRecords
@@ -32,8 +36,7 @@ def _records_and_flags(plan: AuditPlan, now: datetime) -> list[Diagnosis]:
     start = min(flag.start for flag in plan.flags)
     try:
         if isinstance(plan.records, IbisRecords):
-            names = ", ".join(plan.records.expression().columns)
-            return [ok("records", f"{plan.records.place}: columns {names}"), *_splits(plan.flags)]
+            return _in_engine(plan, plan.records, start, now)
         with duckdb.connect() as connection, plan.records.open(connection, start, now) as scan:
             connection.execute("SET enable_progress_bar = false")  # it would print to standard output
             columns = plan.records.column_map.resolve(scan)
@@ -44,7 +47,34 @@ def _records_and_flags(plan: AuditPlan, now: datetime) -> list[Diagnosis]:
         return [fail("records", said, "correct records= so that it names your log and its columns")]
     running = [flag for flag in plan.flags if flag.end is None or flag.end > now]
     found = [diagnose_records(scan, columns, seen, now if running else None)]
-    return [*found, *diagnose_flags(plan.flags, seen)]
+    return [*found, *diagnose_flags(plan.flags, seen), *_shown_splits(plan, seen, now)]
+
+
+def _in_engine(plan: AuditPlan, records: IbisRecords, start: datetime, now: datetime) -> list[Diagnosis]:
+    """Ask the engine for its newest record and the flags it holds, then look at both as at a file's."""
+    with duckdb.connect() as connection:
+        log = EngineLog(connection, records, records.expression(), 0)
+        hours = log.hours(instant_ms(start), instant_ms(now))
+        held = log.held(_SCOPE, instant_ms(start), instant_ms(now), most=MOST_NAMES)
+    columns = f"{records.place}: columns {', '.join(log.table.columns)}"
+    if not hours:
+        fix = "check that the loader writes there, and that the flags' start is not in the future"
+        return [fail("records", f"{columns}; no record since the first flag's start", fix)]
+    newest = from_ms(max(at for at, _ in hours.values()))
+    seen: Seen = {scope: newest for scope, _ in held}  # type: ignore[misc]
+    said = f"{columns}; newest record {newest:%Y-%m-%d %H:%M} UTC, {counted(len(seen), 'flag')}"
+    return [ok("records", said), *diagnose_flags(plan.flags, seen), *_shown_splits(plan, seen, now)]
+
+
+_SCOPE = ("namespace", "environment", "flag")
+
+
+def _shown_splits(plan: AuditPlan, seen: Seen, now: datetime) -> list[Diagnosis]:
+    """Hold the splits of the flags that the log holds in one place against it."""
+    whole = [flag for flag in plan.flags if len(_places(flag, seen)) == 1]
+    if not whole:
+        return []
+    return diagnose_splits(replace(plan, flags=tuple(whole)), max(seen.values()), now)
 
 
 def _seen(connection: duckdb.DuckDBPyConnection, columns: Columns, start: datetime, now: datetime) -> Seen:
@@ -85,17 +115,9 @@ def diagnose_flags(flags: Sequence[FlagAudit], seen: Seen) -> list[Diagnosis]:
     """Say which flags have no record, more than one environment, or no declared split."""
     found = []
     for flag in flags:
-        there = [
-            scope
-            for scope in seen
-            if scope[2] == flag.key
-            and (flag.namespace is None or scope[0] in ("", flag.namespace))
-            and (flag.environment is None or scope[1] in ("", flag.environment))
-        ]
+        there = _places(flag, seen)
         if not there:
-            near = did_you_mean(flag.key, {key for _, _, key in seen})
-            fix = f"write the key as the records do, or end the flag.{near}"
-            found.append(fail("flags", f"'{flag.id}' has no record", fix))
+            found.append(fail("flags", f"'{flag.id}' has no record", _why_absent(flag, seen)))
         elif len(there) > 1:
             scopes = ", ".join("/".join(part for part in scope[:2] if part) for scope in sorted(there))
             fix = "name namespace= and environment= of the one to audit"
@@ -103,6 +125,31 @@ def diagnose_flags(flags: Sequence[FlagAudit], seen: Seen) -> list[Diagnosis]:
     return [*found, *_splits(flags)] or [
         ok("flags", f"{counted(len(flags), 'flag')}, all in the records, all with a split")
     ]
+
+
+def _places(flag: FlagAudit, seen: Seen) -> list[tuple[str, str, str]]:
+    """Return the scopes of the log that a flag speaks of."""
+    return [
+        scope
+        for scope in seen
+        if scope[2] == flag.key
+        and flag.namespace in (None, scope[0])
+        and flag.environment in (None, scope[1])
+    ]
+
+
+def _named(what: str, name: str) -> str:
+    return f"{what} '{name}'" if name else f"no {what}"
+
+
+def _why_absent(flag: FlagAudit, seen: Seen) -> str:
+    """Return the fix for a flag of which the log holds nothing: its key, or else where it is looked for."""
+    own = sorted(scope for scope in seen if scope[2] == flag.key)[:_NAMED]
+    if not own:
+        near = did_you_mean(flag.key, {key for _, _, key in seen})
+        return f"write the key as the records do, or end the flag.{near}"
+    held = "; ".join(f"{_named('namespace', n)}, {_named('environment', e)}" for n, e, _ in own)
+    return f"correct namespace= and environment=; the log holds it with {held}"
 
 
 def _splits(flags: Sequence[FlagAudit]) -> list[Diagnosis]:

@@ -100,7 +100,7 @@ def test_flags_without_a_split_are_named(tmp_path, log):
 
 
 @pytest.mark.engines
-def test_a_table_of_another_engine_is_reached_and_not_scanned(tmp_path, log):
+def test_a_table_of_another_engine_is_reached(tmp_path, log):
     ibis = pytest.importorskip("ibis")
     connection = ibis.duckdb.connect()
     connection.read_parquet(log.paths[0], table_name="flag_evaluations")
