@@ -26,7 +26,7 @@ ui: $(VENV)/.installed-ui ## dagster dev on the demo project
 	@$(BIN)/dagster dev -h 127.0.0.1 -p $(or $(PORT),3000)
 
 test: $(VENV)/.installed-test ## install the test extra and run the tests
-	$(BIN)/python -m pytest -m "not calibration and not e2e and not engines" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not calibration and not e2e and not engines" $(ARGS)
 
 check: test checks ## everything CI runs
 

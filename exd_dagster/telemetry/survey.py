@@ -156,7 +156,7 @@ def _flags(rows: Sequence[tuple[str, str, str, str, int, int, int]]) -> list[See
         )
         for key, seen in groups.items()
     ]
-    return sorted(flags, key=lambda flag: -flag.total)
+    return sorted(flags, key=lambda flag: (-flag.total, flag.namespace, flag.environment, flag.key))
 
 
 def hourly_units(
