@@ -81,6 +81,9 @@ def split_disagrees(flag: FlagAudit, bins: FlagBins) -> Diagnosis | None:
         f"'{flag.id}' is declared {_shares(declared)}; {units:,} units up to "
         f"{words.instant(bins.audited_through)} show {_shares(shares)}"
     )
+    if silent := [name for name, share in declared.items() if share and not seen.get(name)]:
+        named = ", ".join(clip_name(visible(name), 40) for name in silent)
+        return warn("splits", said, f"look whether {named} is served at all, and is spelt so in the records")
     plausible = plausible_split(bins.new_units.astype(float), bins.variants).split
     names = {*declared, *plausible}
     if all(abs(declared.get(name, 0) - plausible.get(name, 0)) <= SAME_WITHIN for name in names):

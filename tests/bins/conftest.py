@@ -1,7 +1,8 @@
 """A small log that tests write as they like, and a store in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -9,11 +10,42 @@ import pytest
 
 from exd_dagster.bins.store import BinStore
 from exd_dagster.config import FlagAudit, Timing
+from exd_dagster.telemetry.sources import IbisRecords
+from tests.servers.postgres import Postgres, running
 
 START = datetime(2026, 3, 1, tzinfo=timezone.utc)
 NOW = datetime(2026, 3, 10, tzinfo=timezone.utc)
 HOUR = timedelta(hours=1)
 SPLIT = {"control": 0.5, "treatment": 0.5}
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A real PostgreSQL server; only tests under the marker `engines` ask for it."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def records_of(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Return a function of place, frame and kinds that gives the frame as the log of that place.
+
+    The places are "files", "engine" (Ibis on DuckDB) and "postgres".
+    """
+
+    def give(place: str, frame: pd.DataFrame, kinds: dict[str, str] | None = None) -> Any:
+        from tests.bins.engine_log import COLUMNS, in_duckdb
+
+        columns = kinds or COLUMNS
+        if place == "files":
+            return frame
+        if place == "engine":
+            return in_duckdb(frame, columns)
+        server = request.getfixturevalue("postgres_server")
+        server.load("log", frame, columns)
+        return IbisRecords(connection=server.backend(), table="log")
+
+    return give
 
 
 @pytest.fixture

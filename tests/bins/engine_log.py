@@ -23,7 +23,13 @@ COLUMNS = {
     "country": "string",
     "score": "int64",
 }
-_TYPES = {"string": "VARCHAR", "timestamp('UTC')": "TIMESTAMPTZ", "int64": "BIGINT", "date": "DATE"}
+_TYPES = {
+    "string": "VARCHAR",
+    "timestamp('UTC')": "TIMESTAMPTZ",
+    "int64": "BIGINT",
+    "date": "DATE",
+    "boolean": "BOOLEAN",
+}
 ODD = "ü 'q\" %Y \N{ROCKET}"
 """A flag's name."""
 FLAGS = [

@@ -1,10 +1,6 @@
 """Bins of every engine equal DuckDB's, number for number and fact for fact."""
 
-import socket
-import subprocess
-from contextlib import closing
 from datetime import timedelta
-from pathlib import Path
 
 import duckdb
 import pandas as pd
@@ -59,43 +55,9 @@ def spark(parquet):
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory):
-    psycopg = pytest.importorskip("psycopg")
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    home = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
-    try:
-        as_postgres("chown", str(home), user="root")
-        as_postgres("initdb", "-D", f"{home}/data", "-A", "trust", "-U", "postgres")
-        options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1 -c timezone=America/St_Johns"
-        as_postgres("pg_ctl", "-D", f"{home}/data", "-w", "-o", options, "-l", f"{home}/log", "start")
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no PostgreSQL server can be started: {error}")
-    try:
-        with psycopg.connect(host="127.0.0.1", port=port, user="postgres", autocommit=True) as connection:
-            load_postgres(connection)
-        yield ibis.postgres.connect(host="127.0.0.1", port=port, user="postgres", database="postgres")
-    finally:
-        as_postgres("pg_ctl", "-D", f"{home}/data", "-m", "immediate", "stop")
-
-
-def as_postgres(*command, user="postgres"):
-    if command[0] == "chown":
-        command = ("chown", "-R", "postgres", command[1])
-    line = ["runuser", "-u", user, "--", *command] if user != "root" else list(command)
-    subprocess.run(line, check=True, capture_output=True, cwd="/")
-
-
-def load_postgres(connection):
-    kinds = {"string": "TEXT", "timestamp('UTC')": "TIMESTAMPTZ", "int64": "BIGINT"}
-    columns = ", ".join(f'"{name}" {kinds[kind]}' for name, kind in COLUMNS.items())
-    connection.execute(f"CREATE TABLE flag_evaluations ({columns})")
-    log = awkward_log()[list(COLUMNS)].astype(object)
-    rows = log.where(log.notna(), None).to_numpy().tolist()
-    with connection.cursor() as cursor:
-        marks = ", ".join(["%s"] * len(COLUMNS))
-        cursor.executemany(f"INSERT INTO flag_evaluations VALUES ({marks})", rows)
+def postgres(postgres_server):
+    postgres_server.load("flag_evaluations", awkward_log(), COLUMNS)
+    return postgres_server.backend()
 
 
 @pytest.mark.engines

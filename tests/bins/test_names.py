@@ -8,11 +8,11 @@ from exd_dagster.config import Phase, Thresholds
 from exd_dagster.stats.audit import audit_flag
 from exd_dagster.telemetry.manifest import flags_from_manifest
 from tests.bins.conftest import HOUR, NOW, SPLIT, START, flag, log, update
-from tests.bins.engine_log import COLUMNS, in_duckdb
+from tests.bins.engine_log import COLUMNS
 from tests.telemetry.manifests import rollout
 
 ROWS = [(hour, f"u{hour}", ("control", "treatment")[hour % 2]) for hour in range(40)]
-PLACES = ["files", "engine"]
+PLACES = ["files", "engine", pytest.param("postgres", marks=pytest.mark.engines)]
 END = START + 24 * HOUR
 
 
@@ -20,11 +20,11 @@ def phase(hour, **changes):
     return Phase(start=START + hour * HOUR, split=SPLIT, **changes)
 
 
-def audited(store, place, declared, hours=(0, 40), **columns):
+def audited(store, give, place, declared, hours=(0, 40), **columns):
     """Count a log of checkout, and return the audit of the flag as it is declared."""
     given = {"environment": "production", "namespace": "shop", "country": "DE", **columns}
     table, kinds = log(*ROWS, score=None, **given), {**COLUMNS, "namespace": "string"}
-    update(store, in_duckdb(table, kinds) if place == "engine" else table, declared, hours=hours)
+    update(store, give(place, table, kinds), declared, hours=hours)
     return audit(declared, store.read(declared), Thresholds(), now=NOW)
 
 
@@ -45,9 +45,9 @@ MISNAMED = [
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(("changes", "named", "fix"), MISNAMED)
 def test_a_flag_that_was_never_counted_is_not_checked_and_says_which_name_to_correct(
-    store, place, changes, named, fix
+    store, records_of, place, changes, named, fix
 ):
-    done = audited(store, place, flag(**changes))
+    done = audited(store, records_of, place, flag(**changes))
     for verdict in (*done.verdicts[:3], done.trust):
         assert verdict.verdict == "not_checked"
         assert named in verdict.sentence
@@ -57,18 +57,18 @@ def test_a_flag_that_was_never_counted_is_not_checked_and_says_which_name_to_cor
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("column", ["namespace", "environment"])
-def test_a_log_without_namespaces_or_environments_says_that_none_can_be_named(store, place, column):
+def test_a_log_without_namespaces_or_environments_says_that_it_has_none(store, records_of, place, column):
     declared = flag(**{column: "shop"})
     table = log(*ROWS)
-    update(store, in_duckdb(table) if place == "engine" else table, declared, hours=(0, 40))
+    update(store, records_of(place, table), declared, hours=(0, 40))
     srm = audit_flag(declared, store.read(declared)).srm
     assert f"this log, which names no {column} (40 records): leave {column}= out" in srm.sentence
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_what_was_never_seen_is_still_told_when_later_hours_are_read(store, place):
+def test_what_was_never_seen_is_still_told_when_later_hours_are_read(store, records_of, place):
     table = log(*ROWS, country="DE")
-    source = in_duckdb(table) if place == "engine" else table
+    source = records_of(place, table)
     declared = flag(
         include={"country": ["DE", "fr"]}, exclude_reasons=("killswitch",), dimensions=("contry", "score")
     )
@@ -80,9 +80,9 @@ def test_what_was_never_seen_is_still_told_when_later_hours_are_read(store, plac
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_dimension_that_is_named_later_is_looked_for_without_counting_anew(store, place):
+def test_a_dimension_that_is_named_later_is_looked_for_without_counting_anew(store, records_of, place):
     table = log(*ROWS, country="DE")
-    source = in_duckdb(table) if place == "engine" else table
+    source = records_of(place, table)
     update(store, source, flag(), hours=(0, 30))
     declared = flag(dimensions=("Contry", "country"))
     update(store, source, declared, hours=(30, 40))
@@ -92,13 +92,13 @@ def test_a_dimension_that_is_named_later_is_looked_for_without_counting_anew(sto
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_phase_without_a_unit_is_told_with_the_hour_it_was_tested_up_to(store, place):
+def test_a_phase_without_a_unit_is_told_with_the_hour_it_was_tested_up_to(store, records_of, place):
     rows = [row for row in ROWS if not 20 <= row[0] < 30]
     other = log(*ROWS)
     other["flag_key"] = "other"
     table = pd.concat([log(*rows), other])
     declared = flag(phases=(phase(20), phase(30)))
-    update(store, in_duckdb(table) if place == "engine" else table, declared, hours=(0, 40))
+    update(store, records_of(place, table), declared, hours=(0, 40))
     done = audit(declared, store.read(declared), Thresholds(), now=NOW)
     assert done.notes == (
         "the phase of 2026-03-01 20:00 UTC has no unit up to 2026-03-02 06:00 UTC: correct phases=",
@@ -106,32 +106,32 @@ def test_a_phase_without_a_unit_is_told_with_the_hour_it_was_tested_up_to(store,
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_flags_of_a_manifest_that_the_log_never_shows_name_the_nearest(store, place, tmp_path):
+def test_flags_of_a_manifest_that_the_log_never_shows_name_the_nearest(store, records_of, place, tmp_path):
     rollout(tmp_path / "shop")
     (declared,) = flags_from_manifest(tmp_path / "shop", environment="production", start=START)
     table = log(*ROWS, environment="production", namespace="shop")
     table["flag_key"] = "new_checkout"
     kinds = {**COLUMNS, "namespace": "string"}
-    update(store, in_duckdb(table, kinds) if place == "engine" else table, declared, hours=(0, 40))
+    update(store, records_of(place, table, kinds), declared, hours=(0, 40))
     trust = audit(declared, store.read(declared), Thresholds(), now=NOW).trust
     assert "flag 'new-checkout' has no record in this log; the log holds 'new_checkout'" in trust.sentence
 
 
 @pytest.mark.parametrize("mode", ["warn", "observe"])
-def test_only_a_blocking_flag_holds_reports_back_when_nothing_was_counted(store, mode):
-    done = audited(store, "files", flag("Checkout", mode=mode))
+def test_only_a_blocking_flag_holds_reports_back_when_nothing_was_counted(store, records_of, mode):
+    done = audited(store, records_of, "files", flag("Checkout", mode=mode))
     assert done.trust.trusted
     assert done.trust.verdict == "not_checked"
 
 
-def test_what_was_found_is_kept_when_later_hours_are_read(store):
-    first = audited(store, "files", flag("CHECKOUT"), hours=(0, 30))
-    assert audited(store, "files", flag("CHECKOUT"), hours=(30, 40)).notes == first.notes != ()
+def test_what_was_found_is_kept_when_later_hours_are_read(store, records_of):
+    first = audited(store, records_of, "files", flag("CHECKOUT"), hours=(0, 30))
+    assert audited(store, records_of, "files", flag("CHECKOUT"), hours=(30, 40)).notes == first.notes != ()
 
 
-def test_a_flag_whose_records_come_after_all_is_checked(store):
+def test_a_flag_whose_records_come_after_all_is_checked(store, records_of):
     declared = flag("CHECKOUT")
-    audited(store, "files", declared)
+    audited(store, records_of, "files", declared)
     late = log(*ROWS, environment="production")
     late["flag_key"] = "CHECKOUT"
     update(store, late, declared, hours=(0, 40))
@@ -155,8 +155,8 @@ def test_a_flag_whose_records_come_after_all_is_checked(store):
         ({"phases": (phase(30),), "end": END}, "begins after the flag's end, 2026-03-02 00:00 UTC"),
     ],
 )
-def test_a_value_that_was_never_seen_is_told_and_changes_no_verdict(store, place, changes, said):
-    done = audited(store, place, flag(**changes))
+def test_a_value_that_was_never_seen_is_told_and_changes_no_verdict(store, records_of, place, changes, said):
+    done = audited(store, records_of, place, flag(**changes))
     (note,) = done.notes
     assert said in note
     assert done.trust.trusted
@@ -180,9 +180,9 @@ def test_a_value_that_shows_later_is_no_longer_told(store):
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", ["Treatment", "treatmnt"])
-def test_a_declared_variant_spelt_otherwise_in_the_log_is_named(store, place, name):
+def test_a_declared_variant_spelt_otherwise_in_the_log_is_named(store, records_of, place, name):
     declared = flag(split={"control": 0.5, name: 0.5})
-    update(store, in_duckdb(log(*ROWS)) if place == "engine" else log(*ROWS), declared, hours=(0, 40))
+    update(store, records_of(place, log(*ROWS)), declared, hours=(0, 40))
     done = audit(declared, store.read(declared), Thresholds(), now=NOW)
     assert done.notes == (
         f"variant '{name}' has no record in this log; the log holds 'treatment' (19 records): correct split=",

@@ -8,17 +8,17 @@ import pytest
 from exd_dagster.bins.audience import counts_the_same, definition, wanted_values
 from exd_dagster.telemetry.reasons import EXCLUDED_REASONS, reason_form
 from tests.bins.conftest import cells, facts, flag, log, update
-from tests.bins.engine_log import COLUMNS, in_duckdb
+from tests.bins.engine_log import COLUMNS
 
 LATE = (30, "end", "control")
-PLACES = ["files", "engine"]
+PLACES = ["files", "engine", pytest.param("postgres", marks=pytest.mark.engines)]
 
 
-def counted(store, place, audit, rows, **columns):
+def counted(store, give, place, audit, rows, **columns):
     """Count rows of one variant in the hour of the first of them, and return their units."""
     table = log(*((1, f"u{i}", "control") for i in range(rows)), LATE, **columns)
     kinds = {**COLUMNS, **{name: "string" for name in columns if name not in COLUMNS}}
-    update(store, in_duckdb(table, kinds) if place == "engine" else table, audit)
+    update(store, give(place, table, kinds), audit)
     return cells(store.read(audit)).get((1, "control"), (0, 0, 0))[0]
 
 
@@ -40,9 +40,9 @@ def counted(store, place, audit, rows, **columns):
         "{'kind': OFF, 'errorKind': NULL}",
     ],
 )
-def test_a_reason_without_an_assignment_is_left_out_however_it_is_written(store, place, reason):
+def test_a_reason_without_an_assignment_is_left_out_however_it_is_written(store, records_of, place, reason):
     reasons = [reason, "SPLIT", reason, "SPLIT"]
-    assert counted(store, place, flag(), 3, evaluation_reason=reasons) == 1
+    assert counted(store, records_of, place, flag(), 3, evaluation_reason=reasons) == 1
     ((_, _, told),) = facts(store.read(flag()))
     assert reason_form(told) == reason_form(reason)
 
@@ -60,8 +60,8 @@ def test_a_reason_without_an_assignment_is_left_out_however_it_is_written(store,
         '{"kind": "RULE_MATCH", "ruleId": "OFF"}',
     ],
 )
-def test_a_reason_with_an_assignment_counts(store, place, reason):
-    assert counted(store, place, flag(), 3, evaluation_reason=reason) == 3
+def test_a_reason_with_an_assignment_counts(store, records_of, place, reason):
+    assert counted(store, records_of, place, flag(), 3, evaluation_reason=reason) == 3
 
 
 def test_the_reason_of_a_struct_column_is_its_kind(store):
@@ -74,9 +74,12 @@ def test_the_reason_of_a_struct_column_is_its_kind(store):
     assert cells(store.read(flag())) == {(1, "control"): (1, 1, 1)}
 
 
-def test_reasons_of_ones_own_are_compared_in_the_same_way(store):
+def test_reasons_of_ones_own_are_compared_in_the_same_way(store, records_of):
     audit = flag(exclude_reasons=("Kill Switch",))
-    assert counted(store, "files", audit, 2, evaluation_reason=["KILL_SWITCH", "error", "error"]) == 1
+    assert (
+        counted(store, records_of, "files", audit, 2, evaluation_reason=["KILL_SWITCH", "error", "error"])
+        == 1
+    )
 
 
 def test_bins_counted_with_the_former_default_reasons_are_kept():
@@ -103,23 +106,24 @@ def test_every_default_reason_is_known_by_its_form():
         (2**60 + 1, [str(2**60 + 1)], [str(2**60), str(2**60 + 2)]),
     ],
 )
-def test_a_filter_finds_its_value_however_a_csv_spells_it(store, place, wanted, seen, others):
+def test_a_filter_finds_its_value_however_a_csv_spells_it(store, records_of, place, wanted, seen, others):
     values = [*seen, *others]
     audit = flag(include={"kind": [wanted]})
-    assert counted(store, place, audit, len(values), kind=[*values, seen[0]]) == len(seen)
+    assert counted(store, records_of, place, audit, len(values), kind=[*values, seen[0]]) == len(seen)
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_number_is_found_in_a_column_of_numbers(store, place):
+def test_a_number_is_found_in_a_column_of_numbers(store, records_of, place):
     audit = flag(include={"score": [1]})
-    assert counted(store, place, audit, 3, score=[1, 2, 1, 1]) == 2
+    assert counted(store, records_of, place, audit, 3, score=[1, 2, 1, 1]) == 2
 
 
+@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("values", [[True], [1], ["true"]])
-def test_a_column_of_truth_is_found_by_truth_number_and_text(store, values):
+def test_a_column_of_truth_is_found_by_truth_number_and_text(store, records_of, place, values):
     audit = flag(include={"beta": values})
-    table = log((1, "a", "control"), (1, "b", "control"), LATE)
-    update(store, table.assign(beta=pd.Series([True, False, True])), audit)
+    table = log((1, "a", "control"), (1, "b", "control"), LATE).assign(beta=pd.Series([True, False, True]))
+    update(store, records_of(place, table, {**COLUMNS, "beta": "boolean"}), audit)
     assert cells(store.read(audit)) == {(1, "control"): (1, 1, 1)}
 
 

@@ -55,6 +55,11 @@ def test_shares_that_only_a_fault_gives_are_told_without_another_split(tmp_path)
     assert wrong.fix.startswith("look at its checks")
 
 
+def test_a_variant_that_has_no_unit_is_named(tmp_path):
+    (wrong,) = told(tmp_path, "files", hours(40, 0))
+    assert wrong.fix == "look whether treatment is served at all, and is spelt so in the records"
+
+
 def test_a_variant_nobody_declared_is_in_the_shares(tmp_path):
     (wrong,) = told(tmp_path, "files", [{"control": 20, "treatment": 20, "third": 20}] * 30)
     assert "third 33.3 %" in wrong.said
