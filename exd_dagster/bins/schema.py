@@ -1,7 +1,8 @@
 """The tables of the store: made on first use, checked on every other.
 
-exd_meta     format of the tables, seed of the unit hashes, a probe of the hash function, and how many
-             updates there were: every update changes it first, so that two at once cannot both commit
+exd_meta     format of the tables, seed of the unit hashes, a hash by which a store of another hash function
+             is known (probe), and how many updates there were: every update changes it first, so that two
+             at once cannot both commit
 exd_sources  each log: its watermark (ms) and the hour through which its bins are closed
 exd_prints   per flag and hour: a print of the records it was counted from; see `prints`
 exd_hours    hours (since 1970) in which a log has any record, and how many it has
@@ -24,6 +25,7 @@ from collections.abc import Iterable, Sequence
 import duckdb
 
 from exd_dagster.errors import StoreError
+from exd_dagster.telemetry.unit_hash import combine, hash_text, mix
 
 FORMAT = 3
 
@@ -59,8 +61,6 @@ CREATE TABLE IF NOT EXISTS exd_files (source VARCHAR, file VARCHAR, mark VARCHAR
 
 _ADDED = {2: _FORMAT_2, 3: _FORMAT_3}
 
-_PROBE = "SELECT hash('exd', ?::UBIGINT)"
-
 
 def ensure_schema(connection: duckdb.DuckDBPyConnection) -> int:
     """Make or check the tables and return the seed of the unit hashes.
@@ -81,18 +81,22 @@ def ensure_schema(connection: duckdb.DuckDBPyConnection) -> int:
             "install the version that wrote it or newer, or give a new store and materialize the bins again"
         )
     seed = int(row[1])
-    if _one(connection, _PROBE, [seed]) != row[2]:
+    if _probe(seed) != row[2]:
         raise StoreError(
-            "the bin store was written with a version of DuckDB whose hash differs from "
-            f"{duckdb.__version__}, so units cannot be recognised; install that version, or give a new "
-            "store and materialize again"
+            "the bin store was written with the hash of a DuckDB before 1.4, so its units cannot be "
+            "recognised; give a new store and materialize the bins again"
         )
     return seed
 
 
+def _probe(seed: int) -> int:
+    """Return `hash('exd', seed)`, which a store of another hash function does not hold."""
+    return combine(hash_text("exd"), mix(seed))
+
+
 def _make(connection: duckdb.DuckDBPyConnection) -> int:
     seed = secrets.randbits(64)
-    first = f"INSERT INTO exd_meta SELECT {FORMAT}, {seed}, hash('exd', {seed}::UBIGINT), 0"
+    first = f"INSERT INTO exd_meta SELECT {FORMAT}, {seed}, {_probe(seed)}, 0"
     _all_or_nothing(connection, f"{_TABLES} {' '.join(_ADDED.values())} {first}")
     return seed
 

@@ -26,6 +26,7 @@ from exd_dagster.errors import RecordsError, StoreError
 from exd_dagster.telemetry.records import from_ms, instant_ms
 from exd_dagster.telemetry.source import holds_values, reason_of
 from exd_dagster.telemetry.sources import IbisRecords, as_records
+from exd_dagster.telemetry.unit_hash import hash_function
 
 
 class BinStore:
@@ -43,6 +44,7 @@ class BinStore:
         self._ahead = ReadAhead(connection)
         with _store_errors():
             self._seed = ensure_schema(connection)
+            self._hash_function = hash_function(connection)
 
     def update(
         self,
@@ -173,7 +175,7 @@ class BinStore:
         targets, _ = plan_targets(reading, Registry(self._connection).flags(), through)
         start, extras = from_ms(first_instant(reading, targets)), extra_columns(targets)
         with source.open(self._connection, start, reading.listed_until, extras) as scan:
-            columns = source.column_map.resolve(scan, extras)
+            columns = source.column_map.resolve(scan, extras, self._hash_function)
             yield DuckLog(self._connection, columns, reading.lateness_ms, self._seed)
 
 

@@ -24,6 +24,7 @@ from exd_dagster.config import Scalar
 from exd_dagster.errors import RecordsError, did_you_mean
 from exd_dagster.telemetry.instants import AMBIGUOUS, AWARE, INTEGERS, time_sql
 from exd_dagster.telemetry.paths import Step, field_sql, fields_of, parse_path
+from exd_dagster.telemetry.unit_hash import NATIVE, seeded_sql
 
 REQUIRED = ("timestamp", "flag_key", "variant_key", "unit_id_hash")
 OPTIONAL = (
@@ -158,6 +159,7 @@ class Columns:
         time_type: its DuckDB type.
         time_zone: zone of timestamps without an offset.
         unit_type: DuckDB type of the unit column.
+        hash_function: SQL function that makes text units whole numbers; see `unit_hash`.
     """
 
     scan: Scan
@@ -168,6 +170,7 @@ class Columns:
     time_type: str
     time_zone: str
     unit_type: str
+    hash_function: str = NATIVE
 
     def between(self, start: int, end: int | None) -> str:
         """Return a condition for records in `[start, end)` (ms), in a form that skips row groups."""
@@ -223,18 +226,19 @@ def is_nested(kind: str) -> bool:
     return kind.startswith(_NESTED) or kind.endswith("[]")
 
 
-def unit_sql(column: str, kind: str) -> tuple[str, str]:
-    """Return SQL for the unit, and for whether there is one; see the table above."""
+def unit_sql(column: str, kind: str, function: str = NATIVE) -> tuple[str, str]:
+    """Return SQL for the unit (text by this hash function), and for whether there is one; see above."""
     if kind in INTEGERS:
         return column, f"{column} IS NOT NULL"
     text = text_sql(column, kind)
-    return f"hash({text})", f"coalesce({text}, '') <> ''"
+    return f"{function}({text})", f"coalesce({text}, '') <> ''"
 
 
-def stored_unit_sql(unit: str, kind: str, seed: int) -> str:
+def stored_unit_sql(unit: str, columns: "Columns", seed: int) -> str:
     """Return SQL for a unit as the store keeps it: the same for 5 and '5', different in every store."""
-    hashed = f"hash(CAST({unit} AS VARCHAR))" if kind in INTEGERS else unit
-    return f"hash({hashed}, {seed}::UBIGINT)"
+    function = columns.hash_function
+    hashed = f"{function}(CAST({unit} AS VARCHAR))" if columns.unit_type in INTEGERS else unit
+    return seeded_sql(function, hashed, seed)
 
 
 TEXTS = {
@@ -269,12 +273,13 @@ class ColumnMap:
         self.time_zone = time_zone
         self.time_format = time_format
 
-    def resolve(self, scan: Scan, extras: Sequence[str] = ()) -> Columns:
+    def resolve(self, scan: Scan, extras: Sequence[str] = (), hash_function: str = NATIVE) -> Columns:
         """Find every column in the scan.
 
         Args:
             scan: the open source.
             extras: further columns wanted (filters, dimensions); those not found are left out.
+            hash_function: of units that are text; the store's own where its units are continued.
 
         Raises:
             RecordsError: naming every required column that is missing or of a wrong type, with the fix.
@@ -285,7 +290,7 @@ class ColumnMap:
         names = dict.fromkeys([*REQUIRED, *OPTIONAL, *extras])
         found = {name: value for name in names if (value := self.find(name, scan)) is not None}
         raw_time, kind = found["timestamp"]
-        unit, has_unit = unit_sql(*found["unit_id_hash"])
+        unit, has_unit = unit_sql(*found["unit_id_hash"], hash_function)
         expressions = {
             "us": self._time("timestamp", scan, found),
             "unit": unit,
@@ -308,6 +313,7 @@ class ColumnMap:
             time_type=kind,
             time_zone=self.time_zone,
             unit_type=found["unit_id_hash"][1],
+            hash_function=hash_function,
         )
 
     def find(self, name: str, scan: Scan) -> tuple[str, str] | None:
