@@ -3,7 +3,7 @@
 The print of an hour is how many records of a flag it holds and the sum of their hashes, over all that
 counting looks at: the same in any order, and different (but for one chance in 2^64) when any record was
 added, removed or changed. Looking back costs one pass over the lookback; counting starts at the first hour
-that differs.
+that differs. The hashes are DuckDB's own: should it change them, the lookback is counted once more.
 """
 
 from collections.abc import Sequence

@@ -87,27 +87,45 @@ def seeded_sql(function: str, value: str, seed: int) -> str:
 
 
 def _make_functions(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the functions; a value at a time, which takes some ten times as long, where there is no pyarrow.
+
+    They belong to the database, which other connections share and which may outlive this one. DuckDB keeps no
+    hold on them beyond this connection, so they must be functions that nothing frees: of this module.
+    """
     number, text = duckdb.type("UBIGINT"), duckdb.type("VARCHAR")
+    arrow = _has_pyarrow()
+    kind: Any = "arrow" if arrow else "native"
+    texts, seeded = (_hash_arrow_texts, _hash_arrow_numbers) if arrow else (hash_text, hash_seeded)
+    connection.create_function(OURS, texts, [text], number, type=kind)
+    connection.create_function(f"{OURS}_seeded", seeded, [number, number], number, type=kind)
+
+
+def _has_pyarrow() -> bool:
     try:
-        import pyarrow as pa
-    except ImportError:  # a value at a time, which takes some fifty times as long
-        connection.create_function(OURS, hash_text, [text], number)
-        connection.create_function(f"{OURS}_seeded", hash_seeded, [number, number], number)
-        return
+        import pyarrow  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
-    def texts(column: Any) -> Any:
-        # large offsets: a chunk may hold more than 2 GiB of text
-        whole = pa.concat_arrays(column.cast(pa.large_binary()).chunks)
-        _, offsets, data = whole.buffers()
-        edges = np.frombuffer(offsets, np.int64)[whole.offset : whole.offset + len(whole) + 1]
-        return pa.array(hash_bytes(np.frombuffer(data or b"", np.uint8), edges))
 
-    def seeded(values: Any, seeds: Any) -> Any:
-        return pa.array(hash_numbers(values.to_numpy(), seeds.to_numpy()))
+def _hash_arrow_texts(column: Any) -> Any:
+    import pyarrow as pa
 
-    arrow: Any = "arrow"
-    connection.create_function(OURS, texts, [text], number, type=arrow)
-    connection.create_function(f"{OURS}_seeded", seeded, [number, number], number, type=arrow)
+    # large offsets: a chunk may hold more than 2 GiB of text
+    whole = pa.concat_arrays(column.cast(pa.large_binary()).chunks)
+    _, offsets, data = whole.buffers()
+    edges = np.frombuffer(offsets, np.int64)[whole.offset : whole.offset + len(whole) + 1]
+    return pa.array(hash_bytes(np.frombuffer(data or b"", np.uint8), edges))
+
+
+def _hash_arrow_numbers(values: Any, seeds: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.array(hash_numbers(values.to_numpy(), seeds.to_numpy()))
+
+
+_KEPT = np.array([(1 << 8 * count) - 1 for count in range(9)], np.uint64)
+"""Masks that keep so many bytes of a block."""
 
 
 def hash_bytes(data: npt.NDArray[np.uint8], edges: Sequence[int] | npt.NDArray[np.int64]) -> Hashes:
@@ -121,11 +139,10 @@ def hash_bytes(data: npt.NDArray[np.uint8], edges: Sequence[int] | npt.NDArray[n
     starts, lengths = edges[:-1], np.diff(edges)
     padded = np.append(data, np.zeros(8, np.uint8))
     folded = np.uint64(_TEXT_START) ^ (lengths.astype(np.uint64) * np.uint64(_TEXT_LENGTH))
+    blocks = np.ndarray((len(data) + 1,), "<u8", padded, strides=(1,))  # one from every byte on
     for start in range(0, int(lengths.max(initial=0)), 8):
         some = np.flatnonzero(lengths > start)
-        taken = padded[(starts[some] + start)[:, None] + np.arange(8)]
-        taken[np.arange(8) >= (lengths[some] - start)[:, None]] = 0
-        block = np.ascontiguousarray(taken).view("<u8")[:, 0]
+        block = blocks[starts[some] + start] & _KEPT[np.minimum(lengths[some] - start, 8)]
         folded[some] = (folded[some] ^ block) * np.uint64(_FACTOR)
     return _mix_all(folded)
 

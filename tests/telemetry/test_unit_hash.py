@@ -1,5 +1,6 @@
 """The hash of units: the same number whoever computes it, so that a store outlives a version of DuckDB."""
 
+import gc
 import sys
 from itertools import cycle
 from unittest.mock import patch
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from exd_dagster.bins.store import BinStore
 from exd_dagster.telemetry import unit_hash
-from tests.bins.conftest import SPLIT, flag, log, update
+from tests.bins.conftest import SPLIT, facts, flag, log, update
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 NUMBERS = st.integers(0, 2**64 - 1)
@@ -97,3 +98,37 @@ def test_units_are_known_again_when_another_duckdb_takes_over_and_back(tmp_path,
             update(BinStore(connection), records, hours=(0, last))
     with duckdb.connect(file) as connection:
         assert BinStore(connection).read(flag()).new_units.sum() == 20
+
+
+def test_the_functions_outlive_the_connection_that_made_them(tmp_path, other_duckdb):
+    """They belong to the database, which all connections of a process to one file share."""
+    file = str(tmp_path / "bins.duckdb")
+    with duckdb.connect(file) as second:
+        with duckdb.connect(file) as first:
+            BinStore(first)
+        store = BinStore(second)
+        del first
+        gc.collect()
+        update(store, log((1, "unit", "control"), (30, "end", "control")))
+        assert store.read(flag()).new_units.sum() == 1
+
+
+def test_records_without_a_unit_are_told_the_same_whoever_hashes(other_duckdb):
+    records = log((1, "a" * 36, "control"), (1, None, "control"), (1, "", "control"), (30, "z", "control"))
+    with duckdb.connect() as connection:
+        store = BinStore(connection)
+        update(store, records)
+        assert facts(store.read(flag()))[1, "null_units", "control"] == 2
+
+
+def test_prints_made_by_another_hash_are_taken_anew_and_no_count_changes():
+    """Prints are DuckDB's own hash: where it changes, the lookback is counted once more."""
+    records = log((1, "a", "control"), (2, "b", "treatment"), (30, "z", "control"))
+    prints = "FROM exd_prints ORDER BY ALL"
+    with duckdb.connect() as connection:
+        store = BinStore(connection)
+        update(store, records)
+        before = stored(connection), connection.execute(prints).fetchall()
+        connection.execute("UPDATE exd_prints SET hashes = hashes + 1")
+        assert update(store, records).flags[flag().id].hours_changed == ()
+        assert before == (stored(connection), connection.execute(prints).fetchall())
