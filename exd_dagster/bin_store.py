@@ -9,7 +9,7 @@ from duckdb import DuckDBPyConnection, connect
 from duckdb import Error as DuckDBError
 from pydantic import PrivateAttr
 
-from exd_dagster.bins.store import BinStore, cannot_open, is_locked
+from exd_dagster.bins.store import BinStore, cannot_open, is_locked, refuse_sqlite
 from exd_dagster.errors import StoreError
 
 
@@ -57,6 +57,7 @@ def connected(duckdb: DuckDBResource) -> Iterator[DuckDBPyConnection]:
         StoreError: when another process still holds the file after `DuckDBResource` has waited for it, or at
             once when the file cannot be opened at all.
     """
+    refuse_sqlite(duckdb.database)
     try:
         opened = _open(duckdb)
     except (DuckDBError, RuntimeError) as error:

@@ -13,6 +13,7 @@ from exd_dagster._dagster_internals import CheckRecord, latest_checks
 from exd_dagster.alerts.text import clip, clip_name, visible
 from exd_dagster.assets import BINS_BUILT, STORE_POOL
 from exd_dagster.bin_store import bin_store
+from exd_dagster.bins.store import cannot_open, refuse_sqlite
 from exd_dagster.config import FlagAudit, FlagId
 from exd_dagster.errors import StoreError, did_you_mean
 from exd_dagster.fleet_names import DEFAULT_FLEET, FleetNames
@@ -162,11 +163,19 @@ def trust(
         >>> trust("new-checkout-flow", "exd.duckdb").trusted  # doctest: +SKIP
         True
     """
+    refuse_sqlite(str(store))
     try:
-        with duckdb.connect(str(store), read_only=True) as connection:
+        connection = duckdb.connect(str(store), read_only=True)
+    except (duckdb.Error, RuntimeError) as error:
+        raise StoreError(cannot_open(str(store), error)) from error
+    try:
+        with connection:
             rows = [entry.row for entry in read_trust(connection)]
     except duckdb.Error as error:
-        raise StoreError(f"{store} cannot be read: {error}") from error
+        reason = str(error).splitlines()[0]
+        raise StoreError(
+            f"{store} cannot be read: {reason}; give the store of the bins, and audit the flags again"
+        ) from error
     found = [
         row
         for row in rows

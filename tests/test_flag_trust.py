@@ -131,7 +131,7 @@ def test_before_the_first_audit_it_is_empty_and_succeeds(
 
 
 def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"absent\.duckdb cannot be read"):
+    with pytest.raises(StoreError, match=r"absent\.duckdb does not exist; correct the path"):
         trust("good", tmp_path / "absent.duckdb")
 
 

@@ -21,6 +21,7 @@ flag_bins    a view for people: the closed hours of exd_bins, with names and ins
 
 import secrets
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import duckdb
 
@@ -66,8 +67,26 @@ def ensure_schema(connection: duckdb.DuckDBPyConnection) -> int:
     """Make or check the tables and return the seed of the unit hashes.
 
     Raises:
-        StoreError: when the store was written by a newer version, or its hashes cannot be continued.
+        StoreError: when the store was written by a newer version, its hashes cannot be continued, or the
+            database holds something of another program under a name of these tables.
     """
+    try:
+        return _make_or_check(connection)
+    except (duckdb.CatalogException, duckdb.BinderException) as error:
+        raise StoreError(
+            f"{_place(connection)} holds something of another program under a name that the bin store uses: "
+            f"{str(error).splitlines()[0]}\nNothing was changed; give the bin store a file of its own, or "
+            "rename what is there"
+        ) from error
+
+
+def _place(connection: duckdb.DuckDBPyConnection) -> str:
+    query = "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
+    ((path,),) = connection.execute(query).fetchall()
+    return f"the bin store {path}" if path else "the bin store in memory"
+
+
+def _make_or_check(connection: duckdb.DuckDBPyConnection) -> int:
     here = "database_name = current_database() AND schema_name = current_schema()"
     query = f"SELECT count(*) FROM duckdb_tables() WHERE table_name = 'exd_meta' AND {here}"
     if not _one(connection, query):
@@ -77,13 +96,13 @@ def ensure_schema(connection: duckdb.DuckDBPyConnection) -> int:
     if row is None or row[0] != FORMAT:
         found = row[0] if row else "none"
         raise StoreError(
-            f"the bin store has format {found}, this version of exd_dagster reads {FORMAT}; "
+            f"{_place(connection)} has format {found}, this version of exd_dagster reads {FORMAT}; "
             "install the version that wrote it or newer, or give a new store and materialize the bins again"
         )
     seed = int(row[1])
     if _probe(seed) != row[2]:
         raise StoreError(
-            "the bin store was written with the hash of a DuckDB before 1.4, so its units cannot be "
+            f"{_place(connection)} was written with the hash of a DuckDB before 1.4, so its units cannot be "
             "recognised; give a new store and materialize the bins again"
         )
     return seed
@@ -115,7 +134,8 @@ def _all_or_nothing(connection: duckdb.DuckDBPyConnection, statements: str) -> N
         connection.execute(statements)
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        with suppress(duckdb.Error):  # the failure itself may have ended the transaction
+            connection.execute("ROLLBACK")
         raise
 
 

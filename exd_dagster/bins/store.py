@@ -210,6 +210,7 @@ def open_store(path: str | PathLike[str]) -> Iterator[BinStore]:
         StoreError: when the file is locked by another process or is no DuckDB database.
     """
     file = fspath(path)
+    refuse_sqlite(file)
     try:
         connection = duckdb.connect(file)
     except duckdb.Error as error:
@@ -218,6 +219,19 @@ def open_store(path: str | PathLike[str]) -> Iterator[BinStore]:
         yield BinStore(connection)
     finally:
         connection.close()
+
+
+def refuse_sqlite(file: str) -> None:
+    """Refuse a database of SQLite before DuckDB fetches an extension over the network to open it.
+
+    Raises:
+        StoreError: when the file is one.
+    """
+    with suppress(OSError, ValueError), Path(file).open("rb") as opened:
+        if opened.read(16) == b"SQLite format 3\0":
+            raise StoreError(
+                f"{file} is a database of SQLite; the bin store is a DuckDB file, give another path"
+            )
 
 
 def is_locked(error: Exception) -> bool:
@@ -230,7 +244,7 @@ def cannot_open(file: str, error: Exception) -> str:
     """Return what to say of a store that cannot be opened, with the fix."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     told = f"{file} cannot be opened: {reason}"
-    low, path = reason.lower(), Path(file)
+    low, path = reason.replace(file, "").lower(), Path(file)
     if is_locked(error):
         return f"{file} is in use by another process ({reason}); wait for it, or stop it, and run again"
     if "version number" in low or "newer version" in low or "storage version" in low:
@@ -241,8 +255,12 @@ def cannot_open(file: str, error: Exception) -> str:
     with suppress(OSError, ValueError):
         if path.is_dir():
             return f"{file} is a folder; give the path of a file, for example {path / 'exd.duckdb'}"
+        if path.parent.exists() and not path.parent.is_dir():
+            return f"{file} cannot be opened: {path.parent} is a file, not a folder; give another path"
         if not file.startswith((":", "md:")) and not path.parent.is_dir():
             return f"{file} cannot be opened: its folder does not exist; create {path.parent}"
+    if "does not exist" in low:
+        return f"{file} does not exist; correct the path, or materialize the bins first"
     if "permission" in low or "read-only" in low or "read only" in low:
         return f"{told}; let this user write the file and its folder, or give another path"
     if "corrupt" in low or "checksum" in low:
@@ -250,7 +268,7 @@ def cannot_open(file: str, error: Exception) -> str:
     return f"{file} cannot be opened as a DuckDB database: {reason}; give another path"
 
 
-_WRITING = ("write", "space left", "too large", "fsync", "truncate", "read-only", "read only")
+_WRITING = ("write", "space left", "too large", "fsync", "truncate", "read-only", "read only", '.wal"')
 """Words by which an error of the file system is known to be about the store, not about a log."""
 
 
