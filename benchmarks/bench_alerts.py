@@ -10,12 +10,12 @@ from time import perf_counter
 import dagster as dg
 
 from benchmarks.line import tell
-from exd_dagster._dagster_internals import latest_checks
-from exd_dagster.alert_plan import plan_alerts
-from exd_dagster.assets import BINS_BUILT
-from exd_dagster.checks import BLOCKING, TELLING
 from exd_dagster.config import FlagAudit
-from exd_dagster.resources import CallbackAlerts
+from exd_dagster.definitions.alerting.destinations import CallbackAlerts
+from exd_dagster.definitions.alerting.plan import plan_alerts
+from exd_dagster.definitions.assets import BINS_BUILT
+from exd_dagster.definitions.checks import BLOCKING, TELLING
+from exd_dagster.definitions.internals import latest_checks
 
 FLAGS = 500
 DRAWN = ("srm", "sequential_srm", "traffic_drop")

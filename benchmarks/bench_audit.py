@@ -25,12 +25,12 @@ import duckdb
 from dagster_duckdb import DuckDBResource
 
 from benchmarks.line import tell
-from exd_dagster.assets import Grain, bins_asset_keys
 from exd_dagster.bins.report import BuildReport
-from exd_dagster.bins.store import BinStore
-from exd_dagster.build import build_flag_audit_defs
+from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import FlagAudit
-from exd_dagster.schedules import range_tags
+from exd_dagster.definitions.assets import Grain, bins_asset_keys
+from exd_dagster.definitions.build import build_flag_audit_defs
+from exd_dagster.definitions.schedules import range_tags
 
 START = datetime(2026, 3, 1, tzinfo=timezone.utc)
 DAY = timedelta(days=1)

@@ -27,10 +27,10 @@ import duckdb
 from benchmarks import line
 from benchmarks.bench_logs import END, NOW, START, write_log
 from exd_dagster.bins.recount import first_exposures
-from exd_dagster.bins.store import BinStore
+from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import FlagAudit, Timing
 from exd_dagster.stats import audit_flag
-from exd_dagster.telemetry.sources import IbisRecords, ParquetRecords
+from exd_dagster.telemetry.sources.duckdb import IbisRecords, ParquetRecords
 
 THREADS = 2
 SPLIT = {"control": 0.5, "treatment": 0.5}

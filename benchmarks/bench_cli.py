@@ -15,7 +15,7 @@ HELP_LIMIT = 0.3
 BINS = """
 import sys, duckdb
 from benchmarks.bench_logs import END, NOW, START
-from exd_dagster.bins.store import BinStore
+from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import AT_ONCE, FlagAudit
 flag = FlagAudit(key="checkout", start=START, end=END)
 BinStore(duckdb.connect()).update(sys.argv[1], [flag], START, END, timing=AT_ONCE, now=NOW)

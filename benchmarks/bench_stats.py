@@ -12,10 +12,10 @@ from benchmarks.line import tell
 from exd_dagster.bins.model import HOUR, FlagBins
 from exd_dagster.config import FlagAudit
 from exd_dagster.stats import EvidenceState, audit_flag
-from exd_dagster.stats.chi_square import chi_square, upper_tail
-from exd_dagster.stats.combined import log_e_values
 from exd_dagster.stats.inputs import Stretch
-from exd_dagster.stats.seasonal import scan
+from exd_dagster.stats.methods.chi_square import chi_square, upper_tail
+from exd_dagster.stats.methods.combined import log_e_values
+from exd_dagster.stats.traffic.seasonal import scan
 
 SPLIT = {"control": 0.5, "treatment": 0.5}
 HALVES = np.array([0.5, 0.5])

@@ -12,11 +12,16 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from exd_dagster.alerts.route import Route
-from exd_dagster.component import DESTINATIONS, RECORDS, FlagAuditComponent, ManifestFlags
-from exd_dagster.component_yaml import READ_WHEN_SENDING, SECRETS
+from exd_dagster.alerts.policy.routes import Route
 from exd_dagster.config import Event, FlagAudit, Phase, Scalar, Thresholds, Timing
-from exd_dagster.telemetry.sources import IbisRecords
+from exd_dagster.definitions.component.component import (
+    DESTINATIONS,
+    RECORDS,
+    FlagAuditComponent,
+    ManifestFlags,
+)
+from exd_dagster.definitions.component.yaml import READ_WHEN_SENDING, SECRETS
+from exd_dagster.telemetry.sources.duckdb import IbisRecords
 
 PAGE = Path(__file__).with_name("configuration.md")
 

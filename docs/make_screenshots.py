@@ -54,7 +54,7 @@ def take(tab: Tab, shot: Shot, folder: Path) -> Path:
     tab.resize(shot.width, shot.height, dark=shot.dark)
     tab.open(shot.address)
     tab.wait_for(shot.words)
-    tab.settle()
+    tab.record_outcome()
     path = folder / f"{shot.name}.png"
     tab.screenshot(path)
     return path

@@ -13,11 +13,11 @@ from exd_dagster.config import FlagAudit
 from exd_dagster.plots import traffic_plot
 from exd_dagster.plots.svg import ARMS, BLUE, FAULT, INK, LEFT, RIGHT, Panel, document, text
 from exd_dagster.stats.audit import audit_flag
-from exd_dagster.stats.change_point import Evidence
-from exd_dagster.stats.combined import log_e_values
 from exd_dagster.stats.fleet import e_bh
 from exd_dagster.stats.inputs import Floats, Stretch
-from exd_dagster.stats.looks import look_levels
+from exd_dagster.stats.methods.change_point import Evidence
+from exd_dagster.stats.methods.combined import log_e_values
+from exd_dagster.stats.srm.looks import look_levels
 
 PICTURES = Path(__file__).parent / "pictures"
 START = datetime(2026, 3, 2, tzinfo=timezone.utc)

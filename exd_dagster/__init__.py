@@ -3,52 +3,62 @@
 The public names load on first use, so that the command line and a notebook pay only for what they touch.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from exd_dagster._moved import MovedModules
+
 if TYPE_CHECKING:
-    from exd_dagster.assets import build_variant_bins_assets
     from exd_dagster.bins.frame import variant_bins
-    from exd_dagster.build import build_flag_audit_defs
-    from exd_dagster.checks import build_flag_audit_checks
-    from exd_dagster.component import FlagAuditComponent
     from exd_dagster.config import FlagAudit, Phase, Thresholds
-    from exd_dagster.flag_trust import trust
-    from exd_dagster.gate import blocked_by, gate_condition, gated_job
-    from exd_dagster.monitor import LiveMonitor, WebhookAlertDispatcher
-    from exd_dagster.resources import CallbackAlerts, EmailAlerts, SlackAlerts, WebhookAlerts
-    from exd_dagster.schedules import build_nightly_audit_schedule
-    from exd_dagster.sensors import build_check_alert_sensor
-    from exd_dagster.stats.power import plan_detection
-    from exd_dagster.telemetry.manifest import flags_from_manifest
-    from exd_dagster.telemetry.sources import FileRecords, IbisRecords, ParquetRecords, TableRecords
+    from exd_dagster.definitions.alerting.destinations import (
+        CallbackAlerts,
+        EmailAlerts,
+        SlackAlerts,
+        WebhookAlerts,
+    )
+    from exd_dagster.definitions.alerting.sensor import build_check_alert_sensor
+    from exd_dagster.definitions.assets import build_variant_bins_assets
+    from exd_dagster.definitions.build import build_flag_audit_defs
+    from exd_dagster.definitions.checks import build_flag_audit_checks
+    from exd_dagster.definitions.component.component import FlagAuditComponent
+    from exd_dagster.definitions.flag_trust import trust
+    from exd_dagster.definitions.gate import blocked_by, gate_condition, gated_job
+    from exd_dagster.definitions.schedules import build_nightly_audit_schedule
+    from exd_dagster.notebook import LiveMonitor, WebhookAlertDispatcher
+    from exd_dagster.stats.sequential.power import plan_detection
+    from exd_dagster.telemetry.manifest.read import flags_from_manifest
+    from exd_dagster.telemetry.sources.duckdb import FileRecords, IbisRecords, ParquetRecords, TableRecords
+
+sys.meta_path.append(MovedModules())
 
 _HOME = {
-    "CallbackAlerts": "resources",
-    "EmailAlerts": "resources",
-    "FileRecords": "telemetry.sources",
+    "CallbackAlerts": "definitions.alerting.destinations",
+    "EmailAlerts": "definitions.alerting.destinations",
+    "FileRecords": "telemetry.sources.duckdb",
     "FlagAudit": "config",
-    "FlagAuditComponent": "component",
-    "IbisRecords": "telemetry.sources",
-    "LiveMonitor": "monitor",
-    "ParquetRecords": "telemetry.sources",
+    "FlagAuditComponent": "definitions.component.component",
+    "IbisRecords": "telemetry.sources.duckdb",
+    "LiveMonitor": "notebook",
+    "ParquetRecords": "telemetry.sources.duckdb",
     "Phase": "config",
-    "SlackAlerts": "resources",
-    "TableRecords": "telemetry.sources",
+    "SlackAlerts": "definitions.alerting.destinations",
+    "TableRecords": "telemetry.sources.duckdb",
     "Thresholds": "config",
-    "WebhookAlertDispatcher": "monitor",
-    "WebhookAlerts": "resources",
-    "blocked_by": "gate",
-    "build_check_alert_sensor": "sensors",
-    "build_flag_audit_checks": "checks",
-    "build_flag_audit_defs": "build",
-    "build_nightly_audit_schedule": "schedules",
-    "build_variant_bins_assets": "assets",
-    "flags_from_manifest": "telemetry.manifest",
-    "gate_condition": "gate",
-    "gated_job": "gate",
-    "plan_detection": "stats.power",
-    "trust": "flag_trust",
+    "WebhookAlertDispatcher": "notebook",
+    "WebhookAlerts": "definitions.alerting.destinations",
+    "blocked_by": "definitions.gate",
+    "build_check_alert_sensor": "definitions.alerting.sensor",
+    "build_flag_audit_checks": "definitions.checks",
+    "build_flag_audit_defs": "definitions.build",
+    "build_nightly_audit_schedule": "definitions.schedules",
+    "build_variant_bins_assets": "definitions.assets",
+    "flags_from_manifest": "telemetry.manifest.read",
+    "gate_condition": "definitions.gate",
+    "gated_job": "definitions.gate",
+    "plan_detection": "stats.sequential.power",
+    "trust": "definitions.flag_trust",
     "variant_bins": "bins.frame",
 }
 

@@ -9,10 +9,10 @@ from typing import Any
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
-from exd_dagster.assets import bins_asset_keys
-from exd_dagster.build import build_flag_audit_defs
 from exd_dagster.config import FlagAudit
-from exd_dagster.schedules import range_tags
+from exd_dagster.definitions.assets import bins_asset_keys
+from exd_dagster.definitions.build import build_flag_audit_defs
+from exd_dagster.definitions.schedules import range_tags
 from tests.logs import HOUR, START, healthy, rows, write
 
 Counts = Sequence[Mapping[str, int]]

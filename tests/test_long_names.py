@@ -11,22 +11,22 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner
 
-from exd_dagster.alerts.blocks import BLOCK_LIMIT, HEADER_LIMIT, SECTION_LIMIT
-from exd_dagster.alerts.mail import SUBJECT_LIMIT
-from exd_dagster.alerts.text import clip_name
-from exd_dagster.assets import bins_asset_keys
+from exd_dagster.alerts.channels.email_message import SUBJECT_LIMIT
+from exd_dagster.alerts.channels.slack_blocks import BLOCK_LIMIT, HEADER_LIMIT, SECTION_LIMIT
+from exd_dagster.alerts.messages.text import clip_name
+from exd_dagster.audit.trust_page import by_urgency
 from exd_dagster.cli import main
-from exd_dagster.component import FlagAuditComponent
 from exd_dagster.config import FlagAudit
-from exd_dagster.decisions import load_decisions
+from exd_dagster.definitions.alerting.destinations import EmailAlerts, SlackAlerts, WebhookAlerts
+from exd_dagster.definitions.alerting.sensor import run_alert_sensor
+from exd_dagster.definitions.assets import bins_asset_keys
+from exd_dagster.definitions.component.component import FlagAuditComponent
+from exd_dagster.definitions.decisions.asset import load_decisions
+from exd_dagster.definitions.flag_trust import attention, trust
+from exd_dagster.definitions.gate import blocked_by, gated_job
 from exd_dagster.demo.inbox import Inbox
 from exd_dagster.errors import ConfigError
-from exd_dagster.flag_trust import attention, trust
-from exd_dagster.gate import blocked_by, gated_job
-from exd_dagster.resources import EmailAlerts, SlackAlerts, WebhookAlerts
-from exd_dagster.sensors import run_alert_sensor
-from exd_dagster.telemetry.manifest import flags_from_manifest
-from exd_dagster.trust_page import by_urgency
+from exd_dagster.telemetry.manifest.read import flags_from_manifest
 from tests.fleet import Fleet, built, verdicts
 from tests.logs import START, broken, healthy
 from tests.telemetry.manifests import flag as manifest_flag

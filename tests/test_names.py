@@ -11,13 +11,13 @@ from dagster_duckdb import DuckDBResource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exd_dagster.assets import bins_asset_keys
-from exd_dagster.bin_store import connected
-from exd_dagster.bins.store import cannot_open
-from exd_dagster.build import build_flag_audit_defs
+from exd_dagster.bins.store.store import cannot_open
 from exd_dagster.config import FlagAudit
+from exd_dagster.definitions.assets import bins_asset_keys
+from exd_dagster.definitions.build import build_flag_audit_defs
+from exd_dagster.definitions.run_tags import LONGEST, joined
+from exd_dagster.definitions.store import connected
 from exd_dagster.errors import ConfigError, ExdError, StoreError, nearest_name
-from exd_dagster.run_tags import LONGEST, joined
 from tests.fleet import Fleet, verdicts
 from tests.logs import START, healthy
 

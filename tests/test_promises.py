@@ -11,19 +11,29 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 
-from exd_dagster.alerts.blocks import slack_blocks
-from exd_dagster.alerts.callback import Callback
-from exd_dagster.alerts.mail import email_message, html_body
-from exd_dagster.alerts.sender import Notification
-from exd_dagster.alerts.webhook import Webhook
-from exd_dagster.resources import CallbackAlerts, EmailAlerts, SlackAlerts, WebhookAlerts
-from exd_dagster.sensors import build_check_alert_sensor, deliveries, load_states, run_alert_sensor
+from exd_dagster.alerts.channels.callback import Callback
+from exd_dagster.alerts.channels.email_message import email_message, html_body
+from exd_dagster.alerts.channels.sender import Notification
+from exd_dagster.alerts.channels.slack_blocks import slack_blocks
+from exd_dagster.alerts.channels.webhook import Webhook
+from exd_dagster.definitions.alerting.destinations import (
+    CallbackAlerts,
+    EmailAlerts,
+    SlackAlerts,
+    WebhookAlerts,
+)
+from exd_dagster.definitions.alerting.sensor import (
+    build_check_alert_sensor,
+    deliveries,
+    load_states,
+    run_alert_sensor,
+)
+from tests.alerts.alerting import KilledError, Office
 from tests.alerts.make import HOUR, NOW, check
-from tests.alerts.office import KilledError, Office
 from tests.alerts.test_messages import notification
+from tests.definitions.test_sensors import FAILED, PASSED, audit, evaluate, monitored
 from tests.servers.http import HttpServer, Reply, slack_refuses
 from tests.servers.smtp import SmtpServer
-from tests.test_sensors import FAILED, PASSED, audit, evaluate, monitored
 
 
 def hook(server: HttpServer, name: str) -> Webhook:
@@ -44,10 +54,10 @@ def test_a_verdict_once_recorded_reaches_every_destination_or_you_are_told_withi
         ("down", "dead"),
         ("other", "sent"),
     }
-    notices = [
+    events = [
         request.json["message"] for request in flaky.received if request.json["reason"] == "dead_letter"
     ]
-    assert [notice.partition("\n")[0] for notice in notices] == ["Undelivered: 1 message to down"]
+    assert [event.partition("\n")[0] for event in events] == ["Undelivered: 1 message to down"]
 
 
 def test_in_normal_operation_you_get_one_message_per_episode_and_destination_and_one_when_it_ends():
@@ -182,17 +192,17 @@ def test_could_not_check_and_too_little_data_are_never_told_as_healthy_and_neith
         history.append(verdict)
         before = len(told)
         office.tick(check(verdict=verdict), after=HOUR)
-        for notice in told[before:]:
-            if notice.reason == "resolve":
+        for event in told[before:]:
+            if event.reason == "resolve":
                 assert verdict == "pass"
-            if notice.reason == "fire":
+            if event.reason == "fire":
                 assert verdict == "fail"
     assert {n.reason for n in told} >= {"fire", "resolve", "not_checked"}
 
 
 @pytest.mark.parametrize("verdict", ["insufficient", "not_checked"])
 def test_an_answer_that_is_none_is_not_counted_as_well_in_the_digest(verdict):
-    from exd_dagster.alerts.digest import headline, lines
+    from exd_dagster.alerts.policy.digest import headline, lines
 
     found = [check("srm", "pass", key="a"), check("srm", verdict, key="b")]
     office = Office(Callback(name="one", function=print))

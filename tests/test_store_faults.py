@@ -12,10 +12,10 @@ import duckdb
 import pytest
 from dagster_duckdb import DuckDBResource
 
-from exd_dagster.bin_store import connected
-from exd_dagster.bins.store import BinStore, open_store
+from exd_dagster.bins.store.store import BinStore, open_store
+from exd_dagster.definitions.flag_trust import trust
+from exd_dagster.definitions.store import connected
 from exd_dagster.errors import StoreError
-from exd_dagster.flag_trust import trust
 from tests.bins.conftest import flag, log, update
 
 RECORDS = log((1, "u", "control"), (30, "z", "control"))

@@ -6,13 +6,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from exd_dagster.alerts.compose import Context, compose
-from exd_dagster.alerts.dead_letters import bury, tell_losses, untold
-from exd_dagster.alerts.guard import redact
-from exd_dagster.alerts.model import AlertState, Parcel
-from exd_dagster.alerts.retry import Outcome
-from exd_dagster.alerts.sender import Notification, Sender
-from exd_dagster.alerts.settle import settle
+from exd_dagster.alerts.channels.guard import redact
+from exd_dagster.alerts.channels.sender import Notification, Sender
+from exd_dagster.alerts.messages.compose import Context, compose
+from exd_dagster.alerts.model import AlertState, OutboxEntry
+from exd_dagster.alerts.policy.dead_letters import give_up_stale, report_dead_letters, unreported
+from exd_dagster.alerts.policy.outcome import record_outcome
+from exd_dagster.alerts.policy.retry import Outcome
 
 BUDGET = 20.0
 
@@ -23,7 +23,7 @@ class Round:
 
     Attributes:
         senders: destinations that can be used now, by name.
-        configured: every configured destination; parcels of another are dead, of an unready one wait.
+        configured: every configured destination; entries of another are dead, of an unready one wait.
         fallback: destinations to tell of a dead letter, in order.
         context: for the messages.
         save: writes the state; called after every attempt.
@@ -47,71 +47,71 @@ class Round:
 
 
 def deliver(state: AlertState, work: Round) -> AlertState:
-    """Send every parcel that is due within the budget, then tell of the dead on another destination."""
+    """Send every entry that is due within the budget, then tell of the dead on another destination."""
     ends = work.timer() + work.budget
-    state = bury(state, work.senders, work.configured, work.clock())
+    state = give_up_stale(state, work.senders, work.configured, work.clock())
     state = _send_due(state, work, ends)
-    if not untold(state):
+    if not unreported(state):
         return state
     fallback = [(name, work.senders[name].channel) for name in work.fallback if name in work.senders]
-    state = tell_losses(state, fallback, work.troubled, work.clock()).bump()
+    state = report_dead_letters(state, fallback, work.troubled, work.clock()).bump()
     work.save(state)
     return _send_due(state, work, ends)
 
 
 def _send_due(state: AlertState, work: Round, ends: float) -> AlertState:
-    while (parcel := _next_due(state, work)) is not None:
-        sender = work.senders[parcel.destination]
+    while (entry := _next_due(state, work)) is not None:
+        sender = work.senders[entry.destination]
         if work.timer() + sender.timeout > ends:
             work.log.info("Alerts: the time of this tick is used up; the rest waits for the next")
             break
-        state = _attempt(state, parcel, sender, work)
+        state = _attempt(state, entry, sender, work)
     return state
 
 
-def _next_due(state: AlertState, work: Round) -> Parcel | None:
+def _next_due(state: AlertState, work: Round) -> OutboxEntry | None:
     now = work.clock()
     due = (
-        parcel
-        for parcel in state.outbox
-        if parcel.next_attempt_at <= now
-        and parcel.destination in work.senders
-        and parcel.destination not in work.troubled
-        and state.paused.get(parcel.destination, now) <= now
+        entry
+        for entry in state.outbox
+        if entry.next_attempt_at <= now
+        and entry.destination in work.senders
+        and entry.destination not in work.troubled
+        and state.paused.get(entry.destination, now) <= now
     )
-    return min(due, key=lambda parcel: (parcel.reason != "shutoff", parcel.next_attempt_at), default=None)
+    return min(due, key=lambda entry: (entry.reason != "shutoff", entry.next_attempt_at), default=None)
 
 
-def _attempt(state: AlertState, parcel: Parcel, sender: Sender, work: Round) -> AlertState:
+def _attempt(state: AlertState, entry: OutboxEntry, sender: Sender, work: Round) -> AlertState:
     try:
-        notification = _notification(state, parcel, work.context)
+        notification = _notification(state, entry, work.context)
     except Exception as error:
         work.log.exception("Alerts: a message could not be written")
         outcome = Outcome(status="dead", detail=redact(f"{type(error).__name__}: {error}"))
     else:
         outcome = within(sender.timeout, lambda: sender.send(notification, work.clock()))
-    _log(parcel, outcome, work)
+    _log(entry, outcome, work)
     if outcome.status == "retry":
-        work.troubled.add(parcel.destination)
-    state = settle(state, parcel, outcome, work.clock()).bump()
+        work.troubled.add(entry.destination)
+    state = record_outcome(state, entry, outcome, work.clock()).bump()
     work.save(state)
     return state
 
 
-def _notification(state: AlertState, parcel: Parcel, context: Context) -> Notification:
-    incidents = [found for name in parcel.incidents if (found := state.incident(name))]
-    thread = next((i.threads[parcel.destination] for i in incidents if parcel.destination in i.threads), {})
-    still_open = any(other.threads.get(parcel.destination) == thread for other in state.incidents.values())
-    message = compose(parcel, state, context)
+def _notification(state: AlertState, entry: OutboxEntry, context: Context) -> Notification:
+    incidents = [found for name in entry.incidents if (found := state.incident(name))]
+    thread = next((i.threads[entry.destination] for i in incidents if entry.destination in i.threads), {})
+    still_open = any(other.threads.get(entry.destination) == thread for other in state.incidents.values())
+    message = compose(entry, state, context)
     return Notification(
-        id=parcel.id,
-        reason=parcel.reason,
+        id=entry.id,
+        reason=entry.reason,
         message=message,
-        alerts=tuple(state.alerts[name] for name in parcel.alerts if name in state.alerts),
-        created_at=parcel.created_at,
+        alerts=tuple(state.alerts[name] for name in entry.alerts if name in state.alerts),
+        created_at=entry.created_at,
         thread=thread,
         closes_thread=message.closes and not still_open,
-        recipients=parcel.recipients,
+        recipients=entry.recipients,
     )
 
 
@@ -137,8 +137,8 @@ def within(seconds: float, send: Callable[[], Outcome]) -> Outcome:
     raise result[0]
 
 
-def _log(parcel: Parcel, outcome: Outcome, work: Round) -> None:
-    where = f"{parcel.reason} to {parcel.destination} ({parcel.id[:12]})"
+def _log(entry: OutboxEntry, outcome: Outcome, work: Round) -> None:
+    where = f"{entry.reason} to {entry.destination} ({entry.id[:12]})"
     if outcome.status == "sent":
         work.log.info("Alerts: sent %s: %s", where, outcome.detail)
     elif outcome.status == "retry":

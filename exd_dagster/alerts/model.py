@@ -1,7 +1,7 @@
 """The nouns of alerting: what was read, what people are told, and what was handed over.
 
 `CheckState` is one check as a tick finds it; an `Alert` is one episode of one check; an `Incident`
-is what people see: the open alerts of one flag; a `Parcel` is a message on its way to one destination; a
+is what people see: the open alerts of one flag; a `OutboxEntry` is a message on its way to one destination; a
 `Receipt` is what became of it; a `Delivery` is one alert to one destination, as told to those who ask.
 """
 
@@ -155,7 +155,7 @@ class Alert:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
-    """The open alerts of one flag: one thread for people, closed by one notice.
+    """The open alerts of one flag: one thread for people, closed by one event.
 
     Attributes:
         id: derived from the flag and from the evaluation that opened it.
@@ -164,7 +164,7 @@ class Incident:
         iteration: start of the experiment iteration it speaks of, as the verdict wrote it.
         alerts: ids of its alerts by check.
         healed: checks that pass again while others still fail.
-        told_at: when it was last told (clock of the tick, UTC); None while it is held back.
+        notified_at: when it was last told (clock of the tick, UTC); None while it is held back.
         fired_at: when it was last told as failing.
         contained: True once `contained` was told.
         reminded: True once the reminder was sent.
@@ -179,7 +179,7 @@ class Incident:
     iteration: str = ""
     alerts: Mapping[str, str] = field(default_factory=dict)
     healed: tuple[str, ...] = ()
-    told_at: datetime | None = None
+    notified_at: datetime | None = None
     fired_at: datetime | None = None
     contained: bool = False
     reminded: bool = False
@@ -189,18 +189,18 @@ class Incident:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parcel:
+class OutboxEntry:
     """One message on its way to one destination.
 
     Attributes:
-        id: derived from incidents, reason, alerts and destination, so a repeated decision is the same parcel.
+        id: derived from incidents, reason, alerts and destination, so a repeated decision is the same entry.
         destination: name of the destination.
         channel: slack, email, webhook or callback.
         reason: why it is sent.
         alerts: ids of the alerts it tells of.
         incidents: ids of their incidents.
         note: what else the message says: the cause of a resolution, the reason of a dead letter.
-        lines: of a digest or dead-letter notice, what it lists.
+        lines: of a digest or dead-letter event, what it lists.
         created_at: when it was decided (UTC).
         attempts: how often it was tried.
         next_attempt_at: not tried before this (UTC).
@@ -225,25 +225,25 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What became of a parcel: handed over, or dead.
+    """What became of an entry: handed over, or dead.
 
     Attributes:
-        parcel: the parcel as it was last tried; once it is sent, without its contents.
+        entry: the entry as it was last tried; once it is sent, without its contents.
         status: "sent" or "dead".
         at: when (UTC).
         provider_id: what the destination calls it: Slack's ts, the mail's Message-ID, the webhook-id.
-        detail: the destination's answer, redacted; of a dead parcel why it died.
+        detail: the destination's answer, redacted; of a dead entry why it died.
         subjects: (namespace, environment, flag, check, alert_type) of each alert told.
-        untold: True for a loss that nobody was told of yet.
+        unreported: True for a loss that nobody was told of yet.
     """
 
-    parcel: Parcel
+    entry: OutboxEntry
     status: Literal["sent", "dead"]
     at: datetime
     provider_id: str = ""
     detail: str = ""
     subjects: tuple[Subject, ...] = ()
-    untold: bool = False
+    unreported: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,17 +275,17 @@ class AlertState:
         incidents: open incidents by flag (`str(FlagId)`).
         closed: incidents closed within the damping window, by flag.
         unmonitored: incidents that were open when their flag was no longer monitored, by flag.
-        alerts: alerts that incidents or parcels refer to, by id.
+        alerts: alerts that incidents or entries refer to, by id.
         unchecked: by `<flag>:<check>`, the reason told for its not being checked.
         outage: by flag, the drop told as part of an outage of the source that still lasts.
-        outbox: parcels not handed over yet, oldest first.
+        outbox: entries not handed over yet, oldest first.
         receipts: what became of the others, newest last.
         paused: by destination, no attempt before this instant (UTC).
         digest_through: data time the last digest spoke of (UTC).
-        replayed: the last request to queue dead parcels again that was granted (UTC).
+        replayed: the last request to queue dead entries again that was granted (UTC).
     """
 
-    version: int = 2
+    version: int = 3
     revision: int = 0
     home: str = ""
     started: bool = False
@@ -295,7 +295,7 @@ class AlertState:
     alerts: Mapping[str, Alert] = field(default_factory=dict)
     unchecked: Mapping[str, str] = field(default_factory=dict)
     outage: Mapping[str, str] = field(default_factory=dict)
-    outbox: tuple[Parcel, ...] = ()
+    outbox: tuple[OutboxEntry, ...] = ()
     receipts: tuple[Receipt, ...] = ()
     paused: Mapping[str, datetime] = field(default_factory=dict)
     digest_through: datetime | None = None
@@ -315,14 +315,14 @@ class AlertState:
             since: what was sent before this instant (UTC) reads "already_sent".
         """
         done = [
-            _row(receipt.parcel, subject, receipt.at, _status(receipt, since), receipt)
+            _row(receipt.entry, subject, receipt.at, _status(receipt, since), receipt)
             for receipt in self.receipts
             for subject in receipt.subjects
         ]
         waiting = [
-            _row(parcel, subject(self.alerts[alert]), parcel.created_at, "pending", None)
-            for parcel in self.outbox
-            for alert in parcel.alerts
+            _row(entry, subject(self.alerts[alert]), entry.created_at, "pending", None)
+            for entry in self.outbox
+            for alert in entry.alerts
             if alert in self.alerts
         ]
         return done + waiting
@@ -350,7 +350,7 @@ def _status(receipt: Receipt, since: datetime | None) -> Status:
 
 
 def _row(
-    parcel: Parcel,
+    entry: OutboxEntry,
     subject: Subject,
     at: datetime,
     status: Status,
@@ -361,12 +361,12 @@ def _row(
         flag=FlagId(namespace, environment, flag),
         check=check,
         alert_type=alert_type,
-        reason=parcel.reason,
-        channel=parcel.channel,
-        destination=parcel.destination,
+        reason=entry.reason,
+        channel=entry.channel,
+        destination=entry.destination,
         status=status,
         at=at,
-        attempts=parcel.attempts,
+        attempts=entry.attempts,
         provider_id=receipt.provider_id if receipt else "",
-        detail=receipt.detail if receipt else parcel.last_error,
+        detail=receipt.detail if receipt else entry.last_error,
     )

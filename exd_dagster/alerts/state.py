@@ -11,17 +11,18 @@ from zlib import compress, decompress, error
 
 from pydantic import TypeAdapter
 
-from exd_dagster.alerts.incidents import DAMPING
 from exd_dagster.alerts.model import AlertState, Incident, instant
+from exd_dagster.alerts.policy.incidents import DAMPING
 from exd_dagster.errors import ExdError
 
-VERSION = 2
+VERSION = 3
 KEPT_RECEIPTS = 2000
 KEPT_FOR = timedelta(days=30)
 INDEX = "exd_dagster/alerts"
 PACKED_FROM = 32_000
 _PACKED = "zlib:"
 _V1_UNMONITORED = "This flag is no longer monitored"
+_V2_NAMES = {"told_at": "notified_at", "parcel": "entry", "untold": "unreported"}
 _ADAPTER = TypeAdapter(AlertState)
 
 
@@ -102,12 +103,19 @@ def _read(text: str, key: str) -> AlertState:
                 f"alerting state '{key}' has version {int(version[1])}; this one reads up to {VERSION}. "
                 "Upgrade exd_dagster, or reset it: exd-dagster alerts reset (what still fails is told again)"
             )
+        if version and int(version[1]) < VERSION:
+            data = json.dumps(json.loads(data, object_hook=_renamed)).encode()
         return _migrated(_ADAPTER.validate_json(data))
     except (ValueError, error) as fault:
         raise AlertStateError(
             f"alerting state '{key}' is damaged ({type(fault).__name__}). Restore it, or reset it: "
             "exd-dagster alerts reset (what still fails is told again)"
         ) from None
+
+
+def _renamed(value: dict[str, object]) -> dict[str, object]:
+    """Return an object of version 1 or 2 with the field names of this one."""
+    return {_V2_NAMES.get(name, name): content for name, content in value.items()}
 
 
 def _migrated(state: AlertState) -> AlertState:
@@ -118,18 +126,18 @@ def _migrated(state: AlertState) -> AlertState:
     if state.version == VERSION:
         return state
     outbox = tuple(
-        replace(parcel, reason="not_monitored") if parcel.note == _V1_UNMONITORED else parcel
-        for parcel in state.outbox
+        replace(entry, reason="not_monitored") if entry.note == _V1_UNMONITORED else entry
+        for entry in state.outbox
     )
     return replace(state, version=VERSION, outbox=outbox)
 
 
 def prune(state: AlertState, now: datetime) -> AlertState:
     """Drop what nothing refers to any more: old receipts, closed incidents, alerts of neither."""
-    waiting = {incident for parcel in state.outbox for incident in parcel.incidents}
+    waiting = {incident for entry in state.outbox for incident in entry.incidents}
 
     def needed(incident: Incident) -> bool:
-        return incident.id in waiting or now - (incident.told_at or now) < DAMPING
+        return incident.id in waiting or now - (incident.notified_at or now) < DAMPING
 
     closed = {name: incident for name, incident in state.closed.items() if needed(incident)}
     unmonitored = {
@@ -138,8 +146,8 @@ def prune(state: AlertState, now: datetime) -> AlertState:
         if incident.id in waiting or now - (incident.unmonitored_at or now) < KEPT_FOR
     }
     kept = tuple(receipt for receipt in state.receipts if now - receipt.at < KEPT_FOR)[-KEPT_RECEIPTS:]
-    used = {alert for parcel in state.outbox for alert in parcel.alerts}
-    used.update(alert for receipt in kept if receipt.status == "dead" for alert in receipt.parcel.alerts)
+    used = {alert for entry in state.outbox for alert in entry.alerts}
+    used.update(alert for receipt in kept if receipt.status == "dead" for alert in receipt.entry.alerts)
     used.update(state.outage.values())
     for incident in (*state.incidents.values(), *closed.values(), *unmonitored.values()):
         used.update(incident.alerts.values())

@@ -5,15 +5,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from exd_dagster.alerts import digest
-from exd_dagster.alerts.compose import Context
-from exd_dagster.alerts.decide import decide
-from exd_dagster.alerts.decision import Decision
+from exd_dagster.alerts.channels.sender import Sender
 from exd_dagster.alerts.deliver import BUDGET, Round, deliver
-from exd_dagster.alerts.model import SHUTOFF_CHECKS, AlertState, Channel, CheckState, Parcel
-from exd_dagster.alerts.notice import Decided, Notice
-from exd_dagster.alerts.route import PEOPLE, Routing, parcel_id, parcels
-from exd_dagster.alerts.sender import Sender
+from exd_dagster.alerts.messages.compose import Context
+from exd_dagster.alerts.model import SHUTOFF_CHECKS, AlertState, Channel, CheckState, OutboxEntry
+from exd_dagster.alerts.policy import digest
+from exd_dagster.alerts.policy.decide import decide
+from exd_dagster.alerts.policy.decisions import Decision
+from exd_dagster.alerts.policy.events import AlertEvent, Decided
+from exd_dagster.alerts.policy.routes import PEOPLE, Routing, entry_id, outbox_entries
 from exd_dagster.alerts.state import AlertStateError, StateStore, prune
 from exd_dagster.config import FlagId
 
@@ -21,7 +21,7 @@ SHUTOFF_HOOK = "on_shutoff"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class AlertingSetup:
     """The destinations of one sensor and who is told what.
 
     Attributes:
@@ -47,7 +47,7 @@ class Desk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
+class Snapshot:
     """What a tick finds.
 
     Attributes:
@@ -56,7 +56,7 @@ class Scene:
         decisions: every decision people recorded.
         running: True while an audit is under way; the digest waits for its end.
         home: code location of the sensor, "" when unknown.
-        told_before: revision the sensor last saw; 0 for none.
+        last_revision: revision the sensor last saw; 0 for none.
     """
 
     found: Sequence[CheckState]
@@ -64,13 +64,13 @@ class Scene:
     decisions: Sequence[Decision] = ()
     running: bool = False
     home: str = ""
-    told_before: int = 0
+    last_revision: int = 0
 
 
 def run_tick(
     store: StateStore,
-    desk: Desk,
-    scene: Scene,
+    setup: AlertingSetup,
+    snapshot: Snapshot,
     *,
     clock: Callable[[], datetime],
     timer: Callable[[], float],
@@ -81,8 +81,8 @@ def run_tick(
 
     Args:
         store: where the state lives.
-        desk: destinations and routes.
-        scene: what was found.
+        setup: destinations and routes.
+        snapshot: what was found.
         clock: the time (UTC).
         timer: seconds, monotonic.
         log: receives one line per attempt, without secrets.
@@ -92,26 +92,26 @@ def run_tick(
         AlertStateError: when the state cannot be read or belongs to another code location; nothing was sent.
     """
     begun = timer()
-    before = _load(store, scene, log)
+    before = _load(store, snapshot, log)
     now = clock()
-    for name, why in desk.unready.items():
+    for name, why in setup.unready.items():
         log.warning("Alerts: destination '%s' is skipped: %s", name, why)
-    if not desk.senders:
-        if desk.unready:
+    if not setup.senders:
+        if setup.unready:
             log.warning("Alerts: no destination can be used; nothing is decided until one can")
         return before
-    decided = decide(before, scene.found, scene.monitored, now, decisions=scene.decisions)
-    state = _replayed(_queue(before, decided, desk, scene, now), store.replay_asked(), now)
+    decided = decide(before, snapshot.found, snapshot.monitored, now, decisions=snapshot.decisions)
+    state = _replayed(_queue(before, decided, setup, snapshot, now), store.replay_asked(), now)
     if state != before:
         state = state.bump()
         store.save(state)
     after = deliver(
         state,
         Round(
-            senders={**desk.senders, **({SHUTOFF_HOOK: desk.hook} if desk.hook else {})},
-            configured={*desk.senders, *desk.unready, *([SHUTOFF_HOOK] if desk.hook else [])},
-            fallback=tuple(dict.fromkeys((*desk.routing.default, *desk.senders))),
-            context=desk.context,
+            senders={**setup.senders, **({SHUTOFF_HOOK: setup.hook} if setup.hook else {})},
+            configured={*setup.senders, *setup.unready, *([SHUTOFF_HOOK] if setup.hook else [])},
+            fallback=tuple(dict.fromkeys((*setup.routing.default, *setup.senders))),
+            context=setup.context,
             save=store.save,
             clock=clock,
             timer=timer,
@@ -126,76 +126,81 @@ def run_tick(
     return pruned
 
 
-def _load(store: StateStore, scene: Scene, log: logging.Logger) -> AlertState:
+def _load(store: StateStore, snapshot: Snapshot, log: logging.Logger) -> AlertState:
     state = store.load()
     if state is None:
-        if scene.told_before:
+        if snapshot.last_revision:
             log.warning("Alerts: the alerting state is gone; every check that still fails is told again")
-        return AlertState(home=scene.home)
+        return AlertState(home=snapshot.home)
     store.enlist()
-    if state.home and scene.home and state.home != scene.home:
+    if state.home and snapshot.home and state.home != snapshot.home:
         raise AlertStateError(
-            f"the alert sensor of code location '{scene.home}' has the same name as that of '{state.home}'. "
+            f"the alert sensor of code location '{snapshot.home}' has the same name as that of "
+            f"'{state.home}'. "
             "Give one of them another: build_check_alert_sensor(..., name=...). If the location was renamed, "
-            f"run: exd-dagster alerts adopt {scene.home}"
+            f"run: exd-dagster alerts adopt {snapshot.home}"
         )
-    return replace(state, home=state.home or scene.home)
+    return replace(state, home=state.home or snapshot.home)
 
 
 def _replayed(state: AlertState, asked: datetime | None, now: datetime) -> AlertState:
-    """Queue dead parcels again when a person asked for it since the last time."""
+    """Queue dead entries again when a person asked for it since the last time."""
     if asked is None or (state.replayed is not None and asked <= state.replayed):
         return state
     again = tuple(
-        replace(receipt.parcel, attempts=0, created_at=now, next_attempt_at=now)
+        replace(receipt.entry, attempts=0, created_at=now, next_attempt_at=now)
         for receipt in state.receipts
-        if receipt.status == "dead" and receipt.parcel.reason != "dead_letter"
+        if receipt.status == "dead" and receipt.entry.reason != "dead_letter"
     )
     kept = tuple(receipt for receipt in state.receipts if receipt.status == "sent")
     return replace(state, outbox=(*state.outbox, *again), receipts=kept, replayed=asked)
 
 
-def _queue(before: AlertState, decided: Decided, desk: Desk, scene: Scene, now: datetime) -> AlertState:
-    """Turn what was decided into parcels."""
+def _queue(
+    before: AlertState, decided: Decided, setup: AlertingSetup, snapshot: Snapshot, now: datetime
+) -> AlertState:
+    """Turn what was decided into entries."""
     state = decided.state
-    new = parcels(decided.notices, state, desk.routing, desk.channels, now)
-    new += _digest(state, decided.quiet, desk, scene, now)
-    if desk.digest and not scene.running and digest.is_due(before, scene.found):
-        state = replace(state, digest_through=digest.data_through(scene.found))
-    if desk.hook is not None:
-        state, asked = _shutoffs(state, desk.hook, now)
+    new = outbox_entries(decided.events, state, setup.routing, setup.channels, now)
+    new += _digest(state, decided.quiet, setup, snapshot, now)
+    if setup.digest and not snapshot.running and digest.is_due(before, snapshot.found):
+        state = replace(state, digest_through=digest.data_through(snapshot.found))
+    if setup.hook is not None:
+        state, asked = _shutoffs(state, setup.hook, now)
         new += asked
-    known = {parcel.id for parcel in state.outbox}
-    return replace(state, outbox=(*state.outbox, *(parcel for parcel in new if parcel.id not in known)))
+    known = {entry.id for entry in state.outbox}
+    return replace(state, outbox=(*state.outbox, *(entry for entry in new if entry.id not in known)))
 
 
 def _digest(
-    state: AlertState, quiet: Sequence[Notice], desk: Desk, scene: Scene, now: datetime
-) -> list[Parcel]:
-    due = bool(desk.digest) and not scene.running and digest.is_due(state, scene.found)
-    names = set(desk.digest) if due else set()
-    for alert in (alert for notice in quiet for alert in notice.alerts):
-        names.update(desk.routing.destinations(alert))
-    channels = {name: channel for name, channel in desk.channels.items() if name in names}
+    state: AlertState, quiet: Sequence[AlertEvent], setup: AlertingSetup, snapshot: Snapshot, now: datetime
+) -> list[OutboxEntry]:
+    due = bool(setup.digest) and not snapshot.running and digest.is_due(state, snapshot.found)
+    names = set(setup.digest) if due else set()
+    for alert in (alert for event in quiet for alert in event.alerts):
+        names.update(setup.routing.destinations(alert))
+    channels = {name: channel for name, channel in setup.channels.items() if name in names}
     if not channels:
         return []
-    listed = digest.lines(state, scene.found, scene.decisions, now)
-    return digest.digest_parcels(digest.headline(scene.found), listed, channels, quiet, state.revision, now)
+    listed = digest.lines(state, snapshot.found, snapshot.decisions, now)
+    return digest.digest_entries(
+        digest.headline(snapshot.found), listed, channels, quiet, state.revision, now
+    )
 
 
-def _shutoffs(state: AlertState, hook: Sender, now: datetime) -> tuple[AlertState, list[Parcel]]:
+def _shutoffs(state: AlertState, hook: Sender, now: datetime) -> tuple[AlertState, list[OutboxEntry]]:
     """Ask the hook once per told incident whose split is wrong and whose failure blocks."""
-    asked: list[Parcel] = []
+    asked: list[OutboxEntry] = []
     incidents = dict(state.incidents)
     for name, incident in state.incidents.items():
         alerts = [state.alerts[alert] for alert in incident.alerts.values()]
         wrong = tuple(a.id for a in alerts if a.check in SHUTOFF_CHECKS and a.blocks and not a.contained)
-        if not wrong or incident.shutoff or incident.told_at is None:
+        if not wrong or incident.shutoff or incident.notified_at is None:
             continue
         incidents[name] = replace(incident, shutoff="asked")
         asked.append(
-            Parcel(
-                id=parcel_id(SHUTOFF_HOOK, "shutoff", [incident.id], 0),
+            OutboxEntry(
+                id=entry_id(SHUTOFF_HOOK, "shutoff", [incident.id], 0),
                 destination=SHUTOFF_HOOK,
                 channel=hook.channel,
                 reason="shutoff",

@@ -9,12 +9,12 @@ import numpy as np
 
 from exd_dagster.bins.model import FlagBins
 from exd_dagster.bins.recount import daily_units
-from exd_dagster.bins.select import select_bins
-from exd_dagster.bins.store import BinStore
+from exd_dagster.bins.store.select import select_bins
+from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import FlagAudit, Timing, to_utc
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.records import EARLIEST, from_ms
-from exd_dagster.telemetry.sources import Records, as_records
+from exd_dagster.telemetry.sources.duckdb import Records, as_records
 
 if TYPE_CHECKING:
     import pandas as pd

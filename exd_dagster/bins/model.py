@@ -15,6 +15,8 @@ from exd_dagster.config import FlagId
 Counts: TypeAlias = NDArray[np.int64]
 
 HOUR = timedelta(hours=1)
+OTHER = "(other)"
+"""Stands for what is not kept by name: rare variants, rare values of a dimension."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,17 @@ from datetime import datetime
 
 import duckdb
 
-from exd_dagster.bins.audience import HOUR_MS, RANKS, Target
-from exd_dagster.bins.count import Counter
-from exd_dagster.bins.engine_recount import engine_daily_units, engine_segments
-from exd_dagster.bins.ranks import place
-from exd_dagster.bins.select import OTHER
+from exd_dagster.bins.counting.audience import RANKS, Target
+from exd_dagster.bins.counting.count import Counter
+from exd_dagster.bins.counting.ranks import place
+from exd_dagster.bins.engine.recount import engine_daily_units, engine_segments
+from exd_dagster.bins.hours import HOUR_MS
+from exd_dagster.bins.model import OTHER
 from exd_dagster.config import FlagAudit
 from exd_dagster.errors import RecordsError
-from exd_dagster.telemetry.engine_table import IbisRecords
 from exd_dagster.telemetry.records import from_ms, instant_ms
-from exd_dagster.telemetry.sources import Records, as_records
+from exd_dagster.telemetry.sources.duckdb import Records, as_records
+from exd_dagster.telemetry.sources.ibis import IbisRecords
 
 SEGMENTS_PER_DIMENSION = 50
 """Values of one dimension kept by name; rarer ones are summed as `OTHER`."""

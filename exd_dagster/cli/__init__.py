@@ -12,12 +12,12 @@ import click
 from exd_dagster.errors import ExdError, did_you_mean
 
 COMMANDS = {
-    "telemetry": ("exd_dagster.cli.telemetry:telemetry", "Audit evaluation records from the shell."),
-    "demo": ("exd_dagster.cli.demo:demo", "Run the whole audit on seeded records with planted faults."),
-    "init": ("exd_dagster.cli.init:init", "Write a first audit project for your own records."),
-    "doctor": ("exd_dagster.cli.doctor:doctor", "Check that an audit project can do its work."),
+    "telemetry": ("exd_dagster.cli.telemetry.command:telemetry", "Audit evaluation records from the shell."),
+    "demo": ("exd_dagster.demo.command:demo", "Run the whole audit on seeded records with planted faults."),
+    "init": ("exd_dagster.cli.init.command:init", "Write a first audit project for your own records."),
+    "doctor": ("exd_dagster.cli.doctor.command:doctor", "Check that an audit project can do its work."),
     "drill": (
-        "exd_dagster.cli.drill:drill",
+        "exd_dagster.cli.drill.command:drill",
         "Plant a fault in a copy of your records and watch it be found.",
     ),
     "test-alert": ("exd_dagster.cli.test_alert:test_alert", "Send a test alert to each destination."),

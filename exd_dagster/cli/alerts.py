@@ -6,14 +6,14 @@ from datetime import datetime
 
 import click
 
-from exd_dagster._dagster_internals import cursor_storage
+from exd_dagster.alerts.messages.text import clip_name, visible
+from exd_dagster.alerts.messages.words import utc
 from exd_dagster.alerts.model import AlertState, Delivery, Incident
 from exd_dagster.alerts.state import StateStore
-from exd_dagster.alerts.text import clip_name, visible
-from exd_dagster.alerts.words import utc
 from exd_dagster.cli.project import open_instance
+from exd_dagster.definitions.alerting.sensor import load_states
+from exd_dagster.definitions.internals import cursor_storage
 from exd_dagster.errors import ConfigError, did_you_mean
-from exd_dagster.sensors import load_states
 from exd_dagster.stats.verdict import plain
 
 sensor_option = click.option(

@@ -6,11 +6,16 @@ from datetime import datetime, timezone
 import click
 from dagster import AssetCheckKey
 
-from exd_dagster.alerts.decision import KINDS
-from exd_dagster.alerts.words import utc
+from exd_dagster.alerts.messages.words import utc
+from exd_dagster.alerts.policy.decisions import KINDS
 from exd_dagster.cli.project import fleet_option, load_plans, module_option, open_instance
 from exd_dagster.config import FlagAudit, FlagId
-from exd_dagster.decisions import decision_basis, make_decision, record_decision, unmonitored_flags
+from exd_dagster.definitions.decisions.asset import (
+    decision_basis,
+    make_decision,
+    record_decision,
+    unmonitored_flags,
+)
 
 
 @click.command()

@@ -10,18 +10,18 @@ import click
 import duckdb
 from pydantic import Field
 
-from exd_dagster.cli.finding import redacted
+from exd_dagster.cli.telemetry.finding import redacted
 from exd_dagster.errors import RecordsError, did_you_mean
 from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, Scan
-from exd_dagster.telemetry.source import describe
-from exd_dagster.telemetry.sources import (
+from exd_dagster.telemetry.sources.base import describe
+from exd_dagster.telemetry.sources.duckdb import (
     FileRecords,
     IbisRecords,
     ParquetRecords,
     Records,
     TableRecords,
 )
-from exd_dagster.telemetry.text import text_format
+from exd_dagster.telemetry.sources.text import text_format
 
 TABLE = "flag_evaluations"
 """exd's name of the warehouse table."""

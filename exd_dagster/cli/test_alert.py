@@ -4,13 +4,13 @@ from datetime import datetime, timezone
 
 import click
 
-from exd_dagster.alerts.message import plain_text
+from exd_dagster.alerts.messages.message import plain_text
 from exd_dagster.alerts.model import ALERT_TYPES
-from exd_dagster.alerts.rehearse import Rehearsed, rehearsal, rehearse
+from exd_dagster.alerts.test_alert import TestAlertResult, example_alert, send_test_alert
 from exd_dagster.cli.project import fleet_option, load_plans, module_option
 from exd_dagster.config import nearest_faults
+from exd_dagster.definitions.alerting.destinations import channels
 from exd_dagster.errors import ConfigError, did_you_mean
-from exd_dagster.resources import channels
 
 
 @click.command("test-alert")
@@ -38,14 +38,14 @@ def test_alert(
         if faults := nearest_faults(to, [alert.name for alert in plan.alerts], "--to: destination"):
             raise ConfigError("test-alert", faults)
         key, audit = next(iter(matching.items()))
-        desk = plan.desk()
-        for name, why in desk.unready.items():
+        setup = plan.setup()
+        for name, why in setup.unready.items():
             click.echo(f"{name}: {'would be ' * dry_run}skipped, {why}")
         now = datetime.now(timezone.utc)
-        alert = rehearsal(audit, check, key.asset_key.path, now)
-        usable = channels(plan.alerts) if dry_run else desk.channels
+        alert = example_alert(audit, check, key.asset_key.path, now)
+        usable = channels(plan.alerts) if dry_run else setup.channels
         asked = {name: channel for name, channel in usable.items() if name in (to or usable)}
-        told = rehearse(desk, alert, now, channels=asked, to=to, dry_run=dry_run)
+        told = send_test_alert(setup, alert, now, channels=asked, to=to, dry_run=dry_run)
         failed |= len(told) < max(len(set(to)), 1)
         for done in told:
             failed |= _show(done)
@@ -55,7 +55,7 @@ def test_alert(
     return int(failed)
 
 
-def _show(done: Rehearsed) -> bool:
+def _show(done: TestAlertResult) -> bool:
     """Print one destination's part; True when it was not delivered."""
     click.echo(f"{done.destination} ({done.channel}), by {done.why}")
     if done.outcome is None:

@@ -10,14 +10,14 @@ from pathlib import Path
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
-from exd_dagster.assets import bins_asset_keys
-from exd_dagster.bin_store import BinStoreResource
-from exd_dagster.build import build_flag_audit_defs
 from exd_dagster.config import FlagAudit
+from exd_dagster.definitions.alerting.destinations import EmailAlerts, SlackAlerts, WebhookAlerts
+from exd_dagster.definitions.assets import bins_asset_keys
+from exd_dagster.definitions.build import build_flag_audit_defs
+from exd_dagster.definitions.gate import blocked_by
+from exd_dagster.definitions.store import BinStoreResource
 from exd_dagster.demo.data import FLAGS
-from exd_dagster.gate import blocked_by
-from exd_dagster.resources import EmailAlerts, SlackAlerts, WebhookAlerts
-from exd_dagster.telemetry.sources import ParquetRecords
+from exd_dagster.telemetry.sources.duckdb import ParquetRecords
 
 FOLDER = Path(os.environ.get("EXD_DEMO_FOLDER", ".demo"))
 """Records, bins, reports and the inbox of the demo."""

@@ -14,10 +14,10 @@ from uuid import uuid4
 
 import dagster as dg
 
-from exd_dagster._dagster_internals import watch_run
+from exd_dagster.definitions.component.scaffold import DAGSTER_YAML, workspace_yaml
+from exd_dagster.definitions.internals import watch_run
 from exd_dagster.demo.data import FLAGS, SEED, write_records
 from exd_dagster.demo.inbox import Inbox
-from exd_dagster.scaffold import DAGSTER_YAML, workspace_yaml
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with (what is being done, steps done, steps in all)."""
@@ -112,7 +112,7 @@ def audit(
     defs: dg.Definitions, instance: dg.DagsterInstance, progress: Progress
 ) -> dg.ExecuteInProcessResult:
     """Run bins, checks and reports of all partitions as one ranged run."""
-    from exd_dagster.schedules import range_tags
+    from exd_dagster.definitions.schedules import range_tags
 
     job = defs.resolve_job_def("audit_and_report")
     keys = job.partitions_def.get_partition_keys() if job.partitions_def else []
@@ -140,7 +140,7 @@ def execute(
 
 def deliver(defs: dg.Definitions, instance: dg.DagsterInstance, progress: Progress) -> None:
     """Let the alert sensor tick until nothing is left to send."""
-    from exd_dagster.sensors import deliveries, run_alert_sensor
+    from exd_dagster.definitions.alerting.sensor import deliveries, run_alert_sensor
 
     sensor = next(sensor for sensor in defs.sensors or () if sensor.name == "exd_check_alerts")
     for tick in range(TICKS):
@@ -164,8 +164,8 @@ def quiet() -> Iterator[None]:
 
 def summarise(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance, started: datetime) -> Summary:
     """Read verdicts, reports and deliveries back from Dagster."""
+    from exd_dagster.definitions.alerting.sensor import deliveries
     from exd_dagster.demo.project import KEYS, report_key
-    from exd_dagster.sensors import deliveries
 
     built = {event.asset_key for event in result.get_asset_materialization_events()}
     checks = {(check.asset_key, check.check_name): check for check in result.get_asset_check_evaluations()}

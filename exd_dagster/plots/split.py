@@ -21,7 +21,7 @@ from exd_dagster.plots.svg import (
 )
 from exd_dagster.stats import words
 from exd_dagster.stats.inputs import bounds
-from exd_dagster.stats.srm import SrmVerdict, worst_variant
+from exd_dagster.stats.srm.srm import SrmVerdict, worst_variant
 from exd_dagster.stats.verdict import Verdict
 from exd_dagster.stats.window import counted, split_window
 

@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 
 from exd_dagster.bins.model import HOUR, FlagBins
 from exd_dagster.plots.svg import BLUE, FAULT, LEFT, LINE, RIGHT, Panel, document, nice, text
-from exd_dagster.stats.baseline import WEEK
-from exd_dagster.stats.seasonal import SeasonalScan
-from exd_dagster.stats.traffic import TrafficVerdict
+from exd_dagster.stats.traffic.baseline import WEEK
+from exd_dagster.stats.traffic.seasonal import SeasonalScan
+from exd_dagster.stats.traffic.traffic import TrafficVerdict
 from exd_dagster.stats.verdict import Verdict
 
 

@@ -13,13 +13,21 @@ from exd_dagster.bins.model import HOUR, FlagBins
 from exd_dagster.config import FlagAudit, Thresholds, floor_hour
 from exd_dagster.errors import ExdError, InputError
 from exd_dagster.stats import words
-from exd_dagster.stats.change_point import ChangePoint, find_change
-from exd_dagster.stats.chi_square import expected_counts
-from exd_dagster.stats.declared import declared_hours
-from exd_dagster.stats.looks import Look, first_failed_look, look_levels
-from exd_dagster.stats.sequential import DEFAULT_ALPHA, SequentialSrmVerdict, judge_sequence
-from exd_dagster.stats.srm import STRAY_REASONS, FailedLook, Sample, SrmVerdict, fit, judge, too_many_stray
-from exd_dagster.stats.traffic import TrafficVerdict, traffic_drop_test
+from exd_dagster.stats.methods.change_point import ChangePoint, find_change
+from exd_dagster.stats.methods.chi_square import expected_counts
+from exd_dagster.stats.sequential.sequential import DEFAULT_ALPHA, SequentialSrmVerdict, judge_sequence
+from exd_dagster.stats.srm.looks import Look, first_failed_look, look_levels
+from exd_dagster.stats.srm.srm import (
+    STRAY_REASONS,
+    FailedLook,
+    Sample,
+    SrmVerdict,
+    fit,
+    judge,
+    too_many_stray,
+)
+from exd_dagster.stats.traffic.declared import declared_hours
+from exd_dagster.stats.traffic.traffic import TrafficVerdict, traffic_drop_test
 from exd_dagster.stats.verdict import NEVER_COUNTED, Verdict
 from exd_dagster.stats.window import Window, counted, split_window
 

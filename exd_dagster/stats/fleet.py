@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from exd_dagster.stats.inputs import Booleans, Floats, checked_level
-from exd_dagster.stats.traffic import TrafficVerdict
+from exd_dagster.stats.traffic.traffic import TrafficVerdict
 
 Key = TypeVar("Key", bound=Hashable)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from exd_dagster.alerts.compose import Context, compose
-from exd_dagster.alerts.model import AlertState, Parcel
-from exd_dagster.alerts.sender import Notification
+from exd_dagster.alerts.channels.sender import Notification
+from exd_dagster.alerts.messages.compose import Context, compose
+from exd_dagster.alerts.model import AlertState, OutboxEntry
 from tests.alerts.make import NOW, alert
 
 AUTHORITY = trustme.CA()
@@ -31,7 +31,7 @@ def tls() -> ssl.SSLContext:
 @pytest.fixture
 def notification() -> Notification:
     told = alert()
-    parcel = Parcel(
+    entry = OutboxEntry(
         id="5ea1" * 8,
         destination="any",
         channel="webhook",
@@ -41,5 +41,5 @@ def notification() -> Notification:
         created_at=NOW,
         next_attempt_at=NOW,
     )
-    message = compose(parcel, AlertState(alerts={told.id: told}), Context())
-    return Notification(id=parcel.id, reason="fire", message=message, alerts=(told,), created_at=NOW)
+    message = compose(entry, AlertState(alerts={told.id: told}), Context())
+    return Notification(id=entry.id, reason="fire", message=message, alerts=(told,), created_at=NOW)

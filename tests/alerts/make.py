@@ -5,10 +5,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from exd_dagster.alerts.decide import decide
-from exd_dagster.alerts.decision import Decision
 from exd_dagster.alerts.model import ALERT_TYPES, Alert, AlertState, CheckState
-from exd_dagster.alerts.notice import Decided
+from exd_dagster.alerts.policy.decide import decide
+from exd_dagster.alerts.policy.decisions import Decision
+from exd_dagster.alerts.policy.events import Decided
 from exd_dagster.config import FlagId
 
 NOW = datetime(2026, 3, 5, 3, 0, tzinfo=timezone.utc)
@@ -101,10 +101,10 @@ class Story:
         self.last = decide(self.state, found, watched, self.now, decisions=self.decisions)
         self.state = self.last.state.bump()
         self.now += after
-        return [(n.reason, n.flag.key, tuple(a.check for a in n.alerts)) for n in self.last.notices]
+        return [(n.reason, n.flag.key, tuple(a.check for a in n.alerts)) for n in self.last.events]
 
     @property
     def note(self) -> str:
         """Note of the first notice of the last tick."""
         assert self.last is not None
-        return self.last.notices[0].note
+        return self.last.events[0].note

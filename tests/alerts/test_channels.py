@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from standardwebhooks import Webhook as Verifier
 
-from exd_dagster.alerts.callback import Callback
+from exd_dagster.alerts.channels.callback import Callback
+from exd_dagster.alerts.channels.email import Smtp
+from exd_dagster.alerts.channels.slack import SlackBot, SlackWebhook
+from exd_dagster.alerts.channels.webhook import MAX_BYTES, Webhook, payload_bytes
 from exd_dagster.alerts.deliver import within
-from exd_dagster.alerts.email import Smtp
-from exd_dagster.alerts.slack import SlackBot, SlackWebhook
-from exd_dagster.alerts.webhook import MAX_BYTES, Webhook, payload_bytes
 from tests.alerts.make import NOW, alert
 from tests.servers.http import HttpServer, Reply, slack_answers, slack_refuses
 from tests.servers.smtp import SmtpServer

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from exd_dagster.alerts.decide import decide
-from exd_dagster.alerts.decision import Decision
 from exd_dagster.alerts.model import AlertState
+from exd_dagster.alerts.policy.decide import decide
+from exd_dagster.alerts.policy.decisions import Decision
 from tests.alerts.make import HOUR, NOW, Story, check, flag, watching
 
 DAY = timedelta(hours=24)
@@ -82,13 +82,13 @@ def test_a_warning_waits_for_the_digest():
 
 def test_a_blocking_failure_is_reminded_of_once_after_24_hours():
     story = Story()
-    told = [notice for _ in range(60) for notice in story.tick(check())]
+    told = [event for _ in range(60) for event in story.tick(check())]
     assert told == [("fire", "checkout", ("srm",)), ("remind", "checkout", ("srm",))]
 
 
 def test_a_failure_that_blocks_nothing_is_not_reminded_of():
     story = Story()
-    told = [notice for _ in range(60) for notice in story.tick(check(mode="warn"))]
+    told = [event for _ in range(60) for event in story.tick(check(mode="warn"))]
     assert told == [("fire", "checkout", ("srm",))]
 
 
@@ -201,21 +201,21 @@ def test_the_end_of_an_audit_closes_its_incident_and_opens_none():
 def test_a_first_audit_with_more_than_ten_failing_flags_pages_nobody():
     found = [check(key=f"flag-{i:02d}") for i in range(11)]
     decided = decide(AlertState(), found, watching(*(c.flag for c in found)), NOW)
-    assert decided.notices == ()
+    assert decided.events == ()
     assert len(decided.quiet) == 11
     assert len(decided.state.incidents) == 11
 
 
 def test_a_first_audit_with_ten_failing_flags_pages():
     found = [check(key=f"flag-{i:02d}") for i in range(10)]
-    assert len(decide(AlertState(), found, watching(*(c.flag for c in found)), NOW).notices) == 10
+    assert len(decide(AlertState(), found, watching(*(c.flag for c in found)), NOW).events) == 10
 
 
 def test_a_fault_of_hours_more_than_48_hours_before_the_newest_data_does_not_page():
     """Scenario 41: verdicts of a backfill go to the digest."""
     old = check(state="contained", bad_until="2026-03-02T00:00:00Z")
     decided = decide(AlertState(started=True), [old], watching(old.flag), NOW)
-    assert (len(decided.notices), len(decided.quiet)) == (0, 1)
+    assert (len(decided.events), len(decided.quiet)) == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -225,15 +225,15 @@ def test_an_ongoing_fault_pages_however_late_its_log_is_unless_the_flag_has_ende
     late = check(audited_through="2026-03-01T00:00:00Z", flag_end=flag_end)
     newest = check("srm", "pass", key="other")
     decided = decide(AlertState(started=True), [late, newest], watching(late.flag, newest.flag), NOW)
-    assert len(decided.notices) == paged
+    assert len(decided.events) == paged
 
 
 def test_the_same_state_found_twice_gives_the_same_alert_ids():
     """A tick killed before it was saved decides the same again."""
     first = decide(AlertState(started=True), [check()], watching(flag()), NOW)
     again = decide(AlertState(started=True), [check()], watching(flag()), NOW + HOUR)
-    assert first.notices[0].alerts[0].id == again.notices[0].alerts[0].id
-    assert first.notices[0].incident == again.notices[0].incident
+    assert first.events[0].alerts[0].id == again.events[0].alerts[0].id
+    assert first.events[0].incident == again.events[0].incident
 
 
 def test_a_repeated_run_is_the_same_alert():

@@ -6,9 +6,15 @@ from ipaddress import ip_address
 import dagster as dg
 import pytest
 
-from exd_dagster.alerts.guard import RefusedAddressError, is_public, redact, vetted_address
+from exd_dagster.alerts.channels.guard import RefusedAddressError, is_public, redact, vetted_address
+from exd_dagster.definitions.alerting.destinations import (
+    CallbackAlerts,
+    EmailAlerts,
+    SlackAlerts,
+    WebhookAlerts,
+    open_senders,
+)
 from exd_dagster.errors import ConfigError, DeliveryError
-from exd_dagster.resources import CallbackAlerts, EmailAlerts, SlackAlerts, WebhookAlerts, open_senders
 
 
 @pytest.mark.parametrize("address", ["93.184.216.34", "1.1.1.1", "2606:4700::1111", "2a00:1450:4001::1"])

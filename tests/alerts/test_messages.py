@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from exd_dagster.alerts import digest
-from exd_dagster.alerts.blocks import (
+from exd_dagster.alerts.channels.email_message import email_message, html_body
+from exd_dagster.alerts.channels.sender import Notification
+from exd_dagster.alerts.channels.slack_blocks import (
     BLOCK_LIMIT,
     HEADER_LIMIT,
     SECTION_LIMIT,
@@ -22,14 +23,13 @@ from exd_dagster.alerts.blocks import (
     slack_summary,
     slack_text,
 )
-from exd_dagster.alerts.compose import Context, compose
-from exd_dagster.alerts.links import Links
-from exd_dagster.alerts.mail import email_message, html_body
-from exd_dagster.alerts.message import HEADLINE, Message, Section, plain_text
-from exd_dagster.alerts.model import Alert, AlertState, Incident, Parcel
-from exd_dagster.alerts.sender import Notification
-from exd_dagster.alerts.unmonitored import FLAG_LEFT
-from exd_dagster.alerts.webhook import payload
+from exd_dagster.alerts.channels.webhook import payload
+from exd_dagster.alerts.messages.compose import Context, compose
+from exd_dagster.alerts.messages.links import Links
+from exd_dagster.alerts.messages.message import HEADLINE, Message, Section, plain_text
+from exd_dagster.alerts.model import Alert, AlertState, Incident, OutboxEntry
+from exd_dagster.alerts.policy import digest
+from exd_dagster.alerts.policy.unmonitored import FLAG_LEFT
 from exd_dagster.config import FlagId
 from tests.alerts.make import NOW, alert, check, flag
 
@@ -132,9 +132,9 @@ def lines_of(case: str) -> tuple[str, digest.Lines]:
         check(verdict="pass", key="well"),
     ]
     incidents = {
-        "new": Incident(id="1", flag=flag("new"), opened_at=NOW, told_at=NOW),
+        "new": Incident(id="1", flag=flag("new"), opened_at=NOW, notified_at=NOW),
         "old": Incident(
-            id="2", flag=flag("old"), opened_at=NOW - timedelta(days=3), told_at=NOW - timedelta(days=3)
+            id="2", flag=flag("old"), opened_at=NOW - timedelta(days=3), notified_at=NOW - timedelta(days=3)
         ),
     }
     return digest.headline(found), digest.lines(AlertState(incidents=incidents), found, (), NOW)
@@ -145,7 +145,7 @@ def notification(case: str) -> Notification:
     listed: digest.Lines = ()
     if not alerts:
         note, listed = lines_of(case)
-    parcel = Parcel(
+    entry = OutboxEntry(
         id="0123456789abcdef" * 2,
         destination="any",
         channel="webhook",
@@ -157,13 +157,13 @@ def notification(case: str) -> Notification:
         created_at=NOW + timedelta(hours=3),
         next_attempt_at=NOW,
     )
-    message = compose(parcel, AlertState(alerts={a.id: a for a in alerts}), CONTEXT)
+    message = compose(entry, AlertState(alerts={a.id: a for a in alerts}), CONTEXT)
     return Notification(
-        id=parcel.id,
-        reason=parcel.reason,
+        id=entry.id,
+        reason=entry.reason,
         message=message,
         alerts=tuple(alerts),
-        created_at=parcel.created_at,
+        created_at=entry.created_at,
     )
 
 

@@ -15,14 +15,14 @@ from functools import cached_property
 
 import pytest
 
-from exd_dagster.alerts.callback import Callback
-from exd_dagster.alerts.email import Smtp
+from exd_dagster.alerts.channels.callback import Callback
+from exd_dagster.alerts.channels.email import Smtp
+from exd_dagster.alerts.channels.sender import Notification
+from exd_dagster.alerts.channels.slack import SlackBot
+from exd_dagster.alerts.channels.webhook import Webhook
 from exd_dagster.alerts.model import CheckState
-from exd_dagster.alerts.sender import Notification
-from exd_dagster.alerts.slack import SlackBot
-from exd_dagster.alerts.webhook import Webhook
+from tests.alerts.alerting import KilledError, Office
 from tests.alerts.make import check
-from tests.alerts.office import KilledError, Office
 from tests.servers.http import HttpServer, Received, Reply, slack_answers, slack_refuses
 from tests.servers.smtp import SmtpServer
 

@@ -7,15 +7,15 @@ from datetime import timedelta
 
 import pytest
 
-from exd_dagster.alerts.callback import Callback
-from exd_dagster.alerts.email import Smtp
+from exd_dagster.alerts.channels.callback import Callback
+from exd_dagster.alerts.channels.email import Smtp
+from exd_dagster.alerts.channels.sender import Notification
+from exd_dagster.alerts.channels.slack import SlackBot
+from exd_dagster.alerts.channels.webhook import Webhook
 from exd_dagster.alerts.model import AlertState
-from exd_dagster.alerts.sender import Notification
-from exd_dagster.alerts.slack import SlackBot
 from exd_dagster.alerts.state import AlertStateError
-from exd_dagster.alerts.webhook import Webhook
+from tests.alerts.alerting import KilledError, Office
 from tests.alerts.make import HOUR, check
-from tests.alerts.office import KilledError, Office
 from tests.servers.http import HttpServer, Reply, slack_answers, slack_refuses
 from tests.servers.smtp import SmtpServer
 
@@ -195,7 +195,7 @@ def test_a_lost_state_is_rebuilt_loudly_and_what_fails_is_told_again(caplog):
     office = Office(collector(told))
     office.tick(check(key="bad"), check("srm", "pass", key="good"))
     office.store.reset()
-    office.tick(check(key="bad"), check("srm", "pass", key="good"), told_before=7)
+    office.tick(check(key="bad"), check("srm", "pass", key="good"), last_revision=7)
     assert [(n.reason, n.alerts[0].flag.key) for n in told] == [("fire", "bad"), ("fire", "bad")]
     assert "the alerting state is gone" in caplog.text
 
@@ -298,10 +298,10 @@ def test_an_outage_of_the_source_is_one_message_to_people_and_named_in_the_diges
 def test_without_a_usable_destination_nothing_counts_as_told():
     told: list[Notification] = []
     office = Office(collector(told))
-    desk = office.desk
+    setup = office.setup
     office.without("callback")
     office.tick(check())
-    office.desk = desk
+    office.setup = setup
     office.tick(check())
     assert [n.reason for n in told] == ["fire"]
 
@@ -322,7 +322,7 @@ def test_a_destination_taken_out_of_the_configuration_is_told_as_a_dead_letter()
         office = Office(hook(server), collector(told))
         office.tick(check())
         office.without("webhook")
-        office.desk = replace(office.desk, unready={})
+        office.setup = replace(office.setup, unready={})
         office.tick(check())
     assert "no longer configured" in told[-1].text
 
@@ -365,7 +365,7 @@ def test_a_hook_that_becomes_ready_later_is_asked_for_the_open_incident():
     with HttpServer() as hook_server:
         office = Office(collector([]))
         office.tick(check())
-        office.desk = replace(office.desk, hook=hook(hook_server, "on_shutoff"))
+        office.setup = replace(office.setup, hook=hook(hook_server, "on_shutoff"))
         office.tick(check())
         office.tick(check())
     assert len(hook_server.received) == 1

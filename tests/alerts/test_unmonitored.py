@@ -5,12 +5,12 @@ from datetime import timedelta
 
 import pytest
 
-from exd_dagster.alerts.callback import Callback
-from exd_dagster.alerts.decision import Decision
+from exd_dagster.alerts.channels.callback import Callback
 from exd_dagster.alerts.model import AlertState
+from exd_dagster.alerts.policy.decisions import Decision
 from exd_dagster.alerts.state import StateStore, prune
+from tests.alerts.alerting import Office, Storage
 from tests.alerts.make import NOW, Story, check, flag, watching
-from tests.alerts.office import Office, Storage
 
 OTHER = check("srm", "pass", key="other")
 GONE = watching(flag("other"))
@@ -172,7 +172,7 @@ def v1_state(**more) -> str:
     """A state as version 1 wrote it, an incident of `checkout` open."""
     incident = {
         "id": "inc", "flag": FLAG, "opened_at": "2026-03-05T01:00:00Z", "iteration": "",
-        "alerts": {"srm": "al"}, "healed": [], "told_at": "2026-03-05T01:00:00Z",
+        "alerts": {"srm": "al"}, "healed": [], "notified_at": "2026-03-05T01:00:00Z",
         "fired_at": "2026-03-05T01:00:00Z", "contained": False, "reminded": False, "shutoff": "",
         "threads": {},
     }  # fmt: skip
@@ -192,22 +192,22 @@ def v1_state(**more) -> str:
 def test_a_state_of_version_1_is_taken_over_with_its_open_incidents():
     story = Story()
     story.state = load(v1_state())
-    assert (story.state.version, story.state.revision) == (2, 7)
+    assert (story.state.version, story.state.revision) == (3, 7)
     assert story.tick(OTHER, monitored=GONE) == TOLD_GONE
     assert story.tick(check(), OTHER) == FIRED
 
 
 def test_what_version_1_had_still_to_say_of_a_flag_that_left_is_said_as_it_is_now():
-    parcel = {
+    entry = {
         "id": "p", "destination": "hook", "channel": "callback", "reason": "resolve", "alerts": ["al"],
         "incidents": ["inc"], "note": "This flag is no longer monitored", "lines": [],
         "created_at": "2026-03-05T02:00:00Z", "attempts": 1, "next_attempt_at": "2026-03-05T02:01:00Z",
         "last_error": "HTTP 503", "recipients": [],
     }  # fmt: skip
     state = load(
-        v1_state(outbox=[parcel, {**parcel, "id": "q", "note": "The corrected bins pass every check"}])
+        v1_state(outbox=[entry, {**entry, "id": "q", "note": "The corrected bins pass every check"}])
     )
-    assert [parcel.reason for parcel in state.outbox] == ["not_monitored", "resolve"]
+    assert [entry.reason for entry in state.outbox] == ["not_monitored", "resolve"]
 
 
 def load(text: str) -> AlertState:

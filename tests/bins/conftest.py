@@ -8,9 +8,9 @@ import duckdb
 import pandas as pd
 import pytest
 
-from exd_dagster.bins.store import BinStore
+from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import FlagAudit, Timing
-from exd_dagster.telemetry.sources import IbisRecords
+from exd_dagster.telemetry.sources.duckdb import IbisRecords
 from tests.servers.postgres import Postgres, running
 
 START = datetime(2026, 3, 1, tzinfo=timezone.utc)

@@ -7,7 +7,7 @@ import duckdb
 import pandas as pd
 
 from exd_dagster.config import Phase
-from exd_dagster.telemetry.sources import IbisRecords
+from exd_dagster.telemetry.sources.duckdb import IbisRecords
 from tests.bins.conftest import HOUR, SPLIT, START, flag
 
 COLUMNS = {

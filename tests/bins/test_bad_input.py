@@ -8,7 +8,7 @@ import pytest
 from exd_dagster.bins.frame import variant_bins
 from exd_dagster.config import FlagAudit
 from exd_dagster.telemetry.records import BEFORE_2000, UNREADABLE_TIME
-from exd_dagster.telemetry.sources import DataFrameRecords, FileRecords
+from exd_dagster.telemetry.sources.duckdb import DataFrameRecords, FileRecords
 from tests.bins.conftest import HOUR, NOW, START, cells, facts, flag, log, update
 
 LATE = (30, "end", "control")
@@ -86,7 +86,7 @@ def test_infinite_times_are_set_apart(connection, store):
         "CREATE TABLE odd AS SELECT unnest(['infinity', '-infinity', '2026-03-01 01:00', '2026-03-02 06:00'])"
         "::TIMESTAMP AS timestamp, 'checkout' AS flag_key, 'control' AS variant_key, 'a' AS unit_id_hash"
     )
-    from exd_dagster.telemetry.sources import TableRecords
+    from exd_dagster.telemetry.sources.duckdb import TableRecords
 
     report = update(store, TableRecords(table="odd"))
     assert sum(report.quarantined.values()) == 2

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import Phase as Stage
 from hypothesis import strategies as st
 
-from exd_dagster.bins.store import BinStore
+from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import Timing
-from exd_dagster.telemetry.sources import ParquetRecords, TableRecords
+from exd_dagster.telemetry.sources.duckdb import ParquetRecords, TableRecords
 from tests.bins.conftest import HOUR, NOW, START, cells, flag, log, update
 
 TWO_DAYS = Timing()

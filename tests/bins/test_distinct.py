@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exd_dagster.bins.distinct import NO_ID, distinct_ids, distinct_pairs, repeats
+from exd_dagster.bins.counting.distinct import NO_ID, distinct_ids, distinct_pairs, repeats
 
 values = st.lists(st.sampled_from([NO_ID, 1, 2, 3, 2**64 - 1]), min_size=1, max_size=8)
 

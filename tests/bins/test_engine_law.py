@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 
-from exd_dagster.bins.store import BinStore
+from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import Timing
 from exd_dagster.telemetry.records import PARTITION
 from tests.bins.conftest import HOUR, cells, flag, log, update

@@ -6,13 +6,13 @@ import duckdb
 import pandas as pd
 import pytest
 
-from exd_dagster.bins.audience import Target
-from exd_dagster.bins.engine import EngineLog, EngineTally
+from exd_dagster.bins.counting.audience import Target
+from exd_dagster.bins.engine.count import EngineLog, EngineTally
 from exd_dagster.bins.frame import variant_bins
-from exd_dagster.bins.store import BinStore
+from exd_dagster.bins.store.store import BinStore
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.records import PARTITION, instant_ms
-from exd_dagster.telemetry.sources import IbisRecords
+from exd_dagster.telemetry.sources.duckdb import IbisRecords
 from tests.bins.conftest import HOUR, NOW, START, cells, facts, flag, log, update
 from tests.bins.engine_log import COLUMNS, FLAGS, ODD, awkward_log, in_duckdb
 

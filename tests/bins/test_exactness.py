@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import Phase as Stage
 from hypothesis import strategies as st
 
-from exd_dagster.bins import count
-from exd_dagster.bins.store import BinStore
+from exd_dagster.bins.counting import count
+from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import Timing
 from tests.bins.oracle import HOUR, Record, as_dict, brute_facts, brute_force, facts_as_dict, hour_of
 from tests.bins.strategies import END, HOURS, NOW, START, audits, frame, logs, rollouts, windows

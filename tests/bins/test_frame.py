@@ -4,7 +4,7 @@ import pytest
 
 from exd_dagster.bins.frame import variant_bins
 from exd_dagster.errors import RecordsError
-from exd_dagster.telemetry.sources import DataFrameRecords
+from exd_dagster.telemetry.sources.duckdb import DataFrameRecords
 from tests.bins.conftest import HOUR, NOW, START, flag, log
 
 ROWS = [(1.1, "a", "x"), (1.2, "b", "y"), (3.1, "a", "x"), (3.2, "c", "y"), (25, "a", "x"), (25, "d", "y")]

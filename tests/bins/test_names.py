@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 
-from exd_dagster.audit import audit
+from exd_dagster.audit.flag import audit
 from exd_dagster.config import Phase, Thresholds
 from exd_dagster.stats.audit import audit_flag
-from exd_dagster.telemetry.manifest import flags_from_manifest
+from exd_dagster.telemetry.manifest.read import flags_from_manifest
 from tests.bins.conftest import HOUR, NOW, SPLIT, START, flag, log, update
 from tests.bins.engine_log import COLUMNS
 from tests.telemetry.manifests import rollout

@@ -6,9 +6,9 @@ from unittest.mock import patch
 import duckdb
 import pytest
 
-from exd_dagster.bins import count
+from exd_dagster.bins.counting import count
 from exd_dagster.bins.recount import first_exposures
-from exd_dagster.bins.store import BinStore
+from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import Phase
 from tests.bins.conftest import HOUR, NOW, SPLIT, START, cells, flag, log, update
 

@@ -5,8 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from exd_dagster.bins.audience import counts_the_same, definition, wanted_values
-from exd_dagster.telemetry.reasons import EXCLUDED_REASONS, reason_form
+from exd_dagster.bins.counting.audience import counts_the_same, definition, wanted_values
+from exd_dagster.config.reasons import EXCLUDED_REASONS, reason_form
 from tests.bins.conftest import cells, facts, flag, log, update
 from tests.bins.engine_log import COLUMNS
 

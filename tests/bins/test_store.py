@@ -5,10 +5,10 @@ from datetime import timedelta
 import duckdb
 import pytest
 
-from exd_dagster.bins.store import BinStore, open_store
+from exd_dagster.bins.store.store import BinStore, open_store
 from exd_dagster.config import Phase
 from exd_dagster.errors import RecordsError, StoreError
-from exd_dagster.telemetry.sources import as_records
+from exd_dagster.telemetry.sources.duckdb import as_records
 from tests.bins.conftest import HOUR, NOW, SPLIT, START, cells, flag, log, update
 
 LATE = (30, "end", "control")

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from exd_dagster.stats.combined import log_e_values
 from exd_dagster.stats.inputs import Floats, Stretch
+from exd_dagster.stats.methods.combined import log_e_values
 
 HOURS = 14 * 24
 CHUNK = 100

@@ -2,8 +2,8 @@
 
 import pytest
 
-from exd_dagster.monitor import LiveMonitor
-from tests.monitor.frames import log
+from exd_dagster.notebook import LiveMonitor
+from tests.notebook.frames import log
 
 pytestmark = pytest.mark.calibration
 

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from exd_dagster.bins.store import BinStore
+from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import Timing
 from exd_dagster.stats import audit_flag, srm_test
-from exd_dagster.telemetry.sources import as_records
+from exd_dagster.telemetry.sources.duckdb import as_records
 from tests.calibration.simulate import at_most
 from tests.stats.build import HALVES, START, flag
 

@@ -5,12 +5,12 @@ import pytest
 from scipy.special import chdtrc, chdtri
 from scipy.stats import false_discovery_control
 
-from exd_dagster.stats import sprt
-from exd_dagster.stats.change_point import find_change
-from exd_dagster.stats.combined import log_e_values
 from exd_dagster.stats.fleet import e_bh
 from exd_dagster.stats.inputs import Stretch
-from exd_dagster.stats.looks import look_levels
+from exd_dagster.stats.methods import sprt
+from exd_dagster.stats.methods.change_point import find_change
+from exd_dagster.stats.methods.combined import log_e_values
+from exd_dagster.stats.srm.looks import look_levels
 from tests.calibration.simulate import (
     HOURS,
     at_most,

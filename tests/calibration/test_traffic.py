@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from exd_dagster.stats import audit_flag, traffic_drop_test
-from exd_dagster.stats.seasonal import scan
-from exd_dagster.stats.zscore import zscore
+from exd_dagster.stats.methods.zscore import zscore
+from exd_dagster.stats.traffic.seasonal import scan
 from tests.calibration.simulate import at_most, percentiles
 from tests.stats.build import bins_of, flag
 

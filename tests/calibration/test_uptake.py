@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from exd_dagster.config import UPTAKE
-from exd_dagster.stats.chi_square import p_values
 from exd_dagster.stats.inputs import Floats, Stretch
-from exd_dagster.stats.looks import look_levels
+from exd_dagster.stats.methods.chi_square import p_values
+from exd_dagster.stats.srm.looks import look_levels
 from tests.calibration.simulate import HOURS, at_most, draws, first_crossings, flat, from_hour, percentiles
 
 pytestmark = pytest.mark.calibration

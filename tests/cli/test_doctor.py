@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from exd_dagster import audit_plan, sensors
-from exd_dagster.cli.doctor import doctor
-from exd_dagster.cli.init import init
-from exd_dagster.scaffold import DAGSTER_YAML
+from exd_dagster.cli.doctor.command import doctor
+from exd_dagster.cli.init.command import init
+from exd_dagster.definitions.alerting import sensor as sensors
+from exd_dagster.definitions.component.scaffold import DAGSTER_YAML
+from exd_dagster.definitions.fleet import plan as audit_plan
 from tests.logs import healthy, rows, write
 
 

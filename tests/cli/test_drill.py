@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from exd_dagster import audit_plan
-from exd_dagster.cli.drill import drill
+from exd_dagster.cli.drill.command import drill
+from exd_dagster.definitions.fleet import plan as audit_plan
 from exd_dagster.errors import ConfigError
 from tests.logs import healthy, rows, write
 

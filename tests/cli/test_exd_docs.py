@@ -8,7 +8,7 @@ import time_machine
 from click.testing import CliRunner
 
 from exd_dagster.cli import main
-from exd_dagster.cli.telemetry import telemetry
+from exd_dagster.cli.telemetry.command import telemetry
 from exd_dagster.config import Thresholds
 from tests.cli.records import write_log
 

@@ -12,13 +12,13 @@ import yaml
 from click.testing import CliRunner, Result
 from dagster import DagsterInstance, DailyPartitionsDefinition, Definitions
 
-from exd_dagster.cli.init import init
-from exd_dagster.component import FlagAuditComponent
+from exd_dagster.cli.init.command import init
 from exd_dagster.config import FlagAudit
+from exd_dagster.definitions.component.component import FlagAuditComponent
+from exd_dagster.definitions.schedules import range_tags
 from exd_dagster.errors import ExdError
-from exd_dagster.schedules import range_tags
+from tests.definitions.test_component import dg_command
 from tests.logs import HOUR, healthy, rows, write
-from tests.test_component import dg_command
 
 ROOT = Path(__file__).parents[2]
 SPLIT = 'split={"control": 0.5, "treatment": 0.5}'

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from exd_dagster import audit_plan
 from exd_dagster.cli.project import load_fleets
+from exd_dagster.definitions.fleet import plan as audit_plan
 from exd_dagster.errors import ConfigError
 
 AUDIT = """

@@ -394,6 +394,6 @@ def test_engine_without_ibis_says_what_to_install(monkeypatch):
 
 
 def test_secrets_of_an_address_do_not_leave_in_the_envelope(log, tmp_path):
-    from exd_dagster.cli.finding import redacted
+    from exd_dagster.cli.telemetry.finding import redacted
 
     assert redacted("--source s3://key:secret@bucket/x") == "--source s3://***@bucket/x"

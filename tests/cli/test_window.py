@@ -5,7 +5,7 @@ from datetime import datetime, timedelta, timezone
 import click
 import pytest
 
-from exd_dagster.cli.window import read_window
+from exd_dagster.cli.telemetry.window import read_window
 
 NOW = datetime(2026, 3, 10, 12, 30, tzinfo=timezone.utc)
 

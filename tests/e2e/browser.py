@@ -112,7 +112,7 @@ class Tab:
         """Wait until the page shows the words."""
         self.wait_until(f"document.body && document.body.innerText.includes({json.dumps(words)})", seconds)
 
-    def settle(self, seconds: float = 1.0) -> None:
+    def wait_until_idle(self, seconds: float = 1.0) -> None:
         """Wait until nothing loads any more and the text has not changed for so many seconds."""
         seen, since = "", time.monotonic()
         while time.monotonic() - since < seconds:

@@ -12,12 +12,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from exd_dagster._dagster_internals import cursor_storage
 from exd_dagster.alerts.model import AlertState
 from exd_dagster.alerts.state import StateStore
-from exd_dagster.sensors import deliveries
+from exd_dagster.definitions.alerting.sensor import deliveries
+from exd_dagster.definitions.internals import cursor_storage
+from tests.definitions.test_sensors import FAILED, evaluate
 from tests.servers.http import HttpServer
-from tests.test_sensors import FAILED, evaluate
 
 FLAGS, KILLS = 30, 6
 CHECKS = ("srm", "sequential_srm", "traffic_drop")
@@ -27,8 +27,8 @@ import sys
 import dagster as dg
 from exd_dagster.alerts.model import ALERT_TYPES
 from exd_dagster.config import FlagAudit
-from exd_dagster.resources import WebhookAlerts
-from exd_dagster.sensors import build_check_alert_sensor, run_alert_sensor
+from exd_dagster.definitions.alerting.destinations import WebhookAlerts
+from exd_dagster.definitions.alerting.sensor import build_check_alert_sensor, run_alert_sensor
 
 split = {{"off": 0.5, "on": 0.5}}
 flags = [FlagAudit(key=f"flag-{{i}}", split=split, start="2026-01-01") for i in range({FLAGS})]

@@ -46,7 +46,7 @@ class Ui:
     def open(self, path: str, words: str) -> None:
         self.tab.open(self.server + path)
         self.tab.wait_for(words)
-        self.tab.settle()
+        self.tab.wait_until_idle()
 
     def asset(self, key: dg.AssetKey, view: str, words: str) -> None:
         self.open(f"/assets/{'/'.join(key.path)}?view={view}", words)
@@ -153,7 +153,7 @@ def test_a_decision_made_in_the_launchpad_lets_the_report_run(ui: Ui) -> None:
     ui.tab.evaluate(
         f"document.querySelector('.CodeMirror').CodeMirror.setValue({json.dumps(json.dumps(config))})"
     )
-    ui.tab.settle()
+    ui.tab.wait_until_idle()
     ui.tab.click("Launch Run")
     decided = dg.RunsFilter(job_name="flag_decision")
     eventually(lambda: ui.instance.get_runs_count(decided) == 1, "a run of flag_decision")

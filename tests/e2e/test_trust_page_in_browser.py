@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from exd_dagster.audit.trust_page import TrustRow, anchor, trust_page
 from exd_dagster.bins.model import FlagBins
 from exd_dagster.config import FlagAudit
 from exd_dagster.plots import split_plot
 from exd_dagster.stats.verdict import Verdict
-from exd_dagster.trust_page import TrustRow, anchor, trust_page
 from tests.e2e.browser import Tab, browser, find_chromium
 
 pytestmark = [

@@ -10,8 +10,8 @@ import duckdb
 import pytest
 from dagster_duckdb import DuckDBResource
 
-from exd_dagster.bin_store import connected
-from exd_dagster.bins.store import BinStore, open_store
+from exd_dagster.bins.store.store import BinStore, open_store
+from exd_dagster.definitions.store import connected
 from exd_dagster.errors import StoreError
 from tests.bins.conftest import NOW, cells, flag, log, update
 
@@ -29,7 +29,7 @@ AFTER = {
 WORKER = """
     import os, re, signal, sys
     import duckdb
-    from exd_dagster.bins.store import BinStore
+    from exd_dagster.bins.store.store import BinStore
     from tests.bins.conftest import flag, log, update
     from tests.faults.test_bins_killed import SECOND
 
@@ -141,7 +141,7 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path):
     script = """
         import resource, signal, sys
         import duckdb, pandas as pd
-        from exd_dagster.bins.store import BinStore
+        from exd_dagster.bins.store.store import BinStore
         from exd_dagster.errors import StoreError
         from tests.bins.conftest import START, log, update
         from tests.faults.test_bins_killed import FIRST

@@ -10,7 +10,7 @@ import pytest
 from exd_dagster.config import Event, FlagAudit, Phase
 from exd_dagster.errors import ConfigError
 from exd_dagster.stats import audit_flag, traffic_drop_test
-from exd_dagster.stats.baseline import History, cautious, earlier_weeks
+from exd_dagster.stats.traffic.baseline import History, cautious, earlier_weeks
 from tests.stats.build import HALVES, START, bins_of, flag, hours
 
 DAY = 24

@@ -18,9 +18,9 @@ from exd_dagster.stats import (
     srm_test,
     traffic_drop_test,
 )
-from exd_dagster.stats.combined import log_e_values
-from exd_dagster.stats.dirichlet import log_e_values as dirichlet_series
 from exd_dagster.stats.inputs import Stretch
+from exd_dagster.stats.methods.combined import log_e_values
+from exd_dagster.stats.methods.dirichlet import log_e_values as dirichlet_series
 from tests.stats.build import HALVES, bins_of, flag
 
 MANY = settings(max_examples=60)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from exd_dagster.stats.plausible_split import plausible_split, round_split
+from exd_dagster.stats.srm.plausible_split import plausible_split, round_split
 from tests.stats.build import draw
 
 EVEN = {"a": 0.5, "b": 0.5}

@@ -5,12 +5,12 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from exd_dagster.alerts import words
+from exd_dagster.alerts.messages import words
 from exd_dagster.bins.model import FlagBins
 from exd_dagster.config import FlagAudit, Phase
 from exd_dagster.plots.split import split_plot
 from exd_dagster.stats.audit import FlagVerdicts, audit_flag
-from exd_dagster.stats.chi_square import chi_square, upper_tail
+from exd_dagster.stats.methods.chi_square import chi_square, upper_tail
 from tests.stats import build
 from tests.stats.build import START
 

@@ -7,8 +7,8 @@ import pytest
 
 from exd_dagster.errors import InputError
 from exd_dagster.stats import EvidenceState, sequential_srm_test, sprt_by_unit
-from exd_dagster.stats.combined import log_e_values
 from exd_dagster.stats.inputs import Stretch
+from exd_dagster.stats.methods.combined import log_e_values
 from tests.stats.build import HALVES, draw
 
 SKEWED = {"control": 0.55, "treatment": 0.45}

@@ -9,9 +9,9 @@ import pytest
 
 from exd_dagster.errors import InputError
 from exd_dagster.stats import srm_test
-from exd_dagster.stats.exact import binomial_p_value, exact_p_value
 from exd_dagster.stats.inputs import Stretch
-from exd_dagster.stats.looks import first_failed_look, look_levels
+from exd_dagster.stats.methods.exact import binomial_p_value, exact_p_value
+from exd_dagster.stats.srm.looks import first_failed_look, look_levels
 
 HALVES = {"a": 0.5, "b": 0.5}
 

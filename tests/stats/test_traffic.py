@@ -7,7 +7,7 @@ import pytest
 
 from exd_dagster.errors import InputError
 from exd_dagster.stats import traffic_drop_test
-from exd_dagster.stats.seasonal import scan
+from exd_dagster.stats.traffic.seasonal import scan
 from tests.stats.build import seasonal_units
 
 

@@ -11,11 +11,11 @@ import pytest
 from exd_dagster.bins.model import Fact
 from exd_dagster.config import Phase, Thresholds
 from exd_dagster.stats import EvidenceState, audit_flag
-from exd_dagster.stats.combined import log_e_values
 from exd_dagster.stats.inputs import Stretch
 from exd_dagster.stats.integrity import variant_integrity
-from exd_dagster.stats.mixture import nearest
-from exd_dagster.stats.restart import component_count, mixture_log_ratios
+from exd_dagster.stats.methods.combined import log_e_values
+from exd_dagster.stats.methods.mixture import nearest
+from exd_dagster.stats.methods.restart import component_count, mixture_log_ratios
 from exd_dagster.stats.window import phase_hours, split_window
 from tests.stats.build import HALVES, START, bins_of, draw, flag, hours
 

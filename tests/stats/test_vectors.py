@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from exd_dagster.stats import dirichlet, restart, sprt
-from exd_dagster.stats.chi_square import stratified, upper_tail
-from exd_dagster.stats.combined import log_e_values
 from exd_dagster.stats.inputs import Stretch
-from exd_dagster.stats.intervals import confidence_sequence
-from exd_dagster.stats.seasonal import lower_tail
+from exd_dagster.stats.methods import dirichlet, restart, sprt
+from exd_dagster.stats.methods.chi_square import stratified, upper_tail
+from exd_dagster.stats.methods.combined import log_e_values
+from exd_dagster.stats.methods.intervals import confidence_sequence
+from exd_dagster.stats.traffic.seasonal import lower_tail
 
 CLOSE = {"abs": 1e-8, "rel": 0}
 THIRDS = (0.5, 0.3, 0.2)

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exd_dagster.telemetry.declared_split import DeclaredSplit, declared_split
-from exd_dagster.telemetry.manifest import read_manifest
-from exd_dagster.telemetry.manifest_model import (
+from exd_dagster.telemetry.manifest.declared_split import DeclaredSplit, declared_split
+from exd_dagster.telemetry.manifest.model import (
     Bucket,
     EnvironmentBlock,
     Manifest,
@@ -18,6 +17,7 @@ from exd_dagster.telemetry.manifest_model import (
     Rule,
     Segment,
 )
+from exd_dagster.telemetry.manifest.read import read_manifest
 from tests.telemetry.manifests import US, flag, rules, segment, write
 
 

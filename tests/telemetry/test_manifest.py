@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 import pytest
 
 from exd_dagster.errors import ConfigError
-from exd_dagster.telemetry.manifest import flags_from_manifest, read_manifest
+from exd_dagster.telemetry.manifest.read import flags_from_manifest, read_manifest
 from tests.telemetry.manifests import US, flag, rollout, rules, segment, write
 
 

@@ -5,10 +5,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from exd_dagster.bins.store import BinStore
+from exd_dagster.bins.store.store import BinStore
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.records import instant_ms
-from exd_dagster.telemetry.sources import ParquetRecords, TableRecords
+from exd_dagster.telemetry.sources.duckdb import ParquetRecords, TableRecords
 from tests.bins.conftest import HOUR, START, cells, flag, log, update
 
 LATE = (30, "end", "control")

@@ -4,12 +4,12 @@ import dagster as dg
 import duckdb
 import pytest
 
-from exd_dagster.assets import bins_asset_keys
-from exd_dagster.bins.store import BinStore
-from exd_dagster.build import build_flag_audit_defs
+from exd_dagster.bins.store.store import BinStore
+from exd_dagster.definitions.assets import bins_asset_keys
+from exd_dagster.definitions.build import build_flag_audit_defs
+from exd_dagster.definitions.schedules import range_tags
 from exd_dagster.errors import RecordsError
-from exd_dagster.schedules import range_tags
-from exd_dagster.telemetry.sources import FileRecords, ParquetRecords
+from exd_dagster.telemetry.sources.duckdb import FileRecords, ParquetRecords
 from tests.bins.conftest import HOUR, START, cells, flag, log, update
 
 LATE = (30, "end", "control")

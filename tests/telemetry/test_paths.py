@@ -12,7 +12,7 @@ import pytest
 import exd_dagster as exd
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.paths import parse_path
-from exd_dagster.telemetry.sources import DataFrameRecords
+from exd_dagster.telemetry.sources.duckdb import DataFrameRecords
 
 EVENT = {
     "timestamp": "2026-03-01T09:00:00Z",

@@ -6,9 +6,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from exd_dagster.bins.store import BinStore
+from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import FlagAudit
-from exd_dagster.telemetry.sources import FileRecords
+from exd_dagster.telemetry.sources.duckdb import FileRecords
 
 LOG = Path(__file__).parents[3] / "shared" / "data" / "ab_exposures_raw.csv"
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from exd_dagster.bins.frame import variant_bins
-from exd_dagster.bins.store import BinStore
+from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import FlagAudit
 from exd_dagster.errors import ConfigError, RecordsError
-from exd_dagster.telemetry.sources import FileRecords, ParquetRecords, TableRecords, as_records
+from exd_dagster.telemetry.sources.duckdb import FileRecords, ParquetRecords, TableRecords, as_records
 from tests.bins.conftest import HOUR, NOW, START, cells, flag, log, update
 
 LATE = (30, "end", "control")

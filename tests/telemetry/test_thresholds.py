@@ -5,7 +5,7 @@ import warnings
 import pytest
 
 from exd_dagster.errors import ConfigError
-from exd_dagster.telemetry.thresholds import read_thresholds
+from exd_dagster.telemetry.manifest.thresholds import read_thresholds
 
 EXD_SAMPLE = """
 [srm]

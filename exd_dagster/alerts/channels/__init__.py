@@ -1,0 +1,1 @@
+"""Slack, e-mail, webhook and callback: a file per channel."""

@@ -1,0 +1,76 @@
+"""Post bytes to one vetted address: pinned, TLS verified, never redirected, a short answer read."""
+
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPSConnection
+from socket import create_connection
+from urllib.parse import urlsplit
+
+from exd_dagster.alerts.channels.guard import vetted_address
+
+MAX_ANSWER = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server answered: status, headers by lower-case name, and at most 4 KB of body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+
+def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
+    """Return a verifying context, at least TLS 1.2, trusting `ca_file` beside the system's authorities."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if ca_file:
+        context.load_verify_locations(ca_file)
+    return context
+
+
+def post(
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    timeout: float,
+    allow_hosts: Sequence[str] = (),
+    ca_file: str | None = None,
+) -> Answer:
+    """Post once to the address the host has now; a redirect is an answer like any other.
+
+    Args:
+        url: http or https.
+        body: exact bytes to send.
+        headers: beside Host and Content-Length.
+        timeout: seconds for each network operation.
+        allow_hosts: hosts that may be private.
+        ca_file: PEM file of a further certificate authority.
+
+    Raises:
+        RefusedAddressError: for a private address that is not allowed.
+        OSError, http.client.HTTPException: when no answer came.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    secure = parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
+    address = vetted_address(host, port, allow_hosts)
+    connection = (
+        HTTPSConnection(host, port, timeout=timeout)
+        if secure
+        else HTTPConnection(host, port, timeout=timeout)
+    )
+    raw = create_connection((address, port), timeout=timeout)
+    try:
+        connection.sock = tls_context(ca_file).wrap_socket(raw, server_hostname=host) if secure else raw
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        connection.request("POST", path, body, dict(headers))
+        response = connection.getresponse()
+        text = response.read(MAX_ANSWER).decode("utf-8", "replace")
+        return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, text)
+    finally:
+        connection.close()
+        raw.close()

@@ -1,0 +1,162 @@
+"""Slack: the Web API with a bot token (threads, resolved edits), or an incoming webhook."""
+
+import json
+import logging
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any, Literal
+
+from exd_dagster.alerts.channels.guard import RefusedAddressError, redact, url_secrets
+from exd_dagster.alerts.channels.http import post
+from exd_dagster.alerts.channels.sender import Notification
+from exd_dagster.alerts.channels.slack_answers import LOST_THREAD, is_about_the_message, slack_outcome
+from exd_dagster.alerts.channels.slack_blocks import slack_blocks, slack_summary, slack_text
+from exd_dagster.alerts.model import Channel
+from exd_dagster.alerts.policy.retry import Outcome, http_outcome
+
+if TYPE_CHECKING:
+    from slack_sdk import WebClient
+
+API = "https://slack.com/api/"
+_LOG = logging.getLogger("exd_dagster.slack_sdk")
+_LOG.setLevel(logging.CRITICAL)  # slack_sdk logs headers and URLs that hold secrets
+_LOG.propagate = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlackBot:
+    """Posts as a Slack app; later messages of an incident answer in its thread."""
+
+    name: str
+    token: str = field(repr=False)
+    conversation: str
+    base_url: str = API
+    timeout: float = 5.0
+    channel: Literal["slack"] = "slack"
+
+    def send(self, notification: Notification, now: datetime) -> Outcome:
+        """Post the message, or answer in the thread and turn its first message green."""
+        thread = notification.thread
+        room = thread.get("channel", self.conversation)
+        if thread.get("ts") and notification.closes_thread:
+            edited = self._say("chat.update", {"channel": room, "ts": thread["ts"]}, notification, now)
+            if edited.status == "retry":
+                return edited
+        quiet = {"unfurl_links": False, "unfurl_media": False, "mrkdwn": False, "parse": "none"}
+        where: dict[str, Any] = {"channel": room, **quiet}
+        if not thread.get("ts"):
+            return self._say("chat.postMessage", where, notification, now)
+        outcome = self._say("chat.postMessage", {**where, "thread_ts": thread["ts"]}, notification, now)
+        if outcome.detail.rpartition(" ")[2] in LOST_THREAD:
+            return self._say("chat.postMessage", where, notification, now)
+        return outcome
+
+    def _say(
+        self, method: str, where: Mapping[str, Any], notification: Notification, now: datetime
+    ) -> Outcome:
+        """Send blocks with their text; plain text once when Slack refuses the message as it is."""
+        message = notification.message
+        body = {**where, "text": slack_summary(message), "blocks": slack_blocks(message)}
+        outcome = self._call(method, body, now)
+        if is_about_the_message(outcome) and outcome.detail.rpartition(" ")[2] not in LOST_THREAD:
+            return self._call(method, {**where, "text": slack_text(message)}, now)
+        return outcome
+
+    def _call(self, method: str, body: Mapping[str, Any], now: datetime) -> Outcome:
+        from slack_sdk.errors import SlackApiError, SlackClientError
+
+        try:
+            answer = self._client().api_call(method, json=dict(body))
+        except SlackApiError as error:
+            return self._refused(error, now)
+        except (OSError, HTTPException, SlackClientError, ValueError) as error:
+            return Outcome(status="retry", detail=f"{method}: {redact(error, [self.token])}")
+        room, ts = str(answer.get("channel", "")), str(answer.get("ts", ""))
+        return Outcome(
+            status="sent", detail=f"{method} ok", provider_id=ts, thread={"channel": room, "ts": ts}
+        )
+
+    def _refused(self, error: Any, now: datetime) -> Outcome:
+        response = error.response
+        status = int(getattr(response, "status_code", 0) or response.get("status", 0) or 0)
+        headers = {k.lower(): v for k, v in dict(getattr(response, "headers", {}) or {}).items()}
+        data = getattr(response, "data", response)
+        name = str(data.get("error", "")) if isinstance(data, Mapping) else ""
+        code = name if name.replace("_", "").isalnum() and name.isascii() and name.islower() else ""
+        wait = headers.get("retry-after")
+        if status == 429 or status >= 500 or (300 <= status < 400):
+            return http_outcome(status, wait, now, code)
+        return slack_outcome(code, wait, now)
+
+    def _client(self) -> "WebClient":
+        from slack_sdk import WebClient
+
+        class Client(WebClient):
+            """A WebClient that never follows a redirect with the token in hand."""
+
+            def _perform_urllib_http_request_internal(
+                self,
+                url: str,  # noqa: ARG002 - the request holds it
+                req: urllib.request.Request,
+            ) -> dict[str, Any]:
+                opener = urllib.request.build_opener(_NoRedirect())
+                with opener.open(req, timeout=self.timeout) as answer:
+                    text = answer.read(1 << 20).decode("utf-8", "replace")
+                    return {"status": answer.status, "headers": answer.headers, "body": text}
+
+        return Client(
+            token=self.token,
+            base_url=self.base_url,
+            timeout=int(max(self.timeout, 1)),
+            retry_handlers=[],
+            logger=_LOG,
+        )
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Turns every redirect into the HTTP error it is."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlackWebhook:
+    """Posts through an incoming webhook: the five-minute path, without threads."""
+
+    name: str
+    url: str = field(repr=False)
+    allow_hosts: tuple[str, ...] = ()
+    timeout: float = 5.0
+    channel: Channel = "slack"
+
+    def send(self, notification: Notification, now: datetime) -> Outcome:
+        """Post blocks with their text; plain text once when Slack refuses the blocks."""
+        message = notification.message
+        outcome = self._post({"text": slack_summary(message), "blocks": slack_blocks(message)}, now)
+        if is_about_the_message(outcome):
+            return self._post({"text": slack_text(message)}, now)
+        return outcome
+
+    def _post(self, body: Mapping[str, Any], now: datetime) -> Outcome:
+        try:
+            answer = post(
+                self.url,
+                json.dumps(body).encode(),
+                {"Content-Type": "application/json; charset=utf-8"},
+                timeout=self.timeout,
+                allow_hosts=self.allow_hosts,
+            )
+        except RefusedAddressError as error:
+            return Outcome(status="dead", detail=redact(error, url_secrets(self.url)), whole=True)
+        except (OSError, HTTPException) as error:
+            return Outcome(status="retry", detail=redact(error, url_secrets(self.url)))
+        said = redact(answer.body, url_secrets(self.url), 80)
+        if answer.status == 200 and said == "ok":
+            return Outcome(status="sent", detail="ok")
+        if answer.status == 429 or answer.status >= 500 or 300 <= answer.status < 400:
+            return http_outcome(answer.status, answer.headers.get("retry-after"), now, said)
+        return slack_outcome(said, answer.headers.get("retry-after"), now)

@@ -1,0 +1,122 @@
+"""Render a message for Slack: Block Kit within Slack's limits, and the plain text beside it."""
+
+from itertools import accumulate
+from typing import Any
+
+from exd_dagster.alerts.messages.message import Message, Section, Table, plain_text
+from exd_dagster.alerts.messages.text import clip, slack_escape
+
+SECTION_LIMIT = 3000
+HEADER_LIMIT = 150
+BLOCK_LIMIT = 50
+TOTAL_LIMIT = 12_000
+"""Characters of all blocks together: Slack documents no limit, and refuses from about 13,200 on."""
+TEXT_LIMIT = 3900
+_ROWS = 20
+_MARKS = {
+    "firing": "🔴",
+    "contained": "🟠",
+    "resolved": "🟢",
+    "not_monitored": "🟣",
+    "not_checked": "⚪",
+    "digest": "📋",
+    "undelivered": "📭",
+    "test": "🔵",
+}
+
+
+def slack_summary(message: Message) -> str:
+    """Return the text of the notification, shown where blocks are not."""
+    return _escaped(f"{_MARKS[message.status]} {message.headline}\n{message.lead}".rstrip(), TEXT_LIMIT)
+
+
+def slack_text(message: Message) -> str:
+    """Return the whole message as text, for the case that Slack refuses its blocks."""
+    return _escaped(f"{_MARKS[message.status]} {plain_text(message)}", TEXT_LIMIT)
+
+
+def slack_blocks(message: Message) -> list[dict[str, Any]]:
+    """Return the message as Block Kit blocks. Foreign text is plain text or a code block, never markup."""
+    headline = f"{_MARKS[message.status]} {message.headline}"
+    blocks: list[dict[str, Any]] = [{"type": "header", "text": _plain(headline, HEADER_LIMIT)}]
+    if message.lead:
+        blocks.append(_section(message.lead))
+    for section in message.sections:
+        blocks += _section_blocks(section)
+    footer = {"type": "context", "elements": [_plain(f"exd_dagster · {message.id[:12]}", HEADER_LIMIT)]}
+    return [*_fitting(blocks), footer]
+
+
+def _fitting(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return as many blocks as one message takes, and say so where it does not take all."""
+    sizes = accumulate(_size(block["text"]["text"]) for block in blocks)
+    fitting = sum(size <= TOTAL_LIMIT - HEADER_LIMIT for size in sizes)
+    if fitting == len(blocks) < BLOCK_LIMIT:
+        return blocks
+    kept = min(fitting, BLOCK_LIMIT - 2)
+    return [*blocks[:kept], _section("… the rest is too long for Slack; the checks in Dagster have it.")]
+
+
+def _section_blocks(section: Section) -> list[dict[str, Any]]:
+    blocks: list[dict[str, Any]] = []
+    text = "\n".join(part for part in (section.heading, section.text) if part)
+    if text:
+        blocks.append(_section(text))
+    if section.table:
+        blocks.append(_code(_aligned(section.table)))
+    lines = [f"{label}: {value}" for label, value in section.facts]
+    lines += [f"• {point}" for point in section.points]
+    blocks += [_section(part) for part in _parts(lines)]
+    if section.links:
+        links = " · ".join(
+            f"<{slack_escape(address)}|{slack_escape(label)}>" for label, address in section.links
+        )
+        blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": links}})
+    return blocks
+
+
+def _parts(lines: list[str]) -> list[str]:
+    """Join lines into as few texts as sections can hold."""
+    parts: list[str] = []
+    for line in lines:
+        joined = f"{parts[-1]}\n{line}" if parts else ""
+        if joined and _size(slack_escape(joined)) <= SECTION_LIMIT:
+            parts[-1] = joined
+        else:
+            parts.append(line)
+    return parts
+
+
+def _size(text: str) -> int:
+    """Return the length as Slack counts it, in UTF-16 units: an emoji is two."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _section(text: str) -> dict[str, Any]:
+    return {"type": "section", "text": _plain(text, SECTION_LIMIT)}
+
+
+def _plain(text: str, limit: int) -> dict[str, Any]:
+    return {"type": "plain_text", "text": _escaped(text, limit), "emoji": False}
+
+
+def _escaped(text: str, limit: int) -> str:
+    """Escape, then cut the unescaped text until the escaped one fits: never within an entity."""
+    kept = clip(text, limit)
+    while (over := _size(slack_escape(kept)) - limit) > 0:
+        kept = clip(kept, len(kept) - (over + 4) // 5 - 1)
+    return slack_escape(kept)
+
+
+def _code(text: str) -> dict[str, Any]:
+    body = _escaped(text.replace("`", "'"), SECTION_LIMIT - 8)
+    return {"type": "section", "text": {"type": "mrkdwn", "text": f"```\n{body}\n```"}}
+
+
+def _aligned(table: Table) -> str:
+    rows = [table.header, *table.rows[:_ROWS]]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(table.header))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    if len(table.rows) > _ROWS:
+        lines.append(f"+{len(table.rows) - _ROWS} more")
+    return "\n".join(line.rstrip() for line in lines)

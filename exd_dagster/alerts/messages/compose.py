@@ -1,0 +1,327 @@
+"""Write an entry's message: what broke, how sure, since when, what it blocks, likely causes, what to do."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from exd_dagster.alerts.messages import words
+from exd_dagster.alerts.messages.links import Links
+from exd_dagster.alerts.messages.message import HEADLINE, LISTED, Message, MessageStatus, Section, Table
+from exd_dagster.alerts.messages.text import clip_name, visible
+from exd_dagster.alerts.model import Alert, AlertState, OutboxEntry, Reason, instant
+from exd_dagster.config import FlagId
+
+_STATUS: Mapping[Reason, MessageStatus] = {
+    "fire": "firing",
+    "outage": "firing",
+    "remind": "firing",
+    "shutoff": "firing",
+    "contained": "contained",
+    "resolve": "resolved",
+    "not_monitored": "not_monitored",
+    "not_checked": "not_checked",
+    "digest": "digest",
+    "dead_letter": "undelivered",
+    "test": "test",
+}
+_PREPARED: tuple[Reason, ...] = ("digest", "dead_letter")
+"""Reasons whose entries bring their own headline and lines."""
+_ORDER = ("srm", "sequential_srm", "traffic_drop")
+_MEANING = {
+    "srm": "Users are not split between the variants as declared; results of this flag would be wrong.",
+    "sequential_srm": "The split drifts from the declared one; results of this flag would be wrong.",
+    "traffic_drop": "Far fewer users than usual reach this flag; recent results rest on part of the traffic.",
+}
+_OUTAGE = (
+    "Many flags of one source fell at once: look at the log and its loader before the flags. "
+    "Their own drops are not told while it lasts."
+)
+_SERVED = "Compare how each variant is served{since}: redirects, caches, bot filters, SDK versions."
+_STEPS = {
+    "srm": _SERVED,
+    "sequential_srm": _SERVED,
+    "traffic_drop": "Check whether the flag is still evaluated{since}, and whether its records arrive.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a message needs to know beside its entry.
+
+    Attributes:
+        links: builds addresses of pages of the Dagster UI.
+        blocked: by `str(FlagId)`, the assets that wait for the flag.
+    """
+
+    links: Links = field(default_factory=Links)
+    blocked: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def compose(entry: OutboxEntry, state: AlertState, context: Context) -> Message:
+    """Return the message of an entry.
+
+    Args:
+        entry: what is to be told.
+        state: holds the alerts and incidents the entry names.
+        context: links and blocked assets.
+    """
+    alerts = sorted(
+        (state.alerts[name] for name in entry.alerts if name in state.alerts),
+        key=lambda alert: (alert.flag, _rank(alert)),
+    )
+    flags = list(dict.fromkeys(alert.flag for alert in alerts))
+    if entry.reason in _PREPARED:
+        sections = [*_listed(entry), Section(links=context.links.overview())]
+    elif len(flags) == 1:
+        sections = _one_flag(entry, alerts, state, context)
+    else:
+        sections = _many_flags(entry, alerts, context)
+    return Message(
+        id=entry.id,
+        status=_STATUS[entry.reason],
+        headline=_headline(entry, alerts),
+        lead=_lead(entry, alerts),
+        sections=tuple(sections),
+        threads=() if entry.reason in _PREPARED else entry.incidents,
+        closes=entry.reason == "resolve",
+    )
+
+
+def _rank(alert: Alert) -> int:
+    return _ORDER.index(alert.check) if alert.check in _ORDER else len(_ORDER)
+
+
+def _name(alert: Alert) -> str:
+    place = "/".join(part for part in (alert.flag.namespace, alert.flag.environment) if part)
+    return visible(alert.flag.key) + (f" ({visible(place)})" if place else "")
+
+
+def _headline(entry: OutboxEntry, alerts: Sequence[Alert]) -> str:
+    if entry.reason in _PREPARED:
+        return visible(entry.note)
+    flags = list({alert.flag: _name(alert) for alert in alerts}.values())
+    if len(flags) > 1:
+        return _many_headline(entry.reason, alerts, len(flags))
+    before, after = _around_name(entry.reason, alerts[0])
+    return before + clip_name(flags[0], max(HEADLINE - len(before) - len(after), 8)) + after
+
+
+def _around_name(reason: Reason, alert: Alert) -> tuple[str, str]:
+    """Return what a headline says before and after the flag's name; a long name is cut, not the key fact."""
+    what = words.key_fact(alert.check, alert.facts)
+    says = {
+        "resolve": ("Resolved: ", ""),
+        "test": ("Test alert: ", f", {alert.check}"),
+        "not_monitored": ("Only observed now: " if alert.mode == "observe" else "No longer monitored: ", ""),
+        "not_checked": ("Not checked: ", ""),
+        "contained": ("Contained: ", f", {words.bad_hours(alert.facts)}"),
+        "remind": ("Still failing: ", f", {what}"),
+    }
+    return says.get(reason, (f"{_TITLE.get(alert.check, alert.check)} on ", f": {what}"))
+
+
+_TITLE = {"srm": "SRM", "sequential_srm": "SRM", "traffic_drop": "Traffic drop"}
+
+
+def _many_headline(reason: Reason, alerts: Sequence[Alert], count: int) -> str:
+    owners = sorted({owner for alert in alerts for owner in alert.owners})
+    whose = f" of {visible(owners[0])}" if len(owners) == 1 else ""
+    says = {
+        "resolve": f"Resolved: {count} flags{whose}",
+        "outage": f"Source outage: {count} flags lost traffic together",
+        "not_monitored": f"No longer monitored: {count} flags{whose}",
+        "not_checked": f"Not checked: {count} flags",
+        "contained": f"Contained: {count} flags{whose}",
+        "remind": f"Still failing: {count} flags{whose}",
+    }
+    return says.get(reason, f"{count} flags{whose} fail their checks")
+
+
+def _lead(entry: OutboxEntry, alerts: Sequence[Alert]) -> str:
+    if entry.reason in _PREPARED:
+        return ""
+    if entry.reason == "test":
+        return alerts[0].sentence
+    if entry.reason in ("resolve", "not_monitored"):
+        return f"{visible(entry.note)}."
+    if entry.reason == "not_checked":
+        why = visible(entry.note).replace("_", " ")
+        return f"This audit gave no answer ({why}), neither good nor bad."
+    if entry.reason == "outage":
+        return _OUTAGE
+    if entry.reason == "contained":
+        return "The recent hours agree with the declared split again; the bad ones remain in the data."
+    again = f" ({visible(entry.note)})" if entry.note else ""
+    if len({alert.flag for alert in alerts}) > 1:
+        return f"Results read from these flags would be wrong{again}."
+    return f"{_MEANING.get(alerts[0].check, '')[:-1]}{again}." if alerts else ""
+
+
+def _listed(entry: OutboxEntry) -> list[Section]:
+    """Return the prepared lines of a digest or dead-letter event: heading, then points."""
+    return [
+        Section(heading=visible(line[0]), points=tuple(visible(x) for x in line[1:])) for line in entry.lines
+    ]
+
+
+def _one_flag(
+    entry: OutboxEntry, alerts: Sequence[Alert], state: AlertState, context: Context
+) -> list[Section]:
+    if entry.reason == "test":
+        return [_links(alerts[0], context)]
+    if entry.reason == "not_checked":
+        return [Section(points=_points(entry.reason, alerts)), _links(alerts[0], context)]
+    if entry.reason == "resolve":
+        return [_history(entry, alerts), _links(alerts[0], context)]
+    if entry.reason == "not_monitored":
+        return [_history(entry, alerts), _unwatched(alerts), _links(alerts[0], context)]
+    sections = [_numbers(alert, alerts[:index]) for index, alert in enumerate(alerts)]
+    sections.append(_consequence(entry, alerts, state, context))
+    causes = [visible(cause) for alert in alerts for cause in words.causes(alert.facts)]
+    if causes:
+        sections.append(Section(heading="Likely causes, from the data", points=tuple(dict.fromkeys(causes))))
+    return [*sections, _next(alerts), _links(alerts[0], context)]
+
+
+def _numbers(alert: Alert, before: Sequence[Alert]) -> Section:
+    """What broke and how sure: the sentence, the split by variant unless shown before, the statistics."""
+    rows = words.split_rows(alert.facts)
+    if any(words.split_rows(other.facts) == rows for other in before):
+        rows = ()
+    table = Table(header=words.split_header(alert.facts), rows=rows) if rows else None
+    return Section(
+        heading=_HEADING.get(alert.check, visible(alert.check)),
+        text=visible(alert.sentence),
+        table=table,
+        facts=tuple((label, visible(value)) for label, value in words.statistics(alert.check, alert.facts)),
+    )
+
+
+_HEADING = {"srm": "Split of all units", "sequential_srm": "Split over time", "traffic_drop": "Traffic"}
+
+
+def _consequence(entry: OutboxEntry, alerts: Sequence[Alert], state: AlertState, context: Context) -> Section:
+    """Since when, usable until, what it blocks, and whether the flag itself was touched."""
+    facts: list[tuple[str, str]] = []
+    since, until = _first(alerts, "bad_from"), _last(alerts, "bad_until")
+    usable = _first(alerts, "usable_until")
+    if since and until and all(alert.contained for alert in alerts):
+        facts.append(("Bad hours", f"{words.utc(since)} to {words.utc(until)}; the recent ones agree again"))
+    elif since:
+        facts.append(("Since", words.utc(since)))
+    if usable:
+        start = _first(alerts, "iteration_start")
+        none = start is not None and usable <= start
+        facts.append(("Usable until", "no hour is usable" if none else words.utc(usable)))
+    facts.append(("Blocked", _blocked(alerts, context)))
+    facts.append(("Assignment", _assignment(entry, state)))
+    return Section(facts=tuple(facts))
+
+
+def _first(alerts: Sequence[Alert], fact: str) -> datetime | None:
+    return min((at for alert in alerts if (at := instant(alert.facts.get(fact)))), default=None)
+
+
+def _last(alerts: Sequence[Alert], fact: str) -> datetime | None:
+    return max((at for alert in alerts if (at := instant(alert.facts.get(fact)))), default=None)
+
+
+def _history(entry: OutboxEntry, alerts: Sequence[Alert]) -> Section:
+    """What had failed, since when, and for how long people knew."""
+    opened = min(alert.opened_at for alert in alerts)
+    facts = [("Had failed", ", ".join(alert.check for alert in alerts))]
+    if since := _first(alerts, "bad_from"):
+        facts.append(("First bad hour", words.utc(since)))
+    facts.append(("Open for", words.duration(entry.created_at - opened)))
+    return Section(facts=tuple(facts))
+
+
+def _unwatched(alerts: Sequence[Alert]) -> Section:
+    """The last answer there was, and what ends this."""
+    last = tuple(f"{alert.check}, when last checked: {visible(alert.sentence)}" for alert in alerts)
+    if all(alert.mode == "observe" for alert in alerts):
+        return Section(points=last)
+    flag = shlex.quote(visible(alerts[0].flag.key))
+    return Section(
+        points=(
+            *last,
+            "Monitored again and still failing, it is told again; passing, it is told as resolved.",
+            f"If the flag is over: exd-dagster decide end --flag {flag} --reason WHY --by YOU --until WHEN",
+        )
+    )
+
+
+def _blocked(alerts: Sequence[Alert], context: Context) -> str:
+    if not any(alert.blocks for alert in alerts):
+        return f"nothing: this flag is audited in mode {alerts[0].mode}"
+    names = context.blocked.get(str(alerts[0].flag), ())
+    if not names:
+        return "reports that read these bins, until the fault is corrected or a person decides"
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(visible(name) for name in names[:LISTED]) + more
+
+
+def _assignment(entry: OutboxEntry, state: AlertState) -> str:
+    incidents = [state.incident(name) for name in entry.incidents]
+    if incidents and all(incident and incident.shutoff == "suspended" for incident in incidents):
+        return "assignment suspended by the shutoff hook"
+    return "the flag itself was not changed"
+
+
+def _next(alerts: Sequence[Alert]) -> Section:
+    first = alerts[0]
+    since = instant(first.facts.get("bad_from"))
+    when = f" since {words.utc(since)}" if since else ""
+    points = [_STEPS[alert.check].format(since=when) for alert in alerts if alert.check in _STEPS]
+    flag = shlex.quote(visible(first.flag.key))
+    points.append(
+        "When the records are corrected, materialize the bins again; passing checks close this alert."
+    )
+    if not any(alert.blocks for alert in alerts):
+        return Section(heading="What to do next", points=tuple(dict.fromkeys(points)))
+    points.append(
+        f"To let reports run: exd-dagster decide waive --flag {flag} --reason WHY --by YOU --until WHEN"
+    )
+    return Section(heading="What to do next", points=tuple(dict.fromkeys(points)))
+
+
+def _links(alert: Alert, context: Context) -> Section:
+    return Section(
+        links=context.links.of(alert.asset, alert.check, instant(alert.facts.get("bad_from")), alert.run_id)
+    )
+
+
+def _many_flags(entry: OutboxEntry, alerts: Sequence[Alert], context: Context) -> list[Section]:
+    by_flag: dict[FlagId, list[Alert]] = {}
+    for alert in alerts:
+        by_flag.setdefault(alert.flag, []).append(alert)
+    sections = [
+        Section(
+            heading=clip_name(_name(members[0])),
+            points=_points(entry.reason, members),
+            links=context.links.of(members[0].asset, members[0].check)[:1],
+        )
+        for members in list(by_flag.values())[:LISTED]
+    ]
+    if len(by_flag) > LISTED:
+        overview = context.links.overview()
+        sections.append(Section(text=f"+{len(by_flag) - LISTED} more flags.", links=overview))
+    return sections
+
+
+def _points(reason: Reason, alerts: Sequence[Alert]) -> tuple[str, ...]:
+    """Return one line for each thing to say of a flag, in front of it the checks it is said of."""
+    said: dict[str, list[str]] = {}
+    for alert in alerts:
+        said.setdefault(_said(reason, alert), []).append(alert.check)
+    return tuple(f"{', '.join(checks)}: {text}" for text, checks in said.items())
+
+
+def _said(reason: Reason, alert: Alert) -> str:
+    if reason in ("resolve", "not_monitored"):
+        return f"had failed since {words.utc(alert.opened_at)}"
+    if reason == "not_checked":
+        sentence = alert.sentence.removeprefix("Not checked: ")
+        return visible(sentence or alert.facts.get("reason") or "no answer")
+    return visible(alert.sentence) or words.key_fact(alert.check, alert.facts)

@@ -1,0 +1,99 @@
+"""The neutral message that every channel renders. Its texts are one line each, visible, not yet escaped."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from exd_dagster.alerts.messages.text import clip
+
+HEADLINE = 80
+LISTED = 10
+"""Flags listed in a grouped message; the others are counted."""
+
+MessageStatus: TypeAlias = Literal[
+    "firing", "contained", "resolved", "not_monitored", "not_checked", "digest", "undelivered", "test"
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A small table: header and rows of equal length."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One part of a message.
+
+    Attributes:
+        heading: short title, "" for none.
+        text: one or two sentences.
+        facts: label and value, in order.
+        table: the split by variant.
+        points: a list, for example likely causes.
+        links: label and address; addresses come from our own base address only.
+    """
+
+    heading: str = ""
+    text: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+    table: Table | None = None
+    points: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What one entry says.
+
+    Attributes:
+        id: of the entry; stable over every attempt.
+        status: how things stand.
+        headline: at most 80 characters, key fact first.
+        lead: one sentence for a reader without statistics.
+        sections: what broke, how sure, since when, what it blocks, likely causes, what to do next.
+        threads: ids of the incidents it belongs to.
+        closes: True when the incidents end with it.
+    """
+
+    id: str
+    status: MessageStatus
+    headline: str
+    lead: str = ""
+    sections: tuple[Section, ...] = ()
+    threads: tuple[str, ...] = ()
+    closes: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "headline", clip(self.headline, HEADLINE))
+
+
+def plain_text(message: Message) -> str:
+    """Return the message as plain text, for e-mail, logs and terminals."""
+    lines = [message.headline, "=" * len(message.headline), ""]
+    if message.lead:
+        lines += [message.lead, ""]
+    for section in message.sections:
+        if section_lines := _section_lines(section):
+            lines += [*section_lines, ""]
+    return "\n".join([*lines, f"exd_dagster · {message.id[:12]}"]) + "\n"
+
+
+def _section_lines(section: Section) -> list[str]:
+    lines = [section.heading] if section.heading else []
+    lines += [section.text] if section.text else []
+    lines += ["", *_table_lines(section.table), ""] if section.table else []
+    width = max((len(label) for label, _ in section.facts), default=0)
+    lines += [f"{label:<{width}}  {value}" for label, value in section.facts]
+    lines += [f"- {point}" for point in section.points]
+    lines += [f"{label}: {address}" for label, address in section.links]
+    return lines
+
+
+def _table_lines(table: Table) -> list[str]:
+    rows = [table.header, *table.rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(table.header))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]

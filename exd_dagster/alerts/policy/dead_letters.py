@@ -1,0 +1,95 @@
+"""No message dies in silence: what one destination will never take is told on another. Pure."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from exd_dagster.alerts.messages import words
+from exd_dagster.alerts.model import AlertState, Channel, OutboxEntry, Receipt
+from exd_dagster.alerts.policy.outcome import give_up
+from exd_dagster.alerts.policy.retry import LIFETIME
+from exd_dagster.alerts.policy.routes import entry_id
+
+_LISTED = 20
+_NEVER_READY = f"the destination was not ready for {LIFETIME / timedelta(hours=1):.0f} h"
+
+
+def give_up_stale(
+    state: AlertState, ready: Collection[str], configured: Collection[str], now: datetime
+) -> AlertState:
+    """Give up what nobody can take any more: the destination is gone, or was unready for too long.
+
+    Args:
+        state: before.
+        ready: destinations that can be used now.
+        configured: every configured destination.
+        now: the time (UTC).
+    """
+    for entry in state.outbox:
+        if entry.destination in ready:
+            continue
+        if entry.destination not in configured:
+            state = give_up(state, [entry], "this destination is no longer configured", now)
+        elif now - entry.created_at >= LIFETIME:
+            state = give_up(state, [entry], _NEVER_READY, now)
+    return state
+
+
+def unreported(state: AlertState) -> dict[str, list[Receipt]]:
+    """Return the losses nobody was told of yet, by destination."""
+    losses: dict[str, list[Receipt]] = {}
+    for receipt in state.receipts:
+        if receipt.unreported:
+            losses.setdefault(receipt.entry.destination, []).append(receipt)
+    return losses
+
+
+def report_dead_letters(
+    state: AlertState, fallback: Sequence[tuple[str, Channel]], troubled: Collection[str], now: datetime
+) -> AlertState:
+    """Return the state with one notice queued per destination that lost messages, for another one.
+
+    Args:
+        state: before.
+        fallback: names and channels of the destinations that may be told, in order.
+        troubled: destinations that failed just now; they are asked last.
+        now: the time (UTC).
+    """
+    losses = unreported(state)
+    ordered = sorted(fallback, key=lambda entry: entry[0] in losses or entry[0] in troubled)
+    events = [
+        _notice(state, destination, lost, other, now)
+        for destination, lost in losses.items()
+        for other in [next((entry for entry in ordered if entry[0] != destination), None)]
+        if other is not None
+    ]
+    return replace(
+        state,
+        outbox=(*state.outbox, *events),
+        receipts=tuple(replace(receipt, unreported=False) for receipt in state.receipts),
+    )
+
+
+def _notice(
+    state: AlertState, destination: str, lost: Sequence[Receipt], other: tuple[str, Channel], now: datetime
+) -> OutboxEntry:
+    told = [
+        f"{receipt.entry.reason}: {check} of {key}"
+        if check
+        else f"{receipt.entry.reason}: {receipt.entry.note}"
+        for receipt in lost
+        for _, _, key, check, _ in receipt.subjects or (("", "", "", "", ""),)
+    ]
+    more = [f"and {len(told) - _LISTED} more"] if len(told) > _LISTED else []
+    why = tuple(dict.fromkeys(receipt.detail for receipt in lost))[:3]
+    name, channel = other
+    return OutboxEntry(
+        id=entry_id(name, "dead_letter", [receipt.entry.id for receipt in lost], state.revision),
+        destination=name,
+        channel=channel,
+        reason="dead_letter",
+        note=f"Undelivered: {words.count(len(lost), 'message')} to {destination}",
+        lines=(("Why", *why), ("What it would have said", *told[:_LISTED], *more)),
+        created_at=now,
+        next_attempt_at=now,
+    )

@@ -1,0 +1,319 @@
+"""Decide what to tell: the state found by a tick against what was last told. Pure.
+
+One incident per flag: the first failing check opens it, others join, one notice closes it. "Not checked" is
+told as itself and neither opens nor closes anything.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+from exd_dagster.alerts.messages.words import utc
+from exd_dagster.alerts.model import ALERT_TYPES, Alert, AlertState, CheckState, Incident
+from exd_dagster.alerts.policy.decisions import Decision, active_decisions
+from exd_dagster.alerts.policy.events import AlertEvent, Decided
+from exd_dagster.alerts.policy.incidents import DAMPING, Tick, close, healed, new_iteration
+from exd_dagster.alerts.policy.inhibit import DROP, flags_down, set_apart
+from exd_dagster.alerts.policy.unmonitored import leave_outage, part_with_unmonitored, readmit
+from exd_dagster.config import FlagId
+
+REMIND_AFTER = timedelta(hours=24)
+NOT_YET = frozenset({"no_closed_hour"})
+"""Reasons for not being checked that only mean it is too early; the digest lists them."""
+
+
+def decide(
+    state: AlertState,
+    found: Sequence[CheckState],
+    monitored: Mapping[FlagId, Collection[str]],
+    now: datetime,
+    *,
+    decisions: Sequence[Decision] = (),
+) -> Decided:
+    """Compare the latest verdicts with what was last told.
+
+    Args:
+        state: what was told so far.
+        found: the latest state of every monitored check that ever ran.
+        monitored: names of the checks this sensor looks after, by flag; an open failure of any other is told
+            as no longer monitored, never as resolved.
+        now: clock of the tick (UTC).
+        decisions: every decision people recorded.
+    """
+    tick = Tick(
+        now=now,
+        watermark=max((at for item in found if (at := item.instant("audited_through"))), default=None),
+        incidents=dict(state.incidents),
+        closed=dict(state.closed),
+        unmonitored=dict(state.unmonitored),
+        alerts=dict(state.alerts),
+        unchecked=dict(state.unchecked),
+        down=flags_down([check for check in found if not _muted(check, decisions, now)]),
+        outage=dict(state.outage),
+    )
+    by_flag: dict[FlagId, list[CheckState]] = {}
+    for item in found:
+        by_flag.setdefault(item.flag, []).append(item)
+    for flag in sorted(by_flag):
+        readmit(tick, flag, by_flag[flag], monitored.get(flag, ()))
+        _decide_flag(tick, flag, by_flag[flag], active_decisions(decisions, flag, now))
+    leave_outage(tick, monitored)
+    _report_outage(tick, found)
+    part_with_unmonitored(tick, monitored, by_flag, decisions)
+    return _finish(state, tick, bool(found))
+
+
+def _decide_flag(tick: Tick, flag: FlagId, checks: list[CheckState], decisions: tuple[Decision, ...]) -> None:
+    ended = next((d for d in decisions if d.kind == "end"), None)
+    if ended is not None:
+        close(tick, str(flag), f"The audit of this flag was ended by {ended.by}: {ended.reason}")
+        return
+    heard = [check for check in checks if not _muted(check, decisions, tick.now)]
+    _report_unchecked(tick, flag, heard)
+    incident = tick.incidents.get(str(flag))
+    failing = _audible(heard)
+    if str(flag) in tick.down and (incident is None or DROP not in incident.alerts):
+        failing = [check for check in failing if check.check != DROP]
+    if incident is not None and (began := new_iteration(incident, heard)):
+        close(tick, str(flag), f"A new iteration began at {began}")
+        incident = None
+    if incident is None:
+        if failing:
+            _open(tick, flag, failing)
+        return
+    _continue(tick, incident, heard, failing)
+
+
+def _muted(check: CheckState, decisions: Sequence[Decision], now: datetime) -> bool:
+    """True when a person silenced the check or ended its audit."""
+    active = active_decisions(decisions, check.flag, now)
+    return any(d.kind == "end" or (d.kind == "silence" and d.covers(check.flag, check.check)) for d in active)
+
+
+def _report_outage(tick: Tick, found: Sequence[CheckState]) -> None:
+    """Tell an outage of the source once, and its end; the drops of its flags are muted meanwhile."""
+    news = [
+        _alert(check)
+        for name, check in tick.down.items()
+        if name not in tick.outage and DROP not in getattr(tick.incidents.get(name), "alerts", ())
+    ]
+    if news:
+        tick.alerts.update({alert.id: alert for alert in news})
+        tick.outage.update({str(alert.flag): alert.id for alert in news})
+        tick.events += [AlertEvent(reason="outage", flag=alert.flag, alerts=(alert,)) for alert in news]
+    if tick.down or not tick.outage:
+        return
+    back = {str(check.flag) for check in found if check.check == DROP and check.verdict == "pass"}
+    tick.events += [
+        AlertEvent(reason="resolve", flag=tick.alerts[alert].flag, alerts=(tick.alerts[alert],), note=_BACK)
+        for name, alert in tick.outage.items()
+        if name in back
+    ]
+    tick.outage.clear()
+
+
+_BACK = "The source's traffic is back at its expected level"
+
+
+def _audible(checks: Sequence[CheckState]) -> list[CheckState]:
+    """Return the failures that page; a drop in traffic mutes a split that went wrong within its hours."""
+    failing = [check for check in checks if check.pages]
+    drop = next((check.instant("bad_from") for check in failing if check.check == "traffic_drop"), None)
+    if drop is None:
+        return failing
+    return [c for c in failing if c.check == "traffic_drop" or (c.instant("bad_from") or drop) < drop]
+
+
+def _report_unchecked(tick: Tick, flag: FlagId, checks: Sequence[CheckState]) -> None:
+    news: list[CheckState] = []
+    for check in checks:
+        name = f"{flag}:{check.check}"
+        reason = str(check.facts.get("reason") or "no result")
+        if check.verdict != "not_checked" or reason in NOT_YET:
+            tick.unchecked.pop(name, None)
+            continue
+        if name not in tick.unchecked:
+            news.append(check)
+        tick.unchecked[name] = reason
+    if news:
+        alerts = tuple(_alert(check, "NOT_CHECKED") for check in news)
+        tick.alerts.update({alert.id: alert for alert in alerts})
+        reasons = dict.fromkeys(tick.unchecked[f"{flag}:{check.check}"] for check in news)
+        tick.events.append(
+            AlertEvent(reason="not_checked", flag=flag, alerts=alerts, note=", ".join(reasons))
+        )
+
+
+def _open(tick: Tick, flag: FlagId, failing: Sequence[CheckState]) -> None:
+    """Open an incident, or reopen the one closed within the damping window without telling it too soon."""
+    alerts = {check.check: _alert(check) for check in failing}
+    first = min(check.at for check in failing)
+    starts = [str(start) for check in failing if (start := check.facts.get("iteration_start"))]
+    incident = Incident(
+        id=_digest("incident", *_names(flag), first.isoformat()),
+        flag=flag,
+        opened_at=first,
+        iteration=max(starts, default=""),
+        alerts={check: alert.id for check, alert in alerts.items()},
+    )
+    before = _flapped(tick, incident)
+    if before is not None:
+        incident = replace(incident, fired_at=before.fired_at, threads=before.threads, shutoff=before.shutoff)
+    tick.alerts.update({alert.id: alert for alert in alerts.values()})
+    tick.incidents[str(flag)] = incident
+    if _may_fire(tick, incident):
+        _fire(tick, incident, tuple(alerts.values()), "" if before is None else "failing again")
+
+
+def _flapped(tick: Tick, incident: Incident) -> Incident | None:
+    """Return the incident of the same flag and iteration that was closed within the damping window."""
+    before = tick.closed.get(str(incident.flag))
+    if before is None or before.iteration != incident.iteration:
+        return None
+    return before if tick.now - (before.notified_at or tick.now) < DAMPING else None
+
+
+def _fire(tick: Tick, incident: Incident, alerts: tuple[Alert, ...], note: str = "") -> None:
+    contained = all(tick.alerts[alert].contained for alert in incident.alerts.values())
+    tick.incidents[str(incident.flag)] = replace(
+        incident, notified_at=tick.now, fired_at=tick.now, contained=contained, unmonitored_at=None
+    )
+    tick.events.append(
+        AlertEvent(reason="fire", flag=incident.flag, incident=incident.id, alerts=alerts, note=note)
+    )
+
+
+def _continue(
+    tick: Tick, incident: Incident, checks: Sequence[CheckState], failing: Sequence[CheckState]
+) -> None:
+    """Follow an open incident: joined, healed, contained, reminded, resolved."""
+    name = str(incident.flag)
+    latest = {check.check: check for check in checks}
+    joined = [check for check in failing if check.check not in incident.alerts]
+    for check, alert_id in incident.alerts.items():
+        if check in latest and latest[check].verdict == "fail":
+            tick.alerts[alert_id] = _refreshed(tick.alerts[alert_id], latest[check])
+    added = {check.check: _alert(check) for check in joined}
+    tick.alerts.update({alert.id: alert for alert in added.values()})
+    known = {**incident.alerts, **{check: alert.id for check, alert in added.items()}}
+    passing = tuple(
+        check for check in known if check in latest and healed(latest[check], check in incident.healed)
+    )
+    incident = replace(incident, alerts=known, healed=passing)
+    tick.incidents[name] = incident
+    if len(passing) == len(known):
+        close(tick, name, _why_healed([latest[check] for check in known]))
+    elif incident.notified_at is None or incident.unmonitored_at is not None:
+        if failing and _may_fire(tick, incident):
+            held = tuple(tick.alerts[known[check]] for check in known if check not in passing)
+            _fire(tick, incident, held, _again(incident))
+    elif added:
+        _fire(tick, incident, tuple(added.values()), "joins the open incident")
+    elif failing:
+        _follow(tick, incident)
+
+
+def _may_fire(tick: Tick, incident: Incident) -> bool:
+    """True unless the flag was told as failing within the damping window and monitored ever since."""
+    since = incident.fired_at if incident.unmonitored_at is None else None
+    return since is None or tick.now - since >= DAMPING
+
+
+def _again(incident: Incident) -> str:
+    if incident.unmonitored_at is None or incident.fired_at is None:
+        return "failing again"
+    return (
+        f"monitored again and still failing; told before on {utc(incident.fired_at)}, "
+        f"not monitored since {utc(incident.unmonitored_at)}"
+    )
+
+
+def _why_healed(checks: Sequence[CheckState]) -> str:
+    waived = next((check for check in checks if check.facts.get("waived_by")), None)
+    if waived is not None:
+        until = waived.facts.get("waived_until")
+        return (
+            f"Waived by {waived.facts['waived_by']}" + (f" until {until}" if until else "") + "; reports run"
+        )
+    if all(check.check == "traffic_drop" for check in checks):
+        return "Traffic is back at its expected level"
+    return "The corrected bins pass every check"
+
+
+def _follow(tick: Tick, incident: Incident) -> None:
+    """Tell `contained` once, and remind once of a failure that still blocks."""
+    open_alerts = tuple(
+        tick.alerts[alert] for check, alert in incident.alerts.items() if check not in incident.healed
+    )
+    name = str(incident.flag)
+    contained = all(alert.contained for alert in open_alerts)
+    if contained and not incident.contained:
+        tick.incidents[name] = replace(incident, contained=True, notified_at=tick.now)
+        tick.events.append(
+            AlertEvent(reason="contained", flag=incident.flag, incident=incident.id, alerts=open_alerts)
+        )
+        return
+    if not contained and incident.contained:
+        if _may_fire(tick, incident):
+            _fire(tick, incident, open_alerts, "failing again")
+        return
+    due = incident.notified_at is not None and tick.now - incident.notified_at >= REMIND_AFTER
+    if due and not incident.reminded and any(alert.blocks for alert in open_alerts):
+        tick.incidents[name] = replace(incident, reminded=True)
+        tick.events.append(
+            AlertEvent(reason="remind", flag=incident.flag, incident=incident.id, alerts=open_alerts)
+        )
+
+
+def _finish(state: AlertState, tick: Tick, looked: bool) -> Decided:
+    kept, quiet = set_apart(tick.events, first=not state.started, watermark=tick.watermark)
+    after = replace(
+        state,
+        started=state.started or looked,
+        incidents=tick.incidents,
+        closed=tick.closed,
+        unmonitored=tick.unmonitored,
+        alerts=tick.alerts,
+        unchecked=tick.unchecked,
+        outage=tick.outage,
+    )
+    return Decided(state=after, events=kept, quiet=quiet)
+
+
+def _alert(check: CheckState, alert_type: str | None = None) -> Alert:
+    fingerprint = _digest(*_names(check.flag), check.check)
+    return Alert(
+        id=f"{fingerprint}-{check.at.isoformat()}",
+        flag=check.flag,
+        check=check.check,
+        alert_type=alert_type or ALERT_TYPES[check.check],
+        severity=check.severity or "WARN",
+        sentence=check.sentence,
+        opened_at=check.at,
+        facts=check.facts,
+        mode=check.mode,
+        owners=check.owners,
+        asset=check.asset,
+        run_id=check.run_id,
+    )
+
+
+def _refreshed(alert: Alert, check: CheckState) -> Alert:
+    return replace(
+        alert,
+        severity=check.severity or alert.severity,
+        sentence=check.sentence,
+        facts=check.facts,
+        mode=check.mode,
+        owners=check.owners,
+        run_id=check.run_id,
+    )
+
+
+def _names(flag: FlagId) -> tuple[str, str, str]:
+    return flag.namespace, flag.environment, flag.key
+
+
+def _digest(*parts: str) -> str:
+    return sha256("\x1f".join(parts).encode()).hexdigest()[:20]

@@ -1,0 +1,58 @@
+"""The incidents of one tick while it is decided: how they end, and what counts as an end."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from exd_dagster.alerts.model import Alert, CheckState, Incident, instant
+from exd_dagster.alerts.policy.events import AlertEvent
+
+DAMPING = timedelta(hours=6)
+
+
+@dataclass
+class Tick:
+    """Mutable scratch of one decision."""
+
+    now: datetime
+    watermark: datetime | None
+    incidents: dict[str, Incident]
+    closed: dict[str, Incident]
+    unmonitored: dict[str, Incident]
+    alerts: dict[str, Alert]
+    unchecked: dict[str, str]
+    down: Mapping[str, CheckState]
+    outage: dict[str, str]
+    events: list[AlertEvent] = field(default_factory=list)
+
+
+def new_iteration(incident: Incident, checks: Sequence[CheckState]) -> str:
+    """Return the start of an iteration later than the incident's, or ""."""
+    before = instant(incident.iteration)
+    starts = [start for check in checks if (start := check.instant("iteration_start")) is not None]
+    if before is None or not starts or max(starts) <= before:
+        return ""
+    return max(starts).isoformat().replace("+00:00", "Z")
+
+
+def healed(check: CheckState, before: bool) -> bool:
+    """True for a pass or a person's waiver; an answer that says nothing changes nothing."""
+    if check.verdict == "pass" or check.facts.get("waived_by"):
+        return True
+    return before and check.verdict != "fail"
+
+
+def close(tick: Tick, name: str, note: str) -> None:
+    """End an incident, and tell so if it was told."""
+    incident = tick.incidents.pop(name, None)
+    if incident is None:
+        return
+    if incident.notified_at is None:  # held back and never told: nothing to take back
+        if incident.fired_at is not None:
+            tick.closed[name] = replace(incident, notified_at=incident.fired_at)
+        return
+    tick.closed[name] = replace(incident, notified_at=tick.now)
+    alerts = tuple(tick.alerts[alert] for alert in incident.alerts.values())
+    tick.events.append(
+        AlertEvent(reason="resolve", flag=incident.flag, incident=incident.id, alerts=alerts, note=note)
+    )

@@ -1,0 +1,115 @@
+"""What an attempt leaves behind: a receipt, a later attempt, or a loss that has to be told. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from exd_dagster.alerts.model import AlertState, Incident, OutboxEntry, Receipt, Subject, subject
+from exd_dagster.alerts.policy.retry import Outcome, expired, tried
+
+
+def record_outcome(state: AlertState, entry: OutboxEntry, outcome: Outcome, now: datetime) -> AlertState:
+    """Return the state after an attempt.
+
+    Args:
+        state: before it.
+        entry: what was tried.
+        outcome: what was answered.
+        now: when (UTC).
+    """
+    if outcome.status != "dead":
+        state = _refused(state, entry, outcome, now)
+    if outcome.status == "sent":
+        return _sent(state, entry, outcome, now)
+    if outcome.status == "retry":
+        again = tried(entry, outcome, now)
+        if not expired(again, now):
+            waiting = tuple(again if other.id == entry.id else other for other in state.outbox)
+            return replace(state, outbox=waiting, paused=_paused(state, entry, outcome, now))
+        return give_up(state, [again], f"given up after {again.attempts} attempts: {outcome.detail}", now)
+    lost = [replace(entry, attempts=entry.attempts + 1)]
+    if outcome.whole:
+        same = (other for other in state.outbox if other.destination == entry.destination)
+        lost += [other for other in same if other.id != entry.id]
+    return give_up(state, lost, outcome.detail, now)
+
+
+def give_up(state: AlertState, lost: Sequence[OutboxEntry], detail: str, now: datetime) -> AlertState:
+    """Return the state with these entries dead; their loss is still to be told.
+
+    Args:
+        state: before.
+        lost: entries that are given up.
+        detail: why.
+        now: when (UTC).
+    """
+    gone = {entry.id for entry in lost}
+    return replace(
+        state,
+        outbox=tuple(other for other in state.outbox if other.id not in gone),
+        receipts=(*state.receipts, *(_loss(state, entry, detail, now) for entry in lost)),
+    )
+
+
+def _loss(state: AlertState, entry: OutboxEntry, detail: str, now: datetime) -> Receipt:
+    return Receipt(
+        entry=entry,
+        status="dead",
+        at=now,
+        detail=detail,
+        subjects=_subjects(state, entry),
+        unreported=entry.reason != "dead_letter",
+    )
+
+
+def _refused(state: AlertState, entry: OutboxEntry, outcome: Outcome, now: datetime) -> AlertState:
+    """Note each recipient refused for good; the others stand."""
+    losses = [
+        _loss(state, replace(entry, recipients=(recipient,)), f"{recipient} refused: {why}", now)
+        for recipient, why in outcome.refused.items()
+    ]
+    return replace(state, receipts=(*state.receipts, *losses))
+
+
+def _paused(state: AlertState, entry: OutboxEntry, outcome: Outcome, now: datetime) -> Mapping[str, datetime]:
+    """Hold the whole destination back when it asked for it."""
+    if not (outcome.whole and outcome.retry_after):
+        return state.paused
+    return {**state.paused, entry.destination: now + timedelta(seconds=outcome.retry_after)}
+
+
+def _sent(state: AlertState, entry: OutboxEntry, outcome: Outcome, now: datetime) -> AlertState:
+    receipt = Receipt(
+        entry=replace(entry, attempts=entry.attempts + 1, alerts=(), incidents=(), lines=()),
+        status="sent",
+        at=now,
+        provider_id=outcome.provider_id,
+        detail=outcome.detail,
+        subjects=_subjects(state, entry),
+    )
+    told = set(entry.incidents)
+    return replace(
+        state,
+        outbox=tuple(other for other in state.outbox if other.id != entry.id),
+        receipts=(*state.receipts, receipt),
+        incidents={
+            n: _notified(i, entry, outcome) if i.id in told else i for n, i in state.incidents.items()
+        },
+        closed={n: _notified(i, entry, outcome) if i.id in told else i for n, i in state.closed.items()},
+        unmonitored={
+            n: _notified(i, entry, outcome) if i.id in told else i for n, i in state.unmonitored.items()
+        },
+    )
+
+
+def _notified(incident: Incident, entry: OutboxEntry, outcome: Outcome) -> Incident:
+    """Remember the thread of the first message, and that the shutoff hook answered."""
+    if entry.reason == "shutoff":
+        return replace(incident, shutoff="suspended")
+    if not outcome.thread.get("ts") or entry.reason != "fire" or entry.destination in incident.threads:
+        return incident
+    return replace(incident, threads={**incident.threads, entry.destination: outcome.thread})
+
+
+def _subjects(state: AlertState, entry: OutboxEntry) -> tuple[Subject, ...]:
+    return tuple(subject(state.alerts[name]) for name in entry.alerts if name in state.alerts)

@@ -1,0 +1,139 @@
+"""Open failures that nobody watches any more: told once as that, and again when they are back. Pure."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from exd_dagster.alerts.messages import words
+from exd_dagster.alerts.model import Alert, CheckState, Incident, instant
+from exd_dagster.alerts.policy.decisions import Decision, active_decisions
+from exd_dagster.alerts.policy.events import AlertEvent
+from exd_dagster.alerts.policy.incidents import Tick, close, healed, new_iteration
+from exd_dagster.config import FlagId
+
+FLAG_LEFT = (
+    "Nobody watches this from now on: failing when last checked, taken out of the project, nothing corrected"
+)
+_CHECK_LEFT = "No longer monitored: {checks}; failing when last checked, and nothing was corrected"
+_OBSERVED = "In mode observe from now on: it still fails, blocks nothing, and only the digest tells"
+
+
+def readmit(tick: Tick, flag: FlagId, checks: Sequence[CheckState], watched: Collection[str]) -> None:
+    """Open the incident of a flag that is monitored again, once its checks say how things stand."""
+    before = tick.unmonitored.get(str(flag))
+    if before is None or str(flag) in tick.incidents:
+        return
+    alerts = {check: alert for check, alert in before.alerts.items() if check in watched}
+    latest = {check.check: check for check in checks}
+    passes = [name in latest and healed(latest[name], name in before.healed) for name in alerts]
+    if any(check.pages for check in checks) or new_iteration(before, checks) or (passes and all(passes)):
+        del tick.unmonitored[str(flag)]
+        tick.incidents[str(flag)] = replace(before, alerts=alerts, contained=False, reminded=False)
+
+
+def part_with_unmonitored(
+    tick: Tick,
+    monitored: Mapping[FlagId, Collection[str]],
+    found: Mapping[FlagId, Sequence[CheckState]],
+    decisions: Sequence[Decision],
+) -> None:
+    """Tell once of open failures nobody watches from now on; silenced ones when the silence ends."""
+    for name, incident in [*tick.incidents.items(), *tick.unmonitored.items()]:
+        watched = monitored.get(incident.flag)
+        active = active_decisions(decisions, incident.flag, tick.now)
+        ended = _why_over(active, [tick.alerts[alert] for alert in incident.alerts.values()], tick.now)
+        if ended and (watched is None or name in tick.unmonitored):
+            tick.incidents[name] = tick.unmonitored.pop(name, incident)
+            close(tick, name, ended)
+        elif name in tick.incidents:
+            left = [
+                check
+                for check in _no_longer_reported(incident, watched, found.get(incident.flag, ()))
+                if not any(d.kind == "silence" and d.covers(incident.flag, check) for d in active)
+            ]
+            _part(tick, incident, left, watched is None)
+    watched_names = {str(flag) for flag in monitored}
+    for name in [name for name in tick.unchecked if name.rpartition(":")[0] not in watched_names]:
+        del tick.unchecked[name]
+
+
+def leave_outage(tick: Tick, monitored: Collection[FlagId]) -> None:
+    """Tell of flags that were told as part of an outage of the source and are no longer monitored."""
+    for name, alert in [*tick.outage.items()]:
+        if (told := tick.alerts[alert]).flag not in monitored:
+            del tick.outage[name]
+            tick.events.append(
+                AlertEvent(reason="not_monitored", flag=told.flag, alerts=(told,), note=FLAG_LEFT)
+            )
+
+
+def _part(tick: Tick, incident: Incident, left: Sequence[str], flag_left: bool) -> None:
+    """Take checks out of an incident; with the last failing one the incident waits for its return."""
+    if not left:
+        return
+    name = str(incident.flag)
+    stay = {check: alert for check, alert in incident.alerts.items() if check not in left}
+    alerts = tuple(tick.alerts[incident.alerts[check]] for check in left if check not in incident.healed)
+    if incident.unmonitored_at is not None:  # back for a while, and never told since
+        tick.unmonitored[name] = tick.incidents.pop(name)
+        return
+    if all(check in incident.healed for check in stay):
+        if incident.notified_at is None:  # held back and never told: nothing to take back
+            close(tick, name, "")
+            return
+        del tick.incidents[name]
+        tick.unmonitored[name] = replace(incident, notified_at=tick.now, unmonitored_at=tick.now)
+    else:
+        tick.incidents[name] = replace(incident, alerts=stay)
+    if alerts:
+        note = _why_left(alerts, flag_left=flag_left)
+        tick.events.append(
+            AlertEvent(
+                reason="not_monitored", flag=incident.flag, incident=incident.id, alerts=alerts, note=note
+            )
+        )
+
+
+def _no_longer_reported(
+    incident: Incident, watched: Collection[str] | None, found: Sequence[CheckState]
+) -> list[str]:
+    """Return the checks of an incident that are not monitored now, or fail in mode observe.
+
+    Args:
+        incident: an open incident.
+        watched: names of the checks monitored of its flag; None when the flag is not monitored.
+        found: the latest state of the flag's checks.
+    """
+    observed = {check.check for check in found if check.verdict == "fail" and check.mode == "observe"}
+    return [check for check in incident.alerts if check not in (watched or ()) or check in observed]
+
+
+def _why_left(alerts: Sequence[Alert], *, flag_left: bool) -> str:
+    """Say why these failures are told no more.
+
+    Args:
+        alerts: the failures.
+        flag_left: True when the whole flag is not monitored now.
+    """
+    if flag_left:
+        return FLAG_LEFT
+    if all(alert.mode == "observe" for alert in alerts):
+        return _OBSERVED
+    return _CHECK_LEFT.format(checks=", ".join(alert.check for alert in alerts))
+
+
+def _why_over(active: Sequence[Decision], alerts: Sequence[Alert], now: datetime) -> str:
+    """Say why nothing is left to audit of a flag: a person ended it, or its end has passed; else "".
+
+    Args:
+        active: decisions in force for the flag.
+        alerts: its failures.
+        now: clock of the tick (UTC).
+    """
+    decision = next((decision for decision in active if decision.kind == "end"), None)
+    if decision is not None:
+        return f"The audit of this flag was ended by {decision.by}: {decision.reason}"
+    ends = [end for alert in alerts if (end := instant(alert.facts.get("flag_end")))]
+    if ends and max(ends) <= now:
+        return f"The flag ended at {words.utc(max(ends))}; the failure stays in its data"
+    return ""

@@ -1,0 +1,104 @@
+"""Walk the real path with an alert that says it is a test: who is told, by which route, and the answer."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from exd_dagster.alerts.channels.sender import Notification, Sender
+from exd_dagster.alerts.deliver import within
+from exd_dagster.alerts.messages.compose import compose
+from exd_dagster.alerts.messages.message import Message
+from exd_dagster.alerts.model import Alert, AlertState, Channel
+from exd_dagster.alerts.policy.events import AlertEvent
+from exd_dagster.alerts.policy.retry import Outcome
+from exd_dagster.alerts.policy.routes import outbox_entries
+from exd_dagster.alerts.tick import AlertingSetup
+from exd_dagster.config import FlagAudit
+
+TEST_TYPE = "TEST_ALERT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestAlertResult:
+    """What happened at one destination.
+
+    Attributes:
+        destination: its name.
+        channel: slack, email, webhook or callback.
+        why: the route that chose it.
+        message: what it was, or would be, told.
+        outcome: its answer; None in a dry run.
+    """
+
+    destination: str
+    channel: str
+    why: str
+    message: Message
+    outcome: Outcome | None
+
+
+def example_alert(flag: FlagAudit, check: str, asset: Sequence[str], now: datetime) -> Alert:
+    """Return an alert that says of itself that it is a test."""
+    return Alert(
+        id=f"test-{flag.id}-{check}-{now.isoformat()}",
+        flag=flag.id,
+        check=check,
+        alert_type=TEST_TYPE,
+        severity="ERROR" if flag.mode == "block" else "WARN",
+        sentence="This is a test of the alert path; nothing is wrong with this flag.",
+        opened_at=now,
+        mode=flag.mode,
+        owners=flag.owners,
+        asset=tuple(asset),
+    )
+
+
+def send_test_alert(
+    setup: AlertingSetup,
+    alert: Alert,
+    now: datetime,
+    *,
+    channels: Mapping[str, Channel] | None = None,
+    to: Sequence[str] = (),
+    dry_run: bool = False,
+) -> list[TestAlertResult]:
+    """Route, write and send one test alert; the alerting state is neither read nor changed.
+
+    Args:
+        setup: destinations and routes.
+        alert: from `example_alert`.
+        now: the time (UTC).
+        channels: channel of each destination to write to, by name; None: those that can be used now.
+        to: names of destinations; empty: those the routes choose.
+        dry_run: write the messages without sending them.
+    """
+    event = AlertEvent(reason="test", flag=alert.flag, alerts=(alert,))
+    state = AlertState(alerts={alert.id: alert})
+    if to:
+        why = "name"
+        routing = setup.routing.only(tuple(to))
+    else:
+        why, routing = setup.routing.explain(alert), setup.routing
+    done = []
+    known = setup.channels if channels is None else channels
+    for entry in outbox_entries([event], state, routing, known, now):
+        message = compose(entry, state, setup.context)
+        notification = Notification(
+            id=entry.id, reason="test", message=message, alerts=(alert,), created_at=now
+        )
+        outcome = None if dry_run else _sent(setup.senders[entry.destination], notification, now)
+        done.append(
+            TestAlertResult(
+                destination=entry.destination,
+                channel=known[entry.destination],
+                why=why,
+                message=message,
+                outcome=outcome,
+            )
+        )
+    return done
+
+
+def _sent(sender: Sender, notification: Notification, now: datetime) -> Outcome:
+    return within(sender.timeout, partial(sender.send, notification, now))

@@ -1,0 +1,147 @@
+"""One flag judged: its bins, the verdicts on them after mode and decisions, and its one answer."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from exd_dagster.alerts.policy.decisions import Decision, active_decisions, waiver
+from exd_dagster.audit.freshness import fresh_until, stale_verdict
+from exd_dagster.audit.trust import TrustVerdict, Waiver, apply_mode, trust_verdict, withheld
+from exd_dagster.audit.trust_row import trust_row
+from exd_dagster.audit.trust_table import TrustEntry
+from exd_dagster.bins.model import HOUR, FlagBins
+from exd_dagster.config import FlagAudit, Phase, Thresholds
+from exd_dagster.plots import split_plot, traffic_plot
+from exd_dagster.stats.audit import audit_flag
+from exd_dagster.stats.integrity import variant_integrity, version_counts, version_skew
+from exd_dagster.stats.srm.causes import Cause
+from exd_dagster.stats.unseen import idle_phases, misspelt_variants
+from exd_dagster.stats.verdict import Verdict
+from exd_dagster.stats.window import phase_hours
+
+SPLIT_CHECKS = ("srm", "sequential_srm")
+"""Checks of the split; a failure of theirs has causes to look for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Everything known of one flag at one audit.
+
+    Attributes:
+        flag: the flag.
+        bins: its closed bins.
+        verdicts: of srm, sequential_srm and traffic_drop, then of the checks that never block.
+        trust: its one answer.
+        waivers: the waiver in force, by name of the failing check.
+        causes: segments that explain a broken split, the strongest first.
+    """
+
+    flag: FlagAudit
+    bins: FlagBins
+    verdicts: tuple[Verdict, ...]
+    trust: TrustVerdict
+    waivers: Mapping[str, Waiver | None]
+    causes: tuple[Cause, ...] = ()
+    _drawn: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def split_failed(self) -> bool:
+        """True when a check of the split fails, of either severity."""
+        return any(verdict.failed for verdict in self.verdicts if verdict.check in SPLIT_CHECKS)
+
+    @property
+    def faulty_phase(self) -> tuple[Phase, datetime, datetime]:
+        """The phase in which the failing split broke, and its hours: all units there have one split."""
+        failed = [v.bad_from for v in self.verdicts if v.failed and v.check in SPLIT_CHECKS]
+        through = self.bins.audited_through
+        return phase_hours(self.flag, next((at for at in failed if at), through), through)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Names of the configuration that the log does not hold, each with the nearest that it does.
+
+        Phases without a unit follow.
+        """
+        names = (*self.bins.unmatched, *misspelt_variants(self.flag, self.bins))
+        return (*map(str, names), *idle_phases(self.flag, self.bins))
+
+    def picture(self, check: str) -> str:
+        """Draw what a check is about as SVG; "" where there is nothing to draw.
+
+        `trust` shows the first failing check.
+        """
+        if check == self.trust.check:
+            check = self.trust.failing[0] if self.trust.failing else ""
+        verdict = next((verdict for verdict in self.verdicts if verdict.check == check), None)
+        if verdict is None or check not in (*SPLIT_CHECKS, "traffic_drop"):
+            return ""
+        split = check in SPLIT_CHECKS
+        # Both checks of a healthy split show the same; that of a failing one is shown in flag_trust too.
+        shown = f"split {verdict.verdict}" if split and not verdict.failed else check
+        if shown not in self._drawn:
+            self._drawn[shown] = (
+                split_plot(self.bins, self.flag, verdict) if split else traffic_plot(self.bins, verdict)
+            )
+        return self._drawn[shown]
+
+    def trust_entry(self, run_id: str) -> TrustEntry:
+        """Return the flag's row of the table `flag_trust`, with the picture of the first failing check."""
+        evidence = next(verdict for verdict in self.verdicts if verdict.check == "sequential_srm")
+        log_e_value = getattr(evidence, "log_e_value", None) if evidence.verdict in ("pass", "fail") else None
+        return TrustEntry(
+            trust_row(self.flag, self.trust, self.picture(self.trust.check)), run_id, log_e_value
+        )
+
+
+def audit(
+    flag: FlagAudit,
+    bins: FlagBins,
+    thresholds: Thresholds,
+    *,
+    now: datetime,
+    decisions: Iterable[Decision] = (),
+    judged: tuple[datetime, datetime] | None = None,
+    max_age: timedelta | None = None,
+) -> Audit:
+    """Judge one flag.
+
+    Args:
+        flag: the flag.
+        bins: its closed bins.
+        thresholds: the levels of the tests.
+        now: which decisions are in force, and how old the bins are (UTC).
+        decisions: every decision recorded.
+        judged: the hours of the run, None: the last 24 closed ones.
+        max_age: the flag is not trusted when its newest bin is older than this; None: of any age.
+    """
+    active = active_decisions(decisions, flag.id, now)
+    ended = next((decision for decision in active if decision.kind == "end"), None)
+    verdicts = [_ended(v, ended) if ended else v for v in audit_flag(flag, bins, thresholds, judged=judged)]
+    waivers = {v.check: _waiver_of(v, flag, active) for v in verdicts if v.failed}
+    settled = [apply_mode(verdict, flag.mode, waivers.get(verdict.check)) for verdict in verdicts]
+    beside = (
+        version_skew(version_counts(newest(bins)), thresholds),
+        variant_integrity(flag, bins, thresholds),
+    )
+    until = None if ended else fresh_until(flag, bins.audited_through, max_age)
+    stale = stale_verdict(bins.audited_through, until, now)
+    held = withheld([*verdicts, *([stale] if stale else [])], flag.mode, waivers)
+    trust = trust_verdict(settled, flag.mode, waivers, held, apply_mode(stale, flag.mode) if stale else None)
+    return Audit(flag, bins, (*settled, *beside), replace(trust, fresh_until=until), waivers)
+
+
+def newest(bins: FlagBins) -> FlagBins:
+    """Return the last 24 closed hours: over weeks manifests differ because they were released."""
+    return bins.between(bins.audited_through - 24 * HOUR, bins.audited_through)
+
+
+def _waiver_of(verdict: Verdict, flag: FlagAudit, active: Sequence[Decision]) -> Waiver | None:
+    begun = [phase.start for phase in flag.schedule if phase.start <= (verdict.audited_through or flag.start)]
+    facts = verdict.as_metadata()
+    decision = waiver(active, flag.id, verdict.check, facts, begun[-1] if begun else None)
+    return Waiver(decision.by, decision.until, decision.reason) if decision else None
+
+
+def _ended(verdict: Verdict, decision: Decision) -> Verdict:
+    sentence = f"Skipped: {decision.by} ended this audit ({decision.reason})."
+    return replace(verdict, verdict="skipped", severity=None, reason="ended", state=None, sentence=sentence)

@@ -1,0 +1,135 @@
+"""The table `flag_trust`: one row per flag, environment and iteration, for reports over many flags to join.
+
+    SELECT m.* FROM metrics m JOIN flag_trust t USING (flag_key) WHERE t.trusted
+
+It lies in the main schema of the bin store and is brought up to date by the checks themselves, in the same
+step in which they answer, so that it is never older than the checks.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timezone
+from typing import Any
+
+import duckdb
+
+from exd_dagster.audit.trust_page import TrustRow
+from exd_dagster.config import FlagId, Mode
+
+_CREATE = """
+CREATE TABLE IF NOT EXISTS flag_trust (
+    namespace VARCHAR, environment VARCHAR, flag_key VARCHAR, iteration_start TIMESTAMPTZ,
+    trusted BOOLEAN, sentence VARCHAR, mode VARCHAR, failing VARCHAR[], since TIMESTAMPTZ,
+    usable_until TIMESTAMPTZ, audited_through TIMESTAMPTZ, contained BOOLEAN,
+    waived_by VARCHAR, waived_until TIMESTAMPTZ, discovery BOOLEAN, owners VARCHAR[], run_id VARCHAR,
+    log_e_value DOUBLE, picture VARCHAR,
+    PRIMARY KEY (namespace, environment, flag_key, iteration_start)
+)
+"""
+_KEY = ("namespace", "environment", "flag_key", "iteration_start")
+_TOLD = (
+    *("trusted", "sentence", "mode", "failing", "since", "usable_until", "audited_through", "contained"),
+    *("waived_by", "waived_until", "discovery", "owners", "run_id", "log_e_value", "picture"),
+)
+_COLUMNS = (*_KEY, *_TOLD)
+_OF_KEY = " AND ".join(f"{name} = ?" for name in _KEY)
+_INSERT = f"INSERT INTO flag_trust ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
+_UPDATE = f"UPDATE flag_trust SET {', '.join(f'{name} = ?' for name in _TOLD)} WHERE {_OF_KEY}"  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class TrustEntry:
+    """A row of the table: what the page shows, the run that gave it, and the evidence e-BH ranks.
+
+    Attributes:
+        row: the flag's standing.
+        run_id: the Dagster run.
+        log_e_value: ln E of the sequential test now; None where it was not computed.
+    """
+
+    row: TrustRow
+    run_id: str = ""
+    log_e_value: float | None = None
+
+
+def write_trust(connection: duckdb.DuckDBPyConnection, entry: TrustEntry) -> None:
+    """Write one flag's row, new or over the one of its iteration; `since` stays while the standing does."""
+    row = entry.row
+    known = {e.row.iteration_start: e.row for e in read_trust(connection, row.flag)}
+    before = known.get(row.iteration_start)
+    if before is None:
+        connection.execute(_CREATE)
+        connection.execute(_INSERT, _values(entry))
+        return
+    if before.standing == row.standing and before.since is not None:
+        row = replace(
+            row, since=before.since if row.trusted else min(before.since, row.since or before.since)
+        )
+    values = _values(replace(entry, row=row))
+    connection.execute(_UPDATE, [*values[len(_KEY) :], *values[: len(_KEY)]])
+
+
+def mark_discoveries(
+    connection: duckdb.DuckDBPyConnection, fleet: Iterable[TrustRow], discovered: Sequence[TrustRow]
+) -> None:
+    """Set `discovery` of a fleet's rows: True for those discovered; rows of other flags are left alone."""
+    connection.execute(_CREATE)
+    for row in fleet:
+        now = row in discovered
+        if now == row.discovery:
+            continue
+        connection.execute(
+            f"UPDATE flag_trust SET discovery = ? WHERE {_OF_KEY}",  # noqa: S608 - our own names
+            [now, row.flag.namespace, row.flag.environment, row.flag.key, row.iteration_start],
+        )
+
+
+def read_trust(connection: duckdb.DuckDBPyConnection, flag: FlagId | None = None) -> list[TrustEntry]:
+    """Return every row, or those of one flag, by flag and iteration; none before the first audit."""
+    instants = ("iteration_start", "since", "usable_until", "audited_through", "waived_until")
+    shown = ", ".join(f"epoch_us({name})" if name in instants else name for name in _COLUMNS)
+    where, values = "", []
+    if flag is not None:
+        where = " WHERE namespace = ? AND environment = ? AND flag_key = ?"
+        values = [flag.namespace, flag.environment, flag.key]
+    order = " ORDER BY namespace, environment, flag_key, iteration_start"
+    try:
+        found = connection.execute(f"SELECT {shown} FROM flag_trust{where}{order}", values).fetchall()  # noqa: S608
+    except duckdb.CatalogException:  # no such table yet
+        return []
+    return [_entry(dict(zip(_COLUMNS, record, strict=True))) for record in found]
+
+
+def _values(entry: TrustEntry) -> Sequence[Any]:
+    row = entry.row
+    scope = {"namespace": row.flag.namespace, "environment": row.flag.environment, "flag_key": row.flag.key}
+    shown = {field.name: getattr(row, field.name) for field in fields(row)}
+    lists = {"failing": list(row.failing), "owners": list(row.owners)}
+    known = {**shown, **scope, **lists, "run_id": entry.run_id, "log_e_value": entry.log_e_value}
+    return [known[name] for name in _COLUMNS]
+
+
+def _entry(record: dict[str, Any]) -> TrustEntry:
+    def instant(name: str) -> datetime | None:
+        micros = record[name]
+        return None if micros is None else datetime.fromtimestamp(micros / 1e6, timezone.utc)
+
+    mode: Mode = record["mode"]
+    row = TrustRow(
+        flag=FlagId(record["namespace"], record["environment"], record["flag_key"]),
+        iteration_start=instant("iteration_start") or datetime.fromtimestamp(0, timezone.utc),
+        trusted=record["trusted"],
+        sentence=record["sentence"],
+        mode=mode,
+        failing=tuple(record["failing"] or ()),
+        since=instant("since"),
+        usable_until=instant("usable_until"),
+        audited_through=instant("audited_through"),
+        contained=bool(record["contained"]),
+        waived_by=record["waived_by"],
+        waived_until=instant("waived_until"),
+        discovery=bool(record["discovery"]),
+        owners=tuple(record["owners"] or ()),
+        picture=record["picture"] or "",
+    )
+    return TrustEntry(row, record["run_id"] or "", record["log_e_value"])

@@ -1,0 +1,1 @@
+"""Records to counts: who is counted, and how often."""

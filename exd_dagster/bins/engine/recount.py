@@ -1,0 +1,74 @@
+"""A flag counted in the engine its records live in, beside the store: `recount` for foreign engines."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import duckdb
+
+from exd_dagster.bins.counting.audience import Target
+from exd_dagster.bins.engine.count import EngineLog, EngineTally
+from exd_dagster.config import FlagAudit
+from exd_dagster.telemetry.records import instant_ms
+from exd_dagster.telemetry.sources.ibis import IbisRecords
+
+
+def engine_segments(
+    connection: duckdb.DuckDBPyConnection,
+    records: IbisRecords,
+    flag: FlagAudit,
+    dimensions: Sequence[str],
+    end: datetime,
+    since: datetime | None,
+) -> dict[str, list[tuple[str, str, int]]]:
+    """Return rows of value, variant and units by dimension; see `recount.segment_counts`."""
+    import ibis
+
+    tally = _open(connection, records, flag, flag.iteration_at(end), end)
+    rows = tally.counted_rows()
+    found = {}
+    for name in dimensions:
+        column = records.column(tally.log.table, name)
+        if column is None:
+            continue
+        named = rows.mutate(moment=rows.at.truncate("ms"), value=column.cast("string").coalesce(""))
+        order = ibis.window(group_by=["unit"], order_by=["moment", "rank", "value"])
+        firsts = named.mutate(place=ibis.row_number().over(order))
+        firsts = firsts.filter(firsts.place == 0)
+        if since is not None:
+            firsts = firsts.filter(firsts.moment.epoch_seconds() >= int(since.timestamp()))
+        counts = tally.log.execute(firsts.group_by(["value", "variant"]).agg(units=firsts.count()))
+        found[name] = _rows(counts)
+    return found
+
+
+def engine_daily_units(
+    connection: duckdb.DuckDBPyConnection, records: IbisRecords, flag: FlagAudit, end: datetime
+) -> list[tuple[int, str, int]]:
+    """Return rows of day (since 1970), variant and units; see `recount.daily_units`."""
+    tally = _open(connection, records, flag, flag.start, end)
+    rows = tally.counted_rows()
+    rows = rows.mutate(day=(rows.hour // 24).cast("int64"))
+    counts = tally.log.execute(rows.group_by(["day", "variant"]).agg(units=rows.unit.nunique()))
+    return [(int(day), variant, units) for day, variant, units in _rows(counts)]
+
+
+def _open(
+    connection: duckdb.DuckDBPyConnection,
+    records: IbisRecords,
+    flag: FlagAudit,
+    start: datetime,
+    end: datetime,
+) -> EngineTally:
+    log = EngineLog(connection, records, records.expression(), 0)
+    last = min(end, flag.end or end)
+    tally = EngineTally(log, [Target(0, flag, instant_ms(max(start, flag.start)), instant_ms(last))])
+    tally.look()
+    tally.label([(number, name, 0) for number, name in tally.variants()])
+    tally.clear()
+    return tally
+
+
+def _rows(counts: Any) -> list[tuple[Any, str, int]]:
+    columns = [counts[name] for name in counts.columns]
+    return sorted((value, str(variant), int(units)) for value, variant, units in zip(*columns, strict=True))

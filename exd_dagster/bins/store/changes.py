@@ -1,0 +1,109 @@
+"""What a log gained or lost since it was last read, known without reading it all again.
+
+Files are told by size and time, or by the tag of an object store: of those that are new or changed the
+records are looked through, of those that are gone or changed the hours they are known to have held. Where a
+log is not made of files, how many records each hour has is compared with what it had. A foreign engine counts
+from the start in every run and needs none of this.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import duckdb
+
+from exd_dagster.bins.hours import HOUR_MS, hour_of
+from exd_dagster.bins.rows import insert_rows
+from exd_dagster.bins.store.reading import Reading
+from exd_dagster.bins.store.registry import Registry
+from exd_dagster.errors import RecordsError
+from exd_dagster.telemetry.records import EARLIEST, from_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is different in a log.
+
+    Attributes:
+        since: first hour (since 1970) that may hold other records than when it was read; None: no such hour.
+        marks: by file that is new or changed, its mark and the first hour it holds (None: unknown).
+        gone: files that are no longer there, or changed.
+    """
+
+    since: int | None = None
+    marks: Mapping[str, tuple[str, int | None]] = field(default_factory=dict)
+    gone: tuple[str, ...] = ()
+
+
+def find_changes(connection: duckdb.DuckDBPyConnection, reading: Reading) -> Changes:
+    """Compare a log with what the store knows of it.
+
+    Args:
+        connection: the store.
+        reading: what is asked for; hours before its flags' starts are of no interest.
+
+    Raises:
+        RecordsError: when the log cannot be read.
+    """
+    source, start = reading.source, min(flag.start for flag in reading.flags)
+    marks = source.marks(connection, start, reading.listed_until)
+    if marks is None:
+        return Changes(_first_other_count(connection, reading, hour_of(start)))
+    known = {file: (mark, first) for file, mark, first in Registry(connection).files(source.label)}
+    other = [file for file, mark in marks.items() if known.get(file, ("", None))[0] != mark]
+    gone = tuple(file for file in known if file not in marks or file in other)
+    if not known:  # never read file by file: the flags are counted from their start
+        return Changes(marks={file: (mark, None) for file, mark in marks.items()})
+    firsts = {file: _first_hour(connection, reading, file) for file in other}
+    before = [known[file][1] for file in gone]
+    touched = [*before, *firsts.values()]
+    since = None if not touched else hour_of(start) if None in before else _least(touched)
+    return Changes(since, {file: (marks[file], firsts[file]) for file in other}, gone)
+
+
+def _least(hours: list[int | None]) -> int | None:
+    return min((hour for hour in hours if hour is not None), default=None)
+
+
+def save_changes(connection: duckdb.DuckDBPyConnection, source: str, changes: Changes) -> None:
+    """Write down the files as they are now; inside the caller's transaction."""
+    gone = [*changes.gone, *changes.marks]
+    if gone:
+        query = "DELETE FROM exd_files WHERE source = ? AND list_contains(?, file)"
+        connection.execute(query, [source, gone])
+    rows = [(source, file, mark, first) for file, (mark, first) in changes.marks.items()]
+    insert_rows(connection, "exd_files", rows)
+
+
+def _first_hour(connection: duckdb.DuckDBPyConnection, reading: Reading, file: str) -> int | None:
+    """Return the first hour a file holds records of; None for one without records, or that cannot be read."""
+    source = reading.source.only([file])
+    try:
+        with source.open(connection, from_ms(EARLIEST), reading.listed_until) as scan:
+            columns = source.column_map.resolve(scan)
+            inside = columns.between(EARLIEST, reading.latest)
+            query = f"SELECT min({columns.expressions['us']}) FROM {scan.relation} WHERE {inside}"
+            ((first,),) = connection.execute(query).fetchall()
+    except (RecordsError, duckdb.Error):  # the reading itself will name it
+        return None
+    return None if first is None else int(first // (HOUR_MS * 1000))
+
+
+def _first_other_count(connection: duckdb.DuckDBPyConnection, reading: Reading, first: int) -> int | None:
+    """Return the first hour of which a log has more or fewer records than when it was read."""
+    known = {hour: count for hour, count in Registry(connection).hours(reading.source.label).items() if count}
+    last = min(reading.reread_from, max(known, default=0))
+    if not known or first >= last:
+        return None
+    source = reading.source
+    with source.open(connection, from_ms(first * HOUR_MS), from_ms(last * HOUR_MS)) as scan:
+        columns = source.column_map.resolve(scan)
+        hour = f"{columns.expressions['us']} // {HOUR_MS * 1000}"
+        rows = connection.execute(
+            f"SELECT {hour} AS hour, count(*) FROM {scan.relation} "
+            f"WHERE {columns.between(first * HOUR_MS, last * HOUR_MS)} GROUP BY hour"
+        ).fetchall()
+    found = dict(rows)
+    earliest = max(first, min(known))  # of hours before, nothing was kept
+    hours = {*found, *known}
+    others = [h for h in hours if earliest <= h < last and found.get(h, 0) != known.get(h, 0)]
+    return min([*others, *(h for h in found if h < earliest)], default=None)

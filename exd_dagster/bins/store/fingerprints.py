@@ -1,0 +1,64 @@
+"""Fingerprints of hours: what was counted once is not counted again while its records are the same.
+
+The print of an hour is how many records of a flag it holds and the sum of their hashes, over all that
+counting looks at: the same in any order, and different (but for one chance in 2^64) when any record was
+added, removed or changed. Looking back costs one pass over the lookback; counting starts at the first hour
+that differs. The hashes are DuckDB's own: should it change them, the lookback is counted once more.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import duckdb
+
+from exd_dagster.bins.counting.audience import Target
+from exd_dagster.bins.hours import HOUR_MS
+
+
+def take_fingerprints(connection: duckdb.DuckDBPyConnection, records: str, first: int) -> None:
+    """Print every hour from `first` (since 1970) that the flags are to be read in: `exd_fingerprints`.
+
+    Args:
+        connection: has `exd_targets`.
+        records: SELECT of target, hour and hash of the records of these flags and hours.
+        first: earlier hours are not printed.
+    """
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE exd_fingerprints AS SELECT target, hour, coalesce(records, 0) AS "
+        f"records, coalesce(hashes, 0) AS hashes FROM (SELECT target, unnest(range(greatest({first}, "
+        f"exd_start // {HOUR_MS}), (exd_end - 1) // {HOUR_MS} + 1)) AS hour FROM exd_targets) LEFT JOIN "
+        "(SELECT target, hour, count(*) AS records, sum(hash)::HUGEINT AS hashes "
+        f"FROM ({records}) GROUP BY target, hour) USING (target, hour)"
+    )
+
+
+def narrow(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], first: int) -> list[Target]:
+    """Return the targets, each from the first hour whose print is not the stored one.
+
+    Hours not yet read whole are always read, since a phase may still be declared in them, and so is the last.
+    A target that begins before the first hour printed stays as it is.
+    """
+    changed = dict(
+        connection.execute(
+            "SELECT target, min(p.hour) FROM exd_fingerprints p JOIN exd_flags f ON f.flag = p.target "
+            "LEFT JOIN exd_prints s ON s.flag = p.target AND s.hour = p.hour WHERE p.hour >= f.read_through "
+            "OR s.records IS DISTINCT FROM p.records OR s.hashes IS DISTINCT FROM p.hashes GROUP BY target"
+        ).fetchall()
+    )
+    narrowed = []
+    for target in targets:
+        last = (target.end - 1) // HOUR_MS
+        start = max(target.start, min(changed.get(target.number, last), last) * HOUR_MS)
+        narrowed.append(target if target.start // HOUR_MS < first else replace(target, start=start))
+    return narrowed
+
+
+def save_fingerprints(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> None:
+    """Keep the prints of these flags, which are counted now, and drop `exd_fingerprints`."""
+    numbers = ", ".join(str(target.number) for target in targets) or "NULL"
+    connection.execute(
+        "DELETE FROM exd_prints WHERE (flag, hour) IN (SELECT (target, hour) FROM exd_fingerprints "
+        f"WHERE target IN ({numbers}))"
+    )
+    connection.execute(f"INSERT INTO exd_prints FROM exd_fingerprints WHERE target IN ({numbers})")
+    connection.execute("DROP TABLE exd_fingerprints")

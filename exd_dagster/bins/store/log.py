@@ -1,0 +1,225 @@
+"""A log that is open for counting, whatever counts it: DuckDB here, or the engine the records live in."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from re import sub
+from typing import Protocol
+
+import duckdb
+
+from exd_dagster.bins.counting.audience import Target
+from exd_dagster.bins.counting.count import Counter, write_targets
+from exd_dagster.bins.hours import HOUR_MS
+from exd_dagster.bins.store.fingerprints import take_fingerprints
+from exd_dagster.bins.store.merge import drop_temporary, merge_units
+from exd_dagster.telemetry.records import (
+    AMBIGUOUS_TIME,
+    BEFORE_2000,
+    EARLIEST,
+    FUTURE,
+    NO_FLAG,
+    UNREADABLE_LINE,
+    UNREADABLE_TIME,
+    Columns,
+    Unreadable,
+    literal,
+)
+
+
+class Tally(Protocol):
+    """Counts the records of some flags into temporary tables of the store's connection."""
+
+    def look(self) -> None:
+        """Look at every hour: `exd_overview` holds its evaluations by everything but unit."""
+
+    def scopes(self) -> list[tuple[int, str, str]]:
+        """Return target, namespace and environment of the records seen."""
+
+    def variants(self) -> list[tuple[int, str]]:
+        """Return target and name of every variant that counts."""
+
+    def label(self, ranks: Sequence[tuple[int, str, int]]) -> None:
+        """Take target, variant and rank of what counts: `exd_labels`."""
+
+    def count(self) -> None:
+        """Count units, evaluations and facts by hour: `exd_counts` and `exd_noted`."""
+
+    def first_exposures(self) -> None:
+        """Find what this adds to the bins of first exposures: `exd_delta`."""
+
+    def clear(self) -> None:
+        """Drop the temporary tables."""
+
+
+class OpenLog(Protocol):
+    """An open log."""
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Optional columns it does not have."""
+
+    @property
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """Files and lines that could not be read."""
+
+    @property
+    def unread_files(self) -> tuple[str, ...]:
+        """Files that may turn out to be damaged."""
+
+    @property
+    def recounts(self) -> bool:
+        """Whether every flag is counted from its start each time, since no unit state is kept."""
+
+    def missing(self, columns: Collection[str]) -> list[str]:
+        """Return those of the columns that the log does not have."""
+
+    def near(self, column: str) -> Sequence[str]:
+        """Return the columns it has, among which one that is missing may have been meant."""
+
+    def hours(self, start: int, latest: int) -> Mapping[int, tuple[int, int]]:
+        """Return newest record (ms) and number of records by hour in `[start, latest)` (ms)."""
+
+    def quarantine(self, start: int, latest: int, flags: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
+        """Count the rows that can be in no bin, by reason and flag: "" for any but these flags.
+
+        `start` and `latest` are in ms.
+        """
+
+    def time_form(self) -> str:
+        """Return how a time that cannot be read is written, without its digits and letters; "" for none."""
+
+    def held(
+        self, names: Sequence[str], start: int, end: int, *, flag: str | None = None, most: int
+    ) -> list[tuple[tuple[str, ...], int]]:
+        """Return the distinct values of these columns in `[start, end)` (ms), and how many records have them.
+
+        Columns are canonical names or those filters need; those with the most records first, up to `most`.
+        """
+
+    def tally(self, targets: Sequence[Target]) -> Tally:
+        """Return what counts these flags."""
+
+    def fingerprint_hours(self, targets: Sequence[Target], first: int) -> None:
+        """Print the hours of these flags from `first` on, where state is kept: `exd_fingerprints`."""
+
+
+@dataclass(frozen=True, slots=True)
+class DuckTally(Counter):
+    """A counter whose first exposures are merged with the stored ones."""
+
+    def first_exposures(self) -> None:
+        """Bring exd_units up to date; see `Tally`."""
+        self.fresh()
+        merge_units(self.connection, self.targets)
+
+    def clear(self) -> None:
+        """Drop the temporary tables."""
+        Counter.clear(self)
+        drop_temporary(self.connection)
+
+
+@dataclass(frozen=True, slots=True)
+class DuckLog:
+    """An open scan that DuckDB reads.
+
+    Attributes:
+        connection: the store.
+        columns: the canonical columns of the scan.
+        lateness_ms: how long after its end an hour closes.
+        seed: of the store's unit hashes.
+        sizes: rows of each hour, once `hours` was asked for.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    columns: Columns
+    lateness_ms: int
+    seed: int
+    recounts: bool = False
+    sizes: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Optional columns it does not have."""
+        return self.columns.absent
+
+    @property
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """Files and lines that could not be read."""
+        return self.columns.scan.unreadable
+
+    @property
+    def unread_files(self) -> tuple[str, ...]:
+        """Files that may turn out to be damaged."""
+        return self.columns.scan.files
+
+    def missing(self, columns: Collection[str]) -> list[str]:
+        """Return those of the columns that the log does not have."""
+        return sorted(set(columns) - set(self.columns.extras))
+
+    def near(self, column: str) -> list[str]:
+        """See `OpenLog`."""
+        return self.columns.scan.near(column)
+
+    def hours(self, start: int, latest: int) -> dict[int, tuple[int, int]]:
+        """See `OpenLog`."""
+        us = self.columns.expressions["us"]
+        rows = self.connection.execute(
+            f"SELECT {us} // {HOUR_MS * 1000} AS hour, max({us}) // 1000, count(*) "
+            f"FROM {self.columns.scan.relation} WHERE {self.columns.between(start, latest)} GROUP BY hour"
+        ).fetchall()
+        self.sizes.update((hour, count) for hour, _, count in rows)
+        return {hour: (newest, count) for hour, newest, count in rows}
+
+    def quarantine(self, start: int, latest: int, flags: Sequence[str]) -> dict[str, dict[str, int]]:
+        """See `OpenLog`."""
+        columns = self.columns
+        us, flag = columns.expressions["us"], columns.expressions["flag"]
+        conditions = {
+            UNREADABLE_TIME: f"({columns.implausible}) AND {us} IS NULL AND {columns.ambiguous} IS NOT TRUE",
+            AMBIGUOUS_TIME: f"{us} IS NULL AND {columns.ambiguous}",
+            BEFORE_2000: f"({columns.implausible}) AND {us} < {EARLIEST * 1000}",
+            FUTURE: columns.between(latest, None),
+            NO_FLAG: f"{columns.between(start, latest)} AND coalesce({flag}, '') = ''",
+        }
+        found = {UNREADABLE_LINE: {"": sum(part.lines or 0 for part in self.unreadable)}}
+        whose = f"CASE WHEN {flag} IN ({', '.join(map(literal, flags)) or 'NULL'}) THEN {flag} ELSE '' END"
+        for reason, where in conditions.items():
+            query = f"SELECT {whose}, count(*) FROM {columns.scan.relation} WHERE {where} GROUP BY 1"
+            found[reason] = dict(self.connection.execute(query).fetchall())
+        return found
+
+    def time_form(self) -> str:
+        """See `OpenLog`."""
+        columns = self.columns
+        row = self.connection.execute(
+            f"SELECT CAST({columns.raw_time} AS VARCHAR) FROM {columns.scan.relation} "
+            f"WHERE {columns.expressions['us']} IS NULL AND {columns.raw_time} IS NOT NULL LIMIT 1"
+        ).fetchone()
+        return sub("[^\\W\\d_]", "a", sub("\\d", "9", row[0]))[:40] if row else ""
+
+    def held(
+        self, names: Sequence[str], start: int, end: int, *, flag: str | None = None, most: int
+    ) -> list[tuple[tuple[str, ...], int]]:
+        """See `OpenLog`."""
+        sql = {**self.columns.extras, **self.columns.expressions}
+        where = self.columns.between(start, end)
+        where += "" if flag is None else f" AND {sql['flag']} = {literal(flag)}"
+        chosen = ", ".join(
+            f"coalesce(CAST({sql[name]} AS VARCHAR), '') AS n{i}" for i, name in enumerate(names)
+        )
+        rows = self.connection.execute(
+            f"SELECT {chosen}, count(*) AS n FROM {self.columns.scan.relation} WHERE {where} "
+            f"GROUP BY ALL ORDER BY n DESC, n0 LIMIT {most}"
+        ).fetchall()
+        return [(tuple(row[:-1]), row[-1]) for row in rows]
+
+    def fingerprint_hours(self, targets: Sequence[Target], first: int) -> None:
+        """See `OpenLog`."""
+        write_targets(self.connection, targets)
+        take_fingerprints(self.connection, self.tally(targets).hashed(first), first)
+
+    def tally(self, targets: Sequence[Target]) -> DuckTally:
+        """Return what counts these flags."""
+        return DuckTally(
+            self.connection, self.columns, targets, self.lateness_ms, self.seed, sizes=self.sizes
+        )

@@ -1,0 +1,229 @@
+"""Bins out of the store, as arrays over a complete calendar."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache, partial
+from itertools import islice
+
+import duckdb
+import numpy as np
+
+from exd_dagster.bins.counting.audience import counts_the_same
+from exd_dagster.bins.hours import ceil_hour, hour_of, instant_of
+from exd_dagster.bins.model import OTHER, Counts, Fact, FlagBins
+from exd_dagster.bins.store.delivery import delivered_hours, flag_volumes
+from exd_dagster.bins.store.names import Names
+from exd_dagster.bins.store.registry import Registry, StoredFlag, StoredSource
+from exd_dagster.config import FlagAudit, FlagId, floor_hour
+from exd_dagster.errors import StoreError
+
+MOST_UNDECLARED = 50
+"""Undeclared variants kept by name; further ones are summed as `OTHER`."""
+
+_instant = lru_cache(maxsize=2**14)(instant_of)
+
+TOGETHER = 50
+"""Flags read by one query: whatever a query asks for, it passes over the bins of every flag."""
+
+MOST_BYTES = 2**27
+"""Memory for bins that wait to be asked for; beyond it a flag's bins are read when they are."""
+
+FACT_BYTES = 128
+"""What one fact takes, about."""
+
+
+def select_bins(
+    connection: duckdb.DuckDBPyConnection, flag: FlagAudit, *, closed_only: bool = True
+) -> FlagBins:
+    """Return the bins of one flag; see `select_many`."""
+    return next(select_many(connection, [flag], closed_only=closed_only))
+
+
+def select_many(
+    connection: duckdb.DuckDBPyConnection, flags: Sequence[FlagAudit], *, closed_only: bool = True
+) -> Iterator[FlagBins]:
+    """Return the bins of each flag from its start, in the order of the flags.
+
+    Args:
+        connection: the store.
+        flags: whose bins.
+        closed_only: False adds the hours up to the newest record, the last of them perhaps not whole.
+
+    Raises:
+        StoreError: when what is stored was counted otherwise than a flag now says.
+    """
+    registry = Registry(connection)
+    stored, source = registry.flags(), cache(registry.source)
+    landed = cache(partial(_landed, registry))
+    rest = iter(flags)
+    while together := list(islice(rest, TOGETHER)):
+        numbers = [stored[flag.id].number for flag in together if flag.id in stored]
+        cells, facts = _cells(connection, numbers), _facts(connection, numbers)
+        unmatched = Names(connection).of(numbers)
+        for flag in together:
+            known, first = stored.get(flag.id), hour_of(flag.start)
+            if known is None:
+                yield _fill(flag, first, first, _NONE, (), set())
+                continue
+            _check_definition(known, flag)
+            last = max(first, _last_hour(source(known.source), known, flag, closed_only=closed_only))
+            hours = landed(known.source)
+            number = known.number
+            bins = _fill(flag, first, last, cells.get(number, _NONE), facts.get(number, ()), hours)
+            yield replace(bins, unmatched=unmatched.get(number, ()))
+
+
+def _landed(registry: Registry, source: str) -> set[int]:
+    """Return the hours that a log has delivered; hours of an older store count as delivered."""
+    records = registry.hours(source)
+    known = {hour: count for hour, count in records.items() if count}
+    return (records.keys() - known.keys()) | delivered_hours(known, flag_volumes(registry.connection, source))
+
+
+def _check_definition(known: StoredFlag, flag: FlagAudit) -> None:
+    if not counts_the_same(known.definition, flag, known.read_through):
+        raise StoreError(
+            f"flag '{flag.id}' is stored as it was declared before; materialize its bins again to count it "
+            "as it is declared now (the first run counts it from its start)"
+        )
+
+
+def _last_hour(source: StoredSource | None, known: StoredFlag, flag: FlagAudit, *, closed_only: bool) -> int:
+    if source is None:
+        return 0
+    last = known.read_through + 1
+    if closed_only:
+        last = min(source.closed_through, known.read_through)
+    return min(last, ceil_hour(flag.end)) if flag.end else last
+
+
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """N stored cells of one flag, in any order: hours int64 (N,), N variants, and counts int64 (3, N)."""
+
+    hours: Counts
+    variants: Sequence[str]
+    counts: Counts
+
+    def between(self, first: int, last: int) -> "_Cells":
+        inside = (self.hours >= first) & (self.hours < last)
+        if inside.all():
+            return self
+        variants = [variant for variant, kept in zip(self.variants, inside.tolist(), strict=True) if kept]
+        return _Cells(self.hours[inside], variants, self.counts[:, inside])
+
+
+_NONE = _Cells(np.zeros(0, dtype=np.int64), (), np.zeros((3, 0), dtype=np.int64))
+
+
+def _cells(connection: duckdb.DuckDBPyConnection, numbers: Collection[int]) -> dict[int, _Cells]:
+    """Return what is stored of these flags, by number."""
+    query = f"SELECT flag, hour, variant, new_units, units, evaluations FROM exd_bins WHERE {_of(numbers)}"
+    table = connection.execute(query).fetchnumpy()
+    flag, hours, variants, *measures = table.values()
+    counts = np.stack(measures)
+    order = np.argsort(flag, kind="stable")
+    of_one = np.split(order, np.flatnonzero(np.diff(flag[order])) + 1)
+    return {
+        int(flag[rows[0]]): _Cells(hours[rows], variants[rows].tolist(), counts[:, rows])
+        for rows in of_one
+        if len(rows)
+    }
+
+
+_Noted = tuple[int, int, str, str, int]
+
+
+def _facts(connection: duckdb.DuckDBPyConnection, numbers: Collection[int]) -> dict[int, list[_Noted]]:
+    """Return what else was seen, as sorted rows (flag, hour, name, detail, count), by number of the flag."""
+    of = _of(numbers)
+    units = [
+        f"SELECT flag, hour, '{name}', variant, {name} FROM exd_bins WHERE {name} <> 0 AND {of}"
+        for name in ("multi_variant_units", "carry_over_units")
+    ]
+    noted = f"SELECT flag, hour, name, detail, count FROM exd_facts WHERE {of}"
+    found: dict[int, list[_Noted]] = defaultdict(list)
+    for row in connection.execute(f"{' UNION ALL '.join([noted, *units])} ORDER BY ALL").fetchall():
+        found[row[0]].append(row)
+    return found
+
+
+def _of(numbers: Collection[int]) -> str:
+    return f"flag IN ({', '.join(map(str, numbers))})" if numbers else "false"
+
+
+def _variants(flag: FlagAudit, cells: _Cells) -> tuple[str, ...]:
+    """Return the declared variants, then undeclared ones by name; too many keep the most seen."""
+    declared, seen = flag.variants, defaultdict[str, int](int)
+    for variant, count in zip(cells.variants, cells.counts[1:].sum(axis=0).tolist(), strict=True):
+        if variant not in declared:
+            seen[variant] += count
+    if len(seen) <= MOST_UNDECLARED:
+        return (*declared, *sorted(seen))
+    most = sorted(seen, key=lambda name: (-seen[name], name))[:MOST_UNDECLARED]
+    return (*declared, *sorted(most), OTHER)
+
+
+def _fill(
+    flag: FlagAudit, first: int, last: int, cells: _Cells, noted: Sequence[_Noted], landed: Collection[int]
+) -> FlagBins:
+    cells = cells.between(first, last)
+    variants = _variants(flag, cells)
+    column = {variant: i for i, variant in enumerate(variants)}
+    at = np.array([column.get(name, len(variants) - 1) for name in cells.variants], dtype=np.int64)
+    counts: Counts = np.zeros((3, last - first, len(variants)), dtype=np.int64)
+    cell = (cells.hours - first) * len(variants) + at
+    for grid, measure in zip(counts, cells.counts, strict=True):
+        np.add.at(grid.reshape(-1), cell, measure)
+    return FlagBins(
+        flag=flag.id,
+        variants=variants,
+        start=floor_hour(flag.start),
+        new_units=counts[0],
+        units=counts[1],
+        evaluations=counts[2],
+        landed=np.isin(np.arange(first, last), list(landed)),
+        facts=tuple(
+            Fact(_instant(hour), name, detail, count)
+            for _, hour, name, detail, count in noted
+            if first <= hour < last
+        ),
+    )
+
+
+class Prefetch:
+    """Reads the bins of many flags at once, and hands each out once more when it is asked for alone.
+
+    What waits is as good as the store: it is dropped when the store was updated since, or the flag is asked
+    for as it is declared otherwise.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._waiting: dict[FlagId, tuple[FlagAudit, FlagBins]] = {}
+        self._updates, self._bytes = -1, 0
+
+    def read_many(self, flags: Sequence[FlagAudit]) -> Iterator[FlagBins]:
+        """Return the bins of each flag, in order; see `select_many`."""
+        self._forget(self._stored_updates())
+        for flag, bins in zip(flags, select_many(self._connection, flags), strict=True):
+            size = 3 * bins.units.nbytes + FACT_BYTES * len(bins.facts)
+            if self._bytes + size <= MOST_BYTES:
+                self._bytes += size
+                self._waiting[flag.id] = (flag, bins)
+            yield bins
+
+    def read(self, flag: FlagAudit) -> FlagBins:
+        """Return the bins of one flag; see `select_bins`."""
+        if self._waiting and (updates := self._stored_updates()) != self._updates:
+            self._forget(updates)
+        declared, bins = self._waiting.pop(flag.id, (None, None))
+        return bins if bins is not None and declared == flag else select_bins(self._connection, flag)
+
+    def _forget(self, updates: int) -> None:
+        self._waiting, self._updates, self._bytes = {}, updates, 0
+
+    def _stored_updates(self) -> int:
+        ((updates,),) = self._connection.execute("SELECT updates FROM exd_meta").fetchall()
+        return int(updates)

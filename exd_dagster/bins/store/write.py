@@ -1,0 +1,86 @@
+"""Counts into the bins of the store: only hours that changed are written, and they are reported."""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+
+import duckdb
+
+from exd_dagster.bins.counting.audience import Target
+from exd_dagster.bins.hours import HOUR_MS
+from exd_dagster.bins.rows import insert_rows
+
+_MEASURES = ("new_units", "units", "evaluations", "multi_variant_units", "carry_over_units")
+
+
+def write_bins(
+    connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], anew: Collection[int]
+) -> dict[int, list[int]]:
+    """Bring exd_bins and exd_facts up to date with `exd_counts`, `exd_delta` and `exd_noted`.
+
+    Args:
+        connection: inside the caller's transaction, after `merge_units`.
+        targets: the flags counted.
+        anew: numbers of the flags counted from their start: nothing stored of them is kept.
+
+    Returns:
+        The hours (since 1970) that changed, by number of the flag.
+    """
+    _write_reach(connection, targets, anew)
+    changed: dict[int, set[int]] = defaultdict(set)
+    sums = ", ".join(f"sum({name})::BIGINT AS {name}" for name in _MEASURES)
+    kept = ", ".join(_kept(name) for name in _MEASURES)
+    bins = (
+        f"SELECT flag, hour, variant, {sums} FROM ("
+        f"SELECT flag, hour, variant, {kept} FROM exd_bins JOIN exd_reach USING (flag) "
+        "UNION ALL SELECT target, hour, variant, 0, units, evaluations, 0, 0 FROM exd_counts "
+        "UNION ALL SELECT target, hour, variant, new_units, 0, 0, multi, carried FROM exd_delta"
+        f") GROUP BY flag, hour, variant HAVING {' OR '.join(f'{name} <> 0' for name in _MEASURES)}"
+    )
+    facts = (
+        "SELECT flag, hour, name, detail, count FROM exd_facts JOIN exd_reach USING (flag) "
+        "WHERE NOT anew AND (hour < first OR hour >= last) "
+        "UNION ALL SELECT target, hour, name, detail, count FROM exd_noted"
+    )
+    for table, content in (("bins", bins), ("facts", facts)):
+        for number, hour in _replace(connection, table, content):
+            changed[number].add(hour)
+    connection.execute("DROP TABLE exd_reach")
+    return {number: sorted(hours) for number, hours in changed.items()}
+
+
+def _write_reach(
+    connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], anew: Collection[int]
+) -> None:
+    """Write down which hours of which flag were read: `exd_reach`."""
+    columns = "(flag INTEGER, first BIGINT, last BIGINT, anew BOOLEAN)"
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_reach {columns}")
+    rows = [(t.number, t.start // HOUR_MS, -(-t.end // HOUR_MS), t.number in anew) for t in targets]
+    insert_rows(connection, "exd_reach", rows)
+
+
+def _kept(name: str) -> str:
+    """Return SQL for what stays of a stored measure.
+
+    Counts of the hours read again are replaced; first exposures are corrected by their difference.
+    """
+    gone = "anew OR (hour >= first AND hour < last)" if name in ("units", "evaluations") else "anew"
+    return f"CASE WHEN {gone} THEN 0 ELSE {name} END AS {name}"
+
+
+def _replace(connection: duckdb.DuckDBPyConnection, table: str, content: str) -> list[tuple[int, int]]:
+    """Replace the rows of the flags read where they differ; return flag and hour of those that do."""
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_after AS {content}")
+    before = f"SELECT * FROM exd_{table} WHERE flag IN (SELECT flag FROM exd_reach)"
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE exd_changed AS SELECT DISTINCT flag, hour FROM ("
+        f"(FROM exd_after EXCEPT ALL ({before})) UNION ALL (({before}) EXCEPT ALL FROM exd_after))"
+    )
+    connection.execute(
+        f"DELETE FROM exd_{table} WHERE (flag, hour) IN (SELECT (flag, hour) FROM exd_changed)"
+    )
+    connection.execute(
+        f"INSERT INTO exd_{table} SELECT a.* FROM exd_after a SEMI JOIN exd_changed USING (flag, hour)"
+    )
+    changed = connection.execute("SELECT flag, hour FROM exd_changed").fetchall()
+    connection.execute("DROP TABLE exd_after; DROP TABLE exd_changed")
+    return changed

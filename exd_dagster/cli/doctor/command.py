@@ -1,0 +1,99 @@
+"""`exd-dagster doctor`: can this project do its work?"""
+
+import json
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+
+import click
+import dagster as dg
+
+from exd_dagster.alerts.model import AlertState
+from exd_dagster.cli.doctor.alerts import diagnose_alerts
+from exd_dagster.cli.doctor.data import diagnose_data
+from exd_dagster.cli.doctor.decisions import diagnose_decisions
+from exd_dagster.cli.doctor.diagnosis import Diagnosis, counted, fail, ok, worst
+from exd_dagster.cli.doctor.instance import diagnose_instance, diagnose_version
+from exd_dagster.cli.doctor.manifest import diagnose_manifest
+from exd_dagster.cli.project import load_fleets, module_option, open_instance
+from exd_dagster.definitions.alerting.sensor import alert_plans, load_states
+from exd_dagster.definitions.decisions.asset import load_decisions, unmonitored_flags
+from exd_dagster.definitions.fleet.names import FleetNames
+from exd_dagster.definitions.fleet.plan import AuditPlan, audit_plans, clashes
+from exd_dagster.definitions.internals import instance_facts
+from exd_dagster.errors import ConfigError
+
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+@click.command(short_help="Check that an audit project can do its work.")
+@click.option("--manifest", type=click.Path(path_type=Path), help="Hold the declared splits against it.")
+@click.option("--environment", help="Environment to ask the manifest for, where a flag names none.")
+@click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@module_option
+def doctor(manifest: Path | None, environment: str | None, shape: str, module: str | None) -> int:
+    """Look at records, flags, store, instance, schedule, sensors, destinations and versions.
+
+    Nothing is changed and nothing is sent. Exits with 1 when something does not work.
+    """
+    now = datetime.now(timezone.utc)
+    diagnoses = examine(module, now)
+    if manifest is not None:
+        flags = [flag for plan in audit_plans() for flag in plan.flags]
+        diagnoses += diagnose_manifest(manifest, environment, flags, now)
+    verdict = worst(diagnoses)
+    if shape == "json":
+        told = {"verdict": verdict, "diagnoses": [asdict(diagnosis) for diagnosis in diagnoses]}
+        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+    else:
+        for diagnosis in diagnoses:
+            click.echo(as_text(diagnosis))
+    return int(verdict == "fail")
+
+
+def examine(module: str | None, now: datetime) -> list[Diagnosis]:
+    """Return every diagnosis of a project, in the order the data flows."""
+    try:
+        plans = load_fleets(module)
+    except ConfigError as error:
+        return [fail("project", "; ".join(error.faults), "run it where workspace.yaml is, or give -m MODULE")]
+    flags = counted(sum(len(plan.flags) for plan in plans), "flag")
+    found = [ok("project", f"{', '.join(plan.name for plan in plans)}: {flags}")]
+    for said, _, fix in (fault.partition("; ") for fault in clashes(plans)):
+        found.append(fail("project", said, fix))
+    for plan in plans:
+        found += diagnose_data(plan, now)
+    states, pools = {}, dict.fromkeys(plan.pool for plan in plans)
+    try:
+        with open_instance() as instance:
+            found += diagnose_instance(instance_facts(instance, *pools), plans, now)
+            states = load_states(instance)
+            found += [line for plan in plans for line in _decisions(instance, plan, now)]
+    except ConfigError as error:
+        found.append(
+            fail("instance", "; ".join(error.faults), "write one with exd-dagster init, or set DAGSTER_HOME")
+        )
+    return [*found, *_alerts(plans, states, now), diagnose_version(dg.__version__)]
+
+
+def _decisions(instance: dg.DagsterInstance, plan: AuditPlan, now: datetime) -> list[Diagnosis]:
+    left = unmonitored_flags(instance, FleetNames(plan.name).alert_sensor)
+    flags = (flag.id for flag in plan.flags)
+    return diagnose_decisions(load_decisions(instance, plan.name), [*flags, *left], now)
+
+
+def _alerts(plans: list[AuditPlan], states: dict[str, AlertState], now: datetime) -> list[Diagnosis]:
+    ours = {name for plan in plans for name in plan.running}
+    return [
+        diagnosis
+        for plan in alert_plans()
+        if plan.name in ours
+        for diagnosis in diagnose_alerts(plan, states.get(plan.name), now)
+    ]
+
+
+def as_text(diagnosis: Diagnosis) -> str:
+    """Return one line, and the fix on a second where there is something to fix."""
+    state = click.style(f"{diagnosis.state:<5}", fg=_COLOURS[diagnosis.state], bold=diagnosis.state == "fail")
+    line = f"{state} {diagnosis.subject:<9} {diagnosis.said}"
+    return f"{line}\n{'':<15} fix: {diagnosis.fix}" if diagnosis.fix else line

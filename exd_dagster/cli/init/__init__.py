@@ -1,0 +1,1 @@
+"""`exd-dagster init`: a first audit project."""

@@ -1,0 +1,1 @@
+"""`exd-dagster telemetry`: the questions of `exd telemetry`, with the verdicts of the checks."""

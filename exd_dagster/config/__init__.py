@@ -1,0 +1,399 @@
+"""What a team declares: the flags to audit, their phases, and the thresholds of the checks.
+
+Small value objects with safe defaults. Each validates itself when it is built and reports every fault at
+once as a `ConfigError`. Instants are UTC: give them with an offset, or as a bare date (midnight UTC).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, timezone
+from fnmatch import fnmatchcase
+from math import fsum, isfinite
+from re import fullmatch
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import Self
+
+from exd_dagster.config.calendar import Holidays, Zone, as_event
+from exd_dagster.config.faults import faults_of
+from exd_dagster.config.reasons import EXCLUDED_REASONS
+from exd_dagster.errors import ConfigError, did_you_mean
+
+Mode: TypeAlias = Literal["observe", "warn", "block"]
+Scalar: TypeAlias = str | int | float | bool
+
+SPLIT_TOLERANCE = 0.001
+"""Declared shares must sum to 1 within this, as exd's `--expected` requires."""
+
+
+UPTAKE = timedelta(hours=1)
+"""How long clients take to follow a declared change by default; docs/statistics.md says how it was chosen."""
+
+
+def to_utc(value: object) -> object:
+    """Read an instant as a UTC-aware datetime; a bare date is its midnight in UTC.
+
+    Raises:
+        ValueError: for a time of day without an offset, which would mean a different hour elsewhere.
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        value = date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(_iso(text))
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError(f"{value.isoformat()} has no UTC offset; write {value.isoformat()}Z for UTC")
+        return value.astimezone(timezone.utc)
+    if isinstance(value, date):
+        return datetime.combine(value, time(), timezone.utc)
+    return value
+
+
+def _iso(text: str) -> str:
+    """Python 3.10 does not read the "Z" of RFC 3339."""
+    return text[:-1] + "+00:00" if text.endswith(("Z", "z")) else text
+
+
+def floor_hour(instant: datetime) -> datetime:
+    """Return the start of the UTC hour that holds `instant`."""
+    return instant.replace(minute=0, second=0, microsecond=0)
+
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def to_duration(value: object) -> object:
+    """Read a duration such as 30m, 1h, 2d or 1w; anything else is left to pydantic."""
+    found = fullmatch(r"(\d{1,6})([mhdw])", value.strip()) if isinstance(value, str) else None
+    return timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else value
+
+
+Instant = Annotated[datetime, BeforeValidator(to_utc)]
+Duration = Annotated[timedelta, BeforeValidator(to_duration)]
+
+
+def validate_split(split: Mapping[str, float]) -> dict[str, float]:
+    """Return the declared shares divided by their sum.
+
+    Raises:
+        ValueError: when there is none, a share is negative or not finite, or they do not sum to 1 +- 0.001.
+    """
+    if not split:
+        raise ValueError(
+            "declares no variant; write the share of each, for example {control: .5, treatment: .5}"
+        )
+    for variant, share in split.items():
+        if not isfinite(share) or share < 0:
+            raise ValueError(f"share of '{variant}' is {share}; a share is a number from 0 to 1")
+    total = fsum(split.values())
+    if abs(total - 1) > SPLIT_TOLERANCE:
+        raise ValueError(f"shares sum to {total:.6g}, not 1 (+- {SPLIT_TOLERANCE}); correct {dict(split)}")
+    return {variant: share / total for variant, share in split.items()}
+
+
+Split = Annotated[dict[str, float], BeforeValidator(dict)]
+
+
+class ConfigModel(BaseModel):
+    """Frozen value object; unknown keys are refused with the nearest known name, all faults at once."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(self._subject(values), faults_of(error, type(self))) from None
+
+    @classmethod
+    def _subject(cls, values: Mapping[str, Any]) -> str:
+        key = values.get("key")
+        return f"{cls.__name__}(key={key!r})" if key else cls.__name__
+
+
+class Phase(ConfigModel):
+    """A stretch of a rollout with one declared split.
+
+    A ramp or a mid-flight change is a new phase and is tested within itself. `rerandomized=True` starts a new
+    iteration: units were assigned afresh, so first exposures, counts and evidence begin anew. Until `uptake`
+    has passed, clients may still be served the phase before.
+    """
+
+    start: Instant = Field(description="First instant of the phase (UTC).")
+    split: Split = Field(description="Declared share of each variant; sums to 1.")
+    rerandomized: bool = Field(default=False, description="True when units were assigned afresh at `start`.")
+    uptake: Duration | None = Field(
+        default=None,
+        ge=timedelta(0),
+        description="How long after `start` clients may still be served the phase before; None: the flag's "
+        "`uptake`.",
+    )
+
+    coverage: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Share of the eligible audience that is exposed; None: not told, so traffic learns the "
+        "level of the phase from its first day.",
+    )
+
+    @model_validator(mode="after")
+    def _split_sums_to_one(self) -> Self:
+        object.__setattr__(self, "split", validate_split(self.split))
+        return self
+
+
+class Event(ConfigModel):
+    """A stretch known to be different: a campaign, a launch, maintenance. (from, to, note) for short."""
+
+    start: Instant = Field(description="First instant (UTC).")
+    end: Instant = Field(description="First instant after it (UTC).")
+    note: str = Field(default="event", min_length=1, description="What it is, for verdict and picture.")
+    judge: bool = Field(default=False, description="True: left out of baselines alone, still judged.")
+
+    @model_validator(mode="after")
+    def _runs_forward(self) -> Self:
+        if self.end <= self.start:
+            raise ValueError(f"end {self.end} is not after start {self.start}")
+        return self
+
+
+AnyEvent = Annotated[Event, BeforeValidator(as_event)]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FlagId:
+    """Who a flag is, everywhere: in store keys, asset keys, fingerprints and messages."""
+
+    namespace: str
+    environment: str
+    key: str
+
+    def __str__(self) -> str:
+        """`key`, with namespace and environment in front where they are named."""
+        return "/".join(part for part in (self.namespace, self.environment, self.key) if part)
+
+    def is_named(self, glob: str) -> bool:
+        """Return whether this is the key or the whole name, or a glob over either, that people gave."""
+        return any(name == glob or fnmatchcase(name, glob) for name in (self.key, str(self)))
+
+
+def is_owner(owner: str) -> bool:
+    """Return whether Dagster takes this for an owner: an e-mail address with a plain host, or team:name."""
+    address = r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}"
+    team = owner.startswith("team:") and len(owner) > len("team:")
+    return team or (fullmatch(address, owner) is not None and owner[0].isalnum())
+
+
+def _storable(text: str) -> bool:
+    """Return whether text can be written in a database, a file and a message."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in text)
+
+
+class FlagAudit(ConfigModel):
+    """One flag to audit: who is counted, which split was declared, and what a failure does."""
+
+    key: str = Field(min_length=1, description="flag_key as written in the records, of any length.")
+    split: Split | None = Field(
+        default=None,
+        description="Declared share of each variant from `start` on; None (and no phases): SRM is skipped.",
+    )
+    start: Instant = Field(description="First instant counted (UTC).")
+    end: Instant | None = Field(default=None, description="First instant no longer counted (UTC).")
+    namespace: str | None = Field(default=None, description="Namespace; None: the only one.")
+    environment: str | None = Field(default=None, description="Environment; None: the only one.")
+    phases: tuple[Phase, ...] = Field(default=(), description="Later splits, in order of `start`.")
+    uptake: Duration = Field(
+        default=UPTAKE,
+        ge=timedelta(0),
+        description="How long after the start of a phase clients may still be served the phase before: their "
+        "polling interval, cache or session. 0: every client changes at once.",
+    )
+    coverage: float = Field(
+        default=1.0, gt=0, le=1, description="Share of the eligible audience exposed from `start` on."
+    )
+    timezone: Zone = Field(
+        default="UTC", description="Time zone of the audience; its hour of the week counts."
+    )
+    holidays: Holidays = Field(
+        default=(), description='Public holidays left out of the traffic test: "US", "DE-BY", or several.'
+    )
+    events: tuple[AnyEvent, ...] = Field(
+        default=(), description="Stretches known to be different: [from, to, note]."
+    )
+    include: dict[str, list[Scalar]] = Field(default={}, description="Count only records with these values.")
+    exclude: dict[str, list[Scalar]] = Field(default={}, description="Leave out records with these values.")
+    ignore_variants: tuple[str, ...] = Field(
+        default=(), description="Variants neither counted nor undeclared, for example a holdout."
+    )
+    exclude_reasons: tuple[str, ...] = Field(
+        default=EXCLUDED_REASONS, description="Evaluation reasons left out and counted apart."
+    )
+    dimensions: tuple[str, ...] = Field(
+        default=(), description="Further record columns searched for likely causes of a failure."
+    )
+    owners: tuple[str, ...] = Field(default=(), description="An e-mail address or team:name, as in Dagster.")
+    mode: Mode = Field(
+        default="block",
+        description="What a failure does: observe (the digest tells), warn (told at once), or block (told at "
+        "once, and reports stop).",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.split is not None:
+            object.__setattr__(self, "split", validate_split(self.split))
+        if self.end is not None and self.end <= self.start:
+            raise ValueError(f"end {self.end} is not after start {self.start}")
+        for name in ("key", "namespace", "environment"):
+            if not _storable(getattr(self, name) or ""):
+                raise ValueError(f"{name} holds half a character; copy it from the log anew")
+        if strange := [owner for owner in self.owners if not is_owner(owner)]:
+            listed = ", ".join(repr(owner)[:80] for owner in strange)
+            raise ValueError(f"owners: {listed}: write an e-mail address, or team:name, as Dagster asks for")
+        starts = [phase.start for phase in self.phases]
+        if starts != sorted(set(starts)) or (starts and starts[0] < self.start):
+            raise ValueError(f"phases must start after one another, none before start {self.start}")
+        if self.phases and self.split is not None and starts[0] == self.start:
+            raise ValueError("split and a phase both describe the first instant; keep one of them")
+        if self.phases and self.split is None and starts[0] != self.start:
+            raise ValueError(f"without split, the first phase must begin at start {self.start}")
+        declared = {variant for phase in self.schedule for variant in phase.split}
+        both = sorted(declared & set(self.ignore_variants))
+        if both:
+            raise ValueError(f"ignore_variants names declared variants: {', '.join(both)}")
+        return self
+
+    @property
+    def id(self) -> FlagId:
+        """Namespace, environment and key; "" where none is named."""
+        return FlagId(self.namespace or "", self.environment or "", self.key)
+
+    @property
+    def schedule(self) -> tuple[Phase, ...]:
+        """All phases in order, the first made of `split`; empty when no split is declared."""
+        if self.split is None:
+            return self.phases
+        return (Phase(start=self.start, split=self.split, coverage=self.coverage), *self.phases)
+
+    @property
+    def iterations(self) -> tuple[datetime, ...]:
+        """Start of each iteration: the flag's start, then each rerandomised phase."""
+        return (self.start, *(p.start for p in self.phases if p.rerandomized and p.start > self.start))
+
+    def phase_at(self, instant: datetime) -> Phase | None:
+        """Return the phase in force at an instant, the first one before any; None without a split."""
+        begun = [phase for phase in self.schedule if phase.start <= instant]
+        return next(iter(begun[-1:] or self.schedule), None)
+
+    def iteration_at(self, end: datetime) -> datetime:
+        """Return the start of the iteration that what comes right before `end` belongs to (UTC)."""
+        return max((start for start in self.iterations if start < end), default=self.start)
+
+    def taken_up(self, phase: Phase) -> datetime:
+        """Return the first instant at which no client serves what was declared before `phase` (UTC)."""
+        return phase.start + (self.uptake if phase.uptake is None else phase.uptake)
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Every declared variant, in order of first declaration."""
+        return tuple(dict.fromkeys(variant for phase in self.schedule for variant in phase.split))
+
+
+class SrmThresholds(ConfigModel):
+    """exd's `[srm]` table."""
+
+    significance_level: float = Field(default=0.001, gt=0, lt=1, description="T001 below this p-value.")
+    min_sample_size: int = Field(default=100, ge=1, description="T002 below this many units.")
+
+
+class SequentialSrmThresholds(ConfigModel):
+    """The anytime-valid test."""
+
+    method: Literal["combined", "sprt"] = Field(default="combined", description="Which sequential test.")
+    alpha: float | None = Field(
+        default=None, gt=0, lt=1, description="Level; None: .001 for combined, .01 for sprt."
+    )
+    delta: float = Field(default=0.02, gt=0, lt=0.5, description="Shift tested by method sprt (share).")
+
+
+class TrafficDropThresholds(ConfigModel):
+    """The traffic test."""
+
+    method: Literal["seasonal", "zscore"] = Field(default="seasonal", description="Which traffic test.")
+    alarm_level: float = Field(
+        default=1e-4, gt=0, lt=1, description="a of the seasonal test, over its windows."
+    )
+    baseline: Literal["robust", "mean"] = Field(
+        default="robust", description="Of earlier weeks: robust to a loud one, or their plain mean."
+    )
+    window: int = Field(default=7, ge=1, description="Bins of history of method zscore.")
+    z_threshold: float = Field(default=3.0, gt=0, description="Method zscore fails below minus this.")
+
+
+class EvaluationRateAnomalyThresholds(ConfigModel):
+    """exd's `[evaluation_rate_anomaly]` table."""
+
+    drop_fraction: float = Field(
+        default=0.5, gt=0, lt=1, description="A drop blocks only when at least this share of volume is lost."
+    )
+    window: str = Field(default="1h", description="exd's window; kept for its files, the test uses its own.")
+
+
+class ManifestSkewThresholds(ConfigModel):
+    """exd's `[manifest_skew]` table."""
+
+    max_versions_behind: int = Field(default=2, ge=0, description="T004 beyond this.")
+
+
+class VariantIntegrityThresholds(ConfigModel):
+    """Units that were seen in more than one variant."""
+
+    warn_share: float = Field(default=0.001, ge=0, le=1, description="WARN from this share of units.")
+    fail_share: float = Field(default=0.01, ge=0, le=1, description="Fails from this share of units.")
+
+
+class Thresholds(ConfigModel):
+    """Every level a verdict depends on; exd's `thresholds.toml` tables under exd's names, then ours."""
+
+    srm: SrmThresholds = SrmThresholds()
+    evaluation_rate_anomaly: EvaluationRateAnomalyThresholds = EvaluationRateAnomalyThresholds()
+    manifest_skew: ManifestSkewThresholds = ManifestSkewThresholds()
+    sequential_srm: SequentialSrmThresholds = SequentialSrmThresholds()
+    traffic_drop: TrafficDropThresholds = TrafficDropThresholds()
+    variant_integrity: VariantIntegrityThresholds = VariantIntegrityThresholds()
+    source: str = Field(default="builtin", description="Where these values came from.")
+
+
+class Timing(ConfigModel):
+    """When an hour counts as complete, and how far back each run reads again."""
+
+    lateness: Duration = Field(
+        default=timedelta(hours=1),
+        ge=timedelta(0),
+        description="An hour closes this long before the watermark.",
+    )
+    lookback: Duration = Field(
+        default=timedelta(hours=48),
+        ge=timedelta(0),
+        description="Re-read before each window for late records.",
+    )
+    future_tolerance: Duration = Field(
+        default=timedelta(minutes=5), description="Records further ahead of the clock are set apart."
+    )
+    retention: Duration | None = Field(
+        default=None,
+        ge=timedelta(0),
+        description="Units of flags that ended this long ago are forgotten, bins stay; None: never.",
+    )
+
+
+AT_ONCE = Timing(lateness=timedelta(0), lookback=timedelta(0))
+"""For a log that is read once and whole: nothing is waited for, nothing read again."""
+
+
+def nearest_faults(names: Sequence[str], known: Sequence[str], what: str) -> list[str]:
+    """Return one fault line for each name that is not known, with the nearest known one."""
+    return [
+        f"{what} '{name}' is not defined.{did_you_mean(name, known)}" for name in names if name not in known
+    ]

@@ -1,0 +1,1 @@
+"""Alerting in Dagster: the sensor, what it watches, and the destinations."""

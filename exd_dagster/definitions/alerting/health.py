@@ -1,0 +1,110 @@
+"""Alerting seen from Dagster: one asset for the deliveries, and a check on alerting's own health."""
+
+from datetime import datetime, timedelta, timezone
+
+import dagster as dg
+
+from exd_dagster.alerts.model import AlertState, Delivery
+from exd_dagster.definitions.alerting.sensor import load_states
+from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
+from exd_dagster.definitions.run_tags import audit_op_tags
+
+HEALTH = "alerting_health"
+LATE = timedelta(hours=1)
+"""An undelivered message older than this is a fault worth telling."""
+RECENT = timedelta(hours=24)
+LISTED = 20
+
+
+def build_alerting_health(
+    fleet: str = DEFAULT_FLEET, *, group_name: str = "experiments"
+) -> tuple[dg.AssetSpec, dg.AssetChecksDefinition]:
+    """Build the asset `alerting` and its check, which warns when messages wait too long or were given up.
+
+    Args:
+        fleet: name of the fleet.
+        group_name: asset group.
+    """
+    names = FleetNames(fleet)
+    spec = dg.AssetSpec(
+        names.alerting,
+        description="Alerts handed to people and services; its check shows the last deliveries.",
+        group_name=group_name,
+    )
+
+    @dg.asset_check(
+        asset=names.alerting,
+        name=HEALTH,
+        op_tags=audit_op_tags(),
+        description="Are alerts delivered? Warns of messages undelivered for 1 h, or given up within 24 h.",
+    )
+    def alerting_health(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        state = load_states(context.instance).get(names.alert_sensor) or AlertState()
+        now = datetime.now(timezone.utc)
+        faults = health_faults(state, now)
+        return dg.AssetCheckResult(
+            passed=not faults,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=" ".join(faults) or "Every alert was delivered.",
+            metadata={
+                "open_incidents": len(state.incidents),
+                "waiting": len(state.outbox),
+                "oldest_waiting_minutes": oldest_waiting(state, now) / timedelta(minutes=1),
+                "undeliverable": sum(receipt.status == "dead" for receipt in state.receipts),
+                "last_deliveries": _table(state.deliveries()[-LISTED:]),
+            },
+        )
+
+    return spec, alerting_health
+
+
+def oldest_waiting(state: AlertState, now: datetime) -> timedelta:
+    """Return how long the oldest undelivered message has waited; zero when none waits."""
+    return max((now - entry.created_at for entry in state.outbox), default=timedelta())
+
+
+def health_faults(state: AlertState, now: datetime) -> list[str]:
+    """Return what is wrong with alerting itself, one sentence each.
+
+    Args:
+        state: of the alert sensor.
+        now: the time (UTC).
+    """
+    late = [entry for entry in state.outbox if now - entry.created_at >= LATE]
+    dead = [r for r in state.receipts if r.status == "dead" and now - r.at < RECENT]
+    faults = []
+    if late:
+        names = ", ".join(sorted({entry.destination for entry in late}))
+        hours = oldest_waiting(state, now) / timedelta(hours=1)
+        why = late[0].last_error
+        faults.append(
+            f"{len(late)} messages to {names} are undelivered, the oldest for {hours:.0f} h: {why}."
+        )
+    if dead:
+        names = ", ".join(sorted({receipt.entry.destination for receipt in dead}))
+        faults.append(
+            f"{len(dead)} messages to {names} were given up: {dead[-1].detail}. "
+            "Correct the destination, then run: exd-dagster alerts retry."
+        )
+    return faults
+
+
+def _table(rows: list[Delivery]) -> dg.TableMetadataValue:
+    columns = ("at", "status", "destination", "reason", "flag", "check", "provider_id", "detail")
+    records = [
+        dg.TableRecord(
+            {
+                "at": row.at.strftime("%Y-%m-%d %H:%M:%S"),
+                "status": row.status,
+                "destination": row.destination,
+                "reason": row.reason,
+                "flag": str(row.flag),
+                "check": row.check,
+                "provider_id": row.provider_id,
+                "detail": row.detail,
+            }
+        )
+        for row in reversed(rows)
+    ]
+    schema = dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in columns])
+    return dg.MetadataValue.table(records=records, schema=schema)

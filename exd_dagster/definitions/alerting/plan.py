@@ -1,0 +1,263 @@
+"""What one alert sensor watches and whom it tells: one plan for the sensor and the command line."""
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+import dagster as dg
+
+from exd_dagster.alerts.deliver import BUDGET
+from exd_dagster.alerts.dry_run import log_only
+from exd_dagster.alerts.messages.compose import Context
+from exd_dagster.alerts.messages.links import Links
+from exd_dagster.alerts.model import AlertState, CheckState, instant
+from exd_dagster.alerts.policy.routes import Route, Routing, idle_routes, read_routes
+from exd_dagster.alerts.state import StateStore
+from exd_dagster.alerts.tick import SHUTOFF_HOOK, AlertingSetup, Snapshot, people, run_tick
+from exd_dagster.audit.freshness import stale_sentence
+from exd_dagster.config import FlagAudit, FlagId, nearest_faults
+from exd_dagster.definitions.alerting.destinations import (
+    AlertDestination,
+    CallbackAlerts,
+    WebhookAlerts,
+    channels,
+    duplicate_faults,
+    open_senders,
+)
+from exd_dagster.definitions.decisions.asset import load_decisions
+from exd_dagster.definitions.fleet.names import DEFAULT_FLEET
+from exd_dagster.definitions.internals import CheckRecord, cursor_storage, latest_checks
+from exd_dagster.errors import ConfigError
+from exd_dagster.stats.verdict import plain
+
+REPEATS = frozenset({"trust"})
+"""Checks that only repeat the answer of others; all that is told of them is that it has become too old."""
+LONGEST_FACT = 2000
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertPlan:
+    """One alert sensor as configured.
+
+    Attributes:
+        name: of the sensor; the alerting state is kept under it.
+        monitored: every check to watch and the flag it belongs to.
+        alerts: the destinations.
+        routing: who is told.
+        digest: names of the destinations of the digest.
+        on_shutoff: the shutoff hook.
+        base_url: address of the Dagster UI.
+        grain: whether a partition of the bins is an hour or a day.
+        fleet: whose decisions are heard.
+    """
+
+    name: str
+    monitored: Mapping[dg.AssetCheckKey, FlagAudit]
+    alerts: tuple[AlertDestination, ...]
+    routing: Routing
+    digest: tuple[str, ...]
+    on_shutoff: WebhookAlerts | CallbackAlerts | None
+    base_url: str
+    grain: Literal["hour", "day"] = "hour"
+    fleet: str = DEFAULT_FLEET
+
+    @property
+    def flags(self) -> list[FlagId]:
+        """Every flag the sensor looks after."""
+        return sorted({flag.id for flag in self.monitored.values()})
+
+    @property
+    def checks(self) -> dict[FlagId, set[str]]:
+        """Names of the checks the sensor looks after, by flag."""
+        names: dict[FlagId, set[str]] = {}
+        for key, flag in self.monitored.items():
+            names.setdefault(flag.id, set()).add(key.name)
+        return names
+
+    @property
+    def idle_routes(self) -> list[str]:
+        """What of the routes matches no flag, owner, severity or check there is; one sentence each."""
+        return idle_routes(self.routing, self.monitored.values(), {key.name for key in self.monitored})
+
+    def setup(self, blocked: Mapping[str, Sequence[str]] | None = None) -> AlertingSetup:
+        """Return the destinations as they can be used now, with their secrets read."""
+        senders, unready = open_senders(self.alerts)
+        hooks, failed = open_senders([self.on_shutoff] if self.on_shutoff else [])
+        if failed:
+            unready[SHUTOFF_HOOK] = " ".join(failed.values())
+        return AlertingSetup(
+            senders=senders,
+            unready=unready,
+            routing=self.routing,
+            digest=self.digest,
+            hook=next(iter(hooks.values()), None),
+            context=Context(links=Links(self.base_url, self.grain), blocked=blocked or {}),
+        )
+
+    def tick(
+        self,
+        instance: dg.DagsterInstance,
+        log: logging.Logger,
+        *,
+        home: str = "",
+        cursor: str | None = None,
+        blocked: Mapping[str, Sequence[str]] | None = None,
+    ) -> AlertState:
+        """Do one tick's work.
+
+        Args:
+            instance: the Dagster instance.
+            log: receives one line per attempt.
+            home: code location of the sensor.
+            cursor: the revision the sensor last saw.
+            blocked: by `str(FlagId)`, the assets that wait for the flag.
+        """
+        begun = time.monotonic()
+        found, running = check_states(instance, self.monitored, _now())
+        setup, key = self.setup(blocked), self.name
+        if off := alerts_off():
+            setup, key = log_only(setup, log), f"{self.name} (off)"
+            log.info("Alerts: rendered and logged, not sent (%s)", off)
+        snapshot = Snapshot(
+            found=found,
+            monitored=self.checks,
+            decisions=load_decisions(instance, self.fleet),
+            running=running,
+            home=home,
+            last_revision=int(cursor) if cursor is not None and cursor.isdigit() else 0,
+        )
+        store = StateStore(cursor_storage(instance), key)
+        budget = BUDGET - (time.monotonic() - begun)
+        return run_tick(store, setup, snapshot, clock=_now, timer=time.monotonic, log=log, budget=budget)
+
+
+def plan_alerts(
+    name: str,
+    monitored: Mapping[dg.AssetCheckKey, FlagAudit],
+    alerts: Sequence[AlertDestination],
+    *,
+    fleet: str = DEFAULT_FLEET,
+    routes: Sequence[Route | Mapping[str, Any]] | None = None,
+    digest: bool | Sequence[str] = True,
+    on_shutoff: WebhookAlerts | CallbackAlerts | None = None,
+    base_url: str | None = None,
+    grain: Literal["hour", "day"] = "hour",
+) -> AlertPlan:
+    """Validate how alerts are configured; arguments as of `build_check_alert_sensor`.
+
+    Raises:
+        ConfigError: for unknown or repeated names and a missing default, all faults at once.
+    """
+    faults = duplicate_faults(alerts)
+    names = [alert.name for alert in alerts]
+    if SHUTOFF_HOOK in names:
+        faults.append(f"name '{SHUTOFF_HOOK}' is that of the shutoff hook; give the destination another")
+    routing = Routing(routes=())
+    try:
+        routing = read_routes(routes, names)
+    except ConfigError as error:
+        faults += error.faults
+    if isinstance(digest, bool):
+        digested = people(channels(alerts), routing.default) if digest else ()
+    else:
+        digested = tuple(digest)
+        faults += nearest_faults(digested, names, "digest: destination")
+    if faults:
+        raise ConfigError("alerts", faults)
+    plan = AlertPlan(
+        name=name,
+        monitored=monitored,
+        alerts=tuple(alerts),
+        routing=routing,
+        digest=digested,
+        on_shutoff=on_shutoff,
+        base_url=base_url or "",
+        grain=grain,
+        fleet=fleet,
+    )
+    for fault in plan.idle_routes:
+        _log.warning("alerts of %s: %s", name, fault)
+    return plan
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def alerts_off() -> str:
+    """Return why alerts are only logged here: EXD_DAGSTER_ALERTS=off or a branch deployment; else ""."""
+    if os.environ.get("EXD_DAGSTER_ALERTS", "").lower() == "off":
+        return "EXD_DAGSTER_ALERTS=off"
+    if os.environ.get("DAGSTER_CLOUD_IS_BRANCH_DEPLOYMENT") == "1":
+        return "branch deployment"
+    return ""
+
+
+def check_states(
+    instance: dg.DagsterInstance, monitored: Mapping[dg.AssetCheckKey, FlagAudit], now: datetime
+) -> tuple[list[CheckState], bool]:
+    """Read the latest state of every monitored check, and whether one is being executed now.
+
+    Args:
+        instance: the Dagster instance.
+        monitored: every check and the flag it belongs to.
+        now: the time (UTC).
+    """
+    records, running = latest_checks(instance, list(monitored))
+    found = [_state(record, monitored[record.key]) for record in records if record.key.name not in REPEATS]
+    ages = (_age(record, monitored[record.key], now) for record in records if record.key.name in REPEATS)
+    return [*found, *(age for age in ages if age is not None)], bool(running)
+
+
+def _age(record: CheckRecord, flag: FlagAudit, now: datetime) -> CheckState | None:
+    """Return whether an answer is fresh, None where it has no limit: so a schedule that stopped is told."""
+    until, through = (instant(record.metadata.get(name)) for name in ("fresh_until", "audited_through"))
+    if until is None or through is None:
+        return None
+    state = _state(record, flag)
+    if now < until:
+        return replace(state, verdict="pass", severity=None)
+    return replace(
+        state,
+        verdict="not_checked",
+        severity=None,
+        sentence=stale_sentence(through, until),
+        facts={"reason": "stale"},
+    )
+
+
+def _state(record: CheckRecord, flag: FlagAudit) -> CheckState:
+    facts = {name: value for name, value in record.metadata.items() if _fits(value)}
+    verdict = facts.get("verdict", "pass" if record.passed else "fail")
+    sentence = str(facts.pop("sentence", "") or record.description.partition("\n")[0])
+    if record.passed is None:
+        verdict, facts = "not_checked", {"reason": "the run ended without an answer"}
+    elif record.key.name == "bins_built" and not record.passed:
+        verdict, facts = "not_checked", {**facts, "reason": "the bins could not be built"}
+    if flag.end is not None:
+        facts["flag_end"] = plain(flag.end)
+    severity: Any = facts.get("severity") or record.severity or "ERROR"
+    return CheckState(
+        flag=flag.id,
+        check=record.key.name,
+        verdict=verdict,
+        severity=severity if verdict == "fail" else None,
+        sentence=sentence,
+        at=record.at,
+        run_id=record.run_id,
+        facts=facts,
+        mode=flag.mode,
+        owners=flag.owners,
+        asset=tuple(record.key.asset_key.path),
+    )
+
+
+def _fits(value: object) -> bool:
+    """The alerting state holds message facts, not evidence: long values stay in Dagster's record."""
+    return not isinstance(value, (str, list, dict)) or len(str(value)) <= LONGEST_FACT

@@ -1,0 +1,148 @@
+"""The alert sensor, and what it delivered for those who ask."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import dagster as dg
+
+from exd_dagster.alerts.model import AlertState, Delivery
+from exd_dagster.alerts.policy.routes import Route
+from exd_dagster.alerts.state import StateStore, sensors
+from exd_dagster.config import FlagAudit
+from exd_dagster.definitions.alerting.destinations import AlertDestination, CallbackAlerts, WebhookAlerts
+from exd_dagster.definitions.alerting.plan import AlertPlan, plan_alerts
+from exd_dagster.definitions.fleet.names import DEFAULT_FLEET
+from exd_dagster.definitions.internals import cursor_storage, downstream_assets
+
+__all__ = ["AlertDestination", "alert_plans", "build_check_alert_sensor", "deliveries", "run_alert_sensor"]
+
+_PLANS: dict[str, AlertPlan] = {}
+
+
+def build_check_alert_sensor(
+    monitored: Mapping[dg.AssetCheckKey, FlagAudit],
+    alerts: Sequence[AlertDestination],
+    *,
+    name: str = "exd_check_alerts",
+    fleet: str = DEFAULT_FLEET,
+    routes: Sequence[Route | Mapping[str, Any]] | None = None,
+    digest: bool | Sequence[str] = True,
+    on_shutoff: WebhookAlerts | CallbackAlerts | None = None,
+    base_url: str | None = None,
+    grain: Literal["hour", "day"] = "hour",
+    minimum_interval_seconds: int = 30,
+    default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING,
+) -> dg.SensorDefinition:
+    """Build the sensor that tells people about failing checks, once, and again when they pass.
+
+    Args:
+        monitored: every check to watch and the flag it belongs to.
+        alerts: the destinations.
+        name: of the sensor; unique in the Dagster instance, for the alerting state is kept under it.
+        fleet: whose decisions are heard.
+        routes: who is told; first match wins, the last one has only `to`; None: every destination.
+        digest: True sends the digest after each audit to the default destinations that people read; False
+            sends none; names send it there.
+        on_shutoff: called once per incident in which the split is wrong and the flag blocks.
+        base_url: address of the Dagster UI, for links.
+        grain: whether a partition of the bins is an hour or a day, for links.
+        minimum_interval_seconds: time between two ticks.
+        default_status: whether the sensor starts by itself; it does.
+
+    Raises:
+        ConfigError: for unknown or repeated names and a missing default, all faults at once.
+    """
+    plan = plan_alerts(
+        name,
+        monitored,
+        alerts,
+        fleet=fleet,
+        routes=routes,
+        digest=digest,
+        on_shutoff=on_shutoff,
+        base_url=base_url,
+        grain=grain,
+    )
+    _PLANS[name] = plan
+
+    @dg.sensor(
+        name=name,
+        minimum_interval_seconds=minimum_interval_seconds,
+        default_status=default_status,
+        description="Tells each destination once when a flag's checks fail, are contained or pass again.",
+    )
+    def check_alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        origin = context.code_location_origin
+        state = plan.tick(
+            context.instance,
+            context.log,
+            home=origin.location_name if origin is not None else "",
+            cursor=context.cursor,
+            blocked=_blocked(context.repository_def, plan),
+        )
+        context.update_cursor(str(state.revision))
+        return dg.SkipReason(summary(state))
+
+    return check_alerts
+
+
+def alert_plans() -> list[AlertPlan]:
+    """Return the plan of every alert sensor built in this process, for the command line."""
+    return list(_PLANS.values())
+
+
+def _blocked(repository: dg.RepositoryDefinition | None, plan: AlertPlan) -> dict[str, Sequence[str]]:
+    """Return, by flag, what is downstream of its bins."""
+    assets = {key.asset_key: flag for key, flag in plan.monitored.items()}
+    below = downstream_assets(repository, set(assets)) if repository is not None else {}
+    return {str(assets[asset].id): names for asset, names in below.items()}
+
+
+def summary(state: AlertState) -> str:
+    """Return what the Automation page shows of a tick."""
+    last = max((receipt.at for receipt in state.receipts if receipt.status == "sent"), default=None)
+    dead = sum(receipt.status == "dead" for receipt in state.receipts)
+    told = f"last delivery {last:%Y-%m-%d %H:%M} UTC" if last else "nothing delivered yet"
+    counts = (
+        f"{len(state.incidents)} open incidents, {len(state.outbox)} messages waiting, {dead} undeliverable"
+    )
+    return f"{counts}; {told}"
+
+
+def load_states(instance: dg.DagsterInstance) -> dict[str, AlertState]:
+    """Return the alerting state of each alert sensor of an instance, by sensor name."""
+    storage = cursor_storage(instance)
+    found = {name: StateStore(storage, name).load() for name in sensors(storage)}
+    return {name: state for name, state in found.items() if state is not None}
+
+
+def deliveries(instance: dg.DagsterInstance, since: datetime | None = None) -> list[Delivery]:
+    """Return one row for each alert and destination ever told, oldest first.
+
+    Args:
+        instance: the Dagster instance.
+        since: what was sent before this instant (UTC) reads "already_sent".
+    """
+    rows = [row for state in load_states(instance).values() for row in state.deliveries(since)]
+    return sorted(rows, key=lambda row: row.at)
+
+
+def run_alert_sensor(
+    sensor: dg.SensorDefinition, instance: dg.DagsterInstance, defs: dg.Definitions | None = None
+) -> str:
+    """Do one tick's work of an alert sensor now, without a daemon.
+
+    Args:
+        sensor: what `build_check_alert_sensor` returned.
+        instance: the Dagster instance.
+        defs: the project, so that messages can name the assets a flag blocks.
+
+    Returns:
+        What the tick said: open incidents, messages waiting, last delivery.
+    """
+    repository = None if defs is None else defs.get_repository_def()
+    data = sensor.evaluate_tick(
+        dg.build_sensor_context(instance=instance, sensor_name=sensor.name, repository_def=repository)
+    )
+    return data.skip_message or ""

@@ -1,0 +1,340 @@
+"""The one door: flags, records, a store and destinations in, Dagster definitions out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property, partial
+from typing import Any, Literal
+
+import dagster as dg
+from dagster_duckdb import DuckDBResource
+
+from exd_dagster.alerts.policy.routes import Route
+from exd_dagster.config import FlagAudit, FlagId, Mode, Thresholds, Timing
+from exd_dagster.definitions.alerting.destinations import CallbackAlerts, WebhookAlerts
+from exd_dagster.definitions.alerting.health import HEALTH, build_alerting_health
+from exd_dagster.definitions.alerting.sensor import AlertDestination, build_check_alert_sensor
+from exd_dagster.definitions.assets import (
+    BINS_BUILT,
+    STORE_POOL,
+    AssetAttributes,
+    Grain,
+    attributes_of,
+    bins_asset_keys,
+    bins_partitions,
+    build_variant_bins_assets,
+    records_asset_key,
+)
+from exd_dagster.definitions.checks import check_keys, flag_checks, trust_key
+from exd_dagster.definitions.decisions.asset import build_flag_decisions
+from exd_dagster.definitions.decisions.sensor import build_decision_sensor
+from exd_dagster.definitions.flag_trust import build_flag_trust
+from exd_dagster.definitions.fleet.dagster_values import check_dagster_values
+from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
+from exd_dagster.definitions.fleet.plan import plan_audit, remember
+from exd_dagster.definitions.run_tags import AUDIT_TAG
+from exd_dagster.definitions.schedules import (
+    HOURLY,
+    NIGHTLY,
+    build_nightly_audit_schedule,
+    build_records_sensor,
+)
+from exd_dagster.definitions.store import BinStoreResource
+from exd_dagster.errors import ConfigError
+from exd_dagster.telemetry.sources.duckdb import Records, as_records
+
+
+def build_flag_audit_defs(  # noqa: PLR0913 - the one door
+    flags: Sequence[FlagAudit],
+    records: Records | str | Any,
+    store: DuckDBResource,
+    *,
+    alerts: Sequence[AlertDestination] = (),
+    routes: Sequence[Route | Mapping[str, Any]] | None = None,
+    digest: bool | Sequence[str] = True,
+    on_shutoff: WebhookAlerts | CallbackAlerts | None = None,
+    thresholds: Thresholds | None = None,
+    timing: Timing | None = None,
+    grain: Grain | None = None,
+    name: str = DEFAULT_FLEET,
+    key_prefix: Sequence[str] = ("experiments",),
+    group_name: str = "experiments",
+    records_asset: dg.AssetKey | None = None,
+    mode: Mode | None = None,
+    timezone: str | None = None,
+    holidays: str | Sequence[str] = (),
+    events: Sequence[Any] = (),
+    asset_attributes: AssetAttributes | None = None,
+    pool: str = STORE_POOL,
+    op_tags: Mapping[str, Any] | None = None,
+    audit_every: Literal["day", "hour"] = "day",
+    cron: str | None = "",
+    cron_timezone: str = "UTC",
+    schedule_status: dg.DefaultScheduleStatus = dg.DefaultScheduleStatus.RUNNING,
+    sensor_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING,
+    max_age: timedelta | None = None,
+    base_url: str | None = None,
+) -> dg.Definitions:
+    """Build assets, blocking checks, nightly schedule and alert sensor for a fleet of flags.
+
+    Args:
+        flags: the flags to audit.
+        records: where the evaluation records are: a `ParquetRecords`, `FileRecords`, `TableRecords` or
+            `IbisRecords`, a path or glob, or a pandas DataFrame.
+        store: the DuckDB file that keeps the bins.
+        alerts: destinations of alerts; none: nothing is sent, the checks still block.
+        routes: which alert goes where, first match wins; None: every alert to every destination.
+        digest: True sends the summary after each audit to the default destinations, names send it there.
+        on_shutoff: called once when the split of a blocking flag is wrong.
+        thresholds: the levels of the checks.
+        timing: when an hour is closed and how far back each run reads again.
+        grain: "hour" or "day" partitions; None takes hours up to 50 flags, days above.
+        name: of the fleet, when a code location has several: its jobs, schedule and sensors, its store,
+            decisions and `flag_trust` are called after it.
+        key_prefix: first parts of every asset key.
+        group_name: asset group.
+        records_asset: the asset that loads the records, where it is in the same project; then an audit also
+            runs each time it is materialized.
+        mode: what a failure does for every flag that names no mode of its own: observe (the digest tells),
+            warn (told at once), or block (told at once, and reports stop).
+        timezone: of the audience of every flag that names none of its own; None: UTC.
+        holidays: left out of the traffic test of every flag that names none of its own: "US", "DE-BY", ...
+        events: stretches known to be different, (from, to, note); those of a flag are added.
+        asset_attributes: further `AssetSpec` arguments of every bins asset (tags, automation_condition, ...),
+            or a function that gives them for one flag.
+        pool: concurrency pool of every op that writes the store.
+        op_tags: tags of the ops that build bins and run checks, for an executor or a launcher.
+        audit_every: "day" audits whole UTC days each night, "hour" every hour that has closed.
+        cron: when the audit runs, by default 03:30 or ten past each hour; None: no schedule.
+        cron_timezone: time zone of `cron`.
+        schedule_status: whether the schedule starts by itself; it does.
+        sensor_status: whether the alert sensor starts by itself; it does.
+        max_age: a flag whose newest audited hour is older than this is not trusted, and bins of a blocking
+            flag that were built longer ago fail their freshness policy; None: an answer holds until the next.
+        base_url: address of the Dagster UI, for links in alerts.
+
+    Returns:
+        Definitions to use as they are or to merge into a project's own.
+
+    Raises:
+        ConfigError: for a flag listed twice or a destination that cannot work, all faults at once.
+
+    Examples:
+        >>> defs = build_flag_audit_defs(
+        ...     flags=[FlagAudit(key="new-checkout", split={"on": 0.5, "off": 0.5}, start="2026-03-01")],
+        ...     records="logs/*.parquet",
+        ...     store=DuckDBResource(database="exd.duckdb"),
+        ... )
+    """
+    check_dagster_values(
+        group_name=group_name, key_prefix=key_prefix, pool=pool, cron=cron, cron_timezone=cron_timezone
+    )
+    fleet = _Fleet(
+        _with_calendar(_in_mode(flags, mode), timezone, holidays, events),
+        as_records(records),
+        FleetNames(name),
+        tuple(key_prefix),
+        group_name,
+        grain,
+    )
+    how: dict[str, Any] = {"pool": pool, "op_tags": op_tags, "fleet": name}
+    attributes = partial(_with_freshness, max_age, asset_attributes)
+    bins = fleet.bins(attributes, timing=timing, records_asset=records_asset, **how)
+    sensor = build_check_alert_sensor(
+        fleet.monitored,
+        alerts,
+        routes=routes,
+        digest=digest,
+        on_shutoff=on_shutoff,
+        base_url=base_url,
+        **fleet.alert_options,
+        default_status=sensor_status,
+    )
+    defs = dg.Definitions.merge(
+        dg.Definitions(
+            assets=[bins] if records_asset else [fleet.records_asset, bins],
+            asset_checks=fleet.checks(thresholds, {**how, "max_age": max_age}),
+            jobs=[fleet.job],
+            schedules=fleet.schedules(audit_every == "hour", cron, cron_timezone, schedule_status),
+            sensors=[sensor, *fleet.records_sensors(records_asset, sensor_status)],
+            resources={fleet.names.store: BinStoreResource(duckdb=store)},
+        ),
+        fleet.decisions(sensor_status),
+        fleet.trust(base_url or "", sensor_status, pool),
+        fleet.alerting(),
+    )
+    remember(plan_audit(name, fleet.keys, fleet.flags, fleet.records, store, thresholds, timing, pool, defs))
+    return defs
+
+
+def _in_mode(flags: Sequence[FlagAudit], mode: Mode | None) -> tuple[FlagAudit, ...]:
+    if mode is None:
+        return tuple(flags)
+    return tuple(
+        flag if "mode" in flag.model_fields_set else FlagAudit(**{**dict(flag), "mode": mode})
+        for flag in flags
+    )
+
+
+def _with_calendar(
+    flags: Sequence[FlagAudit], timezone: str | None, holidays: str | Sequence[str], events: Sequence[Any]
+) -> tuple[FlagAudit, ...]:
+    """Give every flag the fleet's time zone and holidays where it names none, and the fleet's events."""
+    given = {name: value for name, value in (("timezone", timezone), ("holidays", holidays)) if value}
+    if not given and not events:
+        return tuple(flags)
+    faults: list[str] = []
+    found = []
+    for flag in flags:
+        own = {name: value for name, value in dict(flag).items() if name in flag.model_fields_set}
+        try:
+            found.append(FlagAudit(**{**given, **own, "events": (*events, *flag.events)}))
+        except ConfigError as error:
+            faults += error.faults
+    if faults:
+        raise ConfigError("build_flag_audit_defs", list(dict.fromkeys(faults)))
+    return tuple(found)
+
+
+def _with_freshness(
+    max_age: timedelta | None, given: AssetAttributes | None, flag: FlagAudit
+) -> Mapping[str, Any]:
+    attributes = attributes_of(flag, given)
+    if max_age is None or flag.mode != "block":
+        return attributes
+    return {"freshness_policy": dg.FreshnessPolicy.time_window(fail_window=max_age), **attributes}
+
+
+@dataclass(frozen=True)
+class _Fleet:
+    """The flags of one call, and the names that everything built for them shares."""
+
+    flags: tuple[FlagAudit, ...]
+    records: Records
+    names: FleetNames
+    key_prefix: tuple[str, ...]
+    group_name: str
+    grain: Grain | None
+
+    @cached_property
+    def keys(self) -> dict[FlagId, dg.AssetKey]:
+        return bins_asset_keys(self.flags, self.key_prefix)
+
+    @cached_property
+    def partitions(self) -> dg.TimeWindowPartitionsDefinition:
+        return bins_partitions(self.flags, self.grain)
+
+    @property
+    def alert_options(self) -> dict[str, Any]:
+        daily = isinstance(self.partitions, dg.DailyPartitionsDefinition)
+        return {
+            "name": self.names.alert_sensor,
+            "fleet": self.names.fleet,
+            "grain": "day" if daily else "hour",
+        }
+
+    @cached_property
+    def job(self) -> Any:
+        return dg.define_asset_job(
+            self.names.audit_job,
+            selection=dg.AssetSelection.assets(*self.keys.values()),
+            executor_def=dg.in_process_executor,
+            description="Builds the bins of every flag and runs their checks.",
+            tags={AUDIT_TAG: "true"},
+        )
+
+    @property
+    def judging(self) -> dict[dg.AssetCheckKey, FlagAudit]:
+        """Every check that judges a flag."""
+        return {check: flag for flag in self.flags for check in check_keys(self.keys[flag.id]).values()}
+
+    @property
+    def monitored(self) -> dict[dg.AssetCheckKey, FlagAudit]:
+        """Every check there is: those that judge, and those that say whether bins could be built."""
+        built = {dg.AssetCheckKey(self.keys[flag.id], BINS_BUILT): flag for flag in self.flags}
+        return {**self.judging, **built}
+
+    @property
+    def records_asset(self) -> dg.AssetSpec:
+        """The external asset that stands for the records."""
+        description = f"Evaluation records, read in place: {self.records.place}."
+        key = records_asset_key(self.records, self.names.fleet)
+        return dg.AssetSpec(key, description=description, group_name=self.group_name)
+
+    def bins(self, attributes: AssetAttributes, **options: Any) -> dg.AssetsDefinition:
+        return build_variant_bins_assets(
+            self.flags,
+            self.records,
+            name=self.names.bins_op,
+            grain=self.grain,
+            key_prefix=self.key_prefix,
+            group_name=self.group_name,
+            asset_attributes=attributes,
+            **options,
+        )
+
+    def checks(self, thresholds: Thresholds | None, how: Mapping[str, Any]) -> list[dg.AssetChecksDefinition]:
+        return [
+            flag_checks(
+                flag,
+                self.keys[flag.id],
+                self.records,
+                partitions=self.partitions,
+                thresholds=thresholds,
+                **how,
+            )
+            for flag in self.flags
+        ]
+
+    def schedules(
+        self, hourly: bool, cron: str | None, cron_timezone: str, status: dg.DefaultScheduleStatus
+    ) -> list[dg.ScheduleDefinition]:
+        if cron is None:
+            return []
+        return [
+            build_nightly_audit_schedule(
+                self.job,
+                self.partitions,
+                bins=list(self.keys.values()),
+                name=self.names.schedule(hourly=hourly),
+                cron=cron or (HOURLY if hourly else NIGHTLY),
+                cron_timezone=cron_timezone,
+                hourly=hourly,
+                default_status=status,
+            )
+        ]
+
+    def records_sensors(
+        self, asset: dg.AssetKey | None, status: dg.DefaultSensorStatus
+    ) -> list[dg.SensorDefinition]:
+        if asset is None:
+            return []
+        name, bins = self.names.records_sensor, list(self.keys.values())
+        return [
+            build_records_sensor(
+                self.job, self.partitions, asset, bins=bins, name=name, default_status=status
+            )
+        ]
+
+    def decisions(self, status: dg.DefaultSensorStatus) -> dg.Definitions:
+        fleet = self.names.fleet
+        asset, job = build_flag_decisions(self.monitored, group_name=self.group_name, fleet=fleet)
+        sensor, again = build_decision_sensor(self.judging, fleet=fleet, default_status=status)
+        return dg.Definitions(assets=[asset], jobs=[job, again], sensors=[sensor])
+
+    def trust(self, base_url: str, status: dg.DefaultSensorStatus, pool: str) -> dg.Definitions:
+        asset, job, sensor = build_flag_trust(
+            self.flags,
+            {flag: trust_key(key) for flag, key in self.keys.items()},
+            fleet=self.names.fleet,
+            group_name=self.group_name,
+            base_url=base_url,
+            sensor_status=status,
+            pool=pool,
+            also=[dg.AssetCheckKey(self.names.alerting, HEALTH)],
+        )
+        return dg.Definitions(assets=[asset], jobs=[job], sensors=[sensor])
+
+    def alerting(self) -> dg.Definitions:
+        asset, health = build_alerting_health(self.names.fleet, group_name=self.group_name)
+        return dg.Definitions(assets=[asset], asset_checks=[health])

@@ -1,0 +1,302 @@
+"""The audit of one flag as Dagster asset checks: three that may block, `trust`, and two that only tell."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from hashlib import sha256
+from typing import Any, TypeAlias
+
+import dagster as dg
+
+from exd_dagster.audit.flag import SPLIT_CHECKS, Audit, audit
+from exd_dagster.audit.trust import TrustVerdict
+from exd_dagster.audit.trust_row import iteration_start
+from exd_dagster.audit.trust_table import write_trust
+from exd_dagster.config import FlagAudit, Thresholds, Timing
+from exd_dagster.definitions.assets import STORE_POOL
+from exd_dagster.definitions.decisions.asset import load_decisions
+from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
+from exd_dagster.definitions.metadata import escape_markdown, verdict_metadata
+from exd_dagster.definitions.run_tags import audit_op_tags, tag_audit, tag_failing
+from exd_dagster.definitions.store import BinStoreResource, bin_store
+from exd_dagster.errors import ConfigError, ExdError
+from exd_dagster.plots import as_markdown_image
+from exd_dagster.stats.srm.causes import Cause, likely_causes
+from exd_dagster.stats.verdict import NEVER_COUNTED, Verdict, plain
+from exd_dagster.telemetry.sources.duckdb import Records, as_records
+
+AnyAsset: TypeAlias = dg.AssetKey | str | Sequence[str] | dg.AssetsDefinition | dg.AssetSpec
+
+BLOCKING: Mapping[str, str] = {
+    "srm": "Do the counts of units agree with the declared split? Chi-square, exact where counts are small; "
+    "repeated looks are paid for.",
+    "sequential_srm": "Did the split break at any hour? Anytime-valid, so it may be asked every hour.",
+    "traffic_drop": "Is the traffic of the newest hours what their hour of the week expects?",
+    "trust": "May what builds on this flag be used? The one answer that gates and guards read.",
+}
+"""Checks that block in mode "block", and what each asks."""
+
+TELLING: Mapping[str, str] = {
+    "variant_integrity": "Did each unit stay in one declared variant?",
+    "version_skew": "Do all SDKs evaluate a recent manifest?",
+}
+"""Checks that never block."""
+
+DIMENSIONS = ("sdk_name", "sdk_version", "manifest_version", "evaluation_reason")
+"""Record columns searched for causes of a broken split, beside the flag's own `dimensions`."""
+
+
+def check_keys(asset: dg.AssetKey) -> dict[str, dg.AssetCheckKey]:
+    """Return the key of each check of the flag whose bins are `asset`, by name."""
+    return {name: dg.AssetCheckKey(asset, name) for name in (*BLOCKING, *TELLING)}
+
+
+def trust_key(asset: dg.AssetKey) -> dg.AssetCheckKey:
+    """Return the key of the one check that gates and guards read."""
+    return dg.AssetCheckKey(asset, "trust")
+
+
+def build_flag_audit_checks(
+    flag: FlagAudit,
+    *,
+    asset: AnyAsset,
+    records: Records | str | Any,
+    thresholds: Thresholds | None = None,
+    timing: Timing | None = None,
+    max_age: timedelta | None = None,
+    fleet: str = DEFAULT_FLEET,
+    automation_condition: dg.AutomationCondition[Any] | None = None,
+    pool: str = STORE_POOL,
+    op_tags: Mapping[str, Any] | None = None,
+) -> dg.AssetChecksDefinition:
+    """Put the audit of one flag on any asset: a dbt model, a sling table, a hand-written one.
+
+    The checks count the records themselves before they judge, so they need no bins asset. One op per flag:
+    its failure blocks nobody else's report.
+
+    Args:
+        flag: the flag to judge.
+        asset: the asset that carries the checks; what is downstream of it is blocked by a failure.
+        records: where the evaluation records are.
+        thresholds: the levels of the tests.
+        timing: when an hour is closed and how far back each run reads again.
+        max_age: the flag is not trusted when its newest audited hour is older than this.
+        fleet: whose store and whose decisions are used.
+        automation_condition: when Dagster runs the checks by itself, for example
+            `AutomationCondition.eager()`: after each materialization of the asset.
+        pool: concurrency pool of the op; all that write one DuckDB file belong in one pool.
+        op_tags: tags of the op, for an executor or a launcher.
+
+    Returns:
+        Subsettable, unpartitioned checks. They need a `BinStoreResource` under the key `exd_store`, of
+        another fleet `<fleet>_store`.
+    """
+    partitions = asset.partitions_def if isinstance(asset, (dg.AssetsDefinition, dg.AssetSpec)) else None
+    source, when = as_records(records), timing or Timing()
+
+    def count(store: BinStoreResource) -> None:
+        now = _now()
+        start = max(store.bins.read(flag).audited_through, flag.start)
+        build = store.bins.update(source, [flag], start, max(now, start), timing=when, now=now)
+        if error := build.flags[flag.id].error:
+            raise dg.Failure(f"Not checked: {error}", allow_retries=False)
+
+    return flag_checks(
+        flag,
+        asset_key_of(asset),
+        source,
+        partitions=partitions,
+        thresholds=thresholds,
+        before=count,
+        max_age=max_age,
+        fleet=fleet,
+        automation_condition=automation_condition,
+        pool=pool,
+        op_tags=op_tags,
+    )
+
+
+def flag_checks(
+    flag: FlagAudit,
+    key: dg.AssetKey,
+    records: Records,
+    *,
+    partitions: dg.PartitionsDefinition[Any] | None = None,
+    thresholds: Thresholds | None = None,
+    before: Any = None,
+    max_age: timedelta | None = None,
+    fleet: str = DEFAULT_FLEET,
+    automation_condition: dg.AutomationCondition[Any] | None = None,
+    pool: str = STORE_POOL,
+    op_tags: Mapping[str, Any] | None = None,
+) -> dg.AssetChecksDefinition:
+    """Build the checks of one flag on bins that are there, or that `before` (a store's function) makes."""
+    levels, names = thresholds or Thresholds(), FleetNames(fleet)
+
+    @dg.multi_asset_check(
+        name=_op_name(key),
+        specs=[
+            dg.AssetCheckSpec(
+                name,
+                asset=key,
+                blocking=flag.mode == "block" and name in BLOCKING,
+                description=question,
+                automation_condition=automation_condition,
+            )
+            for name, question in {**BLOCKING, **TELLING}.items()
+        ],
+        can_subset=True,
+        required_resource_keys={names.store},
+        pool=pool,
+        op_tags=audit_op_tags(op_tags),
+    )
+    def flag_audit(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        tag_audit(context)
+        store = bin_store(context, names.store)
+        if before is not None:
+            before(store)
+        done = audit(
+            flag,
+            store.bins.read(flag),
+            levels,
+            now=_now(),
+            decisions=load_decisions(context.instance, fleet),
+            judged=judged_window(context.run.tags, partitions),
+            max_age=max_age,
+        )
+        done = with_causes(done, store, records, context)
+        if not done.trust.trusted:
+            tag_failing(context, flag.id)
+        write_trust(store.connection, done.trust_entry(context.run.run_id))
+        for verdict in (*done.verdicts, done.trust):
+            if dg.AssetCheckKey(key, verdict.check) in context.selected_asset_check_keys:
+                yield check_result(done, key, verdict)
+
+    return flag_audit
+
+
+def _op_name(asset: dg.AssetKey) -> str:
+    """Longer keys are joined as Dagster joins its own: flag a_b is not flag b of namespace a.
+
+    Logs of a step are files that bear its name, which leaves room for some 200 letters.
+    """
+    name = ("_" if len(asset.path) <= 2 else "__").join([*asset.path, "checks"])
+    return name if len(name) <= 200 else f"{name[:180]}_{sha256(name.encode()).hexdigest()[:8]}_checks"
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def with_causes(
+    done: Audit, store: BinStoreResource, records: Records, context: dg.AssetCheckExecutionContext
+) -> Audit:
+    """Look for causes of a broken split: one more scan, for a failing flag only. It never fails the check."""
+    if not done.split_failed:
+        return done
+    dimensions = list(dict.fromkeys((*DIMENSIONS, *done.flag.dimensions)))
+    try:
+        phase, since, end = done.faulty_phase
+        counts = store.bins.segment_counts(records, done.flag, dimensions, end=end, since=since)
+        return replace(done, causes=tuple(likely_causes(counts, phase.split)))
+    except ExdError as error:
+        context.log.warning("No causes were looked for: %s", error)
+        return done
+
+
+def judged_window(
+    tags: Mapping[str, str], partitions: dg.PartitionsDefinition[Any] | None
+) -> tuple[datetime, datetime] | None:
+    """Return the hours of the run's partitions `[start, end)`, None for a run without partitions."""
+    first = tags.get("dagster/asset_partition_range_start") or tags.get("dagster/partition")
+    last = tags.get("dagster/asset_partition_range_end") or tags.get("dagster/partition")
+    if not (first and last and isinstance(partitions, dg.TimeWindowPartitionsDefinition)):
+        return None
+    return (
+        partitions.time_window_for_partition_key(first).start,
+        partitions.time_window_for_partition_key(last).end,
+    )
+
+
+def check_result(done: Audit, key: dg.AssetKey, verdict: Verdict) -> dg.AssetCheckResult:
+    """Translate a verdict: only a failure fails; insufficient, skipped and not_checked say so in metadata.
+
+    `trust` does not pass either where nothing of a blocking flag could ever be counted.
+    """
+    passed = verdict.trusted if isinstance(verdict, TrustVerdict) else not verdict.failed
+    severity = dg.AssetCheckSeverity.ERROR if verdict.severity == "ERROR" else dg.AssetCheckSeverity.WARN
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=verdict.check,
+        passed=passed,
+        severity=severity,
+        description=description(done, verdict),
+        metadata={
+            **_about(done, verdict),
+            **as_dagster_metadata(verdict.as_metadata()),
+            **verdict_metadata(verdict),
+        },
+    )
+
+
+def description(done: Audit, verdict: Verdict) -> str:
+    """Return what the UI shows without a click: on the first line the sentence, then picture and cause."""
+    parts = [escape_markdown(verdict.sentence)]
+    if svg := done.picture(verdict.check):
+        parts.append(as_markdown_image(svg, f"{verdict.check} of {done.flag.key}"))
+    if done.notes and verdict.check in ("srm", "trust") and verdict.reason != NEVER_COUNTED:
+        parts.append(f"Note: {escape_markdown('; '.join(done.notes))}.")
+    if causes := causes_of(done, verdict):  # one: what is taller than this Dagster hides behind "Show more"
+        more = f" {len(causes) - 1} more under `causes`." if len(causes) > 1 else ""
+        parts.append(f"Likely cause, from the data: {escape_markdown(causes[0].sentence)}{more}")
+    return "\n\n".join(parts)
+
+
+def causes_of(done: Audit, verdict: Verdict) -> tuple[Cause, ...]:
+    """Return what explains a verdict: only a broken split has causes to look for."""
+    return done.causes if verdict.check in SPLIT_CHECKS and verdict.failed else ()
+
+
+def _about(done: Audit, verdict: Verdict) -> dict[str, Any]:
+    """Whose verdict it is, in every check alike."""
+    about: dict[str, Any] = {
+        "flag": done.flag.key,
+        "namespace": done.flag.namespace or "",
+        "environment": done.flag.environment or "",
+        "mode": done.flag.mode,
+        "iteration_start": plain(iteration_start(done.flag, verdict.audited_through)),
+    }
+    if done.flag.end is not None:
+        about["flag_end"] = plain(done.flag.end)
+    if verdict.check in done.trust.would_block:
+        about["would_block"] = True
+    if waived := done.waivers.get(verdict.check):
+        about |= {"waived_by": waived.by, "waived_until": plain(waived.until)}
+    if done.notes:
+        about["unmatched"] = dg.MetadataValue.json(list(done.notes))
+    if causes := causes_of(done, verdict):
+        about["causes"] = dg.MetadataValue.json([cause.as_metadata() for cause in causes])
+    return about
+
+
+def as_dagster_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop what is absent and wrap lists and mappings as JSON metadata."""
+    return {
+        name: dg.MetadataValue.json(value) if isinstance(value, (list, dict)) else value
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def asset_key_of(asset: AnyAsset) -> dg.AssetKey:
+    """Return the one key of whatever stands for an asset.
+
+    Raises:
+        ConfigError: for a multi-asset as a whole.
+    """
+    if isinstance(asset, dg.AssetsDefinition) and len(asset.keys) > 1:
+        keys = ", ".join(sorted(key.to_user_string() for key in asset.keys))
+        raise ConfigError("asset", [f"it holds several assets: {keys}; give the key of one"])
+    if isinstance(asset, (dg.AssetsDefinition, dg.AssetSpec)):
+        return asset.key
+    return dg.AssetKey.from_coercible(asset)

@@ -1,0 +1,251 @@
+"""`flag_trust`: the one answer to "which flags may be used, up to when", as asset, page and function."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+
+from exd_dagster.alerts.messages.text import clip, clip_name, visible
+from exd_dagster.audit.trust_page import STANDINGS, TrustRow, by_urgency, trust_page
+from exd_dagster.audit.trust_row import not_checked_entry
+from exd_dagster.audit.trust_table import TrustEntry, mark_discoveries, read_trust, write_trust
+from exd_dagster.bins.store.store import cannot_open, refuse_sqlite
+from exd_dagster.config import FlagAudit, FlagId
+from exd_dagster.definitions.assets import BINS_BUILT, STORE_POOL
+from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
+from exd_dagster.definitions.internals import CheckRecord, latest_checks
+from exd_dagster.definitions.metadata import escape_markdown
+from exd_dagster.definitions.run_tags import audit_op_tags
+from exd_dagster.definitions.store import bin_store
+from exd_dagster.errors import StoreError, did_you_mean
+from exd_dagster.stats.fleet import discovered
+
+FDR = 0.05
+"""False discovery rate of the fleet's discoveries (e-BH)."""
+
+INLINE = 1000
+"""Markdown of this many characters or more is hidden behind a click by Dagster."""
+
+
+def build_flag_trust(
+    flags: Sequence[FlagAudit],
+    trust_checks: Mapping[FlagId, dg.AssetCheckKey],
+    *,
+    fleet: str = DEFAULT_FLEET,
+    group_name: str = "experiments",
+    base_url: str = "",
+    sensor_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING,
+    pool: str = STORE_POOL,
+    also: Sequence[dg.AssetCheckKey] = (),
+) -> tuple[dg.AssetsDefinition, Any, dg.SensorDefinition]:
+    """Build the asset, its job, and the sensor that refreshes it after each audit.
+
+    The asset depends on nothing in the graph: no flag's failure may keep the list of failures from being
+    made.
+
+    Args:
+        flags: those of the fleet.
+        trust_checks: the `trust` check of each flag.
+        fleet: name of the fleet.
+        group_name: asset group.
+        base_url: address of the Dagster UI, for links to runs.
+        sensor_status: whether the sensor starts by itself; it does.
+        pool: concurrency pool of every op that writes the store.
+        also: checks that the job asks beside it, because they too are due after each audit.
+    """
+    known, names = {flag.id: flag for flag in flags}, FleetNames(fleet)
+
+    @dg.asset(
+        key=names.trust,
+        group_name=group_name,
+        kinds={"duckdb", "html"},
+        description="Which flags may be used, and up to when: one row per flag, environment and iteration.",
+        required_resource_keys={names.store},
+        op_tags=audit_op_tags(),
+        pool=pool,
+    )
+    def flag_trust(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        store = bin_store(context, names.store)
+        for flag, record, reason in unanswered(context.instance, trust_checks):
+            before = read_trust(store.connection, flag)
+            entry = not_checked_entry(known[flag], before, reason=reason, run_id=record.run_id, at=record.at)
+            write_trust(store.connection, entry)
+        rows = [entry for entry in read_trust(store.connection) if entry.row.flag in known]
+        mark_discoveries(store.connection, [entry.row for entry in rows], discoveries(rows))
+        entries = [entry for entry in read_trust(store.connection) if entry.row.flag in known]
+        shown = [replace(entry.row, run_url=_run_url(base_url, entry.run_id)) for entry in entries]
+        page = _write_page(Path(store.duckdb.database).with_name(names.trust_page), shown)
+        return dg.MaterializeResult(metadata=_metadata(shown, page))
+
+    job = dg.define_asset_job(
+        names.trust_job,
+        selection=dg.AssetSelection.assets(flag_trust.key) | dg.AssetSelection.checks(*also),
+        executor_def=dg.in_process_executor,
+        description="Brings flag_trust up to date and looks whether alerts are delivered.",
+    )
+
+    @dg.sensor(
+        name=names.trust_sensor,
+        job=job,
+        default_status=sensor_status,
+        minimum_interval_seconds=30,
+        description="Refreshes flag_trust after each audit.",
+    )
+    def refresh(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        records, running = latest_checks(context.instance, list(trust_checks.values()))
+        newest = max((record.at.isoformat() for record in records), default="")
+        if running:
+            return dg.SkipReason("an audit is running")
+        if newest <= (context.cursor or ""):
+            return dg.SkipReason("no audit since the last refresh")
+        context.update_cursor(newest)
+        return dg.RunRequest(run_key=newest)
+
+    return flag_trust, job, refresh
+
+
+def unanswered(
+    instance: dg.DagsterInstance, trust_checks: Mapping[FlagId, dg.AssetCheckKey]
+) -> list[tuple[FlagId, CheckRecord, str]]:
+    """Return the flags whose last audit ended without an answer, the record it left, and why.
+
+    Their checks crashed, or never began because the bins could not be built: no check wrote their row.
+    """
+    keys = list(trust_checks.values())
+    built = {key: dg.AssetCheckKey(key.asset_key, BINS_BUILT) for key in keys}
+    records, _ = latest_checks(instance, [*keys, *built.values()])
+    known = {record.key: record for record in records}
+    found = []
+    for flag, key in trust_checks.items():
+        record, bins = known.get(key), known.get(built[key])
+        if record is not None and record.passed is None:
+            why = bins.description if bins is not None and bins.passed is False else ""
+            found.append((flag, record, why or _CRASHED.format(run_id=record.run_id)))
+    return found
+
+
+_CRASHED = "Not checked: the last audit did not finish (run {run_id}); see its error and run the audit again."
+
+
+def discoveries(entries: Sequence[TrustEntry]) -> list[TrustRow]:
+    """Return the rows that e-BH discovers at the fleet's false discovery rate, of newest iterations only.
+
+    Args:
+        entries: every row of the fleet, by flag and iteration.
+    """
+    newest = {entry.row.flag: entry for entry in entries}
+    evidence = {flag: each.log_e_value for flag, each in newest.items() if each.log_e_value is not None}
+    return [newest[flag].row for flag in discovered(evidence, FDR)]
+
+
+def trust(
+    flag: str, store: str | Path, *, namespace: str | None = None, environment: str | None = None
+) -> TrustRow:
+    """Return the newest standing of a flag, for a notebook or a script.
+
+    Args:
+        flag: the flag's key.
+        store: the DuckDB file that keeps the bins.
+        namespace: needed where several flags share the key.
+        environment: likewise.
+
+    Returns:
+        The row: `.trusted`, `.sentence`, `.usable_until`, `.audited_through`, ...
+
+    Raises:
+        StoreError: when the store cannot be read, the flag was never audited, or the key is ambiguous.
+
+    Examples:
+        >>> trust("new-checkout-flow", "exd.duckdb").trusted  # doctest: +SKIP
+        True
+    """
+    refuse_sqlite(str(store))
+    try:
+        connection = duckdb.connect(str(store), read_only=True)
+    except (duckdb.Error, RuntimeError) as error:
+        raise StoreError(cannot_open(str(store), error)) from error
+    try:
+        with connection:
+            rows = [entry.row for entry in read_trust(connection)]
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        raise StoreError(
+            f"{store} cannot be read: {reason}; give the store of the bins, and audit the flags again"
+        ) from error
+    found = [
+        row
+        for row in rows
+        if row.flag.key == flag
+        and namespace in (None, row.flag.namespace)
+        and environment in (None, row.flag.environment)
+    ]
+    if not found:
+        near = did_you_mean(flag, {row.flag.key for row in rows})
+        raise StoreError(f"flag '{flag}' has no audit in {store}.{near}")
+    if len({row.flag for row in found}) > 1:
+        names = ", ".join(sorted({str(row.flag) for row in found}))
+        raise StoreError(f"flag '{flag}' is ambiguous in {store}: {names}; give namespace= and environment=")
+    return max(found, key=lambda row: row.iteration_start)
+
+
+def _run_url(base_url: str, run_id: str) -> str:
+    """Return the run's address, or its bare id where the UI's own address is not known."""
+    return f"{base_url.rstrip('/')}/runs/{run_id}" if run_id and base_url else run_id
+
+
+def _write_page(page: Path, rows: Sequence[TrustRow]) -> Path:
+    page.write_text(trust_page(rows, written_at=datetime.now(timezone.utc)), encoding="utf-8")
+    return page
+
+
+def _metadata(rows: Sequence[TrustRow], page: Path) -> Mapping[str, Any]:
+    ordered = by_urgency(rows)
+    shown = [dg.TableRecord(_record(row)) for row in ordered]
+    return {
+        "attention": dg.MetadataValue.md(attention(ordered)),
+        "flags": dg.MetadataValue.table(shown) if shown else dg.MetadataValue.text("no flag is audited yet"),
+        "trusted": sum(row.trusted is True for row in rows),
+        "not_trusted": sum(row.trusted is False for row in rows),
+        "page": dg.MetadataValue.path(str(page.absolute())),
+    }
+
+
+def attention(ordered: Sequence[TrustRow]) -> str:
+    """Return the sentences of the flags that are not simply trusted as Markdown of under 1,000 characters.
+
+    Dagster shows Markdown of that length in place, longer ones behind a click.
+
+    Args:
+        ordered: rows, the most urgent first.
+    """
+    urgent = [row for row in ordered if row.standing != "trusted"]
+    points = [f"- **{_name(row)}** {escape_markdown(clip(row.sentence, 500))}" for row in urgent]
+    more = "\n- and {} more, in the table and on the page"
+    shown = len(points)
+    while shown and len("\n".join(points[:shown])) + len(more) + 5 > INLINE:
+        shown -= 1
+    rest = more.format(len(points) - shown) if shown < len(points) else ""
+    return ("\n".join(points[:shown]) + rest).strip() or "No flag needs attention."
+
+
+def _name(row: TrustRow) -> str:
+    return escape_markdown(clip_name(visible(row.flag)))
+
+
+def _record(row: TrustRow) -> dict[str, str]:
+    """Three columns and no more: Dagster cuts off what does not fit beside the asset's definition."""
+    by = f" by {row.waived_by}" if row.waived_by else ""
+    found = ", discovered" if row.discovery else ""
+    return {
+        "flag": clip_name(str(row.flag)),
+        "standing": STANDINGS[row.standing][1].lower() + by + found,
+        "usable_until": _shown(row.usable_until),
+    }
+
+
+def _shown(instant: datetime | None) -> str:
+    return f"{instant:%Y-%m-%d %H:%M} UTC" if instant else ""

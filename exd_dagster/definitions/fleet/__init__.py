@@ -1,0 +1,1 @@
+"""What a fleet is called, audits and may not share with another."""

@@ -1,0 +1,105 @@
+"""What each fleet of this process audits, and where: remembered for the command line."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import dagster as dg
+from dagster_duckdb import DuckDBResource
+
+from exd_dagster.config import FlagAudit, FlagId, Thresholds, Timing
+from exd_dagster.definitions.fleet.clash import Claim, clash
+from exd_dagster.telemetry.sources.duckdb import Records
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPlan:
+    """One call of `build_flag_audit_defs`.
+
+    Attributes:
+        name: of the fleet.
+        bins: the bins asset of each flag.
+        flags: what is audited.
+        records: where the evaluation records are.
+        store: the DuckDB file of the bins.
+        thresholds: the levels of the checks.
+        timing: when an hour is closed.
+        pool: concurrency pool of every op that writes the store.
+        running: name of each schedule and sensor, and whether it starts by itself.
+    """
+
+    name: str
+    bins: Mapping[FlagId, dg.AssetKey]
+    flags: tuple[FlagAudit, ...]
+    records: Records
+    store: DuckDBResource
+    thresholds: Thresholds
+    timing: Timing
+    pool: str
+    running: Mapping[str, bool]
+
+    @property
+    def claim(self) -> Claim:
+        """What the fleet takes for itself."""
+        return Claim(self.name, self.bins, self.store_path)
+
+    @property
+    def store_path(self) -> str:
+        """Path of the store; "" where it comes from an environment variable that is not set."""
+        path = self.store.database
+        return path.get_value() or "" if isinstance(path, dg.EnvVar) else path
+
+
+def plan_audit(
+    name: str,
+    bins: Mapping[FlagId, dg.AssetKey],
+    flags: Sequence[FlagAudit],
+    records: Records,
+    store: DuckDBResource,
+    thresholds: Thresholds | None,
+    timing: Timing | None,
+    pool: str,
+    defs: dg.Definitions,
+) -> AuditPlan:
+    """Return the plan of a fleet whose schedules and sensors are those of `defs`."""
+    starting = {
+        each.name: each.default_status.value == "RUNNING"
+        for each in (*(defs.schedules or ()), *(defs.sensors or ()))
+        if isinstance(each, (dg.ScheduleDefinition, dg.SensorDefinition))
+    }
+    return AuditPlan(
+        name=name,
+        bins=bins,
+        flags=tuple(flags),
+        records=records,
+        store=store,
+        thresholds=thresholds or Thresholds(),
+        timing=timing or Timing(),
+        pool=pool,
+        running=starting,
+    )
+
+
+_PLANS: dict[str, AuditPlan] = {}
+
+
+def remember(plan: AuditPlan) -> None:
+    """Keep the plan of a fleet; a fleet built again replaces the one of the same name.
+
+    Warns of a clash, because Dagster's own words for it, when it loads both, name no way out.
+    """
+    _PLANS[plan.name] = plan
+    for other in _PLANS.values():
+        for fault in clashes([other, plan]) if other is not plan else ():
+            warnings.warn(fault, stacklevel=3)
+
+
+def audit_plans() -> list[AuditPlan]:
+    """Return the plan of every fleet built in this process."""
+    return list(_PLANS.values())
+
+
+def clashes(plans: Sequence[AuditPlan]) -> list[str]:
+    """Return what two of these fleets cannot both have, one fault each."""
+    return [fault for one, other in combinations(plans, 2) for fault in clash(one.claim, other.claim)]

@@ -1,0 +1,134 @@
+"""What an operator reads at a glance on an asset's page and beside a verdict: tables, trends, a sparkline."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from math import log, log10
+from typing import Any
+
+import dagster as dg
+
+from exd_dagster.audit.trust_row import iteration_start
+from exd_dagster.bins.model import FlagBins
+from exd_dagster.config import FlagAudit
+from exd_dagster.plots import sparkline
+from exd_dagster.stats.audit import pooled_sample
+from exd_dagster.stats.sequential.sequential import SequentialSrmVerdict
+from exd_dagster.stats.srm.srm import SrmVerdict
+from exd_dagster.stats.traffic.traffic import TrafficVerdict
+from exd_dagster.stats.verdict import Verdict
+from exd_dagster.stats.window import split_window
+from exd_dagster.stats.words import percent
+
+SMALLEST_P = 5e-324
+"""Smallest positive float: what a p-value that underflowed is at most."""
+
+
+def bins_metadata(flag: FlagAudit, bins: FlagBins) -> dict[str, Any]:
+    """Return what the page of a bins asset shows: the traffic of the last week, the split and facts so far.
+
+    Args:
+        flag: its declared split.
+        bins: its closed hours.
+    """
+    current = bins.between(iteration_start(flag, bins.audited_through), bins.audited_through)
+    image = sparkline(bins)
+    facts: Counter[str] = Counter()
+    for fact in current.facts:
+        facts[fact.name] += fact.count
+    return {
+        **({"traffic": dg.MetadataValue.md(image)} if image else {}),
+        "split": _split_so_far(flag, bins),
+        **({"facts": dg.MetadataValue.json(dict(facts))} if facts else {}),
+    }
+
+
+def _split_so_far(flag: FlagAudit, bins: FlagBins) -> dg.TableMetadataValue:
+    """Return declared against observed in the current iteration, over its phases, as `srm` compares them."""
+    window = split_window(flag, bins)
+    if not window.stretches:
+        return split_table({}, window.undeclared)
+    sample = pooled_sample(window)
+    expected = dict(zip(sample.names, sample.shares.tolist(), strict=True))
+    observed = dict(zip(sample.names, sample.observed.astype(int).tolist(), strict=True))
+    return _with_strays(expected, observed, window.undeclared, window.zero_share)
+
+
+def _with_strays(
+    expected: Mapping[str, float],
+    observed: Mapping[str, int],
+    undeclared: Mapping[str, int],
+    zero_share: Mapping[str, int],
+) -> dg.TableMetadataValue:
+    """Return the table of a split with the units that came where they had no declared share."""
+    units = Counter(observed)
+    units.update(undeclared)
+    units.update(zero_share)
+    return split_table({**dict.fromkeys(zero_share, 0.0), **expected}, units)
+
+
+def verdict_metadata(verdict: Verdict) -> dict[str, Any]:
+    """Return what a check shows beside its verdict's numbers: a table, and scalars with a trend."""
+    if isinstance(verdict, (SrmVerdict, SequentialSrmVerdict)) and verdict.expected:
+        strays = (verdict.undeclared, verdict.zero_share) if isinstance(verdict, SrmVerdict) else ({}, {})
+        trend = {
+            "neg_log10_p": neg_log10_p(verdict),
+            "max_ratio": max_ratio(verdict.expected, verdict.observed),
+        }
+        return {"split": _with_strays(verdict.expected, verdict.observed, *strays), **_known(trend)}
+    if isinstance(verdict, TrafficVerdict):
+        seen, expected = verdict.latest_volume, verdict.expected_volume
+        ratio = seen / expected if seen is not None and expected else None
+        return _known({"neg_log10_p": neg_log10_p(verdict), "volume_ratio": ratio})
+    return {}
+
+
+def split_table(declared: Mapping[str, float], units: Mapping[str, int]) -> dg.TableMetadataValue:
+    """Return declared against observed, a row per variant; a variant nobody declared has no declared share.
+
+    Args:
+        declared: share by variant.
+        units: units counted by variant.
+    """
+    n = sum(units.values())
+    records = []
+    for variant in dict.fromkeys((*declared, *units)):
+        share = declared.get(variant)
+        records.append(
+            dg.TableRecord(
+                {
+                    "variant": variant,
+                    "declared": "not declared" if share is None else percent(share),
+                    "observed": percent(units.get(variant, 0) / n) if n else "no unit yet",
+                    "units": units.get(variant, 0),
+                }
+            )
+        )
+    names = ("variant", "declared", "observed")
+    columns = [dg.TableColumn(name, "string") for name in names]
+    return dg.MetadataValue.table(records, schema=dg.TableSchema([*columns, dg.TableColumn("units", "int")]))
+
+
+def neg_log10_p(verdict: SrmVerdict | SequentialSrmVerdict | TrafficVerdict) -> float | None:
+    """Return -log10 of a verdict's p-value, which a chart can show where the p-value itself is 8e-45."""
+    if isinstance(verdict, SequentialSrmVerdict):
+        return max(verdict.max_log_e_value, 0.0) / log(10)
+    if verdict.p_value is None:
+        return None
+    return -log10(max(verdict.p_value, SMALLEST_P))
+
+
+def max_ratio(declared: Mapping[str, float], units: Mapping[str, int]) -> float | None:
+    """Return the largest observed over declared share of any variant; 1 is a perfect split."""
+    n = sum(units.values())
+    ratios = [units.get(variant, 0) / n / share for variant, share in declared.items() if n and share > 0]
+    return max(ratios, default=None)
+
+
+def _known(values: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def escape_markdown(text: str) -> str:
+    """Return `text` on one line, so that Dagster's markdown renderer shows it literally."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~$])", r"\\\1", " ".join(text.split()))

@@ -1,6 +1,0 @@
-"""The audit in a notebook: one frame, the three verdicts, and alerts to whoever should know."""
-
-from exd_dagster.monitor.dispatcher import DeliveryResult, WebhookAlertDispatcher
-from exd_dagster.monitor.live import LiveMonitor
-
-__all__ = ["DeliveryResult", "LiveMonitor", "WebhookAlertDispatcher"]

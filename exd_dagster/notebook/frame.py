@@ -1,0 +1,139 @@
+"""A notebook's frame -> the same hourly bins that the audit judges."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+import duckdb
+import numpy as np
+
+from exd_dagster.bins.model import HOUR, Counts, FlagBins
+from exd_dagster.bins.store.select import select_bins
+from exd_dagster.bins.store.store import BinStore
+from exd_dagster.config import AT_ONCE, FlagAudit
+from exd_dagster.errors import ConfigError, RecordsError, did_you_mean
+from exd_dagster.telemetry.records import EARLIEST, from_ms
+from exd_dagster.telemetry.sources.duckdb import DataFrameRecords
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FLAG = "live"
+"""A frame is the log of one flag."""
+
+UNIT_COLUMNS = ("unit_id", "unit_id_hash")
+"""Columns taken for the unit when none is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameBins:
+    """The bins of one frame.
+
+    Attributes:
+        bins: every hour from the first record to the newest, or to the instant the log was read; hours
+            without a record are zero.
+        closed: how many of them are whole.
+        set_apart: rows that were not counted, by reason.
+    """
+
+    bins: FlagBins
+    closed: int
+    set_apart: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def closed_bins(self) -> FlagBins:
+        """The whole hours only."""
+        return self.bins.between(self.bins.start, self.bins.start + HOUR * self.closed)
+
+
+def read_frame(
+    frame: "pd.DataFrame",
+    *,
+    time_col: str,
+    variant_col: str,
+    unit_col: str | None,
+    time_zone: str,
+    now: datetime | None,
+) -> FrameBins:
+    """Count a frame: each unit once, in the hour and variant of its first exposure.
+
+    Args:
+        frame: one row per exposure.
+        time_col: column of the instant.
+        variant_col: column of the variant.
+        unit_col: column of the unit; None: `unit_id` or `unit_id_hash`.
+        time_zone: zone of times without an offset.
+        now: when the log was read (UTC): hours up to it exist although empty. None: it ends with its newest
+            record.
+
+    Raises:
+        ConfigError: when a column is not there.
+        RecordsError: when the frame cannot be counted.
+    """
+    columns = {
+        "timestamp": _column(frame, time_col, "time_col"),
+        "variant_key": _column(frame, variant_col, "variant_col"),
+        "unit_id_hash": _unit_column(frame, unit_col),
+    }
+    records = DataFrameRecords(
+        frame=frame[list(dict.fromkeys(columns.values()))],
+        columns=columns,
+        constants={"flag_key": FLAG},
+        time_zone=time_zone,
+    )
+    clock = now or datetime.now(timezone.utc)
+    flag = FlagAudit(key=FLAG, start=from_ms(EARLIEST))
+    with duckdb.connect() as connection:
+        store = BinStore(connection)
+        report = store.update(records, [flag], flag.start, clock, timing=AT_ONCE, now=clock)
+        if error := report.flags[flag.id].error:
+            raise RecordsError(error)
+        bins = _from_first(select_bins(connection, flag, closed_only=False))
+    missing = {name: bins.fact_total(name) for name in ("null_units", "null_variants")}
+    set_apart = {name: count for name, count in {**report.quarantined, **missing}.items() if count}
+    if report.watermark is None:
+        return FrameBins(bins, 0, set_apart)
+    through = report.watermark if now is None else max(now, report.watermark)
+    return FrameBins(_extended(bins, through), (through - bins.start) // HOUR, set_apart)
+
+
+def _column(frame: "pd.DataFrame", name: str, argument: str) -> str:
+    if name not in frame.columns:
+        hint = did_you_mean(name, map(str, frame.columns))
+        raise ConfigError("the frame", [f"{argument}: it has no column '{name}'.{hint}"])
+    return name
+
+
+def _unit_column(frame: "pd.DataFrame", name: str | None) -> str:
+    if name is not None:
+        return _column(frame, name, "unit_col")
+    found = [column for column in UNIT_COLUMNS if column in frame.columns]
+    if not found:
+        known = ", ".join(map(str, frame.columns))
+        raise ConfigError("the frame", [f"unit_col: name the column that identifies a unit ({known})"])
+    return found[0]
+
+
+def _from_first(bins: FlagBins) -> FlagBins:
+    """Leave out the hours before the first record."""
+    busy = np.flatnonzero(bins.landed)
+    return bins.between(
+        bins.start + HOUR * int(busy[0]) if len(busy) else bins.audited_through, bins.audited_through
+    )
+
+
+def _extended(bins: FlagBins, through: datetime) -> FlagBins:
+    """Add the empty hours up to `through`; all that a frame does not hold did not happen."""
+    missing = max((through - bins.audited_through) // HOUR, 0)
+
+    def padded(counts: Counts) -> Counts:
+        return np.concatenate([counts, np.zeros((missing, counts.shape[1]), dtype=np.int64)])
+
+    return replace(
+        bins,
+        new_units=padded(bins.new_units),
+        units=padded(bins.units),
+        evaluations=padded(bins.evaluations),
+        landed=np.ones(len(bins) + missing, dtype=bool),
+    )

@@ -1,0 +1,1 @@
+"""The test methods, each as its source states it."""

@@ -1,0 +1,5 @@
+"""Sample ratio mismatch, asked once."""
+
+from exd_dagster.stats.srm.srm import SrmVerdict, srm_test
+
+__all__ = ["SrmVerdict", "srm_test"]

@@ -1,0 +1,235 @@
+r"""What volume this hour of the week expects, and how surprising a smaller one is.
+
+Expected volume mu: of the same hour in up to K = 3 earlier weeks (`baseline.py`), at the level of its phase
+(`levels.py`). Hours that alarmed are left out of later expectations, so an outage does not become its own
+baseline. Overdispersion phi: the mean of
+
+    u = ((x - mu)^2 c - mu) / mu^2,    c = (1 + 1/K now) / (1 + 1/K then),
+
+over the newest earlier windows that expected a unit or more; from prediction errors, so the uncertainty of
+mu is in it. Each u is cut at 1 + 8/mu (x about twice mu: a rush of traffic must not hide a drop) and at the
+99th centile. Then, with the regularised incomplete beta function I,
+
+    p = P(NB(mean mu, variance mu + phi mu^2) <= x) = I_{r/(r+mu)}(r, x + 1),    r = 1/phi,
+
+for trailing windows of 1, 3, 6 and 24 hours; an alarm is p < a/4. Windows of several hours overlap: n of
+them hold only v = n / window separate errors, so phi is multiplied by (t_v / z)^2 at a/4, Student's
+allowance for a variance learned from v errors.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exd_dagster.stats.inputs import Booleans, Floats
+from exd_dagster.stats.traffic.baseline import WEEK, Baseline, History, Weeks, cautious, earlier_weeks
+from exd_dagster.stats.traffic.levels import Levels, no_levels
+
+WINDOWS = (1, 3, 6, 24)
+SPEAKS_FROM = 240
+"""First hour that can be judged: a week of lags and 72 hours of their errors."""
+
+ENOUGH_ERRORS = 72
+ERRORS_KEPT = {1: WEEK, 3: 3 * WEEK, 6: 4 * WEEK, 24: 4 * WEEK}
+SMALLEST_DISPERSION = 1e-6
+BLOCK = 24
+AHEAD = WEEK - BLOCK
+"""Hours whose weeks are known at once: an hour is known to be at fault, or not, after another day."""
+
+_WIDTHS = np.array(WINDOWS)[:, None]
+
+
+@dataclass(frozen=True, slots=True)
+class SeasonalScan:
+    """Every hour of a series against what it expects; an hour depends on none that comes after it.
+
+    Attributes:
+        expected: float (T,), mu of each hour; NaN where no earlier week tells.
+        volumes: float (4, T), units in the trailing windows of `WINDOWS`.
+        window_expected: float (4, T), their expected volume; NaN where not tested.
+        dispersion: float (4, T), phi.
+        p: float (4, T), lower-tail probability; 1 where not tested.
+        alarm: bool (T,), True where any window has p < level / 4.
+    """
+
+    expected: Floats
+    volumes: Floats
+    window_expected: Floats
+    dispersion: Floats
+    p: Floats
+    alarm: Booleans
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """What is known of the hours beside their volumes.
+
+    Attributes:
+        clock: int (T,), hours by which the local clock is ahead of UTC.
+        learned: bool (T,), False for hours that are left out of baselines.
+        levels: the level of every hour.
+        baseline: how earlier weeks become one expectation.
+    """
+
+    clock: NDArray[np.int64]
+    learned: Booleans
+    levels: Levels
+    baseline: Baseline = "robust"
+
+
+def nothing_declared(size: int) -> Declared:
+    """Return what is known of a flag without phases, time zone, holidays and events."""
+    return Declared(clock=np.zeros(size, dtype=np.int64), learned=np.ones(size, bool), levels=no_levels(size))
+
+
+def scan(volumes: Floats, landed: Booleans, level: float, declared: Declared | None = None) -> SeasonalScan:
+    """Judge every hour of a series from `SPEAKS_FROM` on.
+
+    Args:
+        volumes: float (T,), units per hour.
+        landed: bool (T,), False for hours that are unknown: neither judged nor learned from.
+        level: a; an hour alarms when one of its windows has p < a/4.
+        declared: what is known of the hours; None: nothing.
+    """
+    learner = _Learner(volumes, landed, level / len(WINDOWS), declared or nothing_declared(len(volumes)))
+    for begin in range(0, len(volumes), AHEAD):
+        end = min(begin + AHEAD, len(volumes))
+        learner.expect(begin, end)
+        for day in range(begin, end, BLOCK):
+            learner.judge(day, min(day + BLOCK, end))
+    return SeasonalScan(
+        learner.expected, learner.sums, learner.wanted, learner.dispersion, learner.p, learner.alarm
+    )
+
+
+def lower_tail(x: Floats, mean: Floats, dispersion: Floats) -> Floats:
+    """Return P(X <= x) for a negative binomial of the given mean and variance mean + dispersion * mean^2."""
+    from scipy.special import betainc
+
+    size = 1 / np.maximum(dispersion, SMALLEST_DISPERSION)
+    safe = np.maximum(mean, 1e-300)
+    return np.where(mean > 0, betainc(size, x + 1, size / (size + safe)), 1.0)
+
+
+class _Learner:
+    """The running memory of a scan: expectations some days at a time, then errors and alarms by the day."""
+
+    def __init__(self, volumes: Floats, landed: Booleans, level: float, declared: Declared) -> None:
+        shape = (len(WINDOWS), len(volumes))
+        known = declared.levels
+        self.volumes, self.landed, self.level = volumes, landed & known.judged, level
+        self.scale, self.error, self.baseline = known.level, known.error, declared.baseline
+        self.quiet = ~declared.learned if not declared.learned.all() else None
+        self.expected = np.full(len(volumes), np.nan)
+        self.alarm = np.zeros(len(volumes), dtype=bool)
+        self.low = np.zeros(len(volumes), dtype=bool)  # hours at fault: never learned from
+        usable = landed & known.learned & declared.learned
+        self.history = History(volumes / known.level, usable, self.low, declared.clock)
+        self.sums, self.wanted = np.zeros(shape), np.full(shape, np.nan)
+        self.dispersion, self.p = np.full(shape, np.nan), np.ones(shape)
+        self.weeks = np.ones(len(volumes))  # 1 + 1/K: what averaging only K weeks adds to the squared error
+        self.square = np.full(shape, np.nan)  # squared error over `weeks`; NaN where it teaches nothing
+        self.waiting: tuple[int, Weeks] | None = None
+        self.running = np.zeros((3, len(volumes) + 1))  # totals of known hours, their volume, their mu
+
+    def expect(self, begin: int, end: int) -> None:
+        """Set mu of some days; where weeks disagree, each day waits for what the day before it tells."""
+        weeks = earlier_weeks(self.history, begin, end)
+        self.expected[begin:end] = weeks.mu * self.scale[begin:end]
+        self.weeks[begin:end] = 1 + 1 / np.maximum(weeks.count, 1)
+        self.waiting = (begin, weeks) if self.baseline == "robust" and weeks.unsure.any() else None
+        if self.waiting is None:
+            self._add_windows(begin, end)
+
+    def judge(self, begin: int, end: int) -> None:
+        if self.waiting is not None:
+            day = slice(begin - self.waiting[0], end - self.waiting[0])
+            weeks = self.waiting[1]
+            if weeks.unsure[day].any():
+                part = Weeks(
+                    weeks.hours[day], weeks.chosen[:, day], weeks.count[day], weeks.mu[day], weeks.unsure[day]
+                )
+                self.expected[begin:end] = cautious(self.history, part) * self.scale[begin:end]
+            self._add_windows(begin, end)
+        if begin >= SPEAKS_FROM:
+            self._disperse(begin, end)
+            self._test(begin, end)
+            self._set_apart(begin, end)
+
+    def _add_windows(self, begin: int, end: int) -> None:
+        """Sum volume and mu over the trailing windows of the block, over the hours that can be judged."""
+        mu, block = self.expected[begin:end], slice(begin, end)
+        known = self.landed[block] & np.isfinite(mu)
+        steps = np.where(known, [known, self.volumes[block], mu], 0.0)
+        self.running[:, begin + 1 : end + 1] = self.running[:, [begin]] + steps.cumsum(axis=1)
+        ends = np.arange(begin, end) + 1
+        starts = np.maximum(ends - _WIDTHS, 0)
+        hours, seen, mean = self.running[:, None, ends] - self.running[:, starts]
+        judged = known & (ends >= WEEK + _WIDTHS) & (hours > _WIDTHS / 2)
+        self.sums[:, block] = seen
+        self.wanted[:, block] = np.where(judged, mean, np.nan)
+        teaches = judged & (mean > 1 - 1e-6)
+        self.square[:, block] = np.where(teaches, (seen - mean) ** 2 / self.weeks[block], np.nan)
+
+    def _disperse(self, begin: int, end: int) -> None:
+        """Set phi of the block from earlier windows that share no hour with it and hold no hour at fault.
+
+        With fewer than 72 of its own, a window borrows phi of the next smaller one.
+        """
+        low = self.low[:begin] if self.quiet is None else self.low[:begin] | self.quiet[:begin]
+        faults = np.append(0, low.cumsum()) if low.any() else None
+        now, smaller = self.weeks[begin:end].mean(), np.nan
+        for row, window in enumerate(WINDOWS):
+            kept = self._usable(row, begin - window + 1, faults)
+            allowance = 1.0
+            if len(kept) >= ENOUGH_ERRORS:
+                smaller = _mean_error(self.square[row, kept] * now, self.wanted[row, kept])
+                allowance = _allowance(window, self.level)[len(kept)]
+            self.dispersion[row, begin:end] = smaller * allowance + self.error[begin:end]
+
+    def _usable(self, row: int, last: int, faults: Floats | None) -> NDArray[np.int64]:
+        """Return the newest windows before `last` that teach, looking no further back than is needed."""
+        window, wanted = WINDOWS[row], ERRORS_KEPT[WINDOWS[row]]
+        for reach in (wanted, 2 * wanted, last):
+            ends = np.arange(max(last - reach, 0), max(last, 0)) + 1
+            usable = np.isfinite(self.square[row, ends - 1])
+            if faults is not None:
+                usable &= faults[ends] == faults[np.maximum(ends - window, 0)]
+            kept: NDArray[np.int64] = ends[usable][-wanted:] - 1
+            if len(kept) == wanted or reach >= last:
+                break
+        return kept
+
+    def _test(self, begin: int, end: int) -> None:
+        mean, phi = self.wanted[:, begin:end], self.dispersion[:, begin:end]
+        tested = np.isfinite(mean) & np.isfinite(phi)
+        p = lower_tail(self.sums[:, begin:end], np.where(tested, mean, 0.0), np.where(tested, phi, 1.0))
+        self.p[:, begin:end] = np.where(tested, p, 1.0)
+
+    def _set_apart(self, begin: int, end: int) -> None:
+        """Mark alarms, and as at fault the hours below expectation in the windows that alarmed."""
+        hits = self.p[:, begin:end] < self.level
+        self.alarm[begin:end] = hits.any(axis=0)
+        for row, offset in np.argwhere(hits):
+            span = slice(begin + int(offset) - WINDOWS[int(row)] + 1, begin + int(offset) + 1)
+            self.low[span] |= self.volumes[span] < self.expected[span]
+
+
+def _mean_error(square: Floats, mean: Floats) -> float:
+    """Return phi: the mean of u, each cut where a rush of traffic or a stray hour would dominate it."""
+    errors = np.minimum((square - mean) / mean**2, 1 + 8 / mean)
+    cut = np.sort(errors)[int(0.99 * len(errors))]
+    return max(float(np.minimum(errors, cut).sum()) / len(errors), SMALLEST_DISPERSION)
+
+
+@lru_cache(maxsize=64)
+def _allowance(window: int, level: float) -> Floats:
+    """Return (t_v / z)^2 by number of windows learned from; 1 for single hours, which do not overlap."""
+    from scipy.special import ndtri, stdtrit
+
+    learned = np.arange(ERRORS_KEPT[window] + 1)
+    if window == 1:
+        return np.ones(len(learned))
+    return np.asarray((stdtrit(np.maximum(learned / window, 1.0), level) / ndtri(level)) ** 2)

@@ -1,0 +1,171 @@
+"""Records, flags and store are looked at as they are, and what is wrong ends with its fix."""
+
+import os
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+from dagster_duckdb import DuckDBResource
+
+from exd_dagster.bins.store.store import open_store
+from exd_dagster.cli.doctor.data import diagnose_data, diagnose_store
+from exd_dagster.cli.doctor.diagnosis import Diagnosis
+from exd_dagster.config import FlagAudit, Thresholds, Timing
+from exd_dagster.definitions.fleet.plan import AuditPlan
+from exd_dagster.telemetry.sources.duckdb import FileRecords, IbisRecords, ParquetRecords, Records
+from tests.logs import HOUR, START, healthy, rows, write
+
+SOON = START + 6 * HOUR
+SPLIT = {"control": 0.5, "treatment": 0.5}
+
+
+def plan(folder: Path, records: Records, *flags: FlagAudit, store: str = "bins.duckdb") -> AuditPlan:
+    return AuditPlan(
+        name="exd",
+        bins={},
+        flags=flags or (FlagAudit(key="checkout", split=SPLIT, start=START),),
+        records=records,
+        store=DuckDBResource(database=store if store == ":memory:" else str(folder / store)),
+        thresholds=Thresholds(),
+        timing=Timing(),
+        pool="duckdb_writer",
+        running={},
+    )
+
+
+@pytest.fixture
+def log(tmp_path) -> ParquetRecords:
+    staging = rows("search", healthy(1), environment="staging")
+    frames = [rows("checkout", healthy(3)), rows("search", healthy(3)), staging]
+    return ParquetRecords(path=write(tmp_path / "log", *frames))
+
+
+def about(subject: str, audit: AuditPlan, now: datetime = SOON) -> list[Diagnosis]:
+    return [diagnosis for diagnosis in diagnose_data(audit, now) if diagnosis.subject == subject]
+
+
+def test_a_project_that_is_well_has_nothing_to_fix(tmp_path, log):
+    found = diagnose_data(plan(tmp_path, log), SOON)
+    assert {diagnosis.state for diagnosis in found} == {"ok"}
+    assert not any(diagnosis.fix for diagnosis in found)
+
+
+def test_a_missing_column_is_told_with_its_name(tmp_path):
+    (tmp_path / "log.csv").write_text("timestamp,flag_key,variant\n2026-03-01T00:00Z,checkout,a\n")
+    (told,) = about("records", plan(tmp_path, FileRecords(path=tmp_path / "log.csv")))
+    assert told.state == "fail"
+    assert "variant_key" in told.said
+    assert "unit_id_hash" in told.said
+
+
+def test_records_that_stopped_coming_are_told_unless_every_flag_has_ended(tmp_path, log):
+    later = SOON + timedelta(days=5)
+    (told,) = about("records", plan(tmp_path, log), later)
+    assert (told.state, told.fix) == ("warn", "check the job that loads the records")
+    ended = FlagAudit(key="checkout", split=SPLIT, start=START, end=SOON)
+    assert [told.state for told in about("records", plan(tmp_path, log, ended), later)] == ["ok"]
+
+
+def test_a_damaged_line_is_told_and_the_rest_counts(tmp_path):
+    rows("checkout", healthy(3)).to_csv(tmp_path / "log.csv", index=False)
+    with (tmp_path / "log.csv").open("a") as file:
+        file.write("2026-03-01T02")
+    (told,) = about("records", plan(tmp_path, FileRecords(path=tmp_path / "log.csv")))
+    assert (told.state, told.fix) == ("warn", "repair or remove it; the rest is counted")
+    assert "1 line cannot be read" in told.said
+
+
+def test_a_flag_without_records_gets_the_nearest_key(tmp_path, log):
+    flag = FlagAudit(key="chekout", split=SPLIT, start=START)
+    (told,) = about("flags", plan(tmp_path, log, flag))
+    assert (told.state, told.said) == ("fail", "'chekout' has no record")
+    assert "Did you mean 'checkout'?" in told.fix
+
+
+def test_a_flag_of_several_environments_lists_them(tmp_path, log):
+    flag = FlagAudit(key="search", split=SPLIT, start=START)
+    (told,) = about("flags", plan(tmp_path, log, flag))
+    assert told.said == "'search' has records in production, staging"
+    named = FlagAudit(key="search", environment="staging", split=SPLIT, start=START)
+    assert [told.state for told in about("flags", plan(tmp_path, log, named))] == ["ok"]
+
+
+def test_flags_without_a_split_are_named(tmp_path, log):
+    (told,) = about("flags", plan(tmp_path, log, FlagAudit(key="checkout", start=START)))
+    assert told.state == "warn"
+    assert told.said == "1 of 1 declare no split, their SRM checks are skipped: checkout"
+
+
+@pytest.mark.engines
+def test_a_table_of_another_engine_is_reached(tmp_path, log):
+    ibis = pytest.importorskip("ibis")
+    connection = ibis.duckdb.connect()
+    connection.read_parquet(log.paths[0], table_name="flag_evaluations")
+    (told,) = about("records", plan(tmp_path, IbisRecords(connection=connection, table="flag_evaluations")))
+    assert told.state == "ok"
+    assert "columns timestamp, flag_key" in told.said
+    (lost,) = about("records", plan(tmp_path, IbisRecords(connection=connection, table="flag_evaluation")))
+    assert lost.state == "fail"
+
+
+def test_a_store_that_is_not_there_yet_is_well_and_is_not_made(tmp_path, log):
+    assert diagnose_store(plan(tmp_path, log)).state == "ok"
+    assert not (tmp_path / "bins.duckdb").exists()
+
+
+@pytest.mark.parametrize(
+    ("store", "fix"),
+    [(":memory:", "DuckDBResource(database="), ("no/such/folder/bins.duckdb", "create the folder")],
+)
+def test_a_store_that_cannot_keep_bins_fails(tmp_path, log, store, fix):
+    told = diagnose_store(plan(tmp_path, log, store=store))
+    assert told.state == "fail"
+    assert fix in told.fix
+
+
+def test_a_file_that_is_no_database_fails(tmp_path, log):
+    (tmp_path / "bins.duckdb").write_text("not a database" * 1000)
+    assert diagnose_store(plan(tmp_path, log)).state == "fail"
+
+
+def test_a_store_of_a_newer_format_says_what_to_install(tmp_path, log):
+    with open_store(tmp_path / "bins.duckdb"):
+        pass
+    with duckdb.connect(str(tmp_path / "bins.duckdb")) as connection:
+        connection.execute("UPDATE exd_meta SET format = 99")
+    told = diagnose_store(plan(tmp_path, log))
+    assert told.state == "fail"
+    assert "install" in told.fix
+
+
+def test_a_store_in_use_is_a_warning(tmp_path, log):
+    path = tmp_path / "bins.duckdb"
+    code = (
+        f"import duckdb, sys; c = duckdb.connect({str(path)!r}); print('open', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(os.environ)
+    )
+    try:
+        holder.stdout.readline()
+        assert diagnose_store(plan(tmp_path, log)).state == "warn"
+    finally:
+        holder.communicate()
+
+
+def test_the_store_may_be_named_by_a_variable(tmp_path, log, monkeypatch):
+    import dagster as dg
+
+    monkeypatch.setenv("BINS", str(tmp_path / "here.duckdb"))
+    named = plan(tmp_path, log)
+    audit = AuditPlan(
+        **{
+            field: getattr(named, field)
+            for field in ("name", "bins", "flags", "records", "thresholds", "timing", "pool", "running")
+        },
+        store=DuckDBResource(database=dg.EnvVar("BINS")),
+    )
+    assert "here.duckdb" in diagnose_store(audit).said
