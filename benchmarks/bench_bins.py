@@ -25,7 +25,7 @@ from time import perf_counter, process_time
 import duckdb
 
 from benchmarks import line
-from benchmarks.bench_logs import END, NOW, START, write_log
+from benchmarks.bench_logs import DIMENSIONS, END, NOW, START, write_log
 from exd_dagster.bins.recount import first_exposures
 from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import FlagAudit, Timing
@@ -60,6 +60,11 @@ def all_measures(log: str) -> object:
     return BinStore(connect()).update(log, [CHECKOUT], START, END, now=NOW)
 
 
+def segments(log: str) -> object:
+    flag = CHECKOUT.model_copy(update={"dimensions": tuple(DIMENSIONS)})
+    return BinStore(connect()).update(log, [flag], START, END, now=NOW)
+
+
 def many_flags(log: str) -> object:
     return BinStore(connect()).update(log, FLAGS, START, END, now=NOW)
 
@@ -91,6 +96,7 @@ WORK: dict[str, Callable[[str], object]] = {
     "distinct_ids": bare(DISTINCT_IDS),
     "all_measures": all_measures,
     "many_flags": many_flags,
+    "segments": segments,
     "exposures": exposures,
     "checks": checks,
     "spark": spark,
@@ -186,6 +192,12 @@ def shapes(rows: int) -> None:
     tell(f"64-character ids, {rows:.0e} rows, vs integer ids", text, one, 2.5)
 
 
+def bins_by_segment(rows: int) -> None:
+    log = write_log(rows, "segments")
+    six, none = measure("segments", log), measure("all_measures", log)
+    tell(f"bins by {len(DIMENSIONS)} dimensions, {rows:.0e} rows, vs by none", six, none, 1.6)
+
+
 def spark_against_duckdb(rows: int) -> None:
     name = f"all measures on Spark local[2], {rows:.0e} rows, vs DuckDB"
     if find_spec("pyspark") is None or find_spec("ibis") is None:
@@ -226,6 +238,7 @@ def main() -> None:
     checks_against_xpyrment(rows)
     bins_against_bare_queries(rows, 3, (1.6, 1.1))
     shapes(rows)
+    bins_by_segment(rows)
     spark_against_duckdb(rows)
     if os.environ.get("BIG"):
         bins_against_bare_queries(10 * rows, 1, (1.9, None))

@@ -11,15 +11,18 @@ START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 END = START + timedelta(days=14)
 NOW = END + timedelta(hours=3)
 
-_UNIT = {"plain": "u", "lean": "u", "flags": "u", "hex": "sha256(u::VARCHAR)"}
+_UNIT = {"plain": "u", "lean": "u", "flags": "u", "hex": "sha256(u::VARCHAR)", "segments": "u"}
 _FLAG = {
     "plain": "'checkout'",
     "lean": "'checkout'",
     "hex": "'checkout'",
     "flags": "'flag-' || (hash(i, 3) % 500)",
+    "segments": "'checkout'",
 }
 _COLUMNS = {"lean": "timestamp, variant_key, unit_id_hash"}
 """The log that xpyrment can read holds no more than these."""
+DIMENSIONS = {"device": 3, "os": 5, "browser": 8, "sdk_version": 20, "locale": 30, "country": 40}
+"""Columns of kind "segments", and how many values each has; the first ones are the most frequent."""
 
 
 def folder() -> Path:
@@ -34,8 +37,8 @@ def write_log(rows: int, kind: str = "plain") -> str:
 
     Args:
         rows: evaluations.
-        kind: plain (integer units, one flag), lean (that with three columns alone), hex (64-character units)
-            or flags (500 flags).
+        kind: plain (integer units, one flag), lean (that with three columns alone), hex (64-character units),
+            flags (500 flags) or segments (plain with the columns of DIMENSIONS).
     """
     path = folder() / f"{kind}_{rows}_{duckdb.__version__}.parquet"
     if path.exists():
@@ -53,9 +56,19 @@ def write_log(rows: int, kind: str = "plain") -> str:
                     'web' AS namespace, 'production' AS environment,
                     7 + (i * 3) // {rows} AS manifest_version, 'fallthrough' AS evaluation_reason,
                     to_timestamp({START.timestamp()} + 60 + {14 * 86400} * (i / {rows})) AS ingested_at
+                    {_dimensions() if kind == "segments" else ""}
                 FROM (SELECT i, floor({rows} / 4 * pow(hash(i, 2) / 18446744073709551616.0, 1.6))::BIGINT AS u
                     FROM range({rows}) t(i))
             )) TO '{part}' (FORMAT parquet, COMPRESSION zstd)"""
         )
     part.rename(path)
     return str(path)
+
+
+def _dimensions() -> str:
+    """Return SQL for the columns of DIMENSIONS: a unit keeps its values, of which the first are frequent."""
+    return "".join(
+        f", '{name} ' || floor({values} * pow(hash('{name}' || u) / 18446744073709551616.0, 2))::INTEGER "
+        f"AS {name}"
+        for name, values in DIMENSIONS.items()
+    )

@@ -152,6 +152,59 @@ class FlagBins:
         return sum(f.count for f in self.facts if f.name == name and (details is None or f.detail in details))
 
 
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One value of one dimension.
+
+    Attributes:
+        dimension: a record column, for example sdk_version.
+        value: its value in the record of a unit's first exposure; "(none)" where it is empty, `OTHER` for the
+            rarer ones.
+        since: first bin from which it is counted.
+    """
+
+    dimension: str
+    value: str
+    since: int = 0
+
+    def __str__(self) -> str:
+        """Return it as a condition."""
+        return f"{self.dimension} = {self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class FlagSegments:
+    """The newly exposed units of one flag by segment, over the hours and variants of its bins.
+
+    Attributes:
+        start: start of the first bin (UTC).
+        variants: V names.
+        segments: S of them, by dimension and value; a dimension's values count every unit once.
+        new_units: int64 (S, T, V).
+    """
+
+    start: datetime
+    variants: tuple[str, ...]
+    segments: tuple[Segment, ...]
+    new_units: Counts
+
+    def between(self, start: datetime, end: datetime) -> "FlagSegments":
+        """Return the bins of the hours in `[start, end)`."""
+        first, last = (min(max((at - self.start) // HOUR, 0), self.new_units.shape[1]) for at in (start, end))
+        moved = tuple(replace(segment, since=max(segment.since - first, 0)) for segment in self.segments)
+        cut = self.new_units[:, first:last]
+        return replace(self, start=self.start + HOUR * first, segments=moved, new_units=cut)
+
+    def totals(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Return the units of all hours by dimension, value and variant, those of no unit left out."""
+        found: dict[str, dict[str, dict[str, int]]] = {}
+        for segment, units in zip(self.segments, self.new_units.sum(axis=1).tolist(), strict=True):
+            of = {name: count for name, count in zip(self.variants, units, strict=True) if count}
+            if of:
+                found.setdefault(segment.dimension, {})[segment.value] = of
+        return found
+
+
 def _first(facts: Sequence[Fact], instant: datetime) -> int:
     """Return the index of the first fact at or after `instant`."""
     return bisect_left(facts, instant, key=attrgetter("hour"))

@@ -1,7 +1,7 @@
 """A flag counted straight from its log, beside the store: for what bins do not hold."""
 
 from collections import Counter as Counts
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -10,18 +10,13 @@ import duckdb
 from exd_dagster.bins.counting.audience import RANKS, Target
 from exd_dagster.bins.counting.count import Counter
 from exd_dagster.bins.counting.ranks import place
-from exd_dagster.bins.engine.recount import engine_daily_units, engine_segments
+from exd_dagster.bins.engine.recount import engine_daily_units
 from exd_dagster.bins.hours import HOUR_MS
-from exd_dagster.bins.model import OTHER
 from exd_dagster.config import FlagAudit
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.records import from_ms, instant_ms
 from exd_dagster.telemetry.sources.duckdb import Records, as_records
 from exd_dagster.telemetry.sources.ibis import IbisRecords
-
-SEGMENTS_PER_DIMENSION = 50
-"""Values of one dimension kept by name; rarer ones are summed as `OTHER`."""
-NONE = "(none)"
 
 _DAY_US = 86_400_000_000
 
@@ -33,23 +28,19 @@ def open_counter(
     flag: FlagAudit,
     start: datetime,
     end: datetime,
-    extras: Sequence[str] = (),
 ) -> Iterator[Counter]:
     """Yield a counter whose `rows` are the records of `flag` in `[start, end)`.
-
-    It keeps those of the extra columns that the log has.
 
     Raises:
         RecordsError: when the log cannot be read or lacks a column that the flag's filters name.
     """
     target = Target(0, flag, instant_ms(max(start, flag.start)), instant_ms(min(end, flag.end or end)))
-    wanted = sorted({*target.extras, *extras})
+    wanted = sorted(target.extras)
     with records.open(connection, from_ms(target.start), end, wanted) as scan:
         columns = records.column_map.resolve(scan, wanted)
         for name in sorted(target.extras - set(columns.extras)):
             raise RecordsError(f"{scan.place}: '{name}' is not a column.{scan.hint(name)}")
-        kept = [name for name in dict.fromkeys(extras) if name in columns.extras]
-        counter = Counter(connection, columns, [target], kept=kept)
+        counter = Counter(connection, columns, [target])
         try:
             counter.look_briefly()
             ranks = place({}, (variant for _, variant in counter.variants()))
@@ -57,64 +48,6 @@ def open_counter(
             yield counter
         finally:
             counter.clear()
-
-
-def segment_counts(
-    connection: duckdb.DuckDBPyConnection,
-    source: object,
-    flag: FlagAudit,
-    dimensions: Sequence[str],
-    *,
-    end: datetime,
-    since: datetime | None = None,
-) -> dict[str, dict[str, dict[str, int]]]:
-    """Count the units of a flag's iteration at `end` by the segment they were first exposed in: one scan.
-
-    Args:
-        connection: any open connection; what is created in it is temporary.
-        source: the log.
-        flag: the flag, normally one whose check failed.
-        dimensions: columns to segment by; those the log does not have are left out.
-        end: first instant not counted (UTC), normally `audited_through` of the bins that failed.
-        since: a whole hour; units first exposed before it are left out (UTC); None: none are.
-
-    Returns:
-        Units by dimension, value (`NONE` where it is empty) and variant; each dimension counts the same
-        units.
-
-    Raises:
-        RecordsError: when the log cannot be read.
-    """
-    records = as_records(source)
-    if isinstance(records, IbisRecords):
-        found = engine_segments(connection, records, flag, dimensions, end, since)
-        return {name: _by_value(rows) for name, rows in found.items()}
-    with open_counter(connection, records, flag, flag.iteration_at(end), end, dimensions) as counter:
-        if not counter.kept:
-            return {}
-        exposure = f"us // 1000 * {RANKS} + rank"
-        firsts = ", ".join(
-            f"min(struct_pack(exposure := {exposure}, value := coalesce(CAST(kept_{i} AS VARCHAR), ''))) AS "
-            f"d{i}"
-            for i in range(len(counter.kept))
-        )
-        rows = counter.rows(["us"])
-        connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE exd_firsts AS SELECT *, d0.exposure % {RANKS} AS rank "
-            f"FROM (SELECT {firsts} FROM ({rows}) GROUP BY unit) "
-            f"WHERE d0.exposure >= {instant_ms(since or flag.start) * RANKS}"
-        )
-        try:
-            return {name: _by_value(_segments(connection, i)) for i, name in enumerate(counter.kept)}
-        finally:
-            connection.execute("DROP TABLE exd_firsts")
-
-
-def _segments(connection: duckdb.DuckDBPyConnection, dimension: int) -> list[tuple[str, str, int]]:
-    return connection.execute(
-        f"SELECT d{dimension}.value AS value, variant, count(*) FROM exd_firsts JOIN exd_labels USING (rank) "
-        "GROUP BY value, variant ORDER BY value, variant"
-    ).fetchall()
 
 
 def first_exposures(
@@ -175,15 +108,3 @@ def daily_units(
                 f"count(DISTINCT unit) AS units FROM ({rows}) GROUP BY ALL) JOIN exd_labels USING (rank)"
             ).fetchall()
     return {(from_ms(day * _DAY_US // 1000), variant): units for day, variant, units in found}
-
-
-def _by_value(rows: Sequence[tuple[str, str, int]]) -> dict[str, dict[str, int]]:
-    totals: dict[str, int] = {}
-    for value, _, units in rows:
-        totals[value] = totals.get(value, 0) + units
-    named = set(sorted(totals, key=lambda value: (-totals[value], value))[:SEGMENTS_PER_DIMENSION])
-    counts: dict[str, dict[str, int]] = {}
-    for value, variant, units in rows:
-        segment = counts.setdefault((value or NONE) if value in named else OTHER, {})
-        segment[variant] = segment.get(variant, 0) + units
-    return counts

@@ -230,7 +230,7 @@ class FlagAudit(ConfigModel):
         default=EXCLUDED_REASONS, description="Evaluation reasons left out and counted apart."
     )
     dimensions: tuple[str, ...] = Field(
-        default=(), description="Further record columns searched for likely causes of a failure."
+        default=(), description="Further record columns whose values divide units into segments."
     )
     owners: tuple[str, ...] = Field(default=(), description="An e-mail address or team:name, as in Dagster.")
     mode: Mode = Field(

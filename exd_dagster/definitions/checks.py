@@ -42,9 +42,6 @@ TELLING: Mapping[str, str] = {
 }
 """Checks that never block."""
 
-DIMENSIONS = ("sdk_name", "sdk_version", "manifest_version", "evaluation_reason")
-"""Record columns searched for causes of a broken split, beside the flag's own `dimensions`."""
-
 
 def check_keys(asset: dg.AssetKey) -> dict[str, dg.AssetCheckKey]:
     """Return the key of each check of the flag whose bins are `asset`, by name."""
@@ -119,7 +116,7 @@ def build_flag_audit_checks(
 def flag_checks(
     flag: FlagAudit,
     key: dg.AssetKey,
-    records: Records,
+    records: Records,  # noqa: ARG001 - searched for interactions
     *,
     partitions: dg.PartitionsDefinition[Any] | None = None,
     thresholds: Thresholds | None = None,
@@ -164,7 +161,7 @@ def flag_checks(
             judged=judged_window(context.run.tags, partitions),
             max_age=max_age,
         )
-        done = with_causes(done, store, records, context)
+        done = with_causes(done, store, context)
         if not done.trust.trusted:
             tag_failing(context, flag.id)
         write_trust(store.connection, done.trust_entry(context.run.run_id))
@@ -188,17 +185,14 @@ def _now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-def with_causes(
-    done: Audit, store: BinStoreResource, records: Records, context: dg.AssetCheckExecutionContext
-) -> Audit:
-    """Look for causes of a broken split: one more scan, for a failing flag only. It never fails the check."""
+def with_causes(done: Audit, store: BinStoreResource, context: dg.AssetCheckExecutionContext) -> Audit:
+    """Look for causes of a broken split. It never fails the check."""
     if not done.split_failed:
         return done
-    dimensions = list(dict.fromkeys((*DIMENSIONS, *done.flag.dimensions)))
     try:
         phase, since, end = done.faulty_phase
-        counts = store.bins.segment_counts(records, done.flag, dimensions, end=end, since=since)
-        return replace(done, causes=tuple(likely_causes(counts, phase.split)))
+        segments = store.bins.segments(done.flag, done.bins).between(since, end)
+        return replace(done, causes=tuple(likely_causes(segments.totals(), phase.split)))
     except ExdError as error:
         context.log.warning("No causes were looked for: %s", error)
         return done

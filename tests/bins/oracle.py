@@ -4,6 +4,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from exd_dagster.config.dimensions import dimensions_of
+
 HOUR = timedelta(hours=1)
 
 
@@ -56,6 +58,46 @@ def brute_force(records, flag, through: datetime) -> dict:
             cell[3] += 1
             cell[4] += all(len(seen) == 1 or taken_up for (_, taken_up), seen in variants.items())
     return {cell: tuple(values) for cell, values in bins.items() if cell[0] < through}
+
+
+def brute_segments(records, flag, through: datetime, keep: int) -> dict:
+    """Return new units by (hour, dimension, value, variant), hours before `through`.
+
+    In each hour the `keep` largest values of a dimension are named, the others are "(other)".
+    """
+    exposures = defaultdict(list)
+    for record in records:
+        if counts(record, flag):
+            iteration, _ = place(record.timestamp, flag)
+            moment = ms_of(record.timestamp), record.variant_key
+            exposures[iteration, record.unit_id_hash].append((moment, record))
+    found = defaultdict(int)
+    for seen in exposures.values():
+        first = min(moment for moment, _ in seen)
+        tied = [record for moment, record in seen if moment == first]
+        for name in dimensions_of(flag):
+            if name in Record.__dataclass_fields__:
+                values = ["" if (v := getattr(r, name)) is None else str(v) for r in tied]
+                found[hour_of(first[0]), name, min(values), first[1]] += 1
+    totals = defaultdict(lambda: defaultdict(int))
+    for (hour, name, value, _), units in found.items():
+        totals[hour, name][value] += units
+    folded = defaultdict(int)
+    for (hour, name, value, variant), units in found.items():
+        of = totals[hour, name]
+        named = value in sorted(of, key=lambda v: (-of[v], v))[:keep]
+        if hour < through:
+            folded[hour, name, value or "(none)" if named else "(other)", variant] += units
+    return dict(folded)
+
+
+def segments_as_dict(segments) -> dict:
+    """Return FlagSegments in the form of `brute_segments`."""
+    return {
+        (segments.start + HOUR * int(t), each.dimension, each.value, segments.variants[v]): int(units[t, v])
+        for each, units in zip(segments.segments, segments.new_units, strict=True)
+        for t, v in zip(*units.nonzero(), strict=True)
+    }
 
 
 def counts(record: Record, flag) -> bool:

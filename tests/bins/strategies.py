@@ -61,7 +61,9 @@ windows = st.tuples(st.integers(0, HOURS - 1), st.integers(1, HOURS)).map(
 
 def audits(rollout: tuple[Phase, ...]) -> list[FlagAudit]:
     return [
-        FlagAudit(key="f", split=SPLIT, start=START, phases=rollout, ignore_variants=("z",)),
+        FlagAudit(
+            key="f", split=SPLIT, start=START, phases=rollout, ignore_variants=("z",), dimensions=("country",)
+        ),
         FlagAudit(
             key="g",
             split=SPLIT,

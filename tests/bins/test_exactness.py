@@ -8,14 +8,26 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import Phase as Stage
 from hypothesis import strategies as st
 
-from exd_dagster.bins.counting import count
+from exd_dagster.bins.counting import count, segments
 from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import Timing
-from tests.bins.oracle import HOUR, Record, as_dict, brute_facts, brute_force, facts_as_dict, hour_of
+from tests.bins.oracle import (
+    HOUR,
+    Record,
+    as_dict,
+    brute_facts,
+    brute_force,
+    brute_segments,
+    facts_as_dict,
+    hour_of,
+    segments_as_dict,
+)
 from tests.bins.strategies import END, HOURS, NOW, START, audits, frame, logs, rollouts, windows
 
 lateness = st.sampled_from([timedelta(0), HOUR / 2])
 look_rows = st.sampled_from([1, 7, count.LOOK_ROWS])
+KEPT = 2
+"""Values of a dimension kept by name in an hour."""
 law = settings(
     max_examples=settings.default.max_examples // 6,  # --hypothesis-profile deep has more
     phases=[Stage.explicit, Stage.generate],
@@ -28,10 +40,13 @@ def check(store, flags, log, late):
         bins = store.read(flag)
         assert as_dict(bins) == brute_force(log, flag, bins.audited_through)
         assert facts_as_dict(bins) == brute_facts(log, flag, bins.audited_through, late)
+        found = segments_as_dict(store.segments(flag, bins))
+        assert found == brute_segments(log, flag, bins.audited_through, KEPT)
 
 
 def run(store, seen, flags, timing, start=START, end=END, rows=count.LOOK_ROWS):
-    with patch.multiple(count, LOOK_ROWS=rows, GROUPED_ROWS=max(rows, 10)):
+    few = patch.object(segments, "SEGMENTS", KEPT)
+    with few, patch.multiple(count, LOOK_ROWS=rows, GROUPED_ROWS=max(rows, 10)):
         report = store.update(frame(seen), flags, start, end, timing=timing, now=NOW)
     assert all(build.error is None for build in report.flags.values())
     return report

@@ -1,4 +1,4 @@
-"""Segments, retention and privacy: what is counted beside the bins, and what the store keeps of a unit."""
+"""First exposures alone, retention and privacy: what the store keeps of a unit."""
 
 from datetime import timedelta
 from unittest.mock import patch
@@ -9,45 +9,9 @@ import pytest
 from exd_dagster.bins.counting import count
 from exd_dagster.bins.recount import first_exposures
 from exd_dagster.bins.store.store import BinStore
-from exd_dagster.config import Phase
-from tests.bins.conftest import HOUR, NOW, SPLIT, START, cells, flag, log, update
+from tests.bins.conftest import HOUR, NOW, START, cells, flag, log, update
 
 LATE = (30, "end", "control")
-
-
-def test_segments_count_each_unit_once_where_it_was_first_exposed(store):
-    rows = [(1, "a", "control"), (2, "a", "treatment"), (1, "b", "treatment"), (3, "c", "control")]
-    source = log(*rows, sdk_name=["py", "js", "js", None], country=["de", "fr", "fr", "de"])
-    counts = store.segment_counts(source, flag(), ["sdk_name", "country", "not there"], end=NOW)
-    assert counts == {
-        "sdk_name": {"py": {"control": 1}, "js": {"treatment": 1}, "(none)": {"control": 1}},
-        "country": {"de": {"control": 2}, "fr": {"treatment": 1}},
-    }
-
-
-def test_segments_count_the_current_iteration_up_to_the_end(store):
-    audit = flag(phases=(Phase(start=START + 2 * HOUR, split=SPLIT, rerandomized=True),))
-    source = log((1, "a", "control"), (2, "b", "control"), (5, "c", "control"), sdk_name="py")
-    counts = store.segment_counts(source, audit, ["sdk_name"], end=START + 4 * HOUR)
-    assert counts == {"sdk_name": {"py": {"control": 1}}}
-
-
-def test_segments_count_the_iteration_at_the_end_from_an_hour_on(store):
-    """An iteration still to come is not counted; a unit seen before the first hour is not new in it."""
-    phases = (Phase(start=START + 9 * HOUR, split=SPLIT, rerandomized=True),)
-    source = log((1, "a", "control"), (3, "a", "control"), (3, "b", "treatment"), LATE, sdk_name="py")
-    since = {"since": START + 2 * HOUR, "end": START + 9 * HOUR}
-    counts = store.segment_counts(source, flag(phases=phases), ["sdk_name"], **since)
-    assert counts == {"sdk_name": {"py": {"treatment": 1}}}
-
-
-def test_rare_values_of_a_segment_are_summed(store):
-    rows = [(1, f"u{i}", "control") for i in range(60)]
-    counts = store.segment_counts(
-        log(*rows, sdk_name=[f"v{i}" for i in range(60)]), flag(), ["sdk_name"], end=NOW
-    )
-    assert len(counts["sdk_name"]) == 51
-    assert counts["sdk_name"]["(other)"] == {"control": 10}
 
 
 @pytest.mark.parametrize("rows", [1, 3, 10**6])

@@ -37,12 +37,15 @@ _TABLES = {
     "noted": "target INTEGER, hour BIGINT, name VARCHAR, detail VARCHAR, count BIGINT",
     "hourly": "target INTEGER, hour BIGINT, variant VARCHAR, units BIGINT, evaluations BIGINT",
     "fresh": "target INTEGER, phase INTEGER, unit UBIGINT, first BIGINT, other BIGINT",
+    "wanted": "target INTEGER, dimension VARCHAR",
+    "segmented": "flag INTEGER, hour BIGINT, dimension VARCHAR, value VARCHAR, variant VARCHAR, "
+    "new_units BIGINT",
     "overview": "target INTEGER, hour BIGINT, variant VARCHAR, namespace VARCHAR, environment VARCHAR, "
     "reason VARCHAR, version VARCHAR, late BOOLEAN, unitless BOOLEAN, left_out BOOLEAN, ignored BOOLEAN, "
     "rows BIGINT, n BIGINT",
 }
 _KIND = "target, hour, variant, namespace, environment, reason, version, late, unitless"
-_COUNTED = "(NOT left_out AND NOT ignored AND variant IS NOT NULL AND NOT unitless)"
+COUNTED = "(NOT left_out AND NOT ignored AND variant IS NOT NULL AND NOT unitless)"
 LOOK_ROWS = 16_000_000
 """Rows of the hours that are looked at together."""
 GROUPED_ROWS = 64_000_000
@@ -208,7 +211,8 @@ class Counter:
     def hashed(self, first: int) -> str:
         """Return a SELECT of target, hour and hash of every record from the hour `first` on."""
         names = self._looked_at
-        seen = ", ".join([self._late, *(name for name in names if name != "ingested")])
+        kept = [f"kept_{i}" for i in range(len(self.kept))]
+        seen = ", ".join([self._late, *(name for name in names if name != "ingested"), *kept])
         rows = self._rows(names, self.columns.between(first * HOUR_MS, None))
         seeded = f"hash({seen}, {self.seed}::UBIGINT)"
         return f"SELECT target, us // {_HOUR_US} AS hour, {seeded} AS hash FROM ({rows})"
@@ -299,7 +303,7 @@ def seen_scopes(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str, s
 
 def seen_variants(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str]]:
     """Return target and name of every variant that counts in `exd_overview`."""
-    query = f"SELECT DISTINCT target, variant FROM exd_overview WHERE {_COUNTED} ORDER BY ALL"
+    query = f"SELECT DISTINCT target, variant FROM exd_overview WHERE {COUNTED} ORDER BY ALL"
     return connection.execute(query).fetchall()
 
 
@@ -318,8 +322,8 @@ def _facts(looked: str) -> str:
         ("excluded_reason", "reason", "left_out"),
         ("null_variants", "''", "NOT left_out AND variant IS NULL"),
         ("null_units", "variant", "NOT left_out AND variant IS NOT NULL AND unitless"),
-        ("manifest_version", "version", f"{_COUNTED} AND version <> ''"),
-        ("late_rows", "''", f"{_COUNTED} AND late"),
+        ("manifest_version", "version", f"{COUNTED} AND version <> ''"),
+        ("late_rows", "''", f"{COUNTED} AND late"),
     )
     selects = (
         f"SELECT target, hour, {literal(name)} AS name, {detail} AS detail, n FROM chosen WHERE {where}"
@@ -334,7 +338,7 @@ def _facts(looked: str) -> str:
 
 def _repeats(looked: str) -> str:
     """Return a SELECT of the facts about evaluation ids, from rows, evaluations and ids of each bin."""
-    bins = f"SELECT target, hour, variant, sum(rows) AS rows, sum(n) AS ids FROM {looked} WHERE {_COUNTED}"
+    bins = f"SELECT target, hour, variant, sum(rows) AS rows, sum(n) AS ids FROM {looked} WHERE {COUNTED}"
     facts = (("duplicate_rows", "rows - evaluations"), ("reused_ids", "evaluations - ids"))
     selects = (
         f"SELECT target, hour, {literal(name)}, variant, ({count})::BIGINT FROM met WHERE {count} > 0"

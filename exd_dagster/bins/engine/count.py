@@ -23,6 +23,7 @@ from exd_dagster.bins.counting.count import (
     write_table,
     write_targets,
 )
+from exd_dagster.bins.counting.segments import Dimensions
 from exd_dagster.bins.engine.expressions import (
     day_literal,
     instant_literal,
@@ -48,9 +49,9 @@ from exd_dagster.telemetry.sources.ibis import IbisRecords
 Expression: TypeAlias = Any
 """An Ibis value or table."""
 
-_SCOPE = ("flag", "namespace", "environment")
+SCOPE = ("flag", "namespace", "environment")
 _TEXTS = {**TEXTS, "unit": "unit_id_hash", "id": "evaluation_id"}
-_OF_TARGET = (
+OF_TARGET = (
     "JOIN exd_targets ON flag = exd_key AND (exd_namespace IS NULL OR namespace = exd_namespace) "
     "AND (exd_environment IS NULL OR environment = exd_environment)"
 )
@@ -125,7 +126,7 @@ class EngineLog:
         rows = self.rows()
         rows = rows.filter(self.between(rows, start, end))
         rows = rows if flag is None else rows.filter(rows.flag == flag)
-        own = {name: rows[name] if name in _TEXTS else self._text(name) for name in names}
+        own = {name: rows[name] if name in _TEXTS else self.text(name) for name in names}
         named = rows.select(**{f"n{i}": column for i, column in enumerate(own.values())})
         counts = named.group_by(list(named.columns)).agg(records=named.count())
         found = self.execute(counts.order_by(counts.records.desc()).limit(most))
@@ -142,7 +143,7 @@ class EngineLog:
     def rows(self) -> Expression:
         """Return the table with the canonical columns added: at, hour, flag, variant, unit, id, ..."""
         at: Expression = self.records.column(self.table, "timestamp")
-        texts = {name: self._text(source) for name, source in _TEXTS.items()}
+        texts = {name: self.text(source) for name, source in _TEXTS.items()}
         # whole seconds first: some engines round when they cast
         hour = at.truncate("s").epoch_seconds() // 3600
         ingested = self.records.column(self.table, "ingested_at")
@@ -165,7 +166,8 @@ class EngineLog:
         column = self.records.column(self.table, PARTITION)
         return column if column is not None and column.type().is_date() else None
 
-    def _text(self, name: str) -> Expression:
+    def text(self, name: str) -> Expression:
+        """Return a column as text, "" where it is empty or there is none."""
         column = self.records.column(self.table, name)
         if column is None:
             return value_literal("")
@@ -205,14 +207,14 @@ class EngineTally:
         write_targets(self.connection, self.targets)
         rows = self._rows(counted_only=False)
         rows = rows.mutate(unitless=rows.unit == "")
-        kinds = [*_SCOPE, "variant", "reason", "version", "hour", "late", "unitless"]
+        kinds = [*SCOPE, "variant", "reason", "version", "hour", "late", "unitless"]
         found = rows.group_by(kinds).agg(rows=rows.count().cast("int64"), n=self._evaluations(rows))
         marked = (
             "SELECT target, hour, namespace, environment, nullif(variant, '') AS variant, reason, version, "
             "late::BOOLEAN AS late, unitless::BOOLEAN AS unitless, rows::BIGINT AS rows, n::BIGINT AS n "
-            f"FROM exd_found {_OF_TARGET}"
+            f"FROM exd_found {OF_TARGET}"
         )
-        self._take(
+        self.take(
             found,
             "overview",
             f"SELECT *, {left_out(self.targets)} AS left_out, {ignored(self.targets)} AS ignored "
@@ -238,10 +240,10 @@ class EngineTally:
         found = (
             "SELECT target, hour::BIGINT AS hour, variant, sum(units)::BIGINT AS units, "
             "sum(evaluations)::BIGINT AS evaluations, sum(new_units)::BIGINT AS new_units, "
-            f"sum(multi)::BIGINT AS multi, sum(carried)::BIGINT AS carried FROM exd_found {_OF_TARGET} "
+            f"sum(multi)::BIGINT AS multi, sum(carried)::BIGINT AS carried FROM exd_found {OF_TARGET} "
             "GROUP BY ALL"
         )
-        self._take(self.measures(), "measures", found)
+        self.take(self.measures(), "measures", found)
         for table, names in (("counts", "units, evaluations"), ("delta", "new_units, multi, carried")):
             self.connection.execute(
                 f"CREATE OR REPLACE TEMP TABLE exd_{table} AS SELECT target, hour, variant, {names} "
@@ -252,10 +254,16 @@ class EngineTally:
     def first_exposures(self) -> None:
         """They came with the other measures."""
 
+    def segments(self, dimensions: Dimensions) -> None:
+        """See `Tally`."""
+        from exd_dagster.bins.engine.segments import count_segments
+
+        count_segments(self, dimensions)
+
     def measures(self) -> Expression:
         """Return the one expression that counts every measure."""
         cells = self._cells()
-        key = [*_SCOPE, "hour", "variant"]
+        key = [*SCOPE, "hour", "variant"]
         active = cells.group_by(key).agg(
             units=cells.unit.nunique().cast("int64"), evaluations=cells.n.sum().cast("int64")
         )
@@ -273,7 +281,17 @@ class EngineTally:
 
     def clear(self) -> None:
         """Drop the temporary tables."""
-        for name in ("targets", "labels", "noted", "overview", "measures", "counts", "delta"):
+        for name in (
+            "targets",
+            "labels",
+            "noted",
+            "overview",
+            "measures",
+            "counts",
+            "delta",
+            "wanted",
+            "segmented",
+        ):
             self.connection.execute(f"DROP TABLE IF EXISTS exd_{name}")
 
     def counted_rows(self) -> Expression:
@@ -286,16 +304,16 @@ class EngineTally:
 
     def _cells(self) -> Expression:
         rows = self.counted_rows()
-        phase, iteration = self._phases(rows)
+        phase, iteration = self.phases(rows)
         rows = rows.mutate(phase=phase, iteration=iteration)
-        kinds = [*_SCOPE, "iteration", "phase", "hour", "variant", "rank", "unit"]
+        kinds = [*SCOPE, "iteration", "phase", "hour", "variant", "rank", "unit"]
         return rows.group_by(kinds).agg(first=rows.at.truncate("ms").min(), n=self._evaluations(rows))
 
     def _first_cells(self, cells: Expression) -> Expression:
         """Keep each unit's first cell of an iteration, with the least and greatest rank it was seen in."""
         import ibis
 
-        unit = [*_SCOPE, "iteration", "unit"]
+        unit = [*SCOPE, "iteration", "unit"]
         in_phase = ibis.window(group_by=[*unit, "phase"])
         clash = cells["rank"].min().over(in_phase) < cells["rank"].max().over(in_phase)
         cells = cells.mutate(in_clash=(clash & (cells.phase < UPTAKE)).ifelse(1, 0))
@@ -308,7 +326,7 @@ class EngineTally:
         )
         return cells.filter(cells.place == 0)
 
-    def _phases(self, rows: Expression) -> tuple[Expression, Expression]:
+    def phases(self, rows: Expression) -> tuple[Expression, Expression]:
         """Return the phase (+ UPTAKE while it is taken up) and the iteration of its flag at each row."""
         phase = iteration = value_literal(0).cast("int64")
         for target in self.targets:
@@ -334,7 +352,7 @@ class EngineTally:
         tests = [rows.flag.isin([t.flag.key for t in targets]), inside]
         tests += [
             rows[name] == value
-            for name, value in zip(_SCOPE[1:], target.scope[1:], strict=True)
+            for name, value in zip(SCOPE[1:], target.scope[1:], strict=True)
             if value is not None
         ]
         for name, values in flag.include.items():
@@ -357,7 +375,7 @@ class EngineTally:
             return rows.count().cast("int64")
         return (rows.id.nullif("").nunique() + _how_many(rows.id == "")).cast("int64")
 
-    def _take(self, expression: Expression, table: str, query: str) -> None:
+    def take(self, expression: Expression, table: str, query: str) -> None:
         """Run an expression in the engine and keep `query` over its result as a temporary table."""
         self.connection.register("exd_found", self.log.execute(expression))
         try:
@@ -373,7 +391,7 @@ def _reasons_left_out(connection: duckdb.DuckDBPyConnection) -> dict[int, list[s
 
 
 def _of(rows: Expression, target: Target) -> Expression:
-    scope = zip(_SCOPE, target.scope, strict=True)
+    scope = zip(SCOPE, target.scope, strict=True)
     return reduce(and_, (rows[name] == value for name, value in scope if value is not None))
 
 

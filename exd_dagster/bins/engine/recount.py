@@ -1,6 +1,5 @@
 """A flag counted in the engine its records live in, beside the store: `recount` for foreign engines."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,35 +10,6 @@ from exd_dagster.bins.engine.count import EngineLog, EngineTally
 from exd_dagster.config import FlagAudit
 from exd_dagster.telemetry.records import instant_ms
 from exd_dagster.telemetry.sources.ibis import IbisRecords
-
-
-def engine_segments(
-    connection: duckdb.DuckDBPyConnection,
-    records: IbisRecords,
-    flag: FlagAudit,
-    dimensions: Sequence[str],
-    end: datetime,
-    since: datetime | None,
-) -> dict[str, list[tuple[str, str, int]]]:
-    """Return rows of value, variant and units by dimension; see `recount.segment_counts`."""
-    import ibis
-
-    tally = _open(connection, records, flag, flag.iteration_at(end), end)
-    rows = tally.counted_rows()
-    found = {}
-    for name in dimensions:
-        column = records.column(tally.log.table, name)
-        if column is None:
-            continue
-        named = rows.mutate(moment=rows.at.truncate("ms"), value=column.cast("string").coalesce(""))
-        order = ibis.window(group_by=["unit"], order_by=["moment", "rank", "value"])
-        firsts = named.mutate(place=ibis.row_number().over(order))
-        firsts = firsts.filter(firsts.place == 0)
-        if since is not None:
-            firsts = firsts.filter(firsts.moment.epoch_seconds() >= int(since.timestamp()))
-        counts = tally.log.execute(firsts.group_by(["value", "variant"]).agg(units=firsts.count()))
-        found[name] = _rows(counts)
-    return found
 
 
 def engine_daily_units(

@@ -1,7 +1,7 @@
 """A log that is open for counting, whatever counts it: DuckDB here, or the engine the records live in."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from re import sub
 from typing import Protocol
 
@@ -9,9 +9,11 @@ import duckdb
 
 from exd_dagster.bins.counting.audience import Target
 from exd_dagster.bins.counting.count import Counter, write_targets
+from exd_dagster.bins.counting.segments import LOOKED_AT, Dimensions, count_segments
 from exd_dagster.bins.hours import HOUR_MS
 from exd_dagster.bins.store.fingerprints import take_fingerprints
 from exd_dagster.bins.store.merge import drop_temporary, merge_units
+from exd_dagster.config.dimensions import dimensions_of
 from exd_dagster.telemetry.records import (
     AMBIGUOUS_TIME,
     BEFORE_2000,
@@ -46,6 +48,9 @@ class Tally(Protocol):
 
     def first_exposures(self) -> None:
         """Find what this adds to the bins of first exposures: `exd_delta`."""
+
+    def segments(self, dimensions: Dimensions) -> None:
+        """Count first exposures by dimension, value and variant: `exd_segmented`."""
 
     def clear(self) -> None:
         """Drop the temporary tables."""
@@ -111,6 +116,10 @@ class DuckTally(Counter):
         """Bring exd_units up to date; see `Tally`."""
         self.fresh()
         merge_units(self.connection, self.targets)
+
+    def segments(self, dimensions: Dimensions) -> None:
+        """See `Tally`."""
+        count_segments(self, dimensions)
 
     def clear(self) -> None:
         """Drop the temporary tables."""
@@ -216,7 +225,9 @@ class DuckLog:
     def fingerprint_hours(self, targets: Sequence[Target], first: int) -> None:
         """See `OpenLog`."""
         write_targets(self.connection, targets)
-        take_fingerprints(self.connection, self.tally(targets).hashed(first), first)
+        named = {name for target in targets for name in dimensions_of(target.flag)}
+        kept = sorted((named & self.columns.extras.keys()) - LOOKED_AT.keys())
+        take_fingerprints(self.connection, replace(self.tally(targets), kept=kept).hashed(first), first)
 
     def tally(self, targets: Sequence[Target]) -> DuckTally:
         """Return what counts these flags."""

@@ -53,6 +53,15 @@ def lost_exposures(connection: duckdb.DuckDBPyConnection) -> set[int]:
     return {row[0] for row in rows}
 
 
+def moved_exposures(connection: duckdb.DuckDBPyConnection) -> set[int]:
+    """Return the flags of which a first exposure after the hours read was replaced by one in them."""
+    rows = connection.execute(
+        "SELECT DISTINCT target FROM exd_delta JOIN exd_targets USING (target) "
+        f"WHERE hour * {HOUR_MS} >= exd_end"
+    ).fetchall()
+    return {row[0] for row in rows}
+
+
 def drop_temporary(connection: duckdb.DuckDBPyConnection) -> None:
     """Drop what `merge_units` leaves for the writing of bins."""
     found = connection.execute(

@@ -8,6 +8,7 @@ from exd_dagster.bins.counting.audience import Target, counts_the_same
 from exd_dagster.bins.hours import HOUR_MS, ceil_hour, hour_of, instant_of
 from exd_dagster.bins.store.registry import StoredFlag
 from exd_dagster.config import FlagAudit, FlagId, Timing
+from exd_dagster.config.dimensions import dimensions_of
 from exd_dagster.telemetry.records import from_ms, instant_ms
 from exd_dagster.telemetry.sources.duckdb import IbisRecords, Records
 
@@ -116,7 +117,7 @@ def first_instant(reading: Reading, targets: Sequence[Target]) -> int:
 
 def extra_columns(targets: Sequence[Target]) -> list[str]:
     """Return the columns that filters and dimensions name."""
-    return sorted({name for target in targets for name in (*target.extras, *target.flag.dimensions)})
+    return sorted({name for target in targets for name in (*target.extras, *dimensions_of(target.flag))})
 
 
 def _continues(known: StoredFlag, flag: FlagAudit, reading: Reading) -> bool:

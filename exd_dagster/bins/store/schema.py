@@ -14,6 +14,8 @@ exd_variants the rank of each variant of a flag, in order of name
 exd_units    per flag, phase and unit: the first exposure, and the first one to another variant
 exd_bins     per flag, hour and variant: the counts
 exd_facts    per flag and hour: what else was seen
+exd_dimensions  per flag, the dimensions its units are counted apart by, and the first hour they are (since)
+exd_segments per flag, hour, dimension, value and variant: units first exposed there
 exd_unmatched  names of a flag's configuration that its log does not hold, with the nearest that it does
 
 flag_bins    a view for people: the closed hours of exd_bins, with names and instants instead of numbers
@@ -27,7 +29,7 @@ import duckdb
 from exd_dagster.errors import StoreError
 from exd_dagster.telemetry.unit_hash import combine, hash_text, mix
 
-FORMAT = 3
+FORMAT = 4
 
 _TABLES = """
 CREATE TABLE exd_meta (format INTEGER, seed UBIGINT, probe UBIGINT, updates BIGINT);
@@ -59,7 +61,14 @@ CREATE TABLE IF NOT EXISTS exd_files (source VARCHAR, file VARCHAR, mark VARCHAR
 """
 """What format 3 adds; the records of hours read before are not known until these are read again."""
 
-_ADDED = {2: _FORMAT_2, 3: _FORMAT_3}
+_FORMAT_4 = """
+CREATE TABLE IF NOT EXISTS exd_dimensions (flag INTEGER, dimension VARCHAR, since BIGINT);
+CREATE TABLE IF NOT EXISTS exd_segments (flag INTEGER, hour BIGINT, dimension VARCHAR, value VARCHAR,
+    variant VARCHAR, new_units BIGINT);
+"""
+"""What format 4 adds; hours counted before are not told apart until the flag is counted anew."""
+
+_ADDED = {2: _FORMAT_2, 3: _FORMAT_3, 4: _FORMAT_4}
 
 
 def ensure_schema(connection: duckdb.DuckDBPyConnection) -> int:

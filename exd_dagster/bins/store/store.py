@@ -11,14 +11,14 @@ import duckdb
 
 from exd_dagster.bins.engine.count import EngineLog
 from exd_dagster.bins.hours import ceil_hour, hour_of
-from exd_dagster.bins.model import FlagBins
-from exd_dagster.bins.recount import segment_counts
+from exd_dagster.bins.model import FlagBins, FlagSegments
 from exd_dagster.bins.report import BuildReport
 from exd_dagster.bins.store.changes import Changes, find_changes, save_changes
 from exd_dagster.bins.store.log import DuckLog, OpenLog
 from exd_dagster.bins.store.reading import Reading, extra_columns, first_instant, plan_targets
 from exd_dagster.bins.store.registry import Registry
 from exd_dagster.bins.store.schema import ensure_schema
+from exd_dagster.bins.store.segments import select_segments
 from exd_dagster.bins.store.select import Prefetch
 from exd_dagster.bins.store.update import ExposuresLostError, Update
 from exd_dagster.config import FlagAudit, FlagId, Timing
@@ -110,18 +110,10 @@ class BinStore:
         with _store_errors():
             yield from self._prefetch.read_many(flags)
 
-    def segment_counts(
-        self,
-        source: object,
-        flag: FlagAudit,
-        dimensions: Sequence[str],
-        *,
-        end: datetime,
-        since: datetime | None = None,
-    ) -> dict[str, dict[str, dict[str, int]]]:
-        """Return units by dimension, value and variant; see `recount.segment_counts`."""
+    def segments(self, flag: FlagAudit, bins: FlagBins) -> FlagSegments:
+        """Return the segments of a flag over the hours of its bins; see `select_segments`."""
         with _store_errors():
-            return segment_counts(self._connection, source, flag, dimensions, end=end, since=since)
+            return select_segments(self._connection, flag, bins)
 
     def drop_ended_units(self, *, before: datetime) -> tuple[FlagId, ...]:
         """Forget the units of flags that ended before an instant (UTC) and were read to their end.

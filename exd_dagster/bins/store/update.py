@@ -14,12 +14,14 @@ from exd_dagster.bins.report import BuildReport, FlagBuild
 from exd_dagster.bins.store.delivery import delivered_hours, flag_volumes
 from exd_dagster.bins.store.fingerprints import narrow, save_fingerprints
 from exd_dagster.bins.store.log import OpenLog
-from exd_dagster.bins.store.merge import lost_exposures
+from exd_dagster.bins.store.merge import lost_exposures, moved_exposures
 from exd_dagster.bins.store.names import learn_names
 from exd_dagster.bins.store.reading import Reading, first_instant, plan_targets
 from exd_dagster.bins.store.registry import Registry, StoredFlag, StoredSource
+from exd_dagster.bins.store.segments import Dimensions
 from exd_dagster.bins.store.write import write_bins
 from exd_dagster.config import FlagId
+from exd_dagster.config.dimensions import dimensions_of
 from exd_dagster.errors import RecordsError, did_you_mean
 from exd_dagster.telemetry.records import AMBIGUOUS_TIME, UNREADABLE_TIME, from_ms
 
@@ -175,7 +177,9 @@ class Update:
             tally.label(ranks)
             tally.count()
             tally.first_exposures()
-            self._refuse_losses(counted, anew)
+            dimensions = self._dimensions(counted, opened)
+            self._refuse_losses(counted, anew, dimensions)
+            tally.segments(dimensions)
             self._build(counted, write_bins(self.connection, counted, anew), anew)
         tally.clear()
         quiet = [target.number for target in counted if not self.builds[target.flag.id].evaluations]
@@ -223,11 +227,29 @@ class Update:
         newest = source.watermark // HOUR_MS if source else 0
         return max(read, min(max(self.reading.last, target.end // HOUR_MS), newest))
 
-    def _refuse_losses(self, targets: Sequence[Target], anew: Collection[int]) -> None:
+    def _dimensions(self, targets: Sequence[Target], opened: OpenLog) -> dict[int, list[str]]:
+        """Return the dimensions by which each flag is counted apart: those the log has, or once had."""
+        once = Dimensions(self.connection).names()
+        wanted = {target.number: dimensions_of(target.flag) for target in targets}
+        missing = {*opened.missing({name for names in wanted.values() for name in names})}
+        return {
+            number: [name for name in names if name not in missing or name in once.get(number, ())]
+            for number, names in wanted.items()
+        }
+
+    def _refuse_losses(
+        self, targets: Sequence[Target], anew: Collection[int], dimensions: Mapping[int, Sequence[str]]
+    ) -> None:
+        """Ask for more to be read where what was read changes hours after it in a way not known here.
+
+        A unit may have lost its stored exposure, and where it was met next lies ahead. Or it was met earlier
+        than stored, and the segment it leaves lies ahead.
+        """
         stored = {known.number: known.read_through for known in self.registry.flags().values()}
         further = {t.number for t in targets if t.end < stored.get(t.number, 0) * HOUR_MS} - set(anew)
         further -= set(self.through)
         lost = further and further & lost_exposures(self.connection)
+        lost = lost or (further and further & {n for n in moved_exposures(self.connection) if dimensions[n]})
         if lost:
             raise ExposuresLostError(lost)
 

@@ -15,7 +15,7 @@ _MEASURES = ("new_units", "units", "evaluations", "multi_variant_units", "carry_
 def write_bins(
     connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], anew: Collection[int]
 ) -> dict[int, list[int]]:
-    """Bring exd_bins and exd_facts up to date with `exd_counts`, `exd_delta` and `exd_noted`.
+    """Bring exd_bins, exd_facts and exd_segments up to date with what was counted of the hours read.
 
     Args:
         connection: inside the caller's transaction, after `merge_units`.
@@ -44,8 +44,30 @@ def write_bins(
     for table, content in (("bins", bins), ("facts", facts)):
         for number, hour in _replace(connection, table, content):
             changed[number].add(hour)
+    for number, hour in _write_segments(connection):
+        changed[number].add(hour)
     connection.execute("DROP TABLE exd_reach")
     return {number: sorted(hours) for number, hours in changed.items()}
+
+
+def _write_segments(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, int]]:
+    """Replace the segments of the hours read; return flag and hour of those that differ."""
+    connection.execute(
+        "DELETE FROM exd_dimensions WHERE flag IN (SELECT flag FROM exd_reach WHERE anew) "
+        "OR flag IN (SELECT flag FROM exd_reach) AND (flag, dimension) NOT IN (FROM exd_wanted)"
+    )
+    connection.execute(
+        "DELETE FROM exd_segments WHERE flag IN (SELECT flag FROM exd_reach) "
+        "AND (flag, dimension) NOT IN (FROM exd_wanted)"
+    )
+    since = (
+        "SELECT r.flag, w.dimension, least(d.since, r.first) AS since FROM exd_wanted w JOIN exd_reach r "
+        "ON r.flag = w.target LEFT JOIN exd_dimensions d ON d.flag = r.flag AND d.dimension = w.dimension"
+    )
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_since AS {since}")
+    connection.execute("DELETE FROM exd_dimensions WHERE flag IN (SELECT flag FROM exd_reach)")
+    connection.execute("INSERT INTO exd_dimensions FROM exd_since; DROP TABLE exd_since")
+    return _replace(connection, "segments", "FROM exd_segmented", "anew OR (hour >= first AND hour < last)")
 
 
 def _write_reach(
@@ -67,10 +89,12 @@ def _kept(name: str) -> str:
     return f"CASE WHEN {gone} THEN 0 ELSE {name} END AS {name}"
 
 
-def _replace(connection: duckdb.DuckDBPyConnection, table: str, content: str) -> list[tuple[int, int]]:
+def _replace(
+    connection: duckdb.DuckDBPyConnection, table: str, content: str, within: str = "true"
+) -> list[tuple[int, int]]:
     """Replace the rows of the flags read where they differ; return flag and hour of those that do."""
     connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_after AS {content}")
-    before = f"SELECT * FROM exd_{table} WHERE flag IN (SELECT flag FROM exd_reach)"
+    before = f"SELECT t.* FROM exd_{table} t JOIN exd_reach USING (flag) WHERE {within}"
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE exd_changed AS SELECT DISTINCT flag, hour FROM ("
         f"(FROM exd_after EXCEPT ALL ({before})) UNION ALL (({before}) EXCEPT ALL FROM exd_after))"
@@ -79,7 +103,8 @@ def _replace(connection: duckdb.DuckDBPyConnection, table: str, content: str) ->
         f"DELETE FROM exd_{table} WHERE (flag, hour) IN (SELECT (flag, hour) FROM exd_changed)"
     )
     connection.execute(
-        f"INSERT INTO exd_{table} SELECT a.* FROM exd_after a SEMI JOIN exd_changed USING (flag, hour)"
+        f"INSERT INTO exd_{table} SELECT a.* FROM exd_after a SEMI JOIN exd_changed USING (flag, hour) "
+        "ORDER BY flag"  # what is read of one flag lies together
     )
     changed = connection.execute("SELECT flag, hour FROM exd_changed").fetchall()
     connection.execute("DROP TABLE exd_after; DROP TABLE exd_changed")

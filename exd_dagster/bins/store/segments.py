@@ -1,0 +1,88 @@
+"""Bins by segment out of the store."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+
+from exd_dagster.bins.hours import hour_of
+from exd_dagster.bins.model import OTHER, Counts, FlagBins, FlagSegments, Segment
+from exd_dagster.bins.rows import insert_rows
+from exd_dagster.bins.store.registry import Registry
+from exd_dagster.config import FlagAudit
+from exd_dagster.config.dimensions import dimensions_of
+
+NONE = "(none)"
+"""Stands for an empty value of a dimension."""
+MOST_VALUES = 200
+"""Values of one dimension told apart, those with the most units; the others are summed as `OTHER`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dimensions:
+    """Reads `exd_dimensions`."""
+
+    connection: duckdb.DuckDBPyConnection
+
+    def names(self) -> dict[int, dict[str, int]]:
+        """Return the dimensions of every flag with the first hour they are counted from, by its number."""
+        found: dict[int, dict[str, int]] = defaultdict(dict)
+        for number, name, since in self.connection.execute("FROM exd_dimensions ORDER BY ALL").fetchall():
+            found[number][name] = since
+        return found
+
+
+def select_segments(connection: duckdb.DuckDBPyConnection, flag: FlagAudit, bins: FlagBins) -> FlagSegments:
+    """Return the segments of a flag over the hours of its bins, by those of its dimensions that are counted.
+
+    Args:
+        connection: the store.
+        flag: whose.
+        bins: its bins, whose hours and variants the segments have.
+    """
+    known = Registry(connection).flags().get(flag.id)
+    since = Dimensions(connection).names().get(known.number, {}) if known is not None and len(bins) else {}
+    listed = [name for name in dimensions_of(flag) if name in since]
+    if known is None or not listed:
+        return FlagSegments(bins.start, bins.variants, (), np.zeros((0, *bins.new_units.shape), np.int64))
+    first = hour_of(bins.start)
+    cells = (
+        f"(SELECT * FROM exd_segments WHERE flag = {known.number} AND hour >= {first} "
+        f"AND hour < {first + len(bins)} AND list_contains(?, dimension))"
+    )
+    names = _names(connection, cells, listed)
+    found = connection.execute(
+        "SELECT segment, hour, list_position(?, variant) AS variant, sum(new_units)::BIGINT AS units "
+        f"FROM {cells} JOIN exd_named USING (dimension, value) GROUP BY ALL",
+        [list(bins.variants), listed],
+    ).fetchnumpy()
+    segment, hour, variant = (np.ma.filled(found[name], 0) for name in ("segment", "hour", "variant"))
+    counts: Counts = np.zeros((len(names), *bins.new_units.shape), dtype=np.int64)
+    # a variant that the bins do not name is among their others, the last
+    np.add.at(counts, (segment, hour - first, variant - 1), found["units"])
+    return FlagSegments(
+        bins.start,
+        bins.variants,
+        tuple(Segment(name, value, max(since[name] - first, 0)) for name, value in names),
+        counts,
+    )
+
+
+def _names(connection: duckdb.DuckDBPyConnection, cells: str, listed: Sequence[str]) -> list[tuple[str, str]]:
+    """Number the values to be told apart, the largest of each dimension: `exd_named`; return their names."""
+    rows = connection.execute(
+        "SELECT dimension, value, "
+        "row_number() OVER (PARTITION BY dimension ORDER BY sum(new_units) DESC, value) "
+        f"FROM {cells} GROUP BY dimension, value ORDER BY dimension, value",
+        [listed],
+    ).fetchall()
+    told = [(name, value, OTHER if place > MOST_VALUES else value or NONE) for name, value, place in rows]
+    names = sorted({(name, shown) for name, _, shown in told})
+    number = {segment: i for i, segment in enumerate(names)}
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE exd_named (dimension VARCHAR, value VARCHAR, segment BIGINT)"
+    )
+    insert_rows(connection, "exd_named", [(name, value, number[name, shown]) for name, value, shown in told])
+    return names
