@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from exd_dagster.stats.sequential.power import plan_detection
     from exd_dagster.telemetry.manifest.read import flags_from_manifest
     from exd_dagster.telemetry.sources.duckdb import FileRecords, IbisRecords, ParquetRecords, TableRecords
+    from exd_dagster.telemetry.vendor_flags.read import flags_from
 
 sys.meta_path.append(MovedModules())
 
@@ -54,6 +55,7 @@ _HOME = {
     "build_flag_audit_defs": "definitions.build",
     "build_nightly_audit_schedule": "definitions.schedules",
     "build_variant_bins_assets": "definitions.assets",
+    "flags_from": "telemetry.vendor_flags.read",
     "flags_from_manifest": "telemetry.manifest.read",
     "gate_condition": "definitions.gate",
     "gated_job": "definitions.gate",
@@ -83,6 +85,7 @@ __all__ = [
     "build_flag_audit_defs",
     "build_nightly_audit_schedule",
     "build_variant_bins_assets",
+    "flags_from",
     "flags_from_manifest",
     "gate_condition",
     "gated_job",

@@ -17,6 +17,7 @@ from typing_extensions import Self
 
 from exd_dagster.config.calendar import Holidays, Zone, as_event
 from exd_dagster.config.faults import faults_of
+from exd_dagster.config.labels import Tags, is_owner
 from exd_dagster.config.reasons import EXCLUDED_REASONS
 from exd_dagster.errors import ConfigError, did_you_mean
 
@@ -178,13 +179,6 @@ class FlagId:
         return any(name == glob or fnmatchcase(name, glob) for name in (self.key, str(self)))
 
 
-def is_owner(owner: str) -> bool:
-    """Return whether Dagster takes this for an owner: an e-mail address with a plain host, or team:name."""
-    address = r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}"
-    team = owner.startswith("team:") and len(owner) > len("team:")
-    return team or (fullmatch(address, owner) is not None and owner[0].isalnum())
-
-
 def _storable(text: str) -> bool:
     """Return whether text can be written in a database, a file and a message."""
     return not any("\ud800" <= sign <= "\udfff" for sign in text)
@@ -233,6 +227,7 @@ class FlagAudit(ConfigModel):
         default=(), description="Further record columns whose values divide units into segments."
     )
     owners: tuple[str, ...] = Field(default=(), description="An e-mail address or team:name, as in Dagster.")
+    tags: Tags = Field(default={}, description="Tags of the flag's bins asset, as in Dagster.")
     mode: Mode = Field(
         default="block",
         description="What a failure does: observe (the digest tells), warn (told at once), or block (told at "

@@ -227,7 +227,8 @@ def _bins_spec(
                 "start": flag.start.isoformat(),
                 **attributes.get("metadata", {}),
             },
-            **{name: value for name, value in attributes.items() if name != "metadata"},
+            **{name: value for name, value in attributes.items() if name not in ("metadata", "tags")},
+            "tags": {**flag.tags, **(attributes.get("tags") or {})},
         },
     )
 

@@ -1,0 +1,251 @@
+"""A vendor's export as the audit reads it: one `FlagAudit` per flag, its split taken from the definition."""
+
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from fnmatch import fnmatchcase
+from itertools import pairwise
+from typing import Any
+
+from exd_dagster.config import FlagAudit, Mode, Phase
+from exd_dagster.errors import ConfigError, did_you_mean
+from exd_dagster.telemetry.vendor_flags.files import Copy, InstantLike, Source, copies_of, instant_of
+from exd_dagster.telemetry.vendor_flags.model import FORMS, Arm, Form, Stage, Underivable, VendorFlag
+from exd_dagster.telemetry.vendor_flags.registry import reader_of
+
+_log = logging.getLogger(__name__)
+
+_PAGES = ("hasMore", "next", "nextPage")
+"""Keys by which an answer says that it is not the last page."""
+
+
+def flags_from(
+    source: Source,
+    *,
+    vendor: str | None = None,
+    environment: str | None = None,
+    keys: str | Sequence[str] = "*",
+    variants: Form | None = None,
+    start: InstantLike | None = None,
+    end: InstantLike | None = None,
+    namespace: str | None = None,
+    mode: Mode = "block",
+) -> list[FlagAudit]:
+    """Return one audit per flag that a vendor's export declares, in order of the key.
+
+    A flag whose split cannot be derived is returned without one: its SRM checks are skipped, its traffic is
+    still tested, and a warning says why and what to declare. A draft, an archived flag and one that stopped
+    before `start` are left out, which is logged.
+
+    Args:
+        source: a file that the vendor exports or its API returns; a folder of its parts; or copies kept over
+            time, as a folder whose names hold the instant of each (UTC) or as {instant: path}. A changed
+            split is then a phase, a changed salt, seed, hash version or unit a phase whose units were
+            assigned afresh. A history inside the export (GrowthBook's phases, LaunchDarkly's audit log,
+            PostHog's activity log) is read likewise.
+        vendor: growthbook, launchdarkly, unleash, posthog, statsig, eppo, optimizely, split or flagd; None:
+            recognised from the content.
+        environment: name of the environment read, where the export holds several.
+        keys: glob, or globs, of the flags wanted.
+        variants: what the records write for a variant: key, index, value or id; None: what the vendor's own
+            exposures write.
+        start: first instant counted (UTC). By default when the first copy was made. One file that is dated by
+            nobody counts from when the vendor says that the flag was changed last, since it cannot tell what
+            held before.
+        end: first instant no longer counted (UTC).
+        namespace: of every flag.
+        mode: what a failure does.
+
+    Raises:
+        ConfigError: when the export cannot be read, its form is not known, or the environment is not in it.
+    """
+    if variants is not None and variants not in FORMS:
+        raise ConfigError(
+            "flags_from", [f"variants: '{variants}' is not known.{did_you_mean(variants, FORMS)}"]
+        )
+    copies = copies_of(source)
+    floor = None if start is None else instant_of(start)
+    histories: dict[str, list[tuple[Copy, VendorFlag | None]]] = {}
+    forms: dict[str, Form] = {}
+    globs = [keys] if isinstance(keys, str) else list(keys)
+    for copy in copies:
+        found = _read(copy, vendor, environment, forms)
+        for key in {**histories, **found}:
+            if any(fnmatchcase(key, glob) for glob in globs):
+                histories.setdefault(key, []).append((copy, found.get(key)))
+    audits = []
+    for key, history in sorted(histories.items()):
+        audit = _Audit(key, history, floor, variants or forms[key])
+        made = audit.flag(None if end is None else instant_of(end), namespace, environment, mode)
+        audits += [made] if made is not None else []
+    return audits
+
+
+def _read(
+    copy: Copy, vendor: str | None, environment: str | None, forms: dict[str, Form]
+) -> dict[str, VendorFlag]:
+    """Return the flags of one copy by key, and note the form of their arms."""
+    flags: dict[str, VendorFlag] = {}
+    for name, document in copy.documents.items():
+        reader = reader_of(document, vendor, f"flags '{name}'")
+        more = [key for key in _PAGES if isinstance(document, Mapping) and document.get(key)]
+        if more:
+            _log.warning(
+                "%s is one page of several (%s): fetch the others into the same folder", name, more[0]
+            )
+        try:
+            found = reader.read(document, environment)
+        except Underivable as refused:
+            raise ConfigError(f"flags '{name}'", [str(refused)]) from None
+        for flag in found:
+            flags[flag.key] = flag
+            forms[flag.key] = reader.form
+    return flags
+
+
+class _Audit:
+    """One flag, with what every copy says of it."""
+
+    def __init__(
+        self,
+        key: str,
+        history: Sequence[tuple[Copy, VendorFlag | None]],
+        floor: datetime | None,
+        form: Form,
+    ) -> None:
+        self._key, self._history, self._floor, self._form = key, history, floor, form
+        self._latest = next(flag for _, flag in reversed(history) if flag is not None)
+
+    def flag(
+        self, end: datetime | None, namespace: str | None, environment: str | None, mode: Mode
+    ) -> FlagAudit | None:
+        """Return the audit; None, with a line in the log, where there is nothing to audit."""
+        timeline, stopped = self._timeline()
+        begin = self._floor or self._history[0][0].taken
+        if not timeline or (stopped is not None and stopped <= begin):
+            _log.warning("flag %s is %s and left out", self._key, self._latest.status)
+            return None
+        timeline = _from(timeline, self._floor)
+        refusal = next((stage.refusal for _, stage in timeline if stage.refusal), "")
+        for note in self._latest.notes:
+            _log.warning("flag %s: %s", self._key, note)
+        if refusal:
+            _log.warning("flag %s: no split declared: %s", self._key, refusal)
+        ends = [instant for instant in (stopped, end) if instant is not None]
+        first = timeline[0][1]
+        return FlagAudit(
+            key=self._key,
+            namespace=namespace,
+            environment=environment,
+            start=timeline[0][0],
+            end=min(ends) if ends else None,
+            split=None if refusal else self._split(first),
+            coverage=1.0 if refusal else first.coverage,
+            phases=() if refusal else self._phases(timeline),
+            exclude={} if refusal else _excluded(timeline),
+            owners=self._latest.owners,
+            tags=_tags(self._latest.tags),
+            mode=mode,
+        )
+
+    def _timeline(self) -> tuple[list[tuple[datetime, Stage]], datetime | None]:
+        """Return each stage with its first instant, and when the flag stopped for good (None: it runs)."""
+        last_copy, last = self._history[-1]
+        if last is not None and any(stage.since is not None for stage in last.stages):
+            dated = [(stage.since or last_copy.taken, stage) for stage in last.stages]
+            return ([], None) if last.status == "draft" else (dated, last.end or self._stop())
+        timeline: list[tuple[datetime, Stage]] = []
+        for copy, flag in self._history:
+            if flag is not None and (flag.status == "running" or flag.end is not None):
+                timeline.append((self._since(copy, flag), flag.stages[-1]))
+        return timeline, last.end if last is not None and last.end else self._stop()
+
+    def _stop(self) -> datetime | None:
+        """Return when the first copy was made since which the flag has not run."""
+        stop = None
+        for copy, flag in reversed(self._history):
+            if flag is not None and flag.status == "running":
+                break
+            stop = copy.taken
+        return stop
+
+    def _since(self, copy: Copy, flag: VendorFlag) -> datetime:
+        """Return since when a copy says what it says; what it says of earlier is not known."""
+        if copy.dated:
+            return copy.taken
+        if flag.changed is not None:
+            if self._floor is not None and flag.changed > self._floor:
+                _log.warning(
+                    "flag %s was changed on %s, after start, and is counted from then on; to count from "
+                    "start, pass the copies of before, or {start: path} where the split did not change",
+                    self._key, f"{flag.changed:%Y-%m-%d %H:%M} UTC",
+                )  # fmt: skip
+            return flag.changed
+        if self._floor is not None:
+            return self._floor
+        _log.warning(
+            "flag %s: the export does not say since when it holds: it is counted from %s, when the file was "
+            "last modified here; pass start='%s' so that a fresh checkout counts the same",
+            self._key, f"{copy.taken:%Y-%m-%d %H:%M} UTC", f"{copy.taken:%Y-%m-%dT%H:%M:%SZ}",
+        )  # fmt: skip
+        return copy.taken
+
+    def _split(self, stage: Stage) -> dict[str, float]:
+        split: dict[str, float] = {}
+        for arm, share in stage.shares:
+            name = name_of(arm, self._form)
+            split[name] = split.get(name, 0.0) + share
+        return split
+
+    def _phases(self, timeline: Sequence[tuple[datetime, Stage]]) -> tuple[Phase, ...]:
+        """Return a phase for each stage that changed the split, the coverage, or assigned units afresh."""
+        phases = []
+        for (_, before), (instant, after) in pairwise(timeline):
+            afresh = before.space != after.space
+            if afresh or (before.shares, before.coverage) != (after.shares, after.coverage):
+                phases.append(
+                    Phase(
+                        start=instant,
+                        split=self._split(after),
+                        rerandomized=afresh,
+                        coverage=after.coverage,
+                    )
+                )
+        return tuple(phases)
+
+
+def name_of(arm: Arm, form: Form) -> str:
+    """Return what records write for an arm; its key where it has no name of that form."""
+    if form == "index" and arm.index is not None:
+        return str(arm.index)
+    if form == "id" and arm.id:
+        return arm.id
+    if form == "value" and arm.value is not None:
+        return arm.value if isinstance(arm.value, str) else json.dumps(arm.value)
+    return arm.key
+
+
+def _from(timeline: Sequence[tuple[datetime, Stage]], floor: datetime | None) -> list[tuple[datetime, Stage]]:
+    """Return the stages from `floor` on; the one in force there begins with it."""
+    if floor is None:
+        return list(timeline)
+    before = [(floor, stage) for instant, stage in timeline if instant <= floor]
+    return before[-1:] + [(instant, stage) for instant, stage in timeline if instant > floor]
+
+
+def _excluded(timeline: Sequence[tuple[datetime, Stage]]) -> dict[str, list[Any]]:
+    """Return what any stage excludes."""
+    excluded: dict[str, list[Any]] = {}
+    for _, stage in timeline:
+        for column, values in stage.exclude.items():
+            known = excluded.setdefault(column, [])
+            known += [value for value in values if value not in known]
+    return excluded
+
+
+def _tags(names: Sequence[str]) -> dict[str, str]:
+    """Return tags as Dagster takes them: letters, digits, _, . and -, at most 63."""
+    cleaned = (re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:63] for name in names)
+    return {name: "" for name in cleaned if name}

@@ -1,0 +1,1 @@
+"""One reader per vendor: its `READER` is listed in `registry.py`."""

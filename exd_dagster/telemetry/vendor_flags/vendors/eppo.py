@@ -1,0 +1,108 @@
+"""Eppo: the flag configuration that its server SDKs download (UFC, format SERVER).
+
+Sources: the Universal Flag Configuration as the SDKs of github.com/Eppo-exp read it (`allocations` are tried
+in order, the first `splits` entry whose `shards` all hold is served; a shard is md5(salt-unit) modulo
+`totalShards`), and `eppo-server-sdk` 4.4.1; read on 2026-11-27.
+
+An assignment is recorded for an allocation with `doLog`, and only for units that it serves.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from exd_dagster.telemetry.vendor_flags.model import Arm, Document, Reader, Stage, Underivable, VendorFlag
+from exd_dagster.telemetry.vendor_flags.weights import derive, has, instant, shared
+
+Shards = Mapping[str, Sequence[tuple[int, int]]]
+
+
+def _fits(document: Document) -> bool:
+    flags = document.get("flags") if isinstance(document, Mapping) else None
+    return isinstance(flags, Mapping) and any(has(flag, "allocations", "enabled") for flag in flags.values())
+
+
+def _read(document: Document, environment: str | None) -> list[VendorFlag]:
+    """Read every flag; a configuration is of one environment, whose name must be the wanted one."""
+    if document.get("format") == "CLIENT" or document.get("obfuscated"):
+        raise Underivable("keys are hashed for browsers (format CLIENT); download the server configuration")
+    named = (document.get("environment") or {}).get("name")
+    if environment is not None and named is not None and named.casefold() != environment.casefold():
+        raise Underivable(f"environment '{environment}' is not in the export; it has {named}")
+    changed = instant(document.get("createdAt"))
+    return [
+        VendorFlag(
+            key=str(flag.get("key") or key),
+            stages=(derive(partial(_stage, flag, changed)),),
+            status="running" if flag["enabled"] else "stopped",
+            changed=changed,
+        )
+        for key, flag in document["flags"].items()
+    ]
+
+
+def _stage(flag: Mapping[str, Any], now: datetime | None) -> Stage:
+    """Derive the split of the one allocation that is recorded."""
+    logged = [one for one in flag["allocations"] if one.get("doLog", True) and _open(one, now)]
+    if not logged:
+        raise Underivable("no allocation of it is recorded (doLog); nothing can be counted")
+    serving = [one for one in logged if len({split["variationKey"] for split in one["splits"]}) > 1]
+    if len(logged) > 1:
+        keys = ", ".join(f"'{one['key']}'" for one in logged)
+        raise Underivable(
+            f"its allocations {keys} are recorded alike; declare the split of one, with "
+            f'include={{"allocation": ["{(serving or logged)[0]["key"]}"]}}'
+        )
+    return _split(flag, logged[0])
+
+
+def _open(allocation: Mapping[str, Any], now: datetime | None) -> bool:
+    """Return whether an allocation has not ended by the time the configuration was made."""
+    ends = instant(allocation.get("endAt"))
+    return ends is None or now is None or ends > now
+
+
+def _split(flag: Mapping[str, Any], allocation: Mapping[str, Any]) -> Stage:
+    splits = allocation["splits"]
+    shards = [_shards(split) for split in splits]
+    common = {salt for salt in shards[0] if all(one.get(salt) == shards[0][salt] for one in shards)}
+    own = {salt for one in shards for salt in one if salt not in common}
+    if len(splits) == 1:
+        common, own = set(shards[0]), set()
+    if len(own) > 1 or any(own - set(one) for one in shards):
+        raise Underivable(f"allocation '{allocation['key']}' splits by several salts; declare the split")
+    total = int(flag.get("totalShards") or 10_000)
+    arms = {
+        key: Arm(key, i, one.get("value"))
+        for i, (key, one) in enumerate((flag.get("variations") or {}).items())
+    }
+    taken: set[int] = set()
+    weights = []
+    for split, held in zip(splits, shards, strict=True):
+        mine = _buckets([ranges for salt, ranges in held.items() if salt in own], total) - taken
+        taken |= mine
+        weights.append((arms[split["variationKey"]], float(len(mine))))
+    coverage = len(taken) / total
+    for salt in common:
+        coverage *= len(_buckets([shards[0][salt]], total)) / total
+    space = (*sorted(own), *sorted(common))
+    return Stage(shared(weights), coverage, space)
+
+
+def _shards(split: Mapping[str, Any]) -> Shards:
+    return {
+        str(shard["salt"]): tuple((int(one["start"]), int(one["end"])) for one in shard["ranges"])
+        for shard in split.get("shards") or ()
+    }
+
+
+def _buckets(of: Sequence[Sequence[tuple[int, int]]], total: int) -> set[int]:
+    """Return the shards that every one of several lists of ranges holds; all where there is none."""
+    buckets = set(range(total))
+    for ranges in of:
+        buckets &= {bucket for start, end in ranges for bucket in range(start, end)}
+    return buckets
+
+
+READER = Reader("eppo", "flags with allocations, splits and shards", _fits, _read)
