@@ -109,6 +109,16 @@ def test_silence_after_a_phase_is_found_at_once(later):
     assert traffic(volumes[: first + 6], phases=[phase]).severity == "ERROR"
 
 
+@pytest.mark.parametrize("days", [1, 2, 5])
+def test_silence_that_begins_with_a_phase_stays_a_fault(days):
+    """A first day without a unit is not the level of the phase."""
+    first = 20 * DAY
+    volumes = poisson(4, rhythm(26))
+    volumes[first:] = 0
+    phase = Phase(start=hours(first), split=HALVES)
+    assert traffic(volumes[: first + days * DAY + 3], phases=[phase]).severity == "ERROR"
+
+
 def test_a_phase_of_unchanged_coverage_hides_no_drop():
     first = 20 * DAY
     volumes = poisson(4, rhythm(21) * np.where(np.arange(21 * DAY) >= first, 0.2, 1.0))

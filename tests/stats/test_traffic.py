@@ -7,6 +7,7 @@ import pytest
 
 from exd_dagster.errors import InputError
 from exd_dagster.stats import traffic_drop_test
+from exd_dagster.stats.traffic import seasonal
 from exd_dagster.stats.traffic.seasonal import scan
 from tests.stats.build import seasonal_units
 
@@ -76,6 +77,24 @@ def test_an_hour_depends_on_no_later_hour():
     for through in (300, 417, 600):
         part = scan(volumes[:through], everywhere(volumes[:through]), 1e-4)
         assert np.array_equal(part.p, whole.p[:, :through])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_judging_some_days_at_once_gives_what_judging_day_by_day_gives(seed, monkeypatch):
+    """Later days must learn nothing from hours at fault, though they are expected before those are known."""
+    random = np.random.default_rng(seed)
+    volumes = seasonal_units(seed, 50, 10 ** random.uniform(1, 4), 0.2).astype(float)
+    landed = everywhere(volumes)
+    for first in random.integers(0, len(volumes), 5).tolist():
+        volumes[first : first + 30] *= random.choice([0, 0.2, 3])
+    landed[600:690] = False
+    some_days = scan(np.floor(volumes), landed, 1e-4)
+    monkeypatch.setattr(seasonal, "AHEAD", seasonal.BLOCK)
+    by_day = scan(np.floor(volumes), landed, 1e-4)
+    assert by_day.alarm.any()
+    np.testing.assert_array_equal(some_days.alarm, by_day.alarm)
+    np.testing.assert_allclose(some_days.p, by_day.p, rtol=1e-6)
+    np.testing.assert_allclose(some_days.expected, by_day.expected)
 
 
 def test_before_hour_240_only_the_absence_of_all_units_is_told():

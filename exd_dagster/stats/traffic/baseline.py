@@ -97,22 +97,22 @@ def earlier_weeks(history: History, begin: int, end: int) -> Weeks:
 
 
 def cautious(history: History, weeks: Weeks) -> Floats:
-    """Return mu of one day, the rule for weeks that disagree or stand alone included."""
+    """Return mu of some days, the rule for weeks that disagree or stand alone included."""
     mu: Floats = weeks.mu.copy()
-    count = weeks.count
-    three, two, one = weeks.unsure & (count == 3), weeks.unsure & (count == 2), count == 1
-    recent = _recent_days(history, weeks.hours)
+    three, two = weeks.unsure & (weeks.count == 3), weeks.unsure & (weeks.count == 2)
+    one = weeks.count == 1
     if three.any():
         some = weeks.chosen[:, three]
-        bound = AGREE * np.fmax(recent[three], np.nanmin(some, axis=0))
+        bound = AGREE * np.fmax(_recent_days(history, weeks.hours[three]), np.nanmin(some, axis=0))
         kept = np.where(some <= bound, some, np.nan)
         mu[three] = np.minimum(_median(some), np.nanmean(kept, axis=0))
     if two.any():
         mu[two] = np.nanmin(weeks.chosen[:, two], axis=0)
     if one.any():
-        loud = mu > AGREE * recent
-        level = _recent_level(history, weeks.hours)
-        mu[one] = np.minimum(mu * level, np.where(loud, recent, mu))[one]
+        recent = _recent_days(history, weeks.hours[one])
+        level = _recent_levels(history, weeks.hours[one], int(weeks.hours[0]))
+        loud = mu[one] > AGREE * recent
+        mu[one] = np.minimum(mu[one] * level, np.where(loud, recent, mu[one]))
     return mu
 
 
@@ -123,18 +123,21 @@ def _recent_days(history: History, hours: NDArray[np.int64]) -> Floats:
     return _median(np.where(usable, history.volumes[days], np.nan))
 
 
-def _recent_level(history: History, hours: NDArray[np.int64]) -> float:
-    """Return R: the median of volume / last week's over the 72 hours before the day of `hours`, at most 1."""
-    recent = np.arange(max(int(hours[0]) - 72, 0), int(hours[0]))
-    if not len(recent):
-        return 1.0
+def _recent_levels(history: History, hours: NDArray[np.int64], first: int) -> Floats:
+    """Return R of each hour: the median of volume / last week's over the 72 hours before its day, at most 1.
+
+    `first` is the first hour of some day.
+    """
+    days, place = np.unique((hours - first) // DAY, return_inverse=True)
+    recent = (first + DAY * days - np.arange(1, 73)[:, None]).ravel()
     lag = history.before(recent, WEEK, 1)[0]
     usable = (lag >= 0) & history.landed[lag] & history.landed[recent] & ~history.low[recent]
     usable &= history.volumes[lag] > 0
-    if usable.sum() < DAY:
-        return 1.0
-    ratio = np.median(history.volumes[recent[usable]] / history.volumes[lag[usable]])
-    return min(float(ratio), 1.0)
+    ratios = np.full(len(recent), np.nan)
+    ratios[usable] = history.volumes[recent[usable]] / history.volumes[lag[usable]]
+    ratio = ratios.reshape(72, -1)
+    enough = np.isfinite(ratio).sum(axis=0) >= DAY
+    return np.asarray(np.where(enough, np.minimum(_median(ratio), 1.0), 1.0)[place])
 
 
 def _median(values: Floats) -> Floats:

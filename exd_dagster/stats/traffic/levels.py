@@ -8,8 +8,9 @@ that before, where
 
     g = (units of the first day) / (units of the same hours a week earlier, or a day where there is no week).
 
-The second day may lower g, by a third at most: returning units of a larger audience fade slowly. For three
-weeks weeks of two levels are compared, so phi grows by the squared relative error of a level, .1^2.
+A day without a unit tells no level: silence is a fault, so g = 1. The second day may lower g, by a third at
+most: returning units of a larger audience fade slowly. For three weeks weeks of two levels are compared, so
+phi grows by the squared relative error of a level, .1^2.
 """
 
 from collections.abc import Sequence
@@ -103,8 +104,9 @@ def _observed(level: Floats, volumes: Floats, landed: Booleans, begin: int, end:
         before -= step * np.maximum(-(-(before - begin + 1) // step), 0)
         known = (before >= 0) & landed[hours] & landed[np.maximum(before, 0)]
         total = (volumes[before[known]] * level[begin - 1] / level[before[known]]).sum()
-        if known.sum() > (end - begin) / 2 and total > 0:
-            return float(volumes[hours[known]].sum() / total)
+        seen = volumes[hours[known]].sum()
+        if known.sum() > (end - begin) / 2 and min(seen, total) > 0:
+            return float(seen / total)
     return 1.0
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exd_dagster.stats.inputs import Booleans, Floats
-from exd_dagster.stats.traffic.baseline import WEEK, Baseline, History, Weeks, cautious, earlier_weeks
+from exd_dagster.stats.traffic.baseline import WEEK, Baseline, History, cautious, earlier_weeks
 from exd_dagster.stats.traffic.levels import Levels, no_levels
 
 WINDOWS = (1, 3, 6, 24)
@@ -94,11 +94,12 @@ def scan(volumes: Floats, landed: Booleans, level: float, declared: Declared | N
         declared: what is known of the hours; None: nothing.
     """
     learner = _Learner(volumes, landed, level / len(WINDOWS), declared or nothing_declared(len(volumes)))
-    for begin in range(0, len(volumes), AHEAD):
-        end = min(begin + AHEAD, len(volumes))
+    begin, ahead = AHEAD, AHEAD  # no earlier hour has a week before it
+    while begin < len(volumes):
+        end = min(begin + ahead, len(volumes))
         learner.expect(begin, end)
-        for day in range(begin, end, BLOCK):
-            learner.judge(day, min(day + BLOCK, end))
+        begin = learner.judge(begin, end)
+        ahead = BLOCK if learner.alarm[max(begin - BLOCK, 0) : begin].any() else AHEAD
     return SeasonalScan(
         learner.expected, learner.sums, learner.wanted, learner.dispersion, learner.p, learner.alarm
     )
@@ -114,7 +115,7 @@ def lower_tail(x: Floats, mean: Floats, dispersion: Floats) -> Floats:
 
 
 class _Learner:
-    """The running memory of a scan: expectations some days at a time, then errors and alarms by the day."""
+    """The running memory of a scan: some days at a time, anew from the day after one that alarmed."""
 
     def __init__(self, volumes: Floats, landed: Booleans, level: float, declared: Declared) -> None:
         shape = (len(WINDOWS), len(volumes))
@@ -131,32 +132,29 @@ class _Learner:
         self.dispersion, self.p = np.full(shape, np.nan), np.ones(shape)
         self.weeks = np.ones(len(volumes))  # 1 + 1/K: what averaging only K weeks adds to the squared error
         self.square = np.full(shape, np.nan)  # squared error over `weeks`; NaN where it teaches nothing
-        self.waiting: tuple[int, Weeks] | None = None
         self.running = np.zeros((3, len(volumes) + 1))  # totals of known hours, their volume, their mu
 
     def expect(self, begin: int, end: int) -> None:
-        """Set mu of some days; where weeks disagree, each day waits for what the day before it tells."""
+        """Set mu of some days; where weeks disagree it depends on which hours before them were at fault."""
         weeks = earlier_weeks(self.history, begin, end)
-        self.expected[begin:end] = weeks.mu * self.scale[begin:end]
+        mu = cautious(self.history, weeks) if self.baseline == "robust" and weeks.unsure.any() else weeks.mu
+        self.expected[begin:end] = mu * self.scale[begin:end]
         self.weeks[begin:end] = 1 + 1 / np.maximum(weeks.count, 1)
-        self.waiting = (begin, weeks) if self.baseline == "robust" and weeks.unsure.any() else None
-        if self.waiting is None:
-            self._add_windows(begin, end)
+        self._add_windows(begin, end)
 
-    def judge(self, begin: int, end: int) -> None:
-        if self.waiting is not None:
-            day = slice(begin - self.waiting[0], end - self.waiting[0])
-            weeks = self.waiting[1]
-            if weeks.unsure[day].any():
-                part = Weeks(
-                    weeks.hours[day], weeks.chosen[:, day], weeks.count[day], weeks.mu[day], weeks.unsure[day]
-                )
-                self.expected[begin:end] = cautious(self.history, part) * self.scale[begin:end]
-            self._add_windows(begin, end)
-        if begin >= SPEAKS_FROM:
-            self._disperse(begin, end)
-            self._test(begin, end)
-            self._set_apart(begin, end)
+    def judge(self, begin: int, end: int) -> int:
+        """Judge days up to the first that alarms: later ones must not learn from it; return where it ends."""
+        begin = max(begin, SPEAKS_FROM)
+        if begin >= end:
+            return end
+        self._disperse(begin, end)
+        self._test(begin, end)
+        hits = self.p[:, begin:end] < self.level
+        if not hits.any():
+            return end
+        through = min(begin + (int(hits.any(axis=0).argmax()) // BLOCK + 1) * BLOCK, end)
+        self._set_apart(begin, hits[:, : through - begin])
+        return through
 
     def _add_windows(self, begin: int, end: int) -> None:
         """Sum volume and mu over the trailing windows of the block, over the hours that can be judged."""
@@ -174,33 +172,35 @@ class _Learner:
         self.square[:, block] = np.where(teaches, (seen - mean) ** 2 / self.weeks[block], np.nan)
 
     def _disperse(self, begin: int, end: int) -> None:
-        """Set phi of the block from earlier windows that share no hour with it and hold no hour at fault.
+        """Set phi of each day from earlier windows that share no hour with it and hold no hour at fault.
 
         With fewer than 72 of its own, a window borrows phi of the next smaller one.
         """
-        low = self.low[:begin] if self.quiet is None else self.low[:begin] | self.quiet[:begin]
-        faults = np.append(0, low.cumsum()) if low.any() else None
-        now, smaller = self.weeks[begin:end].mean(), np.nan
+        days = np.arange(begin, end, BLOCK)
+        now = [self.weeks[day : min(day + BLOCK, end)].mean() for day in days.tolist()]
+        phi, lengths = np.full(len(days), np.nan), np.diff(np.append(days, end))
+        low = self.low if self.quiet is None else self.low | self.quiet
+        faults = np.append(0, low[:end].cumsum()) if low[:end].any() else None
         for row, window in enumerate(WINDOWS):
-            kept = self._usable(row, begin - window + 1, faults)
-            allowance = 1.0
-            if len(kept) >= ENOUGH_ERRORS:
-                smaller = _mean_error(self.square[row, kept] * now, self.wanted[row, kept])
-                allowance = _allowance(window, self.level)[len(kept)]
-            self.dispersion[row, begin:end] = smaller * allowance + self.error[begin:end]
+            kept = self._usable(row, end - window, faults)
+            lasts = kept.searchsorted(days - window, side="right").tolist()
+            square, mean = self.square[row, kept], self.wanted[row, kept]
+            scale, most = mean**2, 1 + 8 / mean
+            allowance = np.ones(len(days))
+            for day, last in enumerate(lasts):
+                span = slice(max(last - ERRORS_KEPT[window], 0), last)
+                if (count := last - span.start) >= ENOUGH_ERRORS:
+                    errors = (square[span] * now[day] - mean[span]) / scale[span]
+                    phi[day] = _mean_error(np.minimum(errors, most[span]))
+                    allowance[day] = _allowance(window, self.level)[count]
+            self.dispersion[row, begin:end] = np.repeat(phi * allowance, lengths) + self.error[begin:end]
 
     def _usable(self, row: int, last: int, faults: Floats | None) -> NDArray[np.int64]:
-        """Return the newest windows before `last` that teach, looking no further back than is needed."""
-        window, wanted = WINDOWS[row], ERRORS_KEPT[WINDOWS[row]]
-        for reach in (wanted, 2 * wanted, last):
-            ends = np.arange(max(last - reach, 0), max(last, 0)) + 1
-            usable = np.isfinite(self.square[row, ends - 1])
-            if faults is not None:
-                usable &= faults[ends] == faults[np.maximum(ends - window, 0)]
-            kept: NDArray[np.int64] = ends[usable][-wanted:] - 1
-            if len(kept) == wanted or reach >= last:
-                break
-        return kept
+        """Return the last hours of windows up to `last` that teach."""
+        kept = np.flatnonzero(np.isfinite(self.square[row, : max(last + 1, 0)]))
+        if faults is None:
+            return kept
+        return np.asarray(kept[faults[kept + 1] == faults[np.maximum(kept + 1 - WINDOWS[row], 0)]])
 
     def _test(self, begin: int, end: int) -> None:
         mean, phi = self.wanted[:, begin:end], self.dispersion[:, begin:end]
@@ -208,19 +208,18 @@ class _Learner:
         p = lower_tail(self.sums[:, begin:end], np.where(tested, mean, 0.0), np.where(tested, phi, 1.0))
         self.p[:, begin:end] = np.where(tested, p, 1.0)
 
-    def _set_apart(self, begin: int, end: int) -> None:
+    def _set_apart(self, begin: int, hits: Booleans) -> None:
         """Mark alarms, and as at fault the hours below expectation in the windows that alarmed."""
-        hits = self.p[:, begin:end] < self.level
-        self.alarm[begin:end] = hits.any(axis=0)
+        self.alarm[begin : begin + hits.shape[1]] = hits.any(axis=0)
         for row, offset in np.argwhere(hits):
             span = slice(begin + int(offset) - WINDOWS[int(row)] + 1, begin + int(offset) + 1)
             self.low[span] |= self.volumes[span] < self.expected[span]
 
 
-def _mean_error(square: Floats, mean: Floats) -> float:
-    """Return phi: the mean of u, each cut where a rush of traffic or a stray hour would dominate it."""
-    errors = np.minimum((square - mean) / mean**2, 1 + 8 / mean)
-    cut = np.sort(errors)[int(0.99 * len(errors))]
+def _mean_error(errors: Floats) -> float:
+    """Return phi: the mean of u, each cut at their 99th centile, where a stray hour would dominate it."""
+    rank = int(0.99 * len(errors))
+    cut = np.partition(errors, rank)[rank]
     return max(float(np.minimum(errors, cut).sum()) / len(errors), SMALLEST_DISPERSION)
 
 
