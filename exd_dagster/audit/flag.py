@@ -14,7 +14,9 @@ from exd_dagster.config import FlagAudit, Phase, Thresholds
 from exd_dagster.plots import split_plot, traffic_plot
 from exd_dagster.stats.audit import audit_flag
 from exd_dagster.stats.integrity import variant_integrity, version_counts, version_skew
+from exd_dagster.stats.sequential.sequential import SequentialSrmVerdict
 from exd_dagster.stats.srm.causes import Cause
+from exd_dagster.stats.srm.srm import SrmVerdict
 from exd_dagster.stats.unseen import idle_phases, misspelt_variants
 from exd_dagster.stats.verdict import Verdict
 from exd_dagster.stats.window import phase_hours
@@ -51,10 +53,15 @@ class Audit:
 
     @property
     def faulty_phase(self) -> tuple[Phase, datetime, datetime]:
-        """The phase in which the failing split broke, and its hours: all units there have one split."""
-        failed = [v.bad_from for v in self.verdicts if v.failed and v.check in SPLIT_CHECKS]
-        through = self.bins.audited_through
-        return phase_hours(self.flag, next((at for at in failed if at), through), through)
+        """The phase in which the failing split broke, and its hours: all units there have one split.
+
+        Arms that get nothing now leave the hours since: before, a segment differs only for when it came.
+        """
+        failed = [v for v in self.verdicts if v.failed and v.check in SPLIT_CHECKS]
+        through, dead = self.bins.audited_through, dead_since(failed)
+        broke = next((at for verdict in failed if (at := verdict.bad_from)), through)
+        phase, first, end = phase_hours(self.flag, max([broke, *dead]), through)
+        return phase, max([first, *dead]), end
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -91,6 +98,12 @@ class Audit:
         return TrustEntry(
             trust_row(self.flag, self.trust, self.picture(self.trust.check)), run_id, log_e_value
         )
+
+
+def dead_since(verdicts: Iterable[Verdict]) -> list[datetime]:
+    """Return since when (UTC) each arm that gets nothing now gets nothing."""
+    split = (verdict for verdict in verdicts if isinstance(verdict, (SrmVerdict, SequentialSrmVerdict)))
+    return [since for verdict in split for since in verdict.dead_arms.values()]
 
 
 def audit(

@@ -127,6 +127,12 @@ def _state(blocking: Sequence[Verdict]) -> State | None:
     return "contained" if all(verdict.state == "contained" for verdict in blocking) else "ongoing"
 
 
+def _each_once(verdicts: Sequence[Verdict]) -> str:
+    """Join the sentences; what several of them begin with is said once."""
+    said = dict.fromkeys(verdict.now for verdict in verdicts if verdict.now)
+    return " ".join([*said, *(verdict.sentence.removeprefix(verdict.now).lstrip() for verdict in verdicts)])
+
+
 def _sentence(
     verdicts: Sequence[Verdict],
     failing: Sequence[Verdict],
@@ -136,7 +142,7 @@ def _sentence(
     mode: Mode,
 ) -> str:
     if blocking:
-        return "Not trusted. " + " ".join(verdict.sentence for verdict in blocking)
+        return "Not trusted. " + _each_once(blocking)
     if waiver:
         return f"Waived by {waiver.by} until {waiver.until:%Y-%m-%d %H:%M} UTC. {failing[0].sentence}"
     if would_block:

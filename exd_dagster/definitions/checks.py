@@ -16,7 +16,7 @@ from exd_dagster.config import FlagAudit, Thresholds, Timing
 from exd_dagster.definitions.assets import STORE_POOL
 from exd_dagster.definitions.decisions.asset import load_decisions
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
-from exd_dagster.definitions.metadata import escape_markdown, verdict_metadata
+from exd_dagster.definitions.metadata import check_metadata, escape_markdown, verdict_metadata
 from exd_dagster.definitions.run_tags import audit_op_tags, tag_audit, tag_failing
 from exd_dagster.definitions.store import BinStoreResource, bin_store
 from exd_dagster.errors import ConfigError, ExdError
@@ -225,11 +225,9 @@ def check_result(done: Audit, key: dg.AssetKey, verdict: Verdict) -> dg.AssetChe
         passed=passed,
         severity=severity,
         description=description(done, verdict),
-        metadata={
-            **_about(done, verdict),
-            **as_dagster_metadata(verdict.as_metadata()),
-            **verdict_metadata(verdict),
-        },
+        metadata=check_metadata(
+            {**_about(done, verdict), **verdict.as_metadata()}, verdict_metadata(verdict)
+        ),
     )
 
 
@@ -267,19 +265,10 @@ def _about(done: Audit, verdict: Verdict) -> dict[str, Any]:
     if waived := done.waivers.get(verdict.check):
         about |= {"waived_by": waived.by, "waived_until": plain(waived.until)}
     if done.notes:
-        about["unmatched"] = dg.MetadataValue.json(list(done.notes))
+        about["unmatched"] = list(done.notes)
     if causes := causes_of(done, verdict):
-        about["causes"] = dg.MetadataValue.json([cause.as_metadata() for cause in causes])
+        about["causes"] = [cause.as_metadata() for cause in causes]
     return about
-
-
-def as_dagster_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop what is absent and wrap lists and mappings as JSON metadata."""
-    return {
-        name: dg.MetadataValue.json(value) if isinstance(value, (list, dict)) else value
-        for name, value in values.items()
-        if value is not None
-    }
 
 
 def asset_key_of(asset: AnyAsset) -> dg.AssetKey:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import dagster as dg
 
 from exd_dagster.alerts.state import CursorStorage
+from exd_dagster.definitions.metadata import DETAILS
 
 C = TypeVar("C", bound=dg.Component)
 
@@ -96,15 +97,24 @@ def _completed(key: dg.AssetCheckKey, record: Any) -> CheckRecord:
         passed=evaluation.passed,
         severity=evaluation.severity.value,
         description=evaluation.description or "",
-        metadata={
-            name: _plain(value)
-            for name, value in evaluation.metadata.items()
-            if not isinstance(value, dg.TableMetadataValue)  # for the eye; the numbers are there as JSON
-        },
+        metadata=_metadata(evaluation.metadata),
         at=datetime.fromtimestamp(record.event.timestamp, timezone.utc),
         run_id=record.run_id,
         target_at=datetime.fromtimestamp(target.timestamp, timezone.utc) if target else None,
     )
+
+
+def _metadata(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Return plain values; what is shown rounded beside the whole of a verdict gives way to it."""
+    known = {
+        name: _plain(value)
+        for name, value in entries.items()
+        if not isinstance(value, dg.TableMetadataValue)  # for the eye; the numbers are there as JSON
+    }
+    whole = known.get(DETAILS)
+    if not isinstance(whole, Mapping):
+        return known
+    return {name: value for name, value in known.items() if name != DETAILS} | dict(whole)
 
 
 def _plain(value: Any) -> Any:

@@ -67,6 +67,65 @@ def _with_strays(
     return split_table({**dict.fromkeys(zero_share, 0.0), **expected}, units)
 
 
+SHOWN = (
+    "verdict",
+    "state",
+    "bad_from",
+    "bad_until",
+    "usable_until",
+    "split",
+    "causes",
+    "trusted",
+    "failing",
+    "would_block",
+    "waived_by",
+    "waived_until",
+    "n",
+    "latest_volume",
+    "expected_volume",
+    "volume_ratio",
+    "p_value",
+    "anytime_p_value",
+    "max_ratio",
+    "neg_log10_p",
+    "versions",
+    "unmatched",
+    "audited_through",
+    "code",
+    "threshold",
+    "chi_square",
+    "expected",
+    "observed",
+    "flag",
+    "mode",
+)
+"""Rows of a check in the order they are read, those with a value."""
+DETAILS = "details"
+"""Row that holds everything of the verdict, unrounded, as one JSON."""
+DIGITS = 4
+
+
+def check_metadata(values: Mapping[str, Any], shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a check: the rows an operator reads first, rounded, and the whole as one JSON.
+
+    Args:
+        values: the verdict's numbers and whose they are, strict JSON.
+        shown: further rows for the eye, such as tables, and scalars with a trend.
+    """
+    known = {name: value for name, value in values.items() if value is not None}
+    rows = {**known, **shown}
+    return {
+        **{name: _row(rows[name]) for name in SHOWN if name in rows and rows[name] not in ([], {}, "")},
+        DETAILS: dg.MetadataValue.json(known),
+    }
+
+
+def _row(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    return dg.MetadataValue.json(value) if isinstance(value, (list, dict)) else value
+
+
 def verdict_metadata(verdict: Verdict) -> dict[str, Any]:
     """Return what a check shows beside its verdict's numbers: a table, and scalars with a trend."""
     if isinstance(verdict, (SrmVerdict, SequentialSrmVerdict)) and verdict.expected:

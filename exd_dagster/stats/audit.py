@@ -13,6 +13,7 @@ from exd_dagster.bins.model import HOUR, FlagBins
 from exd_dagster.config import FlagAudit, Thresholds, floor_hour
 from exd_dagster.errors import ExdError, InputError
 from exd_dagster.stats import words
+from exd_dagster.stats.dead_arms import with_dead_arms
 from exd_dagster.stats.methods.change_point import ChangePoint, find_change
 from exd_dagster.stats.methods.chi_square import expected_counts
 from exd_dagster.stats.sequential.sequential import DEFAULT_ALPHA, SequentialSrmVerdict, judge_sequence
@@ -87,10 +88,14 @@ def audit_flag(
     if never_counted(closed):
         return _nothing_counted(flag, closed)
     window = cache(partial(split_window, flag, closed))  # computed once, inside the test that asks first
+    worst_first = partial(with_dead_arms, level=thresholds.srm.significance_level)
     return FlagVerdicts(
-        srm=_told(SrmVerdict, "srm", closed, lambda: _srm(window(), thresholds)),
+        srm=_told(SrmVerdict, "srm", closed, lambda: worst_first(_srm(window(), thresholds), window())),
         sequential_srm=_told(
-            SequentialSrmVerdict, "sequential_srm", closed, lambda: _sequential(window(), thresholds)
+            SequentialSrmVerdict,
+            "sequential_srm",
+            closed,
+            lambda: worst_first(_sequential(window(), thresholds), window()),
         ),
         traffic_drop=_told(
             TrafficVerdict, "traffic_drop", closed, lambda: _traffic(flag, closed, thresholds, judged)

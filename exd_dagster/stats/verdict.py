@@ -27,6 +27,7 @@ class Verdict:
         severity: of a failure: ERROR may block, WARN never does; None unless `verdict` is fail.
         reason: one machine-readable word for why, for example "ratio_mismatch" or "undeclared_variant".
         sentence: one plain sentence for a person, key fact first.
+        now: what the sentence begins with where the newest hours are worse than the counts of all hours say.
         code: exd's diagnostic code, T001 or T002, where one applies.
         state: of a failure: "ongoing" while recent hours still disagree, "contained" when they agree again.
         bad_from: start of the first hour at fault (UTC).
@@ -40,6 +41,7 @@ class Verdict:
     severity: Severity | None = None
     reason: str = ""
     sentence: str = ""
+    now: str = ""
     code: str | None = None
     state: State | None = None
     bad_from: datetime | None = None

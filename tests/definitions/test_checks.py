@@ -98,7 +98,7 @@ def test_a_waiver_lets_reports_run_and_the_verdict_stays_fail(
     )
     assert srm.metadata["waived_by"].value == "ana"
     assert trust.passed
-    assert "Waived by ana" in str(trust.metadata["sentence"].value)
+    assert "Waived by ana" in str(trust.metadata["details"].data["sentence"])
 
 
 def test_a_silence_unblocks_nothing(bad: Fleet, instance: dg.DagsterInstance) -> None:
@@ -109,7 +109,10 @@ def test_a_silence_unblocks_nothing(bad: Fleet, instance: dg.DagsterInstance) ->
 def test_an_ended_audit_is_skipped_by_name(bad: Fleet, instance: dg.DagsterInstance) -> None:
     decide(instance, "end")
     result = bad.run(instance)
-    assert results(result)["srm"].metadata["sentence"].value == "Skipped: ana ended this audit (known cache)."
+    assert (
+        results(result)["srm"].metadata["details"].data["sentence"]
+        == "Skipped: ana ended this audit (known cache)."
+    )
     assert "bad_report" in built(result)
 
 
@@ -160,6 +163,24 @@ def test_a_segment_that_came_with_a_ramp_is_no_cause_and_one_within_a_phase_is(
     found = results(job.execute_in_process(instance=instance, raise_on_error=False))
     causes = found["sequential_srm"].metadata["causes"].value
     assert [(c["value"], c["declared_share"]) for c in causes] == [("bot", 0.5)]
+
+
+def test_a_segment_that_came_after_an_arm_had_died_everywhere_is_no_cause(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    """Over all hours the newer version has less treatment and carries most of the imbalance."""
+    fleet = Fleet(tmp_path, {"bad": healthy(6, 40)})
+    frames = [
+        rows("bad", healthy(3, 40)).assign(sdk_version="0.4.9"),
+        rows("bad", [{"control": 80}] * 3, start=START + 3 * HOUR).assign(sdk_version="0.5.0"),
+        rows("bad", [{"control": 30}] * 3, start=START + 3 * HOUR).assign(sdk_version="0.4.9"),
+        rows("beat", healthy(1), start=START + 8 * HOUR).assign(sdk_version="0.5.0"),
+    ]
+    frames[2]["unit_id_hash"] = "again-" + frames[2]["unit_id_hash"]
+    write(tmp_path / "log", *frames)
+    srm = results(fleet.run(instance))["srm"]
+    assert "causes" not in srm.metadata
+    assert str(srm.description).startswith("treatment gets no unit since 2026-03-01 03:00 UTC. SRM: ")
 
 
 def test_a_healthy_flag_is_scanned_for_no_causes(tmp_path: Path, instance: dg.DagsterInstance) -> None:

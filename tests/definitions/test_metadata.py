@@ -138,3 +138,26 @@ def test_foreign_text_stays_text_in_markdown(name: str) -> None:
 
 def test_foreign_text_stays_on_its_line() -> None:
     assert escape_markdown("a\r\n\n- b") == "a - b"
+
+
+def test_the_rows_to_act_on_come_first_rounded_and_everything_is_in_one_json(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    fleet = Fleet(tmp_path, {"bad": broken(6)})
+    checks = {c.check_name: c.metadata for c in fleet.run(instance).get_asset_check_evaluations()}
+    shown = checks["srm"]
+    assert list(shown)[:5] == ["verdict", "state", "bad_from", "usable_until", "split"]
+    assert list(shown)[-1] == "details"
+    assert shown["chi_square"].value == 222.6
+    whole = shown["details"].data
+    assert whole["chi_square"] == pytest.approx(222.585, abs=1e-3)
+    assert {"effect_interval", "method", "sentence", "namespace"} <= set(whole) - set(shown)
+    assert max(len(rows) for rows in checks.values()) <= 20
+
+
+def test_what_is_read_back_of_a_check_is_not_rounded(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    fleet = Fleet(tmp_path, {"bad": broken(6)})
+    fleet.run(instance)
+    records, _ = latest_checks(instance, [check_keys(fleet.keys["bad"])["srm"]])
+    assert records[0].metadata["chi_square"] == pytest.approx(222.585, abs=1e-3)
+    assert "details" not in records[0].metadata

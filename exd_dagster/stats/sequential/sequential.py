@@ -60,6 +60,7 @@ class SequentialSrmVerdict(Verdict):
         change_point: where the split most likely broke: the bin (from 0), or the start of its hour (UTC)
             where hours are known; None unless it failed.
         change: how sure that is, until when, and the split before and after.
+        dead_arms: first hour without a unit (UTC) by declared variant that gets none any more.
         iteration_start: start of the iteration the counts are of (UTC), where hours are known.
         uptake_hours: hours in which a declared change was being taken up: tested against every mixture of the
             new split and the one before.
@@ -84,6 +85,7 @@ class SequentialSrmVerdict(Verdict):
     confidence_sequence: dict[str, tuple[float, float]] = field(default_factory=dict)
     change_point: int | datetime | None = None
     change: ChangePoint | None = None
+    dead_arms: dict[str, datetime] = field(default_factory=dict)
     iteration_start: datetime | None = None
     uptake_hours: int = 0
     uptake_until: datetime | None = None

@@ -62,6 +62,7 @@ class SrmVerdict(Verdict):
         detected_at: end of that look's hour (UTC).
         change_point: start of the hour in which the split most likely broke (UTC), where hours are known.
         change: how sure that is, until when, and the split before and after.
+        dead_arms: first hour without a unit (UTC) by declared variant that gets none any more.
         iteration_start: start of the iteration the counts are of (UTC), where hours are known.
         uptake_hours: hours left out because a declared change was being taken up.
         uptake_until: end of the uptake that the newest hour lies in (UTC).
@@ -90,6 +91,7 @@ class SrmVerdict(Verdict):
     detected_at: datetime | None = None
     change_point: datetime | None = None
     change: ChangePoint | None = None
+    dead_arms: dict[str, datetime] = field(default_factory=dict)
     iteration_start: datetime | None = None
     uptake_hours: int = 0
     uptake_until: datetime | None = None

@@ -113,7 +113,9 @@ def test_run_again_the_attached_checks_give_the_same_answer(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     model = dg.AssetSpec("orders")
-    said = [answer(run(tmp_path, instance, model), "trust").metadata["sentence"].value for _ in range(2)]
+    said = [
+        answer(run(tmp_path, instance, model), "trust").metadata["details"].data["sentence"] for _ in range(2)
+    ]
     assert said[0] == said[1]
 
 
