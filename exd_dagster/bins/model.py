@@ -152,6 +152,10 @@ class FlagBins:
         return sum(f.count for f in self.facts if f.name == name and (details is None or f.detail in details))
 
 
+ADMITTED = 50
+"""Units from which on a value of a dimension is a segment of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
     """One value of one dimension.

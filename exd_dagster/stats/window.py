@@ -8,14 +8,14 @@ From the hour in which a phase starts until its uptake is over, a unit may be se
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from exd_dagster.bins.model import HOUR, FlagBins
+from exd_dagster.bins.model import HOUR, FlagBins, FlagSegments
 from exd_dagster.config import FlagAudit, Phase, floor_hour
 from exd_dagster.stats.inputs import Booleans, Floats, Stretch
 
@@ -136,6 +136,23 @@ def split_window(flag: FlagAudit, bins: FlagBins) -> Window:
         stray=outside.sum(axis=1).astype(np.float64),
         taking_up=_taking_up(flag, phases, settled),
     )
+
+
+def tested_counts(flag: FlagAudit, bins: FlagBins, segments: FlagSegments) -> Floats:
+    """Return what the split tests may use of the units of segments, float (S, T, V).
+
+    Args:
+        flag: whose.
+        bins: its closed bins.
+        segments: over the hours of `split_window(flag, bins)`.
+    """
+    usable = split_window(flag, replace(bins, new_units=np.ones_like(bins.new_units)))
+    column = {name: i for i, name in enumerate(segments.variants)}
+    counts = np.zeros((len(segments.segments), *usable.counts.shape))
+    for i, name in enumerate(usable.names):
+        if name in column:
+            counts[..., i] = segments.new_units[..., column[name]] * usable.counts[:, i]
+    return counts
 
 
 def _phases(flag: FlagAudit, begun: datetime, end: datetime) -> list[Phase]:

@@ -8,7 +8,7 @@ import duckdb
 import numpy as np
 
 from exd_dagster.bins.hours import hour_of
-from exd_dagster.bins.model import OTHER, Counts, FlagBins, FlagSegments, Segment
+from exd_dagster.bins.model import ADMITTED, OTHER, Counts, FlagBins, FlagSegments, Segment
 from exd_dagster.bins.rows import insert_rows
 from exd_dagster.bins.store.registry import Registry
 from exd_dagster.config import FlagAudit
@@ -17,7 +17,10 @@ from exd_dagster.config.dimensions import dimensions_of
 NONE = "(none)"
 """Stands for an empty value of a dimension."""
 MOST_VALUES = 200
-"""Values of one dimension told apart, those with the most units; the others are summed as `OTHER`."""
+"""Values of one dimension told apart: the first to have `ADMITTED` units, then the largest of the others.
+
+So which values are told apart follows from what was counted until then, and a later hour takes none away.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +74,17 @@ def select_segments(connection: duckdb.DuckDBPyConnection, flag: FlagAudit, bins
 
 
 def _names(connection: duckdb.DuckDBPyConnection, cells: str, listed: Sequence[str]) -> list[tuple[str, str]]:
-    """Number the values to be told apart, the largest of each dimension: `exd_named`; return their names."""
+    """Number the values to be told apart: `exd_named`; return their names."""
+    by_hour = (
+        "SELECT dimension, value, hour, "
+        "sum(sum(new_units)) OVER (PARTITION BY dimension, value ORDER BY hour) AS units "
+        f"FROM {cells} GROUP BY dimension, value, hour"
+    )
     rows = connection.execute(
-        "SELECT dimension, value, "
-        "row_number() OVER (PARTITION BY dimension ORDER BY sum(new_units) DESC, value) "
-        f"FROM {cells} GROUP BY dimension, value ORDER BY dimension, value",
+        "SELECT dimension, value, row_number() OVER (PARTITION BY dimension ORDER BY admitted NULLS LAST, "
+        "CASE WHEN admitted IS NULL THEN -units ELSE 0 END, value) FROM (SELECT dimension, value, "
+        f"min(hour) FILTER (units >= {ADMITTED}) AS admitted, max(units) AS units FROM ({by_hour}) "
+        "GROUP BY dimension, value) ORDER BY dimension, value",
         [listed],
     ).fetchall()
     told = [(name, value, OTHER if place > MOST_VALUES else value or NONE) for name, value, place in rows]

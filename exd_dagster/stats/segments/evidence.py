@@ -1,0 +1,160 @@
+r"""Evidence for every segment at once, under one error rate over segments and time.
+
+Let N be the units of every segment in every hour, whatever their variant. While variants are assigned as
+declared, independently of what divides the units, the variants of the units of a segment are, given N,
+independent draws from the declared split. So, given N, the combined e-process E_g of a segment g (`combined`)
+has mean 1 at any stopping time, whatever the other segments do.
+
+A segment is *admitted* at the end of the first hour by which it and the rest of its dimension have
+`ADMITTED` units each. Segments are numbered i = 1, 2, ... in the order of admission (within an hour the
+largest first) and bear the prior weight
+
+    w_i = c / ((i + c - 1)(i + c)),    c = 20,    which telescopes to sum_i w_i = 1.
+
+Admission, number and weight of a segment follow from N alone, and never change. A segment fails at the first
+hour t, from its admission on, at which w_g E_g(t) >= 1 / alpha. By Ville's inequality, given N, an honest
+segment ever fails with probability at most alpha w_g. Summed,
+
+    P(any honest segment ever fails) <= alpha sum_g w_g <= alpha,
+
+for any dependence between segments and dimensions, any number of them, and new ones on any night: Ville's
+inequality (1939) over time, a weighted Bonferroni bound over segments (Genovese, Roeder and Wasserman, "False
+discovery control with p-value weighting", Biometrika 93, 2006; for e-values Wang and Ramdas, "False discovery
+rate control with e-values", JRSS B 84, 2022, whose e-BH would name more segments once one has failed, but
+controls the share of false ones, not the chance of any).
+
+What a dimension does not tell apart by name is one more segment, its rest: values that are not yet admitted
+by the end of the hour, and those beyond what the store names. It is tested alike, since its units too follow
+from N.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from exd_dagster.bins.model import ADMITTED, OTHER, Segment
+from exd_dagster.stats.inputs import Floats, Integers, Stretch
+from exd_dagster.stats.methods.combined import log_e_values
+
+HEAD = 20
+"""c: about so many segments that are admitted first bear nearly equal weights."""
+
+TOGETHER = 2**22
+"""Numbers held at once by the restart e-process of a block of segments, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the test knows of S segments after each of T bins.
+
+    Attributes:
+        segments: those that were admitted, in order of admission.
+        counts: float (S, T, V), newly exposed units.
+        outside: float (S, T, V), those of the rest of the segment's dimension.
+        admitted: int (S,), bin at whose end each was admitted.
+        log_weights: float (S,), ln w.
+        log_e_values: float (S, T), ln E.
+    """
+
+    segments: tuple[Segment, ...]
+    counts: Floats
+    outside: Floats
+    admitted: Integers
+    log_weights: Floats
+    log_e_values: Floats
+
+    @property
+    def weighted(self) -> Floats:
+        """ln(w E) from the admission on, float (S, T); -inf before."""
+        begun = np.arange(self.log_e_values.shape[1]) >= self.admitted[:, None]
+        return np.where(begun, self.log_e_values + self.log_weights[:, None], -np.inf)
+
+    def crossings(self, alpha: float) -> Integers:
+        """Return the first bin at whose end each segment fails, int (S,); T where it does not."""
+        failed = self.weighted >= -np.log(alpha)
+        return np.asarray(np.where(failed.any(axis=1), failed.argmax(axis=1), failed.shape[1]))
+
+
+def gather(segments: Sequence[Segment], counts: Floats, stretches: Sequence[Stretch]) -> Evidence:
+    """Return the evidence for every segment that was admitted.
+
+    Args:
+        segments: S names; the values of a dimension count each of its units once.
+        counts: float (S, T, V), newly exposed units in declared variants.
+        stretches: the declared split of every bin.
+    """
+    whole = _by_dimension(segments, counts)
+    bins = admitted_at(counts, whole - counts)
+    named, tested, outside = _with_rests(segments, counts, whole, bins)
+    bins = admitted_at(tested, outside)
+    order = _order(named, tested, bins)
+    tested, outside = tested[order], outside[order]
+    return Evidence(
+        tuple(named[i] for i in order),
+        tested,
+        outside,
+        bins[order],
+        log_weights(len(order)),
+        _in_blocks(tested, stretches),
+    )
+
+
+def log_weights(segments: int) -> Floats:
+    """Return ln w_i of the first so many segments, float (S,)."""
+    i = np.arange(1, segments + 1, dtype=np.float64)
+    return np.asarray(np.log(HEAD) - np.log(i + HEAD - 1) - np.log(i + HEAD))
+
+
+def admitted_at(inside: Floats, outside: Floats) -> Integers:
+    """Return the bin at whose end inside and outside have enough units, int (S,); T where they never have."""
+    enough = np.minimum(*(part.sum(axis=-1).cumsum(axis=-1) for part in (inside, outside))) >= ADMITTED
+    return np.asarray(np.where(enough.any(axis=-1), enough.argmax(axis=-1), enough.shape[-1]))
+
+
+def _by_dimension(segments: Sequence[Segment], counts: Floats) -> Floats:
+    """Return the counts of each segment's whole dimension, float (S, T, V)."""
+    whole = np.zeros(counts.shape)
+    names = np.array([segment.dimension for segment in segments])
+    for name in dict.fromkeys(names.tolist()):
+        whole[names == name] = counts[names == name].sum(axis=0)
+    return whole
+
+
+def _with_rests(
+    segments: Sequence[Segment], counts: Floats, whole: Floats, admitted: Integers
+) -> tuple[list[Segment], Floats, Floats]:
+    """Put the rest of each dimension, as it stood in every bin, in the place of its rarer values."""
+    waiting = np.arange(counts.shape[1]) < admitted[:, None]
+    unnamed = np.array([segment.value == OTHER for segment in segments], dtype=bool)
+    waiting[unnamed] = True
+    rests: dict[str, int] = {}
+    for i, segment in enumerate(segments):
+        rests.setdefault(segment.dimension, i)
+    kept = [i for i in range(len(segments)) if not unnamed[i]]
+    named = [segments[i] for i in kept]
+    tested, totals = [counts[i] for i in kept], [whole[i] for i in kept]
+    for name, first in rests.items():
+        own = np.array([segment.dimension == name for segment in segments])
+        named.append(Segment(name, OTHER, segments[first].since))
+        tested.append((counts[own] * waiting[own][..., None]).sum(axis=0))
+        totals.append(whole[first])
+    shape = (len(named), *counts.shape[1:])
+    inside = np.array(tested).reshape(shape)
+    return named, inside, np.array(totals).reshape(shape) - inside
+
+
+def _order(segments: Sequence[Segment], counts: Floats, admitted: Integers) -> list[int]:
+    """Return the admitted segments in order of admission, the largest first within a bin."""
+    units = counts.sum(axis=-1).cumsum(axis=-1)
+    found = [i for i in range(len(segments)) if admitted[i] < counts.shape[1]]
+    return sorted(
+        found, key=lambda i: (admitted[i], -units[i, admitted[i]], segments[i].dimension, segments[i].value)
+    )
+
+
+def _in_blocks(counts: Floats, stretches: Sequence[Stretch]) -> Floats:
+    """Return ln E of every segment, some of them at a time."""
+    size = max(TOGETHER // max(counts[0].size * 14, 1), 1) if len(counts) else 1
+    blocks = [log_e_values(counts[i : i + size], stretches) for i in range(0, len(counts), size)]
+    return np.concatenate([np.zeros((0, counts.shape[1])), *blocks])

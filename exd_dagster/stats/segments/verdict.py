@@ -1,0 +1,92 @@
+"""What `segment_srm` answers."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from exd_dagster.stats.methods.change_point import ChangePoint
+from exd_dagster.stats.verdict import Json, Verdict, plain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentRow:
+    """One segment beside the others, for a table or a picture.
+
+    Attributes:
+        dimension: a record column.
+        value: its value.
+        units: of the segment, in the iteration.
+        share: of the variant that the verdict speaks of, among the units since the fault, or else all.
+        low: lower end of its 95 % confidence sequence: it holds at all looks together.
+        high: upper end.
+        log_e_value: ln(w E) at its largest: the segment fails from -ln alpha on.
+        failed: whether it fails.
+        bad_from: start of the first hour at fault (UTC).
+        bad_until: end of the last one, None while it goes on.
+    """
+
+    dimension: str
+    value: str
+    units: int
+    share: float
+    low: float
+    high: float
+    log_e_value: float
+    failed: bool = False
+    bad_from: datetime | None = None
+    bad_until: datetime | None = None
+
+    def as_metadata(self) -> dict[str, Json]:
+        """Return every field as strict JSON."""
+        return {name: plain(getattr(self, name)) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentSrmVerdict(Verdict):
+    """The verdict on every segment at once.
+
+    Attributes:
+        alpha: probability that any segment of a healthy flag ever fails.
+        segments_tested: how many were.
+        dimensions: by which the flag's units were told apart.
+        segment: the one at fault, as a condition: "sdk_version = 4.2.0".
+        dimension: of it.
+        value: of it.
+        variant: that is furthest from its declared share there.
+        share: of `variant` in the segment since it broke.
+        outside_share: of `variant` in the rest of the dimension, in the same hours.
+        declared_share: of `variant`, in the same hours.
+        units: of the segment since it broke.
+        unit_share: of all units of the dimension since then, those of the segment.
+        usable_without: segments to leave out so that the rest of the flag agrees with the declared split;
+            empty where no such set was found.
+        failing: every segment that fails, the strongest evidence first.
+        first_crossing: bin (from 0) at whose end the first segment failed.
+        detected_at: end of that bin (UTC).
+        max_log_e_value: the largest ln(w E) of any segment so far.
+        change: when the split of the segment broke, and how sure that is.
+        rows: the failing segments, then the largest others.
+        interactions: within the segment, values of other dimensions that differ from its rest.
+        iteration_start: start of the iteration the counts are of (UTC).
+    """
+
+    alpha: float = 0.001
+    segments_tested: int = 0
+    dimensions: tuple[str, ...] = ()
+    segment: str | None = None
+    dimension: str | None = None
+    value: str | None = None
+    variant: str | None = None
+    share: float | None = None
+    outside_share: float | None = None
+    declared_share: float | None = None
+    units: int | None = None
+    unit_share: float | None = None
+    usable_without: tuple[str, ...] = ()
+    failing: tuple[str, ...] = ()
+    first_crossing: int | None = None
+    detected_at: datetime | None = None
+    max_log_e_value: float | None = None
+    change: ChangePoint | None = None
+    rows: tuple[SegmentRow, ...] = ()
+    interactions: tuple[str, ...] = ()
+    iteration_start: datetime | None = None
