@@ -20,7 +20,7 @@ pytestmark = pytest.mark.calibration
 HALVES = np.array([0.5, 0.5])
 NIGHTS = 30
 FAULT = 5 * 24
-RUNS = 60
+RUNS = 40
 
 
 def sizes(values: int) -> Floats:
@@ -119,13 +119,13 @@ def detected(share: float, lost: float, hourly: float) -> tuple[Floats, int]:
 def oracle_delay(share: float, lost: float, hourly: float) -> float:
     """Return the median delay of a Shiryaev-Roberts test that knows segment, size and split of the fault.
 
-    R(t) = (1 + R(t-1)) L(t) for the likelihood ratio L of an hour; R(t) - t is a martingale of mean 0 on a healthy
-    flag, so that R exceeds A within T hours with probability at most T / A (Shiryaev 1963, Roberts 1966):
+    R(t) = (1 + R(t-1)) L(t) for the likelihood ratio L of an hour; R(t) - t is a martingale of mean 0 on a
+    healthy flag, so that R exceeds A within T hours with probability at most T / A (Shiryaev 1963, Roberts 1966):
     A = T / alpha for the same alpha over the same 30 nights.
     """
     random, delays = np.random.default_rng(16), []
     faulty = np.array([1.0, 1 - lost]) / (2 - lost)
-    for _ in range(1000):
+    for _ in range(400):
         kept = np.where(np.arange(9 * 24)[:, None] < FAULT, [1.0, 1.0], [1.0, 1 - lost])
         counts = random.poisson(hourly * share * HALVES * kept)
         ratios = counts @ np.log(np.maximum(faulty, 1e-9) / HALVES)
