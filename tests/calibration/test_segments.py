@@ -120,7 +120,8 @@ def oracle_delay(share: float, lost: float, hourly: float) -> float:
     """Return the median delay of a Shiryaev-Roberts test that knows segment, size and split of the fault.
 
     R(t) = (1 + R(t-1)) L(t) for the likelihood ratio L of an hour; R(t) - t is a martingale of mean 0 on a
-    healthy flag, so that R exceeds A within T hours with probability at most T / A (Shiryaev 1963, Roberts 1966):
+    healthy flag, so that R exceeds A within T hours with probability at most T / A (Shiryaev, 1963;
+    Roberts, 1966):
     A = T / alpha for the same alpha over the same 30 nights.
     """
     random, delays = np.random.default_rng(16), []
