@@ -60,6 +60,44 @@ DROP = replace(
         "state": "ongoing",
     },
 )
+DEAD_ARM = replace(
+    alert(
+        expected={"control": 0.5, "treatment": 0.5},
+        observed={"control": 6600, "treatment": 3400},
+        dead_arms={"treatment": "2026-03-04T14:00:00Z"},
+    ),
+    sentence="treatment gets no unit since 2026-03-04 14:00 UTC. SRM: treatment got 34 % of 10,000 units, "
+    "50 % declared (p < 1e-10).",
+)
+UNDECLARED = replace(
+    alert(
+        reason="undeclared_variant", undeclared={"holdout": 140}, observed={"off": 4930, "on": 4930}, n=9860
+    ),
+    sentence="Undeclared variant holdout: 140 units (1.4 %); declare it, ignore it, or find who serves it.",
+)
+ZERO_SHARE = replace(
+    alert(
+        reason="zero_share_variant",
+        zero_share={"on": 200},
+        expected={"off": 1.0},
+        observed={"off": 9800},
+        n=9800,
+    ),
+    sentence="Declared with 0 %, variant on got 200 units (2 %); add a phase if that was meant, or find who "
+    "serves it.",
+)
+SHIFT = alert(
+    change={
+        "after": {"off": 0.38, "on": 0.62},
+        "declared": {"off": 0.5, "on": 0.5},
+        "hour": "2026-03-04T14:00:00Z",
+    }
+)
+NO_TRAFFIC = replace(
+    DROP,
+    sentence="Traffic fell to 0 % of what this hour of the week expects (6 h window, 0 of 4,060 units).",
+    facts={**DROP.facts, "latest_volume": 0.0},
+)
 CONTAINED = alert(state="contained", bad_until="2026-03-05T01:00:00Z")
 HOSTILE = replace(
     alert(expected={EVIL: 0.5, "\u202egnp": 0.5}, observed={EVIL: 5300, "\u202egnp": 4700}),
@@ -79,6 +117,11 @@ CASES: dict[str, tuple[str, Sequence[Alert], str]] = {
     "fire": ("fire", [SPLIT], ""),
     "fire_two_checks": ("fire", [SPLIT, DRIFT], ""),
     "fire_traffic_drop": ("fire", [DROP], ""),
+    "fire_dead_arm": ("fire", [DEAD_ARM], ""),
+    "fire_undeclared": ("fire", [UNDECLARED], ""),
+    "fire_zero_share": ("fire", [ZERO_SHARE], ""),
+    "fire_shift": ("fire", [SHIFT], ""),
+    "fire_no_traffic": ("fire", [NO_TRAFFIC], ""),
     "fire_many_flags": ("fire", FLEET, ""),
     "fire_hostile": ("fire", [HOSTILE], ""),
     "remind": ("remind", [SPLIT], ""),
@@ -165,6 +208,16 @@ def notification(case: str) -> Notification:
         alerts=tuple(alerts),
         created_at=entry.created_at,
     )
+
+
+def written(reason: str, *alerts: Alert) -> Message:
+    """Return the message of one incident with these alerts."""
+    named = {f"{number}": replace(alert, id=f"{number}") for number, alert in enumerate(alerts)}
+    entry = OutboxEntry(
+        id="0", destination="any", channel="email", reason=reason, alerts=tuple(named),
+        created_at=NOW, next_attempt_at=NOW,
+    )  # fmt: skip
+    return compose(entry, AlertState(alerts=named), CONTEXT)
 
 
 def rendered(case: str) -> dict[str, str]:
@@ -300,3 +353,38 @@ def test_a_message_that_says_not_checked_says_nothing_of_health():
     assert message.headline.startswith("Not checked")
     assert message.status == "not_checked"
     assert "neither good nor bad" in message.lead
+
+
+@pytest.mark.parametrize(
+    ("told", "headline", "lead", "step"),
+    [
+        (DEAD_ARM, "SRM on checkout: treatment gets nothing since 4 Mar 14:00 UTC",
+         "treatment gets no user at all since 2026-03-04 14:00 UTC", "the rule that serves treatment"),
+        (UNDECLARED, "SRM on checkout: undeclared holdout, 1.4% of units",
+         "Users get holdout, which was never declared", "Find who serves holdout"),
+        (ZERO_SHARE, "SRM on checkout: declared with 0%, yet served: on, 2% of units",
+         "Users get on, whose declared share is 0 %", "Find who still serves on"),
+        (SHIFT, "SRM on checkout: on 62% vs 50% expected since 4 Mar 14:00 UTC",
+         "Users are not split between the variants as declared", "Compare how each variant is served"),
+        (NO_TRAFFIC, "Traffic drop on checkout: no unit since 4 Mar 20:00 UTC",
+         "No user reaches this flag since 2026-03-04 20:00 UTC", "whether the flag was removed"),
+        (DROP, "Traffic drop on checkout: 20% of the expected volume", "Far fewer users", "still evaluated"),
+    ],
+)  # fmt: skip
+def test_headline_first_sentence_and_next_step_fit_the_kind_of_the_fault(told, headline, lead, step):
+    message = written("fire", told)
+    assert message.headline == headline
+    assert message.lead.startswith(lead)
+    (steps,) = [section.points for section in message.sections if section.heading == "What to do next"]
+    assert step in steps[0]
+
+
+def test_of_several_checks_the_worst_gives_headline_and_first_sentence():
+    message = written("fire", SHIFT, NO_TRAFFIC)
+    assert message.headline == "Traffic drop on checkout: no unit since 4 Mar 20:00 UTC"
+
+
+def test_a_check_without_an_answer_says_where_to_look():
+    late = replace(UNCHECKED, facts={"reason": "nothing_landed"})
+    for told, step in ((late, "Look at the loader of the log"), (UNCHECKED, "Open the run in Dagster")):
+        assert any(step in p for section in written("not_checked", told).sections for p in section.points)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from exd_dagster.alerts.messages import words
+from exd_dagster.alerts.messages import faults, words
 from exd_dagster.alerts.messages.links import Links
 from exd_dagster.alerts.messages.message import HEADLINE, LISTED, Message, MessageStatus, Section, Table
 from exd_dagster.alerts.messages.text import clip_name, visible
@@ -28,21 +28,10 @@ _STATUS: Mapping[Reason, MessageStatus] = {
 _PREPARED: tuple[Reason, ...] = ("digest", "dead_letter")
 """Reasons whose entries bring their own headline and lines."""
 _ORDER = ("srm", "sequential_srm", "traffic_drop")
-_MEANING = {
-    "srm": "Users are not split between the variants as declared; results of this flag would be wrong.",
-    "sequential_srm": "The split drifts from the declared one; results of this flag would be wrong.",
-    "traffic_drop": "Far fewer users than usual reach this flag; recent results rest on part of the traffic.",
-}
 _OUTAGE = (
     "Many flags of one source fell at once: look at the log and its loader before the flags. "
     "Their own drops are not told while it lasts."
 )
-_SERVED = "Compare how each variant is served{since}: redirects, caches, bot filters, SDK versions."
-_STEPS = {
-    "srm": _SERVED,
-    "sequential_srm": _SERVED,
-    "traffic_drop": "Check whether the flag is still evaluated{since}, and whether its records arrive.",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +77,10 @@ def compose(entry: OutboxEntry, state: AlertState, context: Context) -> Message:
     )
 
 
-def _rank(alert: Alert) -> int:
-    return _ORDER.index(alert.check) if alert.check in _ORDER else len(_ORDER)
+def _rank(alert: Alert) -> tuple[int, int]:
+    """The worst first; of faults of one kind the check that speaks of all units."""
+    kind = faults.WORST_FIRST.index(faults.fault(alert.check, alert.facts))
+    return kind, _ORDER.index(alert.check) if alert.check in _ORDER else len(_ORDER)
 
 
 def _name(alert: Alert) -> str:
@@ -109,7 +100,7 @@ def _headline(entry: OutboxEntry, alerts: Sequence[Alert]) -> str:
 
 def _around_name(reason: Reason, alert: Alert) -> tuple[str, str]:
     """Return what a headline says before and after the flag's name; a long name is cut, not the key fact."""
-    what = words.key_fact(alert.check, alert.facts)
+    what = faults.key_fact(alert.check, alert.facts)
     says = {
         "resolve": ("Resolved: ", ""),
         "test": ("Test alert: ", f", {alert.check}"),
@@ -155,7 +146,7 @@ def _lead(entry: OutboxEntry, alerts: Sequence[Alert]) -> str:
     again = f" ({visible(entry.note)})" if entry.note else ""
     if len({alert.flag for alert in alerts}) > 1:
         return f"Results read from these flags would be wrong{again}."
-    return f"{_MEANING.get(alerts[0].check, '')[:-1]}{again}." if alerts else ""
+    return f"{faults.lead(alerts[0].check, alerts[0].facts)}{again}." if alerts else ""
 
 
 def _listed(entry: OutboxEntry) -> list[Section]:
@@ -171,7 +162,9 @@ def _one_flag(
     if entry.reason == "test":
         return [_links(alerts[0], context)]
     if entry.reason == "not_checked":
-        return [Section(points=_points(entry.reason, alerts)), _links(alerts[0], context)]
+        step = faults.delivery_step(alerts[0].facts.get("reason"))
+        said = Section(points=_points(entry.reason, alerts))
+        return [said, Section(heading="What to do next", points=(step,)), _links(alerts[0], context)]
     if entry.reason == "resolve":
         return [_history(entry, alerts), _links(alerts[0], context)]
     if entry.reason == "not_monitored":
@@ -271,9 +264,7 @@ def _assignment(entry: OutboxEntry, state: AlertState) -> str:
 
 def _next(alerts: Sequence[Alert]) -> Section:
     first = alerts[0]
-    since = instant(first.facts.get("bad_from"))
-    when = f" since {words.utc(since)}" if since else ""
-    points = [_STEPS[alert.check].format(since=when) for alert in alerts if alert.check in _STEPS]
+    points = [step for alert in alerts for step in faults.steps(alert.check, alert.facts)]
     flag = shlex.quote(visible(first.flag.key))
     points.append(
         "When the records are corrected, materialize the bins again; passing checks close this alert."
@@ -324,4 +315,4 @@ def _said(reason: Reason, alert: Alert) -> str:
     if reason == "not_checked":
         sentence = alert.sentence.removeprefix("Not checked: ")
         return visible(sentence or alert.facts.get("reason") or "no answer")
-    return visible(alert.sentence) or words.key_fact(alert.check, alert.facts)
+    return visible(alert.sentence) or faults.key_fact(alert.check, alert.facts)

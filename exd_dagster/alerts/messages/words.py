@@ -18,6 +18,11 @@ def utc(at: datetime) -> str:
     return at.strftime("%Y-%m-%d %H:%M UTC")
 
 
+def short_utc(at: datetime) -> str:
+    """Return an instant for a headline, without its year: "4 Mar 14:00 UTC"."""
+    return f"{at.day} {at:%b %H:%M} UTC"
+
+
 def duration(span: timedelta) -> str:
     """Return a length of time as people say it: minutes, hours, then days."""
     minutes = max(span / timedelta(minutes=1), 0)
@@ -54,7 +59,8 @@ def percent(share: float) -> str:
     return (text[:-2] if text.endswith(".0") else text) + "%"
 
 
-def _counts(value: object) -> dict[str, float]:
+def counts(value: object) -> dict[str, float]:
+    """Return the numbers of a mapping by variant; nothing where it is none."""
     if not isinstance(value, Mapping):
         return {}
     return {str(k): float(v) for k, v in value.items() if number(v) is not None}
@@ -62,9 +68,9 @@ def _counts(value: object) -> dict[str, float]:
 
 def shares(value: object) -> dict[str, float]:
     """Return counts or shares by variant as shares that sum to 1."""
-    counts = _counts(value)
-    total = fsum(counts.values())
-    return {variant: count / total for variant, count in counts.items()} if total > 0 else {}
+    units = counts(value)
+    total = fsum(units.values())
+    return {variant: number / total for variant, number in units.items()} if total > 0 else {}
 
 
 def remembered(facts: Facts) -> bool:
@@ -99,7 +105,7 @@ def split_rows(facts: Facts) -> tuple[tuple[str, ...], ...]:
 
 def _split_rows(facts: Facts) -> tuple[tuple[str, ...], ...]:
     declared, observed = shares(facts.get("expected")), shares(facts.get("observed"))
-    units = _counts(facts.get("observed"))
+    units = counts(facts.get("observed"))
     if not observed:
         return ()
     return tuple(
@@ -123,12 +129,17 @@ def key_fact(check: str, facts: Facts) -> str:
     then = failed_facts(facts)
     declared, observed = shares(then.get("expected")), shares(then.get("observed"))
     if declared and observed:
-        excess = {v: abs(observed.get(v, 0.0) - declared.get(v, 0.0)) for v in (*declared, *observed)}
-        worst = max(reversed(excess), key=lambda variant: round(excess[variant], 9))
-        got, wanted = percent(observed.get(worst, 0)), percent(declared.get(worst, 0))
-        return f"{clip_name(visible(worst), 24)} {got} vs {wanted} expected"
+        return furthest(declared, observed)
     since = change_hour(facts) or instant(facts.get("bad_from"))
     return f"the split is off since {utc(since)}" if since else "the split is off"
+
+
+def furthest(declared: Mapping[str, float], observed: Mapping[str, float]) -> str:
+    """Return the share of the variant furthest from what was declared, beside it; of equals the last."""
+    excess = {v: abs(observed.get(v, 0.0) - declared.get(v, 0.0)) for v in (*declared, *observed)}
+    worst = max(reversed(excess), key=lambda variant: round(excess[variant], 9))
+    got, wanted = percent(observed.get(worst, 0)), percent(declared.get(worst, 0))
+    return f"{clip_name(visible(worst), 24)} {got} vs {wanted} expected"
 
 
 def statistics(check: str, facts: Facts) -> list[tuple[str, str]]:

@@ -1,0 +1,148 @@
+"""What kind of fault a failing check found, what is true of it now, and what fits it as a next step. Pure."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+from exd_dagster.alerts.messages import words
+from exd_dagster.alerts.messages.text import clip_name, visible
+from exd_dagster.alerts.model import Facts, instant
+
+Fault: TypeAlias = Literal[
+    "no_traffic", "dead_arm", "undeclared_variant", "zero_share_variant", "shift", "traffic_fall"
+]
+WORST_FIRST: tuple[Fault, ...] = (
+    "no_traffic", "dead_arm", "undeclared_variant", "zero_share_variant", "shift", "traffic_fall",
+)  # fmt: skip
+_NAME = 24
+_STRAY = {"undeclared_variant": "undeclared", "zero_share_variant": "zero_share"}
+_WRONG = "results of this flag would be wrong"
+_PART = "recent results rest on part of the traffic"
+_STEPS: Mapping[Fault, Sequence[str]] = {
+    "no_traffic": (
+        "Check whether the flag was removed or its code path is no longer reached{since}.",
+        "Check whether its records still arrive: exd-dagster doctor reads the log.",
+    ),
+    "dead_arm": (
+        "Look at the rule that serves {arm}: was it turned off, or does its code fail before the exposure is "
+        "logged? See what was released{since}.",
+        "If it was stopped on purpose, declare that: a phase from then on in which its share is 0 %.",
+    ),
+    "undeclared_variant": (
+        "Find who serves {arm}{since}: an old client, a test rule, a typing error.",
+        "If it belongs to the experiment, declare it in the split.",
+    ),
+    "zero_share_variant": (
+        "Find who still serves {arm}{since}: an old client, a cached configuration.",
+        "If its share was raised on purpose, declare that: a phase from then on with the new split.",
+    ),
+    "shift": ("Compare how each variant is served{since}: redirects, caches, bot filters, SDK versions.",),
+    "traffic_fall": (
+        "Check whether the flag is still evaluated everywhere{since}, and whether all its records arrive.",
+    ),
+}
+_NO_ANSWER = "Open the run in Dagster: its error says what kept the check from an answer."
+_NO_RECORDS = "Look at the loader of the log first: no record of these hours has arrived."
+_DELIVERY = {
+    "nothing_landed": _NO_RECORDS,
+    "source_silent": _NO_RECORDS,
+    "stale": "Look at the schedule of the audits: none has ended in time.",
+    "never_counted": "Compare the flag's key and filters with the log: exd-dagster doctor names the nearest.",
+}
+
+
+def fault(check: str, facts: Facts) -> Fault:
+    """Return the kind of a failure.
+
+    Args:
+        check: name of the failing check.
+        facts: the verdict's numbers.
+    """
+    if check == "traffic_drop":
+        return "no_traffic" if words.number(facts.get("latest_volume")) == 0 else "traffic_fall"
+    if dead(facts):
+        return "dead_arm"
+    reason = facts.get("reason")
+    return next((kind for kind in WORST_FIRST if kind == reason and kind in _STRAY), "shift")
+
+
+def dead(facts: Facts) -> dict[str, datetime]:
+    """Return since when each arm that gets nothing now gets nothing (UTC)."""
+    listed = facts.get("dead_arms")
+    if not isinstance(listed, Mapping):
+        return {}
+    return {str(arm): at for arm, since in listed.items() if (at := instant(since))}
+
+
+def key_fact(check: str, facts: Facts) -> str:
+    """Return what a headline says: the worst that is true now, and since when."""
+    kind, since = fault(check, facts), _since(check, facts)
+    when = f" since {words.short_utc(since)}" if since else ""
+    if kind == "no_traffic":
+        return f"no unit{when}"
+    if kind == "dead_arm":
+        return f"{_arms(kind, facts)} gets nothing{when}"
+    if kind in _STRAY:
+        what = "undeclared" if kind == "undeclared_variant" else "declared with 0%, yet served:"
+        return f"{what} {_arms(kind, facts)}{_stray_share(kind, facts)}"
+    change = facts.get("change")
+    if kind == "shift" and facts.get("state") != "contained" and isinstance(change, Mapping) and since:
+        seen, declared = words.shares(change.get("after")), words.shares(change.get("declared"))
+        if seen and declared and not words.remembered(facts):
+            return f"{words.furthest(declared, seen)}{when}"
+    return words.key_fact(check, facts)
+
+
+def lead(check: str, facts: Facts) -> str:
+    """Return the first sentence, for a reader without statistics, without its full stop."""
+    kind, since = fault(check, facts), _since(check, facts)
+    when = f" since {words.utc(since)}" if since else ""
+    if kind == "no_traffic":
+        return f"No user reaches this flag{when}; {_PART}"
+    if kind == "traffic_fall":
+        return f"Far fewer users than usual reach this flag{when}; {_PART}"
+    if kind == "dead_arm":
+        return f"{_arms(kind, facts)} gets no user at all{when}; {_WRONG}"
+    if kind == "undeclared_variant":
+        return f"Users get {_arms(kind, facts)}, which was never declared; {_WRONG}"
+    if kind == "zero_share_variant":
+        return f"Users get {_arms(kind, facts)}, whose declared share is 0 %; {_WRONG}"
+    if check == "sequential_srm":
+        return f"The split drifts from the declared one; {_WRONG}"
+    return f"Users are not split between the variants as declared; {_WRONG}"
+
+
+def steps(check: str, facts: Facts) -> list[str]:
+    """Return what to look at next, as it fits the kind of the fault."""
+    kind, since = fault(check, facts), _since(check, facts)
+    when = f" since {words.utc(since)}" if since else ""
+    return [step.format(arm=_arms(kind, facts), since=when) for step in _STEPS[kind]]
+
+
+def delivery_step(reason: object) -> str:
+    """Return what to look at next where a check gave no answer."""
+    return _DELIVERY.get(str(reason), _NO_ANSWER)
+
+
+def _since(check: str, facts: Facts) -> datetime | None:
+    arms = dead(facts) if check != "traffic_drop" else {}
+    return min(arms.values()) if arms else instant(facts.get("bad_from"))
+
+
+def _arms(kind: Fault, facts: Facts) -> str:
+    """Return the variant that a fault is about, and how many more."""
+    names = list(dead(facts))
+    if kind in _STRAY:
+        units = words.counts(facts.get(_STRAY[kind]))
+        names = sorted(units, key=lambda name: (-units[name], name))
+    if not names:
+        return "a variant"
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return clip_name(visible(names[0]), _NAME) + more
+
+
+def _stray_share(kind: Fault, facts: Facts) -> str:
+    stray = sum(sum(words.counts(facts.get(name)).values()) for name in _STRAY.values())
+    total = stray + (words.number(facts.get("n")) or 0)
+    units = sum(words.counts(facts.get(_STRAY[kind])).values())
+    return f", {words.percent(units / total)} of units" if total else ""
