@@ -1,0 +1,209 @@
+"""Traffic of one arm or one segment that is gone while the rest of the flag holds.
+
+The test is `traffic_drop` of one part against the rest: the level of an hour (`Levels`) is what the rest of
+the flag has in it, so that earlier weeks tell which share of the rest this hour of the week expects, and what
+happens to the whole flag is no news of a part. The relative variance of the rest, 1 / rest, is added to the
+dispersion. Each of m parts is tested at a / m, so that all together alarm as rarely as the whole flag does.
+
+Arms are tested on active units, from the newest declared split on, segments on newly exposed ones. Segments
+by version and by reason are not: their shares move with every release.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from exd_dagster.bins.model import ADMITTED, HOUR, OTHER, FlagBins, FlagSegments
+from exd_dagster.config import FlagAudit, TrafficDropThresholds, floor_hour
+from exd_dagster.stats import words
+from exd_dagster.stats.inputs import Floats
+from exd_dagster.stats.traffic.declared import declared_hours
+from exd_dagster.stats.traffic.levels import Levels
+from exd_dagster.stats.traffic.seasonal import SPEAKS_FROM, Declared
+from exd_dagster.stats.traffic.traffic import TrafficVerdict, traffic_drop_test
+from exd_dagster.stats.verdict import Verdict
+
+CHECK = "segment_traffic"
+MOST_PARTS = 12
+"""Segments tested, the largest ones; the cost of a look grows with them."""
+MOVING = ("sdk_version", "manifest_version", "evaluation_reason")
+"""Dimensions whose shares move by themselves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentTrafficVerdict(Verdict):
+    """The verdict on the traffic of every part.
+
+    Attributes:
+        parts_tested: how many arms and segments were.
+        part: the one that lost the largest share: "variant = treatment", "browser = Safari".
+        latest_volume: its units in the window.
+        expected_volume: what the window expected.
+        window: hours in the window.
+        p_value: P(volume this small or smaller).
+        level: the window alarms below this p-value.
+        failing: every part that fails, the largest loss first.
+    """
+
+    parts_tested: int = 0
+    part: str | None = None
+    latest_volume: float | None = None
+    expected_volume: float | None = None
+    window: int | None = None
+    p_value: float | None = None
+    level: float | None = None
+    failing: tuple[str, ...] = ()
+
+
+class _Part(NamedTuple):
+    """An arm or a segment: float (T,) units, those of the rest, and the first bin that may be compared."""
+
+    name: str
+    units: Floats
+    rest: Floats
+    first: int = 0
+
+
+def segment_traffic(
+    flag: FlagAudit,
+    bins: FlagBins,
+    segments: FlagSegments,
+    limits: TrafficDropThresholds = TrafficDropThresholds(),  # noqa: B008 - frozen
+    *,
+    judged: tuple[datetime, datetime] | None = None,
+) -> SegmentTrafficVerdict:
+    """Test the traffic of every arm and of the largest segments.
+
+    Args:
+        flag: its split, phases, clock, holidays and events.
+        bins: its closed hourly bins.
+        segments: the newly exposed units by segment, over the same hours.
+        limits: the level of the traffic test.
+        judged: hours whose alarms count, [start, end) in UTC; None: the last 24 closed ones.
+
+    Returns:
+        The verdict: pass, fail (severity WARN), insufficient before hour 240 of the flag, skipped where it
+        has one part alone.
+    """
+    whole = bins if flag.end is None else bins.between(bins.start, floor_hour(flag.end))
+    current = segments.between(whole.start, whole.audited_through)
+    parts = [*_arms(flag, whole), *_largest(current)]
+    if len(parts) < 2:
+        return SegmentTrafficVerdict(check=CHECK, verdict="skipped", reason="one_part", sentence=_ONE_PART)
+    if len(whole) <= SPEAKS_FROM:
+        return SegmentTrafficVerdict(
+            check=CHECK, verdict="insufficient", reason="learning", sentence=_LEARNING
+        )
+    hours = None if judged is None else (whole.index(judged[0]), whole.index(judged[1]))
+    found = [(part, _judge(flag, whole, part, limits, len(parts), hours)) for part in parts]
+    lost = [(part, verdict) for part, verdict in found if verdict.verdict == "fail"]
+    if not lost:
+        sentence = f"Each of {len(parts)} arms and segments has its share of the flag's traffic."
+        return SegmentTrafficVerdict(
+            check=CHECK, verdict="pass", reason="as_expected", sentence=sentence, parts_tested=len(parts)
+        )
+    lost.sort(key=lambda each: -((each[1].expected_volume or 0.0) - (each[1].latest_volume or 0.0)))
+    return _failure(whole, lost, len(parts))
+
+
+_ONE_PART = "Skipped: the flag has one variant, and no dimension divides its units."
+_LEARNING = f"Learning: an hour of the week is compared from hour {SPEAKS_FROM} on."
+
+
+def _arms(flag: FlagAudit, bins: FlagBins) -> Iterator[_Part]:
+    total = bins.units.sum(axis=1).astype(np.float64)
+    changed = [later.start for phase, later in pairwise(flag.schedule) if later.split != phase.split]
+    first = bins.index(max((start for start in changed if start < bins.audited_through), default=bins.start))
+    for i, name in enumerate(bins.variants):
+        own = bins.units[:, i].astype(np.float64)
+        if name in flag.variants and len(flag.variants) > 1 and own.sum() >= ADMITTED:
+            yield _Part(f"variant = {name}", own, total - own, first)
+
+
+def _largest(segments: FlagSegments) -> Iterator[_Part]:
+    units = segments.new_units.sum(axis=2).astype(np.float64)
+    names = np.array([segment.dimension for segment in segments.segments])
+    order = sorted(range(len(units)), key=lambda i: -units[i].sum())
+    chosen = [
+        i
+        for i in order
+        if names[i] not in MOVING and segments.segments[i].value != OTHER and units[i].sum() >= ADMITTED
+    ]
+    for i in chosen[:MOST_PARTS]:
+        rest = units[names == names[i]].sum(axis=0) - units[i]
+        if rest.sum() >= ADMITTED:
+            yield _Part(str(segments.segments[i]), units[i], rest)
+
+
+def _judge(
+    flag: FlagAudit,
+    bins: FlagBins,
+    part: _Part,
+    limits: TrafficDropThresholds,
+    parts: int,
+    hours: tuple[int, int] | None,
+) -> TrafficVerdict:
+    landed = bins.landed.copy()
+    if flag.start != floor_hour(flag.start):  # the first hour is cut by the flag's start
+        landed[: bins.index(flag.start) + 1] = False
+    landed[: part.first] = False
+    declared, left_out = declared_hours(flag, bins, landed, part.units, limits.baseline)
+    return traffic_drop_test(
+        part.units,
+        declared=_against_rest(declared, part.rest),
+        left_out=left_out,
+        alarm_level=limits.alarm_level / parts,
+        landed=landed,
+        judged=hours,
+    )
+
+
+def _against_rest(declared: Declared, rest: Floats) -> Declared:
+    """Return the hours with what the rest has in each as their level; a level phases declare is in it."""
+    busy = rest > 0
+    mean = rest[busy].mean()
+    level = np.where(busy, rest, mean) / mean
+    known = declared.levels
+    return replace(
+        declared,
+        levels=Levels(level, known.judged & busy, known.learned & busy, 1 / np.maximum(rest, 1.0)),
+    )
+
+
+def _failure(bins: FlagBins, lost: list[tuple[_Part, TrafficVerdict]], parts: int) -> SegmentTrafficVerdict:
+    part, worst = lost[0]
+    first, last = worst.first_bad or 0, worst.last_bad or 0
+    bad_from, bad_until = bins.start + HOUR * first, bins.start + HOUR * (last + 1)
+    ongoing = worst.state == "ongoing"
+    when = f"since {words.instant(bad_from)}"
+    if not ongoing:
+        when = f"from {words.instant(bad_from)} to {words.instant(bad_until)}"
+    kept = words.percent((worst.latest_volume or 0.0) / max(worst.expected_volume or 0.0, 1e-300), 2)
+    sentence = (
+        f"{part.name}: traffic fell to {kept} of its share of the flag ({worst.window} h window, "
+        f"{words.number(worst.latest_volume or 0)} of {words.number(worst.expected_volume or 0)} units) "
+        f"{when}, while the rest held."
+    )
+    return SegmentTrafficVerdict(
+        check=CHECK,
+        verdict="fail",
+        severity="WARN",
+        reason="traffic_drop",
+        sentence=sentence,
+        state=worst.state,
+        bad_from=bad_from,
+        bad_until=None if ongoing else bad_until,
+        usable_until=bad_from,
+        parts_tested=parts,
+        part=part.name,
+        latest_volume=worst.latest_volume,
+        expected_volume=worst.expected_volume,
+        window=worst.window,
+        p_value=worst.p_value,
+        level=worst.level,
+        failing=tuple(each.name for each, _ in lost),
+    )

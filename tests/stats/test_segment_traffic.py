@@ -1,0 +1,74 @@
+"""Traffic by arm and segment: one part gone while the rest holds, and nothing else."""
+
+import json
+
+import numpy as np
+import pytest
+
+from exd_dagster.bins.model import FlagSegments, Segment
+from exd_dagster.config import Phase
+from exd_dagster.stats.segments.traffic import segment_traffic
+from tests.stats.build import START, bins_of, flag, hours, seasonal_units
+
+DAYS = 21
+SHARES = {"Chrome": 0.6, "Safari": 0.3, "Firefox": 0.1}
+
+
+def traffic(seed=3, *, days=DAYS, gone=None, arm=None, whole=None, dimension="browser", shares=SHARES):
+    """Return bins and segments of a seasonal flag; (value, hours) of what is gone at the end."""
+    random, total = np.random.default_rng(seed), seasonal_units(seed, days, 800)
+    if whole:
+        total[-whole:] = total[-whole:] // 20
+    parts = random.multinomial(total, list(shares.values()))
+    if gone:
+        parts[-gone[1] :, list(shares).index(gone[0])] = 0
+    counts = np.stack([part := random.binomial(parts, 0.5), parts - part], axis=2)
+    units = counts.sum(axis=1)
+    if arm:
+        units[-arm:, 1] = 0
+    names = tuple(Segment(dimension, name) for name in shares)
+    bins = bins_of(counts.sum(axis=1), units=units)
+    return bins, FlagSegments(START, bins.variants, names, np.moveaxis(counts, 1, 0))
+
+
+def test_a_platform_that_is_gone_while_the_rest_holds_is_named_since_when():
+    verdict = segment_traffic(flag(), *traffic(gone=("Safari", 6)))
+    assert (verdict.verdict, verdict.severity, verdict.state) == ("fail", "WARN", "ongoing")
+    assert (verdict.part, verdict.failing) == ("browser = Safari", ("browser = Safari",))
+    assert verdict.bad_from == hours(24 * DAYS - 6)
+    assert verdict.sentence.startswith("browser = Safari: traffic fell to 0 % of its share")
+    json.dumps(verdict.as_metadata(), allow_nan=False)
+
+
+def test_an_arm_whose_returning_units_are_gone_is_named_though_new_units_are_split_as_declared():
+    verdict = segment_traffic(flag(), *traffic(arm=3))
+    assert (verdict.verdict, verdict.part) == ("fail", "variant = treatment")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_happens_to_the_whole_flag_is_no_news_of_a_part(seed):
+    verdict = segment_traffic(flag(), *traffic(seed, whole=12))
+    assert (verdict.verdict, verdict.parts_tested) == ("pass", 5)
+
+
+def test_versions_are_left_out_since_releases_move_them():
+    verdict = segment_traffic(flag(), *traffic(gone=("Safari", 6), dimension="sdk_version"))
+    assert (verdict.verdict, verdict.parts_tested) == ("pass", 2)
+
+
+def test_a_declared_change_of_the_split_is_no_fall_of_an_arm():
+    bins, segments = traffic()
+    units = bins.units.copy()
+    total = units[-20:].sum(axis=1)
+    units[-20:, 1] = total // 10
+    units[-20:, 0] = total - units[-20:, 1]
+    bins = bins_of(bins.new_units, units=units)
+    phases = (Phase(start=hours(24 * DAYS - 20), split={"control": 0.9, "treatment": 0.1}),)
+    assert segment_traffic(flag(phases=phases), bins, segments).verdict == "pass"
+    assert segment_traffic(flag(), bins, segments).part == "variant = treatment"
+
+
+def test_before_hour_240_it_learns_and_a_flag_of_one_part_is_skipped():
+    assert segment_traffic(flag(), *traffic(days=10)).verdict == "insufficient"
+    bins, segments = traffic(shares={"all": 1.0})
+    assert segment_traffic(flag(split={"treatment": 1.0}), bins, segments).verdict == "skipped"
