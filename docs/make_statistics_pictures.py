@@ -145,7 +145,7 @@ def traffic() -> str:
     units = np.stack([volumes - treated, treated], axis=1)
     flag = FlagAudit(key="checkout", start=START, split=SPLIT)
     bins = FlagBins(flag.id, tuple(SPLIT), START, units, units, units, np.ones(len(hour), dtype=bool))
-    return traffic_plot(bins, audit_flag(flag, bins).traffic_drop)
+    return traffic_plot(bins, flag, audit_flag(flag, bins).traffic_drop)
 
 
 def fleet() -> str:

@@ -1,21 +1,36 @@
 """Hourly traffic against what the same hours of the weeks before let expect."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from exd_dagster.bins.model import HOUR, FlagBins
-from exd_dagster.plots.svg import BLUE, FAULT, LEFT, LINE, RIGHT, Panel, document, nice, text
+from exd_dagster.config import Event, FlagAudit
+from exd_dagster.plots.svg import BLUE, FAULT, INK, LEFT, LINE, RIGHT, Panel, document, nice, short, text
+from exd_dagster.stats import words
+from exd_dagster.stats.inputs import Booleans
 from exd_dagster.stats.traffic.baseline import WEEK
+from exd_dagster.stats.traffic.declared import coverage_changes, known_days
 from exd_dagster.stats.traffic.seasonal import SeasonalScan
 from exd_dagster.stats.traffic.traffic import TrafficVerdict
 from exd_dagster.stats.verdict import Verdict
 
+LABEL_LINES = 3
+"""Lines on which events, holidays and phases are named; what finds no room is not."""
+LONGEST_LABEL, LETTER = 40, 12
+"""Signs of a label, and the width of one in units of the drawing."""
 
-def traffic_plot(bins: FlagBins, verdict: Verdict) -> str:
+
+def traffic_plot(bins: FlagBins, flag: FlagAudit, verdict: Verdict) -> str:
     """Draw the distinct units of each hour of the last week in the band of what was expected of it.
+
+    Events and holidays are shaded under their names, and hours of them that are not judged are drawn in grey.
+    A dashed line stands where a phase changes the coverage, or does not tell it.
 
     Args:
         bins: the flag's closed hours. Hours in which nothing landed for any flag leave a gap.
+        flag: its phases, events and holidays.
         verdict: of `traffic_drop` over the same hours. What it expected is the band, its volumes are written
             beside the last hour, its hours at fault are marked.
 
@@ -31,17 +46,72 @@ def traffic_plot(bins: FlagBins, verdict: Verdict) -> str:
     top = nice(float(np.nanmax(np.append(volumes, high), initial=1.0)))
     panel = Panel(bins.audited_through - HOUR * count, count, 36, 216, 0, top)
     ends = np.arange(count) + 1
+    days = known_days(flag, panel.start, bins.audited_through)
+    left_out = _left_out(panel, days)
     marks = [
+        *_known(panel, flag, days),
         *panel.fault(verdict, bottom=panel.bottom),
         panel.area(ends, low, high),
         panel.rule(0),
-        panel.line(ends, volumes, BLUE),
+        *(
+            [panel.line(ends, np.where(_and_beside(left_out), volumes, np.nan), INK)]
+            if left_out.any()
+            else []
+        ),
+        panel.line(ends, np.where(left_out, np.nan, volumes), BLUE),
         *panel.ticks((0, top), lambda value: f"{value:,.0f}"),
         text(LEFT, 22, "units an hour"),
         *_against(panel, verdict, volumes),
         *panel.dates(),
     ]
     return document(marks, height=256, title=f"Traffic of {bins.flag}: {verdict.verdict}")
+
+
+def _hours(panel: Panel, day: Event) -> slice:
+    """Return the hours of the panel that an event or a holiday touches."""
+    first, last = (day.start - panel.start) // HOUR, -((panel.start - day.end) // HOUR)
+    return slice(max(first, 0), min(last, panel.hours))
+
+
+def _left_out(panel: Panel, days: Sequence[Event]) -> Booleans:
+    """Return which hours of the panel are not judged, bool (hours,)."""
+    hours = np.zeros(panel.hours, dtype=bool)
+    for day in days:
+        hours[_hours(panel, day)] |= not day.judge
+    return hours
+
+
+def _and_beside(hours: Booleans) -> Booleans:
+    """Return these hours and those next to them, to which their line leads."""
+    return np.asarray(hours | np.append(hours[1:], False) | np.append(False, hours[:-1]))
+
+
+def _known(panel: Panel, flag: FlagAudit, days: Sequence[Event]) -> list[str]:
+    """Shade and name events and holidays, and mark and name the phases that change the coverage."""
+    spans = [_hours(panel, day) for day in days]
+    marks = [panel.shade(span.start, span.stop, bottom=panel.bottom) for span in spans]
+    names = [(panel.x((span.start + span.stop) / 2), day.note) for span, day in zip(spans, days, strict=True)]
+    for start, coverage in coverage_changes(flag):
+        if panel.start <= start < panel.start + HOUR * panel.hours:
+            x = panel.x_at(start)
+            dashes = 'stroke-width="3" stroke-dasharray="8 8"'
+            marks.append(f'<path d="M{x} {panel.top}V{panel.bottom}" stroke="{INK}" {dashes}/>')
+            names.append((x, "new phase" if coverage is None else f"coverage {words.percent(coverage)}"))
+    return [*marks, *_labels(panel, sorted(names))]
+
+
+def _labels(panel: Panel, names: Sequence[tuple[int, str]]) -> list[str]:
+    """Write names around their x inside the panel, each on the first line that is free there."""
+    marks, ends = [], [LEFT] * LABEL_LINES
+    for middle, name in names:
+        label = short(name, LONGEST_LABEL)
+        half = len(label) * LETTER // 2
+        x = min(max(middle, LEFT + half), RIGHT - half)
+        line = next((line for line, end in enumerate(ends) if end <= x - half), None)
+        if line is not None:
+            ends[line] = x + half + LETTER
+            marks.append(text(x, panel.top + 22 + LINE * line, label, anchor="middle"))
+    return marks
 
 
 def _band(learned: SeasonalScan) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -83,7 +83,7 @@ def test_a_split_picture_is_valid_svg_of_at_most_6_kb(hours: int, arms: int) -> 
 def test_a_traffic_picture_is_valid_svg_of_at_most_6_kb(hours: int) -> None:
     bins = bins_of(flag_of(0.5, 0.5), np.random.default_rng(7).poisson(2_000, (hours, 2)))
     scanned = traffic_drop_test(bins.units.sum(axis=1)).scan
-    svg = traffic_plot(bins, replace(dropped(hours // 2, hours), scan=scanned))
+    svg = traffic_plot(bins, flag_of(0.5, 0.5), replace(dropped(hours // 2, hours), scan=scanned))
     assert ElementTree.fromstring(svg).get("height") == "128"
     assert len(as_markdown_image(svg, "traffic of checkout")) <= 6_000
 
@@ -112,7 +112,7 @@ def test_whatever_was_counted_the_pictures_are_valid(
     rng = np.random.default_rng(seed)
     counts = rng.poisson(rng.choice([0, 0.1, 10, 1e7], (hours, 1)), (hours, len(split)))
     bins = bins_of(flag, counts, landed=rng.random(hours) < 0.8)
-    for svg in (split_plot(bins, flag, failing(since)), traffic_plot(bins, dropped(since))):
+    for svg in (split_plot(bins, flag, failing(since)), traffic_plot(bins, flag, dropped(since))):
         assert "nan" not in svg.lower()
         assert not svg or ElementTree.fromstring(svg).tag == f"{SVG}svg"
     assert len(sparkline(bins, failing(since))) < 1_000
@@ -122,7 +122,7 @@ def test_the_same_bins_and_verdict_give_the_same_picture() -> None:
     flag = flag_of(0.5, 0.5)
     bins = bins_of(flag, steady(300, 50, 50))
     assert split_plot(bins, flag, failing(9)) == split_plot(bins, flag, failing(9))
-    assert traffic_plot(bins, LEVEL) == traffic_plot(bins, LEVEL)
+    assert traffic_plot(bins, flag, LEVEL) == traffic_plot(bins, flag, LEVEL)
 
 
 def test_foreign_names_cannot_leave_their_place() -> None:
@@ -206,7 +206,7 @@ def test_the_band_of_a_healthy_split_is_that_of_its_smallest_arm_and_colored_lik
 def test_a_passing_verdict_marks_no_hours(draw: str) -> None:
     flag = flag_of(0.5, 0.5)
     bins = bins_of(flag, steady(72, 50, 50))
-    svg = split_plot(bins, flag, PASS) if draw == "split" else traffic_plot(bins, LEVEL)
+    svg = split_plot(bins, flag, PASS) if draw == "split" else traffic_plot(bins, flag, LEVEL)
     assert FAULT not in svg
 
 
@@ -230,7 +230,7 @@ def test_hours_in_which_nothing_landed_leave_a_gap() -> None:
     flag = flag_of(0.5, 0.5)
     landed = np.ones(48, bool)
     landed[20:23] = False
-    (line,) = lines(traffic_plot(bins_of(flag, steady(48, 50, 50), landed=landed), LEVEL), BLUE)
+    (line,) = lines(traffic_plot(bins_of(flag, steady(48, 50, 50), landed=landed), flag, LEVEL), BLUE)
     assert line.count("M") == 2
 
 
@@ -239,17 +239,55 @@ def test_traffic_is_expected_only_once_the_test_has_learned() -> None:
     bands = []
     for hours in (168, 239, 400):
         bins = bins_of(flag, steady(hours, 50, 50))
-        svg = traffic_plot(bins, traffic_drop_test(bins.units.sum(axis=1)))
+        svg = traffic_plot(bins, flag, traffic_drop_test(bins.units.sum(axis=1)))
         bands.append(len(re.findall(r'd="[^"]+z" fill', svg)))
     assert bands == [0, 0, 1]
 
 
 def test_the_volumes_of_the_verdict_are_written_beside_the_last_hour() -> None:
-    bins = bins_of(flag_of(0.5, 0.5), steady(400, 50, 50))
+    flag = flag_of(0.5, 0.5)
+    bins = bins_of(flag, steady(400, 50, 50))
     verdict = TrafficVerdict(
         check="traffic_drop", verdict="pass", latest_volume=1203, expected_volume=6010, window=6
     )
-    assert {"1,203 seen in 6 h", "6,010 expected"} <= set(words(traffic_plot(bins, verdict)))
+    assert {"1,203 seen in 6 h", "6,010 expected"} <= set(words(traffic_plot(bins, flag, verdict)))
+
+
+def shades(svg: str) -> int:
+    return svg.count(f'fill="{INK}" opacity=".25"')
+
+
+def test_a_holiday_and_an_event_are_shaded_and_named_and_their_hours_are_not_drawn_as_judged() -> None:
+    """New Year's Day 2027 with its eve and bridging day, and an event two days before."""
+    start = datetime(2026, 12, 27, tzinfo=timezone.utc)
+    event = (start + timedelta(days=2), start + timedelta(days=2, hours=6), "launch")
+    flag = FlagAudit(key="a", split={"a": 1.0}, start=start, holidays="US", events=[event])
+    counts = steady(168, 50)
+    bins = FlagBins(flag.id, ("a",), start, counts, counts, counts, np.ones(168, bool))
+    svg = traffic_plot(bins, flag, LEVEL)
+    assert {"holiday (New Year's Day)", "launch"} <= set(words(svg))
+    assert shades(svg) == 2
+    (judged,), greys = lines(svg, BLUE), lines(svg, INK)
+    assert judged.count("M") == 3  # before, between and after
+    assert any(line.count("M") == 2 for line in greys)
+
+
+def test_an_event_that_is_judged_is_shaded_and_named_alone() -> None:
+    event = {"start": START + timedelta(hours=30), "end": START + timedelta(hours=60), "note": "load test"}
+    flag = flag_of(0.5, 0.5, events=[{**event, "judge": True}])
+    svg = traffic_plot(bins_of(flag, steady(90, 50, 50)), flag, LEVEL)
+    assert "load test" in words(svg)
+    assert shades(svg) == 1
+    assert [line.count("M") for line in lines(svg, BLUE)] == [1]
+
+
+@pytest.mark.parametrize(("coverage", "label"), [(0.2, "coverage 20 %"), (None, "new phase"), (1.0, None)])
+def test_a_phase_that_changes_the_coverage_is_marked(coverage: float | None, label: str | None) -> None:
+    phase = Phase(start=START + timedelta(hours=40), split={"control": 0.5, "arm1": 0.5}, coverage=coverage)
+    flag = flag_of(0.5, 0.5, phases=(phase,))
+    svg = traffic_plot(bins_of(flag, steady(90, 50, 50)), flag, LEVEL)
+    assert ("stroke-dasharray" in svg) == (label is not None)
+    assert label is None or label in words(svg)
 
 
 def test_one_hour_makes_no_sparkline() -> None:

@@ -11,7 +11,6 @@ from exd_dagster.alerts.messages.message import HEADLINE, LISTED, Message, Messa
 from exd_dagster.alerts.messages.text import clip_name, visible
 from exd_dagster.alerts.model import Alert, AlertState, OutboxEntry, Reason, instant
 from exd_dagster.config import FlagId
-from exd_dagster.stats.checks import CHECKS, wording
 
 _STATUS: Mapping[Reason, MessageStatus] = {
     "fire": "firing",
@@ -28,6 +27,7 @@ _STATUS: Mapping[Reason, MessageStatus] = {
 }
 _PREPARED: tuple[Reason, ...] = ("digest", "dead_letter")
 """Reasons whose entries bring their own headline and lines."""
+_ORDER = ("srm", "sequential_srm", "traffic_drop")
 _OUTAGE = (
     "Many flags of one source fell at once: look at the log and its loader before the flags. "
     "Their own drops are not told while it lasts."
@@ -78,9 +78,9 @@ def compose(entry: OutboxEntry, state: AlertState, context: Context) -> Message:
 
 
 def _rank(alert: Alert) -> tuple[int, int]:
-    """The worst first; of faults of one kind the check that comes first in `CHECKS`."""
+    """The worst first; of faults of one kind the check that speaks of all units."""
     kind = faults.WORST_FIRST.index(faults.fault(alert.check, alert.facts))
-    return kind, list(CHECKS).index(alert.check) if alert.check in CHECKS else len(CHECKS)
+    return kind, _ORDER.index(alert.check) if alert.check in _ORDER else len(_ORDER)
 
 
 def _name(alert: Alert) -> str:
@@ -109,7 +109,10 @@ def _around_name(reason: Reason, alert: Alert) -> tuple[str, str]:
         "contained": ("Contained: ", f", {words.bad_hours(alert.facts)}"),
         "remind": ("Still failing: ", f", {what}"),
     }
-    return says.get(reason, (f"{wording(alert.check).title} on ", f": {what}"))
+    return says.get(reason, (f"{_TITLE.get(alert.check, alert.check)} on ", f": {what}"))
+
+
+_TITLE = {"srm": "SRM", "sequential_srm": "SRM", "traffic_drop": "Traffic drop"}
 
 
 def _many_headline(reason: Reason, alerts: Sequence[Alert], count: int) -> str:
@@ -181,11 +184,14 @@ def _numbers(alert: Alert, before: Sequence[Alert]) -> Section:
         rows = ()
     table = Table(header=words.split_header(alert.facts), rows=rows) if rows else None
     return Section(
-        heading=visible(wording(alert.check).heading),
+        heading=_HEADING.get(alert.check, visible(alert.check)),
         text=visible(alert.sentence),
         table=table,
-        facts=tuple((label, visible(value)) for label, value in words.statistics(alert.facts)),
+        facts=tuple((label, visible(value)) for label, value in words.statistics(alert.check, alert.facts)),
     )
+
+
+_HEADING = {"srm": "Split of all units", "sequential_srm": "Split over time", "traffic_drop": "Traffic"}
 
 
 def _consequence(entry: OutboxEntry, alerts: Sequence[Alert], state: AlertState, context: Context) -> Section:

@@ -1,6 +1,6 @@
 """What a flag declares about its hours, for the traffic test: clock, phases, holidays and events."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from math import floor
 from zoneinfo import ZoneInfo
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exd_dagster.bins.model import HOUR, FlagBins
-from exd_dagster.config import FlagAudit, floor_hour
+from exd_dagster.config import Event, FlagAudit, floor_hour
 from exd_dagster.config.calendar import holiday_spans
 from exd_dagster.stats.inputs import Booleans, Floats
 from exd_dagster.stats.traffic.baseline import Baseline
@@ -43,29 +43,47 @@ def _clock(flag: FlagAudit, bins: FlagBins) -> NDArray[np.int64]:
 
 
 def _changes(flag: FlagAudit, bins: FlagBins) -> list[Change]:
-    """Return where a phase declares another coverage, or does not tell it."""
-    found: list[Change] = []
-    told: float | None = flag.coverage if not flag.schedule else flag.schedule[0].coverage or flag.coverage
+    """Return the changes of coverage in these bins."""
+    found, told = list[Change](), _first_coverage(flag)
+    for start, coverage in coverage_changes(flag):
+        ratio = None if told is None or coverage is None else coverage / told
+        told = coverage
+        if start < bins.audited_through:
+            first = ceil_hour(start)
+            found.append(Change(bins.index(first), ratio, first != floor_hour(start)))
+    return found
+
+
+def _first_coverage(flag: FlagAudit) -> float | None:
+    return (flag.schedule[0].coverage if flag.schedule else None) or flag.coverage
+
+
+def coverage_changes(flag: FlagAudit) -> list[tuple[datetime, float | None]]:
+    """Return (start, coverage) of each phase that declares another coverage than before; None: not told."""
+    found, told = list[tuple[datetime, float | None]](), _first_coverage(flag)
     for _, phase in pairwise(flag.schedule):
-        ratio = None if told is None or phase.coverage is None else phase.coverage / told
+        if phase.coverage is None or phase.coverage != told:
+            found.append((phase.start, phase.coverage))
         told = phase.coverage
-        if ratio == 1 or phase.start >= bins.audited_through:
-            continue
-        first = ceil_hour(phase.start)
-        found.append(Change(bins.index(first), ratio, first != floor_hour(phase.start)))
     return found
 
 
 def _left_out(flag: FlagAudit, bins: FlagBins) -> tuple[Booleans, dict[int, str]]:
     """Return which hours may be learned from, bool (T,), and why hours are not judged."""
     learned, reasons = np.ones(len(bins), dtype=bool), dict[int, str]()
-    spans = [(event.start, event.end, event.note, event.judge) for event in flag.events]
-    if flag.holidays and len(bins):
-        around = holiday_spans(flag.holidays, flag.timezone, bins.start, bins.audited_through)
-        spans += [(start, end, f"holiday ({name})", False) for start, end, name in around]
-    for start, end, note, judge in spans:
-        first, last = max((start - bins.start) // HOUR, 0), min(-((bins.start - end) // HOUR), len(bins))
+    for span in known_days(flag, bins.start, bins.audited_through):
+        first = max((span.start - bins.start) // HOUR, 0)
+        last = min(-((bins.start - span.end) // HOUR), len(bins))
         learned[first : max(last, first)] = False
-        if not judge:
-            reasons.update(dict.fromkeys(range(first, last), note))
+        if not span.judge:
+            reasons.update(dict.fromkeys(range(first, last), span.note))
     return learned, reasons
+
+
+def known_days(flag: FlagAudit, start: datetime, end: datetime) -> list[Event]:
+    """Return the stretches in [start, end) known to be different: events, then holidays."""
+    found = [event for event in flag.events if event.start < end and event.end > start]
+    if flag.holidays and start < end:
+        around = holiday_spans(flag.holidays, flag.timezone, start, end)
+        found += [Event(start=first, end=last, note=f"holiday ({name})") for first, last, name in around]
+    return found
