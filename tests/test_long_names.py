@@ -186,5 +186,5 @@ def test_a_name_that_is_cut_keeps_its_start_and_its_end():
 @pytest.mark.parametrize("other", [{"namespace": "shop"}, {"environment": "shop"}])
 def test_two_flags_that_would_be_told_by_one_name_are_refused(other):
     flags = [FlagAudit(key="shop/checkout", start=START), FlagAudit(key="checkout", start=START, **other)]
-    with pytest.raises(ConfigError, match="are both told as 'shop/checkout'"):
+    with pytest.raises(ConfigError, match="are both shown as 'shop/checkout'"):
         bins_asset_keys(flags)

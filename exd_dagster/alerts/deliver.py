@@ -1,4 +1,4 @@
-"""Hand over what is due: oldest first, one destination's trouble never another's, saved after every send."""
+"""Send due entries, oldest first; the state is saved after every attempt."""
 
 import logging
 import threading
@@ -19,19 +19,20 @@ BUDGET = 20.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """What one round of deliveries works with.
+    """The context of one round of deliveries.
 
     Attributes:
         senders: destinations that can be used now, by name.
-        configured: every configured destination; entries of another are dead, of an unready one wait.
-        fallback: destinations to tell of a dead letter, in order.
+        configured: every configured destination; entries for any other are given up, for an unready one
+            they wait.
+        fallback: destinations for reports of dead letters, in order.
         context: for the messages.
         save: writes the state; called after every attempt.
         clock: the time (UTC).
         timer: seconds, monotonic.
-        log: where each attempt is written.
+        log: receives one line per attempt.
         budget: seconds after which no attempt is started.
-        troubled: destinations that failed in this round; they are left alone until the next.
+        troubled: destinations that failed in this round; they are skipped until the next.
     """
 
     senders: Mapping[str, Sender]
@@ -47,7 +48,7 @@ class Round:
 
 
 def deliver(state: AlertState, work: Round) -> AlertState:
-    """Send every entry that is due within the budget, then tell of the dead on another destination."""
+    """Send every entry that is due within the budget, then report dead letters on another destination."""
     ends = work.timer() + work.budget
     state = give_up_stale(state, work.senders, work.configured, work.clock())
     state = _send_due(state, work, ends)
@@ -116,7 +117,7 @@ def _notification(state: AlertState, entry: OutboxEntry, context: Context) -> No
 
 
 def within(seconds: float, send: Callable[[], Outcome]) -> Outcome:
-    """Run one attempt for at most so many seconds; a later answer counts as none."""
+    """Run one attempt for at most `seconds`; a later response counts as none."""
     result: list[Outcome | BaseException] = []
 
     def run() -> None:
@@ -129,7 +130,7 @@ def within(seconds: float, send: Callable[[], Outcome]) -> Outcome:
     thread.start()
     thread.join(seconds)
     if not result:
-        return Outcome(status="retry", detail=f"no answer within {seconds:g} s")
+        return Outcome(status="retry", detail=f"no response within {seconds:g} s")
     if isinstance(result[0], Outcome):
         return result[0]
     if isinstance(result[0], Exception):
@@ -142,8 +143,8 @@ def _log(entry: OutboxEntry, outcome: Outcome, work: Round) -> None:
     if outcome.status == "sent":
         work.log.info("Alerts: sent %s: %s", where, outcome.detail)
     elif outcome.status == "retry":
-        work.log.warning("Alerts: %s not delivered, to be tried again: %s", where, outcome.detail)
+        work.log.warning("Alerts: %s not delivered, will be retried: %s", where, outcome.detail)
     else:
-        work.log.error("Alerts: %s is dead: %s", where, outcome.detail)
+        work.log.error("Alerts: %s given up: %s", where, outcome.detail)
     for recipient, why in outcome.refused.items():
-        work.log.error("Alerts: %s: %s refused for good: %s", where, recipient, why)
+        work.log.error("Alerts: %s: %s rejected permanently: %s", where, recipient, why)

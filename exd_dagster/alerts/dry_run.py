@@ -12,7 +12,7 @@ from exd_dagster.alerts.tick import AlertingSetup
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogOnly:
-    """Writes what a destination would have been told into the log."""
+    """Logs what would have been sent to a destination."""
 
     name: str
     channel: Channel

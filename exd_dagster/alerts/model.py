@@ -1,8 +1,9 @@
-"""The nouns of alerting: what was read, what people are told, and what was handed over.
+"""The data model of alerting.
 
-`CheckState` is one check as a tick finds it; an `Alert` is one episode of one check; an `Incident`
-is what people see: the open alerts of one flag; a `OutboxEntry` is a message on its way to one destination; a
-`Receipt` is what became of it; a `Delivery` is one alert to one destination, as told to those who ask.
+`CheckState` is one check as read by a tick; an `Alert` is one episode of one failing check; an `Incident`
+groups the open alerts of one flag; an `OutboxEntry` is a message queued for one destination; a `Receipt` is
+its
+result; a `Delivery` is one alert to one destination, as reported by `exd-dagster alerts status`.
 """
 
 from collections.abc import Mapping
@@ -30,7 +31,7 @@ Reason: TypeAlias = Literal[
 Status: TypeAlias = Literal["sent", "already_sent", "pending", "dead"]
 Facts: TypeAlias = Mapping[str, Any]
 Subject: TypeAlias = tuple[str, str, str, str, str]
-"""Namespace, environment, flag, check and alert type: what is kept of an alert once it was told."""
+"""Namespace, environment, flag, check and alert type: what a receipt stores of an alert."""
 
 ALERT_TYPES: Mapping[str, str] = {
     "traffic_drop": "TRAFFIC_DROP_ANOMALY",
@@ -40,19 +41,19 @@ ALERT_TYPES: Mapping[str, str] = {
 """Alert type of each check that pages; the other checks go to the digest."""
 
 SHUTOFF_CHECKS = ("srm", "sequential_srm")
-"""Checks whose failure asks for assignment to be suspended."""
+"""Checks whose failure calls the shutoff hook."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckState:
-    """One monitored check as a tick finds it.
+    """One monitored check as read by a tick.
 
     Attributes:
-        flag: whose check it is.
+        flag: the flag it belongs to.
         check: its name: srm, sequential_srm, traffic_drop, bins_built, ...
-        verdict: its latest answer; "not_checked" also when its run ended without one.
+        verdict: its latest verdict; "not_checked" also when its run ended without one.
         severity: of a failure.
-        sentence: the verdict in one plain sentence.
+        sentence: the verdict in one sentence.
         at: when the check was evaluated (UTC), as its record says.
         run_id: the Dagster run that evaluated it.
         facts: the verdict's metadata, strict JSON.
@@ -75,7 +76,7 @@ class CheckState:
 
     @property
     def pages(self) -> bool:
-        """True for a failure that is told at once: one that blocks, and in mode warn one that would."""
+        """True for a failure that is sent at once: one that blocks, or would block in mode warn."""
         urgent = self.severity == "ERROR" or (self.mode == "warn" and self.would_block)
         return self.verdict == "fail" and urgent and self.check in ALERT_TYPES
 
@@ -112,15 +113,15 @@ def change_hour(facts: Facts) -> datetime | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """One episode of one check of one flag; given to callbacks as it is.
+    """One episode of one check of one flag; passed to callbacks.
 
     Attributes:
         id: `<fingerprint>-<opened_at>`: the same for the same episode, whoever computes it.
-        flag: whose traffic failed.
-        check: which check failed.
+        flag: the failing flag.
+        check: the failing check.
         alert_type: TRAFFIC_DROP_ANOMALY, SRM_SHUTOFF_TRIGGERED or SEQUENTIAL_SRM_TRIGGERED.
         severity: of the failure.
-        sentence: the verdict in one plain sentence.
+        sentence: the verdict in one sentence.
         opened_at: evaluation of the check that opened the episode (UTC).
         facts: the numbers of the verdict, strict JSON.
         mode: what the failure does.
@@ -149,28 +150,28 @@ class Alert:
 
     @property
     def blocks(self) -> bool:
-        """True when the failure keeps reports from being built."""
+        """True when the failure blocks reports."""
         return self.mode == "block" and self.severity == "ERROR"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
-    """The open alerts of one flag: one thread for people, closed by one event.
+    """The open alerts of one flag: one thread, closed by one notification.
 
     Attributes:
         id: derived from the flag and from the evaluation that opened it.
-        flag: whose incident it is.
+        flag: the flag.
         opened_at: evaluation of the check that opened it (UTC).
-        iteration: start of the experiment iteration it speaks of, as the verdict wrote it.
+        iteration: start of the experiment iteration, as in the verdict.
         alerts: ids of its alerts by check.
         healed: checks that pass again while others still fail.
-        notified_at: when it was last told (clock of the tick, UTC); None while it is held back.
-        fired_at: when it was last told as failing.
-        contained: True once `contained` was told.
+        notified_at: time of the last notification (clock of the tick, UTC); None while it is inhibited.
+        fired_at: time of the last "failing" notification (UTC).
+        contained: True once `contained` was sent.
         reminded: True once the reminder was sent.
         shutoff: "" (not asked), "asked", or "suspended" after the hook answered 2xx.
-        threads: by destination, what the channel needs to answer in the same thread.
-        unmonitored_at: when it was told as no longer monitored, failing (UTC); None while it is monitored.
+        threads: by destination, what the channel needs to post in the same thread.
+        unmonitored_at: when `not_monitored` was sent while it failed (UTC); None while it is monitored.
     """
 
     id: str
@@ -190,22 +191,22 @@ class Incident:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxEntry:
-    """One message on its way to one destination.
+    """One message queued for one destination.
 
     Attributes:
         id: derived from incidents, reason, alerts and destination, so a repeated decision is the same entry.
         destination: name of the destination.
         channel: slack, email, webhook or callback.
         reason: why it is sent.
-        alerts: ids of the alerts it tells of.
+        alerts: ids of its alerts.
         incidents: ids of their incidents.
-        note: what else the message says: the cause of a resolution, the reason of a dead letter.
-        lines: of a digest or dead-letter event, what it lists.
+        note: additional text: the cause of a resolution, the reason of a dead letter.
+        lines: the contents of a digest or dead letter.
         created_at: when it was decided (UTC).
         attempts: how often it was tried.
         next_attempt_at: not tried before this (UTC).
-        last_error: redacted answer of the last attempt.
-        recipients: those still waiting after a partial success; empty: all.
+        last_error: redacted response of the last attempt.
+        recipients: those not reached yet after a partial success; empty: all.
     """
 
     id: str
@@ -225,16 +226,16 @@ class OutboxEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What became of an entry: handed over, or dead.
+    """The result of an entry: sent, or given up as a dead letter.
 
     Attributes:
-        entry: the entry as it was last tried; once it is sent, without its contents.
+        entry: the entry at its last attempt; without contents once sent.
         status: "sent" or "dead".
         at: when (UTC).
-        provider_id: what the destination calls it: Slack's ts, the mail's Message-ID, the webhook-id.
-        detail: the destination's answer, redacted; of a dead entry why it died.
-        subjects: (namespace, environment, flag, check, alert_type) of each alert told.
-        unreported: True for a loss that nobody was told of yet.
+        provider_id: the id at the destination: Slack's ts, the Message-ID of the e-mail, the webhook-id.
+        detail: the redacted response; of a dead letter, why it was given up.
+        subjects: (namespace, environment, flag, check, alert_type) of each alert.
+        unreported: True for a dead letter not yet reported elsewhere.
     """
 
     entry: OutboxEntry
@@ -265,24 +266,24 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertState:
-    """Everything alerting remembers between ticks; one versioned JSON value in the instance's storage.
+    """All state kept between ticks; one versioned JSON value in the instance's storage.
 
     Attributes:
         version: of this layout.
         revision: counts the saves.
         home: code location whose sensor writes this state.
-        started: True once a first audit was told.
+        started: True once a first audit was sent.
         incidents: open incidents by flag (`str(FlagId)`).
         closed: incidents closed within the damping window, by flag.
         unmonitored: incidents that were open when their flag was no longer monitored, by flag.
         alerts: alerts that incidents or entries refer to, by id.
-        unchecked: by `<flag>:<check>`, the reason told for its not being checked.
-        outage: by flag, the drop told as part of an outage of the source that still lasts.
-        outbox: entries not handed over yet, oldest first.
-        receipts: what became of the others, newest last.
+        unchecked: by `<flag>:<check>`, the reason sent for `not_checked`.
+        outage: by flag, the drop sent as part of a source outage that still lasts.
+        outbox: entries not sent yet, oldest first.
+        receipts: results of the others, newest last.
         paused: by destination, no attempt before this instant (UTC).
-        digest_through: data time the last digest spoke of (UTC).
-        replayed: the last request to queue dead entries again that was granted (UTC).
+        digest_through: data time covered by the last digest (UTC).
+        replayed: the last request to queue dead letters again that was handled (UTC).
     """
 
     version: int = 3
@@ -333,7 +334,7 @@ class AlertState:
 
 
 def subject(alert: Alert) -> Subject:
-    """Return what a receipt keeps of an alert."""
+    """Return what a receipt stores of an alert."""
     return (
         alert.flag.namespace,
         alert.flag.environment,

@@ -63,21 +63,21 @@ class StateStore:
         self.enlist()
 
     def enlist(self) -> None:
-        """Write the sensor into the list of sensors; one that begins at the same instant may write it out."""
+        """Register the sensor; a concurrent registration may overwrite it."""
         known = sensors(self._storage)
         if self._sensor not in known:
             self._storage.set_cursor_values({INDEX: json.dumps(sorted({*known, self._sensor}))})
 
     def ask_replay(self, now: datetime) -> None:
-        """Ask the sensor to queue what is undeliverable again, without touching its state."""
+        """Ask the sensor to queue dead letters again, without touching its state."""
         self._storage.set_cursor_values({f"{self.key}/replay": now.isoformat()})
 
     def replay_asked(self) -> datetime | None:
-        """Return when a replay was last asked for (UTC)."""
+        """Return when a replay was last requested (UTC)."""
         return instant(self._storage.get_cursor_values({f"{self.key}/replay"}).get(f"{self.key}/replay"))
 
     def reset(self) -> None:
-        """Forget everything; what still fails is told again."""
+        """Delete the state; what still fails is sent again."""
         self._storage.set_cursor_values({self.key: ""})
 
 
@@ -101,7 +101,7 @@ def _read(text: str, key: str) -> AlertState:
         if version and int(version[1]) > VERSION:
             raise AlertStateError(
                 f"alerting state '{key}' has version {int(version[1])}; this one reads up to {VERSION}. "
-                "Upgrade exd_dagster, or reset it: exd-dagster alerts reset (what still fails is told again)"
+                "Upgrade exd_dagster, or reset it: exd-dagster alerts reset (what still fails is sent again)"
             )
         if version and int(version[1]) < VERSION:
             data = json.dumps(json.loads(data, object_hook=_renamed)).encode()
@@ -109,7 +109,7 @@ def _read(text: str, key: str) -> AlertState:
     except (ValueError, error) as fault:
         raise AlertStateError(
             f"alerting state '{key}' is damaged ({type(fault).__name__}). Restore it, or reset it: "
-            "exd-dagster alerts reset (what still fails is told again)"
+            "exd-dagster alerts reset (what still fails is sent again)"
         ) from None
 
 
@@ -119,9 +119,9 @@ def _renamed(value: dict[str, object]) -> dict[str, object]:
 
 
 def _migrated(state: AlertState) -> AlertState:
-    """Return a state of an earlier version as this one has it.
+    """Convert a state of an earlier version.
 
-    Version 1 told a flag that was no longer monitored as resolved; what it still had to send says so now.
+    Version 1 sent `resolve` for a flag that was no longer monitored; pending entries become `not_monitored`.
     """
     if state.version == VERSION:
         return state

@@ -1,4 +1,4 @@
-"""Walk the real path with an alert that says it is a test: who is told, by which route, and the answer."""
+"""Send a test notification through the real routes and report destination, route and response."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ TEST_TYPE = "TEST_ALERT"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestAlertResult:
-    """What happened at one destination.
+    """The result at one destination.
 
     Attributes:
         destination: its name.
         channel: slack, email, webhook or callback.
-        why: the route that chose it.
-        message: what it was, or would be, told.
-        outcome: its answer; None in a dry run.
+        why: the route that matched.
+        message: what was, or would be, sent.
+        outcome: the outcome; None in a dry run.
     """
 
     destination: str
@@ -39,7 +39,7 @@ class TestAlertResult:
 
 
 def example_alert(flag: FlagAudit, check: str, asset: Sequence[str], now: datetime) -> Alert:
-    """Return an alert that says of itself that it is a test."""
+    """Return an alert marked as a test."""
     return Alert(
         id=f"test-{flag.id}-{check}-{now.isoformat()}",
         flag=flag.id,

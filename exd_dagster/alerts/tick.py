@@ -22,12 +22,12 @@ SHUTOFF_HOOK = "on_shutoff"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertingSetup:
-    """The destinations of one sensor and who is told what.
+    """The destinations and routes of one sensor.
 
     Attributes:
         senders: destinations that can be used now, by name.
         unready: by name, why a configured destination cannot be used now.
-        routing: who is told.
+        routing: the routes.
         digest: names of the destinations of the digest; empty: no digest.
         hook: the shutoff hook, or None.
         context: for the messages.
@@ -48,13 +48,13 @@ class AlertingSetup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What a tick finds.
+    """The input of a tick.
 
     Attributes:
         found: the latest state of every monitored check that ever ran.
-        monitored: names of the checks the sensor looks after, by flag.
+        monitored: names of the checks the sensor monitors, by flag.
         decisions: every decision people recorded.
-        running: True while an audit is under way; the digest waits for its end.
+        running: True while an audit is running; the digest is sent after it.
         home: code location of the sensor, "" when unknown.
         last_revision: revision the sensor last saw; 0 for none.
     """
@@ -77,12 +77,12 @@ def run_tick(
     log: logging.Logger,
     budget: float = BUDGET,
 ) -> AlertState:
-    """Do one tick's work and return the state as saved.
+    """Run one tick and return the saved state.
 
     Args:
-        store: where the state lives.
+        store: holds the state.
         setup: destinations and routes.
-        snapshot: what was found.
+        snapshot: the input.
         clock: the time (UTC).
         timer: seconds, monotonic.
         log: receives one line per attempt, without secrets.
@@ -130,7 +130,7 @@ def _load(store: StateStore, snapshot: Snapshot, log: logging.Logger) -> AlertSt
     state = store.load()
     if state is None:
         if snapshot.last_revision:
-            log.warning("Alerts: the alerting state is gone; every check that still fails is told again")
+            log.warning("Alerts: the alerting state is gone; every check that still fails is sent again")
         return AlertState(home=snapshot.home)
     store.enlist()
     if state.home and snapshot.home and state.home != snapshot.home:
@@ -144,7 +144,7 @@ def _load(store: StateStore, snapshot: Snapshot, log: logging.Logger) -> AlertSt
 
 
 def _replayed(state: AlertState, asked: datetime | None, now: datetime) -> AlertState:
-    """Queue dead entries again when a person asked for it since the last time."""
+    """Queue dead letters again if this was requested since the last time."""
     if asked is None or (state.replayed is not None and asked <= state.replayed):
         return state
     again = tuple(
@@ -162,7 +162,7 @@ def _queue(
     """Turn what was decided into entries."""
     state = decided.state
     new = outbox_entries(decided.events, state, setup.routing, setup.channels, now)
-    new += _digest(state, decided.quiet, setup, snapshot, now)
+    new += _digest(state, decided.digest_only, setup, snapshot, now)
     if setup.digest and not snapshot.running and digest.is_due(before, snapshot.found):
         state = replace(state, digest_through=digest.data_through(snapshot.found))
     if setup.hook is not None:
@@ -173,23 +173,27 @@ def _queue(
 
 
 def _digest(
-    state: AlertState, quiet: Sequence[AlertEvent], setup: AlertingSetup, snapshot: Snapshot, now: datetime
+    state: AlertState,
+    digest_only: Sequence[AlertEvent],
+    setup: AlertingSetup,
+    snapshot: Snapshot,
+    now: datetime,
 ) -> list[OutboxEntry]:
     due = bool(setup.digest) and not snapshot.running and digest.is_due(state, snapshot.found)
     names = set(setup.digest) if due else set()
-    for alert in (alert for event in quiet for alert in event.alerts):
+    for alert in (alert for event in digest_only for alert in event.alerts):
         names.update(setup.routing.destinations(alert))
     channels = {name: channel for name, channel in setup.channels.items() if name in names}
     if not channels:
         return []
     listed = digest.lines(state, snapshot.found, snapshot.decisions, now)
     return digest.digest_entries(
-        digest.headline(snapshot.found), listed, channels, quiet, state.revision, now
+        digest.headline(snapshot.found), listed, channels, digest_only, state.revision, now
     )
 
 
 def _shutoffs(state: AlertState, hook: Sender, now: datetime) -> tuple[AlertState, list[OutboxEntry]]:
-    """Ask the hook once per told incident whose split is wrong and whose failure blocks."""
+    """Call the hook once per notified incident whose split is wrong and whose failure blocks."""
     asked: list[OutboxEntry] = []
     incidents = dict(state.incidents)
     for name, incident in state.incidents.items():
@@ -214,5 +218,5 @@ def _shutoffs(state: AlertState, hook: Sender, now: datetime) -> tuple[AlertStat
 
 
 def people(channels: Mapping[str, Channel], names: Sequence[str]) -> tuple[str, ...]:
-    """Return those of the names that people read: where the digest goes by default."""
+    """Return the destinations read by people, the default for the digest."""
     return tuple(name for name in names if channels.get(name) in PEOPLE)

@@ -1,1 +1,1 @@
-"""Records to bins: first exposures, hourly counts, and the store that keeps them."""
+"""Records to bins: first exposures, hourly counts, and their store."""

@@ -8,12 +8,12 @@ HOUR_MS = 3_600_000
 
 
 def hour_of(instant: datetime) -> int:
-    """Return the hour that holds `instant`."""
+    """Return the hour that contains `instant`."""
     return instant_ms(instant) // HOUR_MS
 
 
 def ceil_hour(instant: datetime) -> int:
-    """Return the first hour that does not begin before `instant`."""
+    """Return the first hour that starts at or after `instant`."""
     return -(-instant_ms(instant) // HOUR_MS)
 
 

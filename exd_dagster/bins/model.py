@@ -16,14 +16,14 @@ Counts: TypeAlias = NDArray[np.int64]
 
 HOUR = timedelta(hours=1)
 OTHER = "(other)"
-"""Stands for what is not kept by name: rare variants, rare values of a dimension."""
+"""Name of the sum of rare variants, or of rare values of a dimension."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One thing worth knowing about one flag-hour beside its counts.
+    """One further count of a flag and hour.
 
-    `name` is one of `FACTS`; `detail` is the variant, manifest version or reason it speaks of ("" if none).
+    `name` is one of `FACTS`; `detail` is the variant, manifest version or reason it is about ("" if none).
     """
 
     hour: datetime
@@ -34,14 +34,15 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Unmatched:
-    """A name of a flag's configuration that its log does not hold.
+    """A name in a flag's configuration that is not in its log.
 
     Attributes:
-        place: where it is named: flag, namespace, environment, "include country", ignore_variants, variant,
-            dimensions (the log has no such column) or "empty dimensions" (it has, without a value).
+        place: where it is configured: flag, namespace, environment, "include country", ignore_variants,
+            variant, dimensions (the log has no such column) or "empty dimensions" (the column has no
+            value).
         name: as it is configured.
-        nearest: the nearest name that the log does hold, None for none, "" where its records name nothing.
-        records: how many records have that one.
+        nearest: the nearest name in the log, None for none, "" if its records have no value.
+        records: number of records with the nearest name.
     """
 
     place: str
@@ -79,7 +80,7 @@ _OF_COLUMNS = {
 
 FACTS = (
     "multi_variant_units",  # units first exposed in this hour that were also seen in another variant
-    "carry_over_units",  # of those, the ones whose second variant came with a declared phase
+    "carry_over_units",  # of those, units whose second variant was due to a declared phase
     "null_units",  # evaluations without a unit
     "null_variants",  # evaluations without a variant
     "excluded_reason",  # evaluations left out for their reason (detail)
@@ -92,18 +93,18 @@ FACTS = (
 
 @dataclass(frozen=True, slots=True)
 class FlagBins:
-    """The closed hourly bins of one flag: a complete calendar, hours without records included.
+    """The closed hourly bins of one flag: a complete calendar, including hours without records.
 
     Attributes:
-        flag: whose bins these are.
+        flag: the flag.
         variants: V names: the declared ones in declared order, then undeclared ones seen, sorted.
         start: start of the first bin (UTC, on the hour).
         new_units: int64 (T, V), units by hour and variant of first exposure within the iteration.
         units: int64 (T, V), distinct units active in the hour.
         evaluations: int64 (T, V), distinct evaluations.
-        landed: bool (T,), False where no flag of the source has a record: the hour was not checked.
-        facts: what else was seen, in order of hour.
-        unmatched: names of the flag's configuration that the log does not hold.
+        landed: bool (T,), False where no flag of the source has a record: the hour is not checked.
+        facts: further counts, in order of hour.
+        unmatched: names in the flag's configuration that are not in the log.
     """
 
     flag: FlagId
@@ -131,7 +132,7 @@ class FlagBins:
         return [self.start + HOUR * i for i in range(len(self))]
 
     def index(self, instant: datetime) -> int:
-        """Return the bin that holds `instant`, clipped to 0..T."""
+        """Return the index of the bin that contains `instant`, clipped to 0..T."""
         return min(max((instant - self.start) // HOUR, 0), len(self))
 
     def between(self, start: datetime, end: datetime) -> "FlagBins":

@@ -1,4 +1,4 @@
-"""A flag counted straight from its log, beside the store: for what bins do not hold."""
+"""Count a flag directly from its log, without the store, for what bins do not contain."""
 
 from collections import Counter as Counts
 from collections.abc import Iterator

@@ -10,15 +10,15 @@ from exd_dagster.telemetry.records import Unreadable
 
 @dataclass(frozen=True, slots=True)
 class FlagBuild:
-    """What was done for one flag.
+    """The result of an update for one flag.
 
     Attributes:
-        hours_changed: starts of the hours (UTC) whose bins or facts are no longer what they were.
-        new_units: units counted for the first time, net of those that were corrected away.
-        evaluations: distinct evaluations in the hours that were read.
-        rebuilt: True when what is counted had changed, so that all was counted anew from `start`.
-        quarantined: rows of its key set apart in this reading, by reason: they have no hour to stand in.
-        error: why the flag could not be counted, with the fix; its stored bins are as they were.
+        hours_changed: starts of the hours (UTC) whose bins or facts changed.
+        new_units: units counted for the first time, net of corrections.
+        evaluations: distinct evaluations in the hours read.
+        rebuilt: True when the flag's definition changed, so that it was counted again from `start`.
+        quarantined: rows of its key quarantined in this update, by reason: they belong to no hour.
+        error: why the flag could not be counted, with the fix; its stored bins are unchanged.
     """
 
     hours_changed: tuple[datetime, ...] = ()
@@ -31,19 +31,19 @@ class FlagBuild:
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What one update did.
+    """The result of one update.
 
     Attributes:
         source: name of the log.
         watermark: its newest valid record (UTC); None when it has none.
         closed_through: end of its last closed hour (UTC); None when it has none.
-        read_from: first instant (UTC) that was read; the records before it are as they were counted.
+        read_from: first instant (UTC) that was read; earlier records were not read again.
         undelivered: starts of the closed hours (UTC) read that were not delivered; see `delivery`.
         records_ahead: records of hours after the last that was delivered.
-        flags: each flag's part.
-        quarantined: rows of the whole log set apart in this reading, by reason.
+        flags: the result for each flag.
+        quarantined: rows of the whole log quarantined in this update, by reason.
         unreadable: files and lines that could not be read.
-        absent: optional columns the log does not have; see `records.FACTS_OFF` for what that switches off.
+        absent: optional columns the log does not have; see `records.FACTS_OFF` for the consequences.
     """
 
     source: str

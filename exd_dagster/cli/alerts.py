@@ -43,7 +43,7 @@ def status(last: int, shape: str) -> None:
 
 
 def _show(name: str, state: AlertState, last: int) -> None:
-    click.echo(f"{name}: {len(state.incidents)} open incidents, {len(state.outbox)} messages waiting")
+    click.echo(f"{name}: {len(state.incidents)} open incidents, {len(state.outbox)} messages pending")
     for incident in state.incidents.values():
         click.echo(
             f"  open since {utc(incident.opened_at)}  {incident.flag}: {', '.join(_open_checks(incident))}"

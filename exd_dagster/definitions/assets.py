@@ -26,7 +26,7 @@ STORE_POOL = "duckdb_writer"
 """Concurrency pool of every op that writes the bin store: one writer per DuckDB file."""
 
 BINS_BUILT = "bins_built"
-"""Name of the check that says whether a flag's bins could be built."""
+"""Name of the check that fails when a flag's bins could not be built."""
 
 DAY_GRAIN_ABOVE = 50
 """Fleets of more flags than this get one partition per day (24 hourly rows each)."""
@@ -38,21 +38,19 @@ def bins_asset_keys(
     """Return the asset key of each flag: `experiments[/<namespace>/<environment>]/<flag>_bins`.
 
     Asset keys allow letters, digits and underscores. Where two flags would share a key once cleaned, the
-    later one in the list carries four hex digits of its own name, so that adding a flag renames no other.
+    later one in the list gets four hex digits of a hash of its name, so that adding a flag renames no other.
 
     Raises:
-        ConfigError: when the same flag is listed twice, or two are told by the same name.
+        ConfigError: when the same flag is listed twice, or two have the same displayed name.
     """
     keys: dict[FlagId, dg.AssetKey] = {}
-    told: dict[str, FlagId] = {}
+    shown: dict[str, FlagId] = {}
     for flag in flags:
         if flag.id in keys:
             raise ConfigError("flags", [f"flag '{flag.id}' is listed twice; merge the two with phases"])
-        if (other := told.setdefault(str(flag.id), flag.id)) != flag.id:
-            fault = (
-                f"{other!r} and {flag.id!r} are both told as '{flag.id}'; give both namespace and environment"
-            )
-            raise ConfigError("flags", [fault])
+        if (other := shown.setdefault(str(flag.id), flag.id)) != flag.id:
+            fault = f"{other!r} and {flag.id!r} are both shown as '{flag.id}'"
+            raise ConfigError("flags", [f"{fault}; give both namespace and environment"])
         scope = [_clean(part) for part in (flag.namespace, flag.environment) if part]
         key = dg.AssetKey([*key_prefix, *scope, f"{_clean(flag.key)}_bins"])
         digits = sha256(str(flag.id).encode()).hexdigest()
@@ -65,11 +63,11 @@ def bins_asset_keys(
 
 
 LONGEST_PART = 80
-"""Letters of one part of an asset key: file names made of keys and op names have room for 255."""
+"""Maximum characters of one part of an asset key; file names made of keys and op names are limited to 255."""
 
 
 def _clean(name: str) -> str:
-    """Replace what an asset key does not allow; a name that loses letters keeps hex digits of itself."""
+    """Replace what an asset key does not allow; a name that loses characters gets hex digits of its hash."""
     cleaned = re.sub(r"[^A-Za-z0-9_]", "_", name)
     readable = re.sub(r"[-. /:]", "_", name) == cleaned
     digits = sha256(name.encode()).hexdigest()
@@ -83,7 +81,7 @@ def bins_partitions(
 ) -> dg.TimeWindowPartitionsDefinition:
     """Return the UTC partitions shared by all flags of one source.
 
-    They begin with the earliest flag and end with the last one when every flag has an end.
+    They start with the earliest flag and end with the last one if every flag has an end.
 
     Raises:
         ConfigError: when there is no flag.
@@ -125,7 +123,7 @@ def build_variant_bins_assets(
         flags: the flags to count; their keys must be distinct.
         records: where the evaluation records are.
         timing: lateness and lookback; the defaults are 1 h and 48 h.
-        grain: "hour" or "day" partitions; None takes hours up to 50 flags, days above.
+        grain: "hour" or "day" partitions; None: hours up to 50 flags, days above.
         key_prefix: first parts of every asset key.
         group_name: asset group.
         records_asset: key of the asset the bins depend on; the records' own key by default.
@@ -133,7 +131,7 @@ def build_variant_bins_assets(
         fleet: whose store is used.
         asset_attributes: further `AssetSpec` arguments (tags, automation_condition, ...) for every flag, or
             a function that gives them for one.
-        pool: concurrency pool of the op; all that write one DuckDB file belong in one pool.
+        pool: concurrency pool of the op; use one pool for all ops that write the same DuckDB file.
         op_tags: tags of the op, for an executor or a launcher.
 
     Returns:
@@ -188,7 +186,7 @@ def attributes_of(flag: FlagAudit, given: AssetAttributes | None) -> Mapping[str
 
 
 def records_asset_key(records: Records, fleet: str = DEFAULT_FLEET) -> dg.AssetKey:
-    """Return the key of the external asset that stands for the records of a fleet in the graph."""
+    """Return the key of the external asset that represents the records of a fleet."""
     return dg.AssetKey([FleetNames(fleet).own(_clean(records.name or "flag_evaluations"))])
 
 
@@ -197,7 +195,7 @@ def _now() -> datetime:
 
 
 def declared_splits(flag: FlagAudit) -> str:
-    """Return every split of a flag in words: "a 0.9, b 0.1; from 2026-03-10 09:00 UTC a 0.5, b 0.5"."""
+    """Return every split of a flag as text: "a 0.9, b 0.1; from 2026-03-10 09:00 UTC a 0.5, b 0.5"."""
     splits = [", ".join(f"{name} {share:.4g}" for name, share in p.split.items()) for p in flag.schedule]
     later = zip(flag.schedule[1:], splits[1:], strict=True)
     return (
@@ -244,7 +242,7 @@ def _bins_built_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
 def _bins_built_before(
     instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Checks run without their bins: nothing is built, so the answer of the last build stands."""
+    """Checks run without their bins: nothing is built, so the result of the last build is kept."""
     records, _ = latest_checks(instance, keys)
     known = {record.key: record for record in records if record.passed is not None}
     for key in keys:
@@ -262,7 +260,7 @@ def _bins_built_before(
 def _flag_results(
     key: dg.AssetKey, report: BuildReport, build: FlagBuild, seen: Mapping[str, Any]
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-    """A flag that cannot be built is skipped and says why; the others go on."""
+    """A flag that cannot be built is skipped with its reason; the others continue."""
     if build.error is None:
         yield dg.MaterializeResult(asset_key=key, metadata={**seen, **_build_metadata(report, build)})
     yield dg.AssetCheckResult(
@@ -304,8 +302,8 @@ def _log_report(context: dg.AssetExecutionContext, report: BuildReport) -> None:
     )
     if report.undelivered:
         log.warning(
-            "%s: %s closed hours were not delivered and are not checked, from %s: the whole log lies far "
-            "below what it expects there; %s later records are ahead of it. Look at its loader.",
+            "%s: %s closed hours were not delivered and are not checked, from %s: the whole log is far "
+            "below the expected traffic there; %s later records exist. Check the loader.",
             source,
             len(report.undelivered),
             _instant(report.undelivered[0]),

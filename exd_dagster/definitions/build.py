@@ -1,4 +1,4 @@
-"""The one door: flags, records, a store and destinations in, Dagster definitions out."""
+"""The main entry point: builds Dagster definitions from flags, records, a store and destinations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ from exd_dagster.errors import ConfigError
 from exd_dagster.telemetry.sources.duckdb import Records, as_records
 
 
-def build_flag_audit_defs(  # noqa: PLR0913 - the one door
+def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
     flags: Sequence[FlagAudit],
     records: Records | str | Any,
     store: DuckDBResource,
@@ -81,25 +81,25 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the one door
         flags: the flags to audit.
         records: where the evaluation records are: a `ParquetRecords`, `FileRecords`, `TableRecords` or
             `IbisRecords`, a path or glob, or a pandas DataFrame.
-        store: the DuckDB file that keeps the bins.
+        store: the DuckDB file of the bins.
         alerts: destinations of alerts; none: nothing is sent, the checks still block.
         routes: which alert goes where, first match wins; None: every alert to every destination.
         digest: True sends the summary after each audit to the default destinations, names send it there.
         on_shutoff: called once when the split of a blocking flag is wrong.
         thresholds: the levels of the checks.
-        timing: when an hour is closed and how far back each run reads again.
-        grain: "hour" or "day" partitions; None takes hours up to 50 flags, days above.
+        timing: when an hour is closed and how far back each run looks for late data.
+        grain: "hour" or "day" partitions; None: hours up to 50 flags, days above.
         name: of the fleet, when a code location has several: its jobs, schedule and sensors, its store,
-            decisions and `flag_trust` are called after it.
+            decisions and `flag_trust` have it in their names.
         key_prefix: first parts of every asset key.
         group_name: asset group.
         records_asset: the asset that loads the records, where it is in the same project; then an audit also
             runs each time it is materialized.
-        mode: what a failure does for every flag that names no mode of its own: observe (the digest tells),
-            warn (told at once), or block (told at once, and reports stop).
-        timezone: of the audience of every flag that names none of its own; None: UTC.
-        holidays: left out of the traffic test of every flag that names none of its own: "US", "DE-BY", ...
-        events: stretches known to be different, (from, to, note); those of a flag are added.
+        mode: what a failure does, for every flag without its own mode: observe (digest only), warn (alert at
+            once), or block (alert at once, and reports are blocked).
+        timezone: of the audience, for every flag without its own; None: UTC.
+        holidays: excluded from the traffic test, for every flag without its own: "US", "DE-BY", ...
+        events: periods known to be different, (from, to, note); those of a flag are added.
         asset_attributes: further `AssetSpec` arguments of every bins asset (tags, automation_condition, ...),
             or a function that gives them for one flag.
         pool: concurrency pool of every op that writes the store.
@@ -107,14 +107,15 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the one door
         audit_every: "day" audits whole UTC days each night, "hour" every hour that has closed.
         cron: when the audit runs, by default 03:30 or ten past each hour; None: no schedule.
         cron_timezone: time zone of `cron`.
-        schedule_status: whether the schedule starts by itself; it does.
-        sensor_status: whether the alert sensor starts by itself; it does.
+        schedule_status: whether the schedule starts automatically; running by default.
+        sensor_status: whether the alert sensor starts automatically; running by default.
         max_age: a flag whose newest audited hour is older than this is not trusted, and bins of a blocking
-            flag that were built longer ago fail their freshness policy; None: an answer holds until the next.
+            flag that were built longer ago fail their freshness policy; None: a result is valid until the
+            next.
         base_url: address of the Dagster UI, for links in alerts.
 
     Returns:
-        Definitions to use as they are or to merge into a project's own.
+        Definitions to use directly or to merge into a project's own.
 
     Raises:
         ConfigError: for a flag listed twice or a destination that cannot work, all faults at once.
@@ -245,18 +246,18 @@ class _Fleet:
 
     @property
     def judging(self) -> dict[dg.AssetCheckKey, FlagAudit]:
-        """Every check that judges a flag."""
+        """Every check of a flag, without `bins_built`."""
         return {check: flag for flag in self.flags for check in check_keys(self.keys[flag.id]).values()}
 
     @property
     def monitored(self) -> dict[dg.AssetCheckKey, FlagAudit]:
-        """Every check there is: those that judge, and those that say whether bins could be built."""
+        """Every check, including `bins_built`."""
         built = {dg.AssetCheckKey(self.keys[flag.id], BINS_BUILT): flag for flag in self.flags}
         return {**self.judging, **built}
 
     @property
     def records_asset(self) -> dg.AssetSpec:
-        """The external asset that stands for the records."""
+        """The external asset that represents the records."""
         description = f"Evaluation records, read in place: {self.records.place}."
         key = records_asset_key(self.records, self.names.fleet)
         return dg.AssetSpec(key, description=description, group_name=self.group_name)

@@ -1,4 +1,4 @@
-"""The audit of one flag as Dagster asset checks: three that may block, `trust`, and two that only tell."""
+"""One flag's audit as Dagster asset checks: three that can block, `trust`, and two informational ones."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -66,22 +66,22 @@ def build_flag_audit_checks(
     pool: str = STORE_POOL,
     op_tags: Mapping[str, Any] | None = None,
 ) -> dg.AssetChecksDefinition:
-    """Put the audit of one flag on any asset: a dbt model, a sling table, a hand-written one.
+    """Attach the audit of one flag to any asset: a dbt model, a sling table, a hand-written one.
 
-    The checks count the records themselves before they judge, so they need no bins asset. One op per flag:
-    its failure blocks nobody else's report.
+    The checks count the records themselves, so they need no bins asset. Each flag has its own op, so that its
+    failure does not block reports of other flags.
 
     Args:
-        flag: the flag to judge.
-        asset: the asset that carries the checks; what is downstream of it is blocked by a failure.
+        flag: the flag to audit.
+        asset: the asset of the checks; a failure blocks its downstream assets.
         records: where the evaluation records are.
         thresholds: the levels of the tests.
-        timing: when an hour is closed and how far back each run reads again.
+        timing: when an hour is closed and how far back each run looks for late data.
         max_age: the flag is not trusted when its newest audited hour is older than this.
         fleet: whose store and whose decisions are used.
-        automation_condition: when Dagster runs the checks by itself, for example
+        automation_condition: when Dagster runs the checks automatically, for example
             `AutomationCondition.eager()`: after each materialization of the asset.
-        pool: concurrency pool of the op; all that write one DuckDB file belong in one pool.
+        pool: concurrency pool of the op; use one pool for all ops that write the same DuckDB file.
         op_tags: tags of the op, for an executor or a launcher.
 
     Returns:
@@ -186,7 +186,7 @@ def _now() -> datetime:
 
 
 def with_causes(done: Audit, store: BinStoreResource, context: dg.AssetCheckExecutionContext) -> Audit:
-    """Look for causes of a broken split. It never fails the check."""
+    """Find likely causes of a broken split. Errors here never fail the check."""
     if not done.split_failed:
         return done
     try:
@@ -215,7 +215,7 @@ def judged_window(
 def check_result(done: Audit, key: dg.AssetKey, verdict: Verdict) -> dg.AssetCheckResult:
     """Translate a verdict: only a failure fails; insufficient, skipped and not_checked say so in metadata.
 
-    `trust` does not pass either where nothing of a blocking flag could ever be counted.
+    `trust` does not pass either for a blocking flag of which no unit was ever counted.
     """
     passed = verdict.trusted if isinstance(verdict, TrustVerdict) else not verdict.failed
     severity = dg.AssetCheckSeverity.ERROR if verdict.severity == "ERROR" else dg.AssetCheckSeverity.WARN
@@ -232,7 +232,7 @@ def check_result(done: Audit, key: dg.AssetKey, verdict: Verdict) -> dg.AssetChe
 
 
 def description(done: Audit, verdict: Verdict) -> str:
-    """Return what the UI shows without a click: on the first line the sentence, then picture and cause."""
+    """Return the description shown in the UI: the sentence on the first line, then chart and likely cause."""
     parts = [escape_markdown(verdict.sentence)]
     if svg := done.picture(verdict.check):
         parts.append(as_markdown_image(svg, f"{verdict.check} of {done.flag.key}"))
@@ -245,12 +245,12 @@ def description(done: Audit, verdict: Verdict) -> str:
 
 
 def causes_of(done: Audit, verdict: Verdict) -> tuple[Cause, ...]:
-    """Return what explains a verdict: only a broken split has causes to look for."""
+    """Return the likely causes of a verdict; only a broken split has any."""
     return done.causes if verdict.check in SPLIT_CHECKS and verdict.failed else ()
 
 
 def _about(done: Audit, verdict: Verdict) -> dict[str, Any]:
-    """Whose verdict it is, in every check alike."""
+    """Metadata that identifies the flag, the same in every check."""
     about: dict[str, Any] = {
         "flag": done.flag.key,
         "namespace": done.flag.namespace or "",
@@ -279,7 +279,7 @@ def asset_key_of(asset: AnyAsset) -> dg.AssetKey:
     """
     if isinstance(asset, dg.AssetsDefinition) and len(asset.keys) > 1:
         keys = ", ".join(sorted(key.to_user_string() for key in asset.keys))
-        raise ConfigError("asset", [f"it holds several assets: {keys}; give the key of one"])
+        raise ConfigError("asset", [f"it has several assets: {keys}; give the key of one"])
     if isinstance(asset, (dg.AssetsDefinition, dg.AssetSpec)):
         return asset.key
     return dg.AssetKey.from_coercible(asset)

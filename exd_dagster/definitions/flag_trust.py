@@ -1,4 +1,4 @@
-"""`flag_trust`: the one answer to "which flags may be used, up to when", as asset, page and function."""
+"""`flag_trust`: which flags may be used, and up to when, as asset, page and function."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -44,8 +44,7 @@ def build_flag_trust(
 ) -> tuple[dg.AssetsDefinition, Any, dg.SensorDefinition]:
     """Build the asset, its job, and the sensor that refreshes it after each audit.
 
-    The asset depends on nothing in the graph: no flag's failure may keep the list of failures from being
-    made.
+    The asset has no upstream assets, so that a failing flag cannot block it.
 
     Args:
         flags: those of the fleet.
@@ -53,9 +52,9 @@ def build_flag_trust(
         fleet: name of the fleet.
         group_name: asset group.
         base_url: address of the Dagster UI, for links to runs.
-        sensor_status: whether the sensor starts by itself; it does.
+        sensor_status: whether the sensor starts automatically; running by default.
         pool: concurrency pool of every op that writes the store.
-        also: checks that the job asks beside it, because they too are due after each audit.
+        also: further checks that the job runs, because they too are due after each audit.
     """
     known, names = {flag.id: flag for flag in flags}, FleetNames(fleet)
 
@@ -85,7 +84,7 @@ def build_flag_trust(
         names.trust_job,
         selection=dg.AssetSelection.assets(flag_trust.key) | dg.AssetSelection.checks(*also),
         executor_def=dg.in_process_executor,
-        description="Brings flag_trust up to date and looks whether alerts are delivered.",
+        description="Updates flag_trust and checks that alerts are delivered.",
     )
 
     @dg.sensor(
@@ -111,9 +110,9 @@ def build_flag_trust(
 def unanswered(
     instance: dg.DagsterInstance, trust_checks: Mapping[FlagId, dg.AssetCheckKey]
 ) -> list[tuple[FlagId, CheckRecord, str]]:
-    """Return the flags whose last audit ended without an answer, the record it left, and why.
+    """Return the flags whose last audit ended without a result, its record, and why.
 
-    Their checks crashed, or never began because the bins could not be built: no check wrote their row.
+    Their checks crashed, or did not start because the bins could not be built, so no check wrote their row.
     """
     keys = list(trust_checks.values())
     built = {key: dg.AssetCheckKey(key.asset_key, BINS_BUILT) for key in keys}
@@ -145,11 +144,11 @@ def discoveries(entries: Sequence[TrustEntry]) -> list[TrustRow]:
 def trust(
     flag: str, store: str | Path, *, namespace: str | None = None, environment: str | None = None
 ) -> TrustRow:
-    """Return the newest standing of a flag, for a notebook or a script.
+    """Return the newest `flag_trust` row of a flag, for a notebook or a script.
 
     Args:
         flag: the flag's key.
-        store: the DuckDB file that keeps the bins.
+        store: the DuckDB file of the bins.
         namespace: needed where several flags share the key.
         environment: likewise.
 
@@ -215,7 +214,7 @@ def _metadata(rows: Sequence[TrustRow], page: Path) -> Mapping[str, Any]:
 
 
 def attention(ordered: Sequence[TrustRow]) -> str:
-    """Return the sentences of the flags that are not simply trusted as Markdown of under 1,000 characters.
+    """Return the sentences of flags with a problem, as Markdown of under 1,000 characters.
 
     Dagster shows Markdown of that length in place, longer ones behind a click.
 
@@ -237,7 +236,7 @@ def _name(row: TrustRow) -> str:
 
 
 def _record(row: TrustRow) -> dict[str, str]:
-    """Three columns and no more: Dagster cuts off what does not fit beside the asset's definition."""
+    """Three columns only: Dagster cuts off what does not fit next to the asset's definition."""
     by = f" by {row.waived_by}" if row.waived_by else ""
     found = ", discovered" if row.discovery else ""
     return {

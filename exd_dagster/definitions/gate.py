@@ -1,11 +1,11 @@
-"""Blocking that holds beyond one run.
+"""Blocking across runs.
 
-Dagster's blocking checks stop what is downstream in the run that evaluates them. A later run, an automation
-or a person in the launchpad is stopped by one of these three, all of which read the `trust` check:
+Dagster's blocking checks stop downstream assets only in the run that evaluates them. Later runs, automation
+and manual runs need one of these three, all of which read the `trust` check:
 
-    gated_job        a job of reports that asks the checks again, and stops where they fail
+    gated_job        a job that evaluates the checks again and builds the reports that are not blocked
     gate_condition   an automation condition that waits until the flag is trusted
-    blocked_by       a guard in the report itself, which says who blocks it and why
+    blocked_by       a function for use in a report, which returns what blocks it and why
 """
 
 import inspect
@@ -45,14 +45,15 @@ def gate_condition(*bins: AnyAsset, fresh: bool = False) -> dg.AutomationConditi
     """Return the condition "an upstream asset was updated, and every flag upstream is trusted".
 
     Works for unpartitioned reports over hourly bins, where `AutomationCondition.eager()` never fires. Add it
-    to assets of one's own, or to foreign ones with `Definitions.map_asset_specs`.
+    to an asset definition, or to existing assets with `Definitions.map_asset_specs`.
 
     Args:
         *bins: the bins assets upstream, whose `trust` checks are read. Without any, all blocking checks
-            upstream are read, and then a mere warning keeps the gate closed too.
-        fresh: ask that the freshness policy of each of these bins passes. Bins that fail theirs (`max_age` of
-            `build_flag_audit_defs`) keep the gate closed in any case; those that have none, or of which
-            Dagster's daemon has said nothing yet, only with `fresh`.
+            upstream are read, and then a warning closes the gate too.
+        fresh: require that the freshness policy of each of these bins passes. Bins that fail theirs
+            (`max_age` of `build_flag_audit_defs`) always close the gate; bins without a policy, or whose
+            policy was not
+            evaluated yet, close it only with `fresh`.
     """
     condition = dg.AutomationCondition
     gate: Any = (
@@ -69,12 +70,12 @@ def gate_condition(*bins: AnyAsset, fresh: bool = False) -> dg.AutomationConditi
 
 
 def _of(bins: Sequence[AnyAsset], condition: Any) -> Any:
-    """Ask a condition of these bins alone, or of everything upstream where none is named."""
+    """Restrict a condition to these bins; without any, apply it to everything upstream."""
     return condition.allow(dg.AssetSelection.assets(*map(asset_key_of, bins))) if bins else condition
 
 
 def _trusted(bins: Sequence[AnyAsset]) -> Any:
-    """A failed WARN check closes `all_deps_blocking_checks_passed`, so only `trust` is asked."""
+    """A failed WARN check closes `all_deps_blocking_checks_passed`, so only `trust` is read."""
     condition = dg.AutomationCondition
     passed = condition.all_checks_match(condition.check_passed() | condition.will_be_requested())
     keys = [trust_key(asset_key_of(asset)) for asset in bins]

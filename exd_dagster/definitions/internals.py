@@ -1,4 +1,4 @@
-"""The only calls of Dagster that are not part of its public interface; contract tests hold each of them."""
+"""All calls of Dagster outside its public interface; each has a contract test."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,17 +18,17 @@ _OVER = frozenset({dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckRecord:
-    """The latest execution of one asset check, as far as it is known.
+    """The latest execution of one asset check.
 
     Attributes:
         key: the check.
         passed: its boolean, None when its run ended without an evaluation.
         severity: "ERROR" or "WARN", "" without an evaluation.
-        description: markdown; the first line is the plain sentence.
+        description: markdown; the first line is the sentence.
         metadata: plain Python values; tables are for the UI only and left out.
         at: when it was evaluated, else planned (UTC).
         run_id: the run.
-        target_at: when the materialization it speaks of was made (UTC), None where there was none.
+        target_at: time of the evaluated materialization (UTC), None if there was none.
     """
 
     key: dg.AssetCheckKey
@@ -46,11 +46,11 @@ def latest_checks(
 ) -> tuple[list[CheckRecord], frozenset[dg.AssetCheckKey]]:
     """Read the latest execution of every check in one storage call.
 
-    A check whose run is still going on is answered by its last completed execution. One whose run ended
+    For a check whose run is in progress, the last completed execution is returned. One whose run ended
     without an evaluation has `passed=None`.
 
     Returns:
-        The records of every check that ever ran, and the keys of those being executed now.
+        The records of every check that ever ran, and the keys of those running now.
     """
     wanted = frozenset(keys)
     storage = instance.event_log_storage
@@ -176,15 +176,15 @@ def project_components(context: dg.ComponentLoadContext, kind: type[C]) -> list[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceFacts:
-    """What a diagnosis needs to know of a Dagster instance.
+    """The facts of a Dagster instance that `doctor` needs.
 
     Attributes:
-        daemons: last heartbeat (UTC) of each daemon the instance needs, None where there never was one.
+        daemons: last heartbeat (UTC) of each required daemon, None if there never was one.
         errors: first line of the last error of each daemon that had one.
-        switches: what was chosen in the UI for each schedule and sensor: True running, False stopped.
-        run_monitoring: whether lost runs are failed.
-        retries_failed_checks: whether a run that failed a check is tried again.
-        pool_limits: how many steps of each pool asked for run at once; None: any number.
+        switches: state set in the UI for each schedule and sensor: True running, False stopped.
+        run_monitoring: whether lost runs are marked failed.
+        retries_failed_checks: whether a run that failed a check is retried.
+        pool_limits: limit of concurrent steps of each requested pool; None: unlimited.
     """
 
     daemons: Mapping[str, datetime | None]
@@ -196,11 +196,11 @@ class InstanceFacts:
 
 
 def instance_facts(instance: dg.DagsterInstance, *pools: str) -> InstanceFacts:
-    """Read what a diagnosis needs.
+    """Read the facts that `doctor` needs.
 
     Args:
         instance: the Dagster instance.
-        *pools: names of the pools whose limits are asked for.
+        *pools: names of the pools whose limits are read.
     """
     beats = instance.get_daemon_heartbeats()
     needed = instance.get_required_daemon_types()

@@ -1,4 +1,4 @@
-"""What an operator reads at a glance on an asset's page and beside a verdict: tables, trends, a sparkline."""
+"""Metadata of bins assets and checks: tables, numbers with a trend, a sparkline."""
 
 import re
 from collections import Counter
@@ -25,7 +25,7 @@ SMALLEST_P = 5e-324
 
 
 def bins_metadata(flag: FlagAudit, bins: FlagBins) -> dict[str, Any]:
-    """Return what the page of a bins asset shows: the traffic of the last week, the split and facts so far.
+    """Return the metadata of a bins asset: traffic of the last week, split and counts so far.
 
     Args:
         flag: its declared split.
@@ -60,7 +60,7 @@ def _with_strays(
     undeclared: Mapping[str, int],
     zero_share: Mapping[str, int],
 ) -> dg.TableMetadataValue:
-    """Return the table of a split with the units that came where they had no declared share."""
+    """Return the table of a split, with units of variants that had no declared share at the time."""
     units = Counter(observed)
     units.update(undeclared)
     units.update(zero_share)
@@ -127,7 +127,7 @@ def _row(value: Any) -> Any:
 
 
 def verdict_metadata(verdict: Verdict) -> dict[str, Any]:
-    """Return what a check shows beside its verdict's numbers: a table, and scalars with a trend."""
+    """Return further metadata of a check: a table, and numbers with a trend."""
     if isinstance(verdict, (SrmVerdict, SequentialSrmVerdict)) and verdict.expected:
         strays = (verdict.undeclared, verdict.zero_share) if isinstance(verdict, SrmVerdict) else ({}, {})
         trend = {
@@ -143,7 +143,7 @@ def verdict_metadata(verdict: Verdict) -> dict[str, Any]:
 
 
 def split_table(declared: Mapping[str, float], units: Mapping[str, int]) -> dg.TableMetadataValue:
-    """Return declared against observed, a row per variant; a variant nobody declared has no declared share.
+    """Return declared against observed, a row per variant; an undeclared variant has no declared share.
 
     Args:
         declared: share by variant.
@@ -169,7 +169,7 @@ def split_table(declared: Mapping[str, float], units: Mapping[str, int]) -> dg.T
 
 
 def neg_log10_p(verdict: SrmVerdict | SequentialSrmVerdict | TrafficVerdict) -> float | None:
-    """Return -log10 of a verdict's p-value, which a chart can show where the p-value itself is 8e-45."""
+    """Return -log10 of a verdict's p-value, which can be plotted even for a p-value of 8e-45."""
     if isinstance(verdict, SequentialSrmVerdict):
         return max(verdict.max_log_e_value, 0.0) / log(10)
     if verdict.p_value is None:

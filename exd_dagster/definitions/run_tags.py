@@ -1,7 +1,7 @@
-"""Tags of runs, by which a team's own run-failure pager tells audits apart and sees which flags failed.
+"""Run tags that mark audit runs and failing flags, for a team's own run-failure sensors.
 
-A tag of a job reaches only the runs of that job. So each step of an audit carries the tag as its op's, and
-tags the run it finds itself in: one that a person started, a backfill, a job of the project's own.
+A job's tags apply only to runs of that job. Each step of an audit therefore has the tag on its op and tags
+the run it is in: a manual run, a backfill, or a job of the project.
 """
 
 from collections.abc import Mapping
@@ -25,12 +25,12 @@ Context: TypeAlias = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 
 
 def audit_op_tags(given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the tags of an op that audits, beside those given."""
+    """Return the tags of an audit op, merged with those given."""
     return {**(given or {}), AUDIT_TAG: "true"}
 
 
 def tag_audit(context: Context) -> None:
-    """Tag the run as an audit when no step of it does anything else: its failure is told by the alerts."""
+    """Tag the run as an audit when it has no other steps: its failure is sent by the alerts."""
     run, instance = context.run, context.instance
     if AUDIT_TAG in run.tags or any(AUDIT_TAG not in node.definition.tags for node in context.job_def.nodes):
         return

@@ -1,7 +1,7 @@
 """When audits run: each night, each hour, or when the loader has materialized the records.
 
-Each is one ranged run over all partitions since the last audit, so that hours missed while Dagster was down
-are caught up.
+Each is one ranged run over all partitions since the last audit, so it includes hours missed while Dagster was
+down.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ CATCH_UP = timedelta(days=31)
 """Hours older than this are left to a backfill by hand."""
 
 SAMPLED = 3
-"""Bins assets asked for their newest partition: all are built together, so a few tell."""
+"""Number of bins assets read for their newest partition; all are built together, so a few suffice."""
 
 
 def build_nightly_audit_schedule(
@@ -40,12 +40,13 @@ def build_nightly_audit_schedule(
     Args:
         job: the audit job.
         partitions: the partitions of its bins.
-        bins: the bins assets, whose newest partition says what was audited; none: always the last step alone.
+        bins: the bins assets, whose newest partition shows what was audited; none: always the last
+            partition alone.
         name: schedule name.
         cron: when it runs.
         cron_timezone: time zone of `cron`.
         hourly: audit up to the last closed hour instead of the last whole UTC day.
-        default_status: running unless told otherwise: an audit nobody started protects nobody.
+        default_status: running by default.
     """
 
     @dg.schedule(
@@ -80,9 +81,9 @@ def build_records_sensor(
         job: the audit job.
         partitions: the partitions of its bins.
         records_asset: the asset that holds the records.
-        bins: the bins assets, whose newest partition says what was audited.
+        bins: the bins assets, whose newest partition shows what was audited.
         name: sensor name.
-        default_status: whether the sensor starts by itself; it does.
+        default_status: whether the sensor starts automatically; running by default.
     """
 
     @dg.asset_sensor(
@@ -119,7 +120,7 @@ def audit_request(
     step: timedelta,
     run_key: str | None = None,
 ) -> dg.RunRequest | dg.SkipReason:
-    """Ask for one run from the last audit to `end`: at least one step, at most 31 days."""
+    """Request one run from the last audit to `end`: at least one partition, at most 31 days."""
     audited = [audited_through(instance, key, partitions) for key in bins[:SAMPLED]] if instance else []
     since = max((through for through in audited if through is not None), default=end - step)
     keys = keys_between(partitions, max(min(since, end - step), end - CATCH_UP), end)
@@ -140,7 +141,7 @@ def audited_through(
 
 
 def keys_between(partitions: dg.TimeWindowPartitionsDefinition, start: datetime, end: datetime) -> list[str]:
-    """Return the keys of the partitions that lie within `[start, end)`, in order."""
+    """Return the keys of the partitions within `[start, end)`, in order."""
     first = partitions.get_first_partition_window()
     if first is None:
         return []

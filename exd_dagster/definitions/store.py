@@ -25,7 +25,7 @@ class BinStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @property
     def connection(self) -> DuckDBPyConnection:
-        """The open connection, for tables beside the bins."""
+        """The open connection, for further tables in the same file."""
         return self._connection
 
     @property
@@ -35,7 +35,7 @@ class BinStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["BinStoreResource"]:  # noqa: ARG002
-        """Open the store for the run or step that asked for it."""
+        """Open the store for a run or step."""
         with connected(self.duckdb) as connection:
             self._connection, self._bins = connection, BinStore(connection)
             yield self
@@ -44,18 +44,18 @@ class BinStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 def bin_store(
     context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, key: str
 ) -> BinStoreResource:
-    """Return the bin store that a step asked for under a resource key."""
+    """Return the bin store of a step, by resource key."""
     store: BinStoreResource = getattr(context.resources, key)
     return store
 
 
 @contextmanager
 def connected(duckdb: DuckDBResource) -> Iterator[DuckDBPyConnection]:
-    """Open the file behind `duckdb`, and close it whatever happens, which `DuckDBResource` does not.
+    """Open the file behind `duckdb`, and always close it, which `DuckDBResource` does not.
 
     Raises:
-        StoreError: when another process still holds the file after `DuckDBResource` has waited for it, or at
-            once when the file cannot be opened at all.
+        StoreError: when another process still has the file locked after `DuckDBResource` has waited for it,
+            or at once when the file cannot be opened for another reason.
     """
     refuse_sqlite(duckdb.database)
     try:

@@ -162,7 +162,7 @@ def test_a_stalled_server_costs_no_more_than_the_time_limit(notification):
     with HttpServer(default=Reply(stall=True)) as server:
         quick = replace(bot(server), timeout=0.2)
         outcome = within(quick.timeout, lambda: quick.send(notification, NOW))
-    assert (outcome.status, outcome.detail) == ("retry", "no answer within 0.2 s")
+    assert (outcome.status, outcome.detail) == ("retry", "no response within 0.2 s")
 
 
 def test_an_incoming_webhook_is_sent_only_when_the_body_says_ok(notification):

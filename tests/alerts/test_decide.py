@@ -202,7 +202,7 @@ def test_a_first_audit_with_more_than_ten_failing_flags_pages_nobody():
     found = [check(key=f"flag-{i:02d}") for i in range(11)]
     decided = decide(AlertState(), found, watching(*(c.flag for c in found)), NOW)
     assert decided.events == ()
-    assert len(decided.quiet) == 11
+    assert len(decided.digest_only) == 11
     assert len(decided.state.incidents) == 11
 
 
@@ -215,7 +215,7 @@ def test_a_fault_of_hours_more_than_48_hours_before_the_newest_data_does_not_pag
     """Scenario 41: verdicts of a backfill go to the digest."""
     old = check(state="contained", bad_until="2026-03-02T00:00:00Z")
     decided = decide(AlertState(started=True), [old], watching(old.flag), NOW)
-    assert (len(decided.events), len(decided.quiet)) == (0, 1)
+    assert (len(decided.events), len(decided.digest_only)) == (0, 1)
 
 
 @pytest.mark.parametrize(

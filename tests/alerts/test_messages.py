@@ -129,7 +129,7 @@ CASES: dict[str, tuple[str, Sequence[Alert], str]] = {
     "fire_again": (
         "fire",
         [SPLIT],
-        "monitored again and still failing; told before on 2026-03-04 16:00 UTC, not monitored since "
+        "monitored again and still failing; previously sent on 2026-03-04 16:00 UTC, not monitored since "
         "2026-03-04 20:00 UTC",
     ),
     "not_monitored": ("not_monitored", [SPLIT, DRIFT], FLAG_LEFT),
@@ -352,7 +352,7 @@ def test_a_message_that_says_not_checked_says_nothing_of_health():
     message = notification("not_checked").message
     assert message.headline.startswith("Not checked")
     assert message.status == "not_checked"
-    assert "neither good nor bad" in message.lead
+    assert "neither pass nor fail" in message.lead
 
 
 @pytest.mark.parametrize(

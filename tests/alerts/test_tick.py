@@ -292,7 +292,7 @@ def test_an_outage_of_the_source_is_one_message_to_people_and_named_in_the_diges
         Office(bot(server), digest=True).tick(*found)
     outage, digest = [json.dumps(request.json, ensure_ascii=False) for request in server.received]
     assert "Source outage: 5 flags lost traffic together" in outage
-    assert "5 flags lost traffic together; look at the log first" in digest
+    assert "5 flags lost traffic together; check the log first" in digest
 
 
 def test_without_a_usable_destination_nothing_counts_as_told():

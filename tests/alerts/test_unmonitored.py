@@ -34,7 +34,7 @@ def test_a_failing_flag_that_leaves_the_project_is_told_once_and_not_as_resolved
     """Scenario 14."""
     story = gone_story()
     assert story.tick(OTHER, monitored=GONE) == TOLD_GONE
-    assert "nothing corrected" in story.note
+    assert "not corrected" in story.note
     assert story.state.incidents == {}
     assert [story.tick(OTHER, monitored=GONE) for _ in range(3)] == [[], [], []]
 
@@ -44,7 +44,7 @@ def test_its_return_still_failing_is_told_at_once_in_the_same_incident_with_when
     before = story.state.incidents["checkout"].id
     story.tick(OTHER, monitored=GONE)
     assert story.tick(check(), OTHER) == FIRED
-    assert "told before on 2026-03-05 03:00 UTC" in story.note
+    assert "previously sent on 2026-03-05 03:00 UTC" in story.note
     assert story.state.incidents["checkout"].id == before
     assert story.tick(check(), OTHER) == []
 
@@ -164,7 +164,7 @@ def test_programs_and_people_read_another_status_than_resolved():
     assert [note.message.status for note in told] == ["firing", "not_monitored", "firing", "resolved"]
     assert told[1].message.headline == "No longer monitored: checkout"
     assert "exd-dagster decide end --flag checkout" in told[1].text
-    assert "told before on 2026-03-05 03:00 UTC" in told[2].message.lead
+    assert "previously sent on 2026-03-05 03:00 UTC" in told[2].message.lead
     assert len({note.message.threads for note in told}) == 1
 
 

@@ -132,7 +132,7 @@ def test_status_shows_open_incidents_and_what_was_delivered(instance):
     evaluate(instance, "checkout", "srm", FAILED)
     tick(instance)
     done = run("alerts", "status")
-    assert "exd_check_alerts: 1 open incidents, 0 messages waiting" in done.output
+    assert "exd_check_alerts: 1 open incidents, 0 messages pending" in done.output
     assert "checkout: srm" in done.output
     assert "sent     webhook      fire        checkout srm  HTTP 200" in done.output
 

@@ -211,13 +211,13 @@ def test_the_schema_tells_every_typo_at_its_own_place():
 
 def test_a_name_that_yaml_reads_as_a_switch_is_told():
     faults = faults_of(MINIMAL.replace("control: .5", "on: .5"))
-    assert "YAML reads on, yes and true as True, which is no text; put the name in quotes" in faults[0]
+    assert "YAML reads on, yes and true as True, which is not text; put the name in quotes" in faults[0]
     assert complaints(MINIMAL.replace("control: .5", "on: .5"))
 
 
 def test_a_name_that_yaml_reads_as_a_number_is_told():
     faults = faults_of(MINIMAL.replace("control: .5", "1: .5"))
-    assert "YAML reads this name as 1, which is no text" in faults[0]
+    assert "YAML reads this name as 1, which is not text" in faults[0]
 
 
 def test_objects_may_be_given_in_python():

@@ -1,4 +1,4 @@
-"""E-mail over SMTP: STARTTLS or TLS, login, one answer per recipient."""
+"""E-mail over SMTP: STARTTLS or TLS, login, one response per recipient."""
 
 import smtplib
 from collections.abc import Mapping, Sequence
@@ -86,7 +86,7 @@ class Smtp:
         return server
 
     def _partly(self, recipients: Sequence[str], replies: _Replies, entry: str) -> Outcome:
-        """Sum up the answers: those refused for good stand apart, those refused for now are tried again."""
+        """Combine the responses: permanent rejections are listed, temporary ones are retried."""
         outcomes = {
             address: smtp_outcome(code, self._said(text)) for address, (code, text) in replies.items()
         }

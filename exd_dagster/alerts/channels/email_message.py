@@ -34,7 +34,7 @@ def email_message(message: Message, sender: str, to: Sequence[str], now: datetim
     """Return the e-mail of a message.
 
     Args:
-        message: what to say.
+        message: the message.
         sender: address in From.
         to: addresses in To.
         now: for the Date header (UTC).
@@ -67,7 +67,7 @@ def _fixed_boundary(mail: EmailMessage, entry: str) -> None:
 
 def _address(text: str) -> Address:
     if any(ord(char) < 32 or ord(char) == 127 for char in text):
-        raise ValueError(f"address {text!r} holds a control character; remove it")
+        raise ValueError(f"address {text!r} contains a control character; remove it")
     return Address(addr_spec=text)
 
 

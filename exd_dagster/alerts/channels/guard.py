@@ -1,4 +1,4 @@
-"""Which addresses a destination may have, and what may be quoted of its answers."""
+"""Which addresses a destination may have, and redaction of its responses."""
 
 import re
 import socket
@@ -20,7 +20,7 @@ class RefusedAddressError(DeliveryError):
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """True for an address of the public internet; nothing that wraps or routes to another is.
+    """True for an address of the public internet, but not for one that wraps or routes to another.
 
     IPv4 must be globally routed unicast; IPv6 must lie in 2000::/3 outside Teredo, documentation and 6to4.
     """
@@ -30,7 +30,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def url_faults(url: str, allow_hosts: Sequence[str]) -> list[str]:
-    """Return what is wrong with a destination's URL; the URL itself is not quoted, it may hold a secret."""
+    """Return the faults of a destination's URL, without quoting it, since it may contain a secret."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -39,7 +39,7 @@ def url_faults(url: str, allow_hosts: Sequence[str]) -> list[str]:
     if not host:
         return ["url: names no host; write https://host/path"]
     if parts.username or parts.password:
-        return ["url: holds a user name or password; pass secrets as `secret`"]
+        return ["url: contains a user name or password; pass secrets as `secret`"]
     if parts.scheme == "https" or (parts.scheme == "http" and host in allow_hosts):
         return []
     return [f"url: scheme '{parts.scheme}' is not allowed; use https, or name the host in allow_hosts"]
@@ -89,7 +89,7 @@ def url_secrets(url: str) -> tuple[str, ...]:
 
 
 def redact(text: object, secrets: Sequence[str | None] = (), limit: int = 500) -> str:
-    """Return an answer or error fit for logs: secrets replaced, one line, cut short."""
+    """Return a response or error safe for logs: secrets replaced, one line, shortened."""
     from exd_dagster.alerts.messages.text import visible
 
     shown = str(text)

@@ -1,4 +1,4 @@
-"""Post bytes to one vetted address: pinned, TLS verified, never redirected, a short answer read."""
+"""Post bytes to one vetted address: pinned, TLS verified, no redirects, bounded response."""
 
 import ssl
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ MAX_ANSWER = 4096
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server answered: status, headers by lower-case name, and at most 4 KB of body."""
+    """The response of a server: status, headers by lower-case name, and at most 4 KB of body."""
 
     status: int
     headers: Mapping[str, str]
@@ -22,7 +22,7 @@ class Answer:
 
 
 def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
-    """Return a verifying context, at least TLS 1.2, trusting `ca_file` beside the system's authorities."""
+    """Return a verifying context, at least TLS 1.2, with `ca_file` as a further authority."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if ca_file:
@@ -39,19 +39,19 @@ def post(
     allow_hosts: Sequence[str] = (),
     ca_file: str | None = None,
 ) -> Answer:
-    """Post once to the address the host has now; a redirect is an answer like any other.
+    """Post once to the address the host has now; redirects are returned, not followed.
 
     Args:
         url: http or https.
         body: exact bytes to send.
-        headers: beside Host and Content-Length.
+        headers: in addition to Host and Content-Length.
         timeout: seconds for each network operation.
         allow_hosts: hosts that may be private.
         ca_file: PEM file of a further certificate authority.
 
     Raises:
         RefusedAddressError: for a private address that is not allowed.
-        OSError, http.client.HTTPException: when no answer came.
+        OSError, http.client.HTTPException: when there was no response.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""

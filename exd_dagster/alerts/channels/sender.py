@@ -12,17 +12,17 @@ from exd_dagster.alerts.policy.retry import Outcome
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
-    """One message for one destination, with the alerts it tells of; callbacks receive it as it is.
+    """One message for one destination, with its alerts; callbacks receive this object.
 
     Attributes:
         id: stable over every attempt; use it to drop a duplicate.
         reason: fire, remind, contained, resolve, not_checked, digest, dead_letter or shutoff.
         message: the neutral message.
-        alerts: what it tells of; one for webhooks and callbacks, none for a digest.
+        alerts: its alerts; one for webhooks and callbacks, none for a digest.
         created_at: when it was decided (UTC).
         thread: what the channel returned for the first message of the incident.
         closes_thread: True when no open incident is left in the thread.
-        recipients: the only ones left to serve; empty: all.
+        recipients: those still to be reached; empty: all.
     """
 
     id: str
@@ -62,4 +62,4 @@ class Sender(Protocol):
         """Seconds one attempt may take."""
 
     def send(self, notification: Notification, now: datetime) -> Outcome:
-        """Hand it over once and say what was answered; errors of the destination are outcomes."""
+        """Send once and return the outcome; errors of the destination are outcomes, not exceptions."""

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 API = "https://slack.com/api/"
 _LOG = logging.getLogger("exd_dagster.slack_sdk")
-_LOG.setLevel(logging.CRITICAL)  # slack_sdk logs headers and URLs that hold secrets
+_LOG.setLevel(logging.CRITICAL)  # slack_sdk logs headers and URLs, which contain secrets
 _LOG.propagate = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlackBot:
-    """Posts as a Slack app; later messages of an incident answer in its thread."""
+    """Posts as a Slack app; later messages of an incident go to its thread."""
 
     name: str
     token: str = field(repr=False)
@@ -38,15 +38,15 @@ class SlackBot:
     channel: Literal["slack"] = "slack"
 
     def send(self, notification: Notification, now: datetime) -> Outcome:
-        """Post the message, or answer in the thread and turn its first message green."""
+        """Post the message, or post in the thread and turn its first message green."""
         thread = notification.thread
-        room = thread.get("channel", self.conversation)
+        channel = thread.get("channel", self.conversation)
         if thread.get("ts") and notification.closes_thread:
-            edited = self._say("chat.update", {"channel": room, "ts": thread["ts"]}, notification, now)
+            edited = self._say("chat.update", {"channel": channel, "ts": thread["ts"]}, notification, now)
             if edited.status == "retry":
                 return edited
-        quiet = {"unfurl_links": False, "unfurl_media": False, "mrkdwn": False, "parse": "none"}
-        where: dict[str, Any] = {"channel": room, **quiet}
+        plain = {"unfurl_links": False, "unfurl_media": False, "mrkdwn": False, "parse": "none"}
+        where: dict[str, Any] = {"channel": channel, **plain}
         if not thread.get("ts"):
             return self._say("chat.postMessage", where, notification, now)
         outcome = self._say("chat.postMessage", {**where, "thread_ts": thread["ts"]}, notification, now)
@@ -74,9 +74,9 @@ class SlackBot:
             return self._refused(error, now)
         except (OSError, HTTPException, SlackClientError, ValueError) as error:
             return Outcome(status="retry", detail=f"{method}: {redact(error, [self.token])}")
-        room, ts = str(answer.get("channel", "")), str(answer.get("ts", ""))
+        channel, ts = str(answer.get("channel", "")), str(answer.get("ts", ""))
         return Outcome(
-            status="sent", detail=f"{method} ok", provider_id=ts, thread={"channel": room, "ts": ts}
+            status="sent", detail=f"{method} ok", provider_id=ts, thread={"channel": channel, "ts": ts}
         )
 
     def _refused(self, error: Any, now: datetime) -> Outcome:
@@ -99,7 +99,7 @@ class SlackBot:
 
             def _perform_urllib_http_request_internal(
                 self,
-                url: str,  # noqa: ARG002 - the request holds it
+                url: str,  # noqa: ARG002 - the request has it
                 req: urllib.request.Request,
             ) -> dict[str, Any]:
                 opener = urllib.request.build_opener(_NoRedirect())

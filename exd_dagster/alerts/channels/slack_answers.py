@@ -1,7 +1,7 @@
-"""What Slack's named errors mean: try again, correct the destination, or say it in plain text. Pure.
+"""Classify Slack's named errors: retry, correct the destination, or send as plain text. Pure.
 
 The names are those of the method pages of chat.postMessage and chat.update and of the errors of incoming
-webhooks. A name in neither list is about this one message: its blocks, its length or its thread.
+webhooks. A name in neither list concerns this message only: its blocks, length or thread.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ LOST_THREAD = (
     "restricted_action_thread_locked",
     "restricted_action_non_threadable_channel",
 )
-"""The thread takes no answer; the message stands on its own."""
+"""The thread accepts no replies; the message is posted outside it."""
 
 _UNUSABLE = "set a valid bot token"
 _WEBHOOK = "the incoming webhook was removed; create a new one"
@@ -56,12 +56,12 @@ _FIXES: Mapping[str, str] = {
     "access_denied": _RULE,
     "accesslimited": "the workspace refuses this network; allow its address in Slack's settings",
     "action_prohibited": _RULE,
-    "ekm_access_denied": "the Slack administrator suspended posting; ask there",
+    "ekm_access_denied": "the Slack administrator suspended posting; contact them",
     "enterprise_is_restricted": "an Enterprise token cannot post; use one of a workspace",
     "posting_to_general_channel_denied": _RULE,
     "restricted_action": _RULE,
     "restricted_action_read_only_channel": _RULE,
-    "restricted_action_thread_only_channel": "the channel takes answers in threads only; name another",
+    "restricted_action_thread_only_channel": "the channel accepts replies in threads only; choose another",
     "team_access_not_granted": "grant the app access to the workspace",
     "team_disabled": "the workspace is disabled; name another",
     "team_not_found": "the workspace is gone; name another",
@@ -72,7 +72,7 @@ _FIXES: Mapping[str, str] = {
     "no_team": "the workspace of the webhook is gone; create a webhook in another",
     "invalid_token": _WEBHOOK,
 }
-"""What is wrong with the destination, and what a person does about it."""
+"""What is wrong with the destination, and the fix."""
 
 
 _ANSWERED = "Slack answered"

@@ -1,4 +1,4 @@
-"""Render a message for Slack: Block Kit within Slack's limits, and the plain text beside it."""
+"""Render a message for Slack: Block Kit within Slack's limits, and plain text."""
 
 from itertools import accumulate
 from typing import Any
@@ -48,7 +48,7 @@ def slack_blocks(message: Message) -> list[dict[str, Any]]:
 
 
 def _fitting(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return as many blocks as one message takes, and say so where it does not take all."""
+    """Return as many blocks as one message allows, with a note if some were left out."""
     sizes = accumulate(_size(block["text"]["text"]) for block in blocks)
     fitting = sum(size <= TOTAL_LIMIT - HEADER_LIMIT for size in sizes)
     if fitting == len(blocks) < BLOCK_LIMIT:
@@ -76,7 +76,7 @@ def _section_blocks(section: Section) -> list[dict[str, Any]]:
 
 
 def _parts(lines: list[str]) -> list[str]:
-    """Join lines into as few texts as sections can hold."""
+    """Join lines into as few section texts as possible."""
     parts: list[str] = []
     for line in lines:
         joined = f"{parts[-1]}\n{line}" if parts else ""

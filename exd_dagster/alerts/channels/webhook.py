@@ -23,7 +23,7 @@ SCHEMA_VERSION = 1
 MAX_BYTES = 20_000
 _TEXT, _ITEMS, _WHOLE = 120, 24, 2000
 _WHOSE = ("flag", "namespace", "environment", "alert_id", "incident_id")
-"""Characters of a text and entries of a list in a payload whose main numbers alone are too long."""
+"""Limits of texts and lists in a payload whose main numbers alone are too long."""
 _KEPT = (
     "expected",
     "observed",
@@ -67,7 +67,7 @@ class Webhook:
     channel: Literal["webhook"] = "webhook"
 
     def send(self, notification: Notification, now: datetime) -> Outcome:
-        """Post once; the id stays the same over attempts, the timestamp and signature are of this one."""
+        """Post once; the id is the same for every attempt, timestamp and signature are new."""
         body = payload_bytes(notification)
         signed = signature_headers(notification.id, body, now, self.secrets)
         hidden = (*url_secrets(self.url), *self.secrets, *self.headers.values())
@@ -117,7 +117,7 @@ def secret_faults(secret: str) -> list[str]:
     except ValueError:
         return ["secret: is not base64; write whsec_ followed by 24 to 64 random bytes in base64"]
     if not secret.startswith("whsec_") or not 24 <= length <= 64:
-        return [f"secret: holds {length} bytes; write whsec_ followed by 24 to 64 random bytes in base64"]
+        return [f"secret: has {length} bytes; write whsec_ followed by 24 to 64 random bytes in base64"]
     return []
 
 
@@ -130,9 +130,9 @@ def payload_bytes(notification: Notification) -> bytes:
 
 
 def _cut(value: Any) -> Any:
-    """Return JSON with every text and list cut short: names without end must not keep an alert back.
+    """Return JSON with long texts and lists shortened, so that long names cannot prevent an alert.
 
-    Whose alert it is stays whole.
+    The fields that identify the alert are kept in full.
     """
     if isinstance(value, Mapping):
         return {
@@ -152,7 +152,7 @@ def payload(notification: Notification, *, short: bool = False) -> dict[str, Any
     """Return the payload: the seed's keys `alert_type`, `message`, `details`, in a versioned envelope.
 
     Args:
-        notification: what to tell.
+        notification: what to send.
         short: keep only the main numbers in `details`.
     """
     message = notification.message

@@ -1,1 +1,1 @@
-"""What a notification says, for every channel."""
+"""The contents of notifications, for every channel."""

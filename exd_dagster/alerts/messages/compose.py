@@ -1,4 +1,4 @@
-"""Write an entry's message: what broke, how sure, since when, what it blocks, likely causes, what to do."""
+"""Compose the message of an entry: what broke, since when, what it blocks, likely causes, what to do."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -26,21 +26,21 @@ _STATUS: Mapping[Reason, MessageStatus] = {
     "test": "test",
 }
 _PREPARED: tuple[Reason, ...] = ("digest", "dead_letter")
-"""Reasons whose entries bring their own headline and lines."""
+"""Reasons whose entries have their own headline and lines."""
 _ORDER = ("srm", "sequential_srm", "traffic_drop")
 _OUTAGE = (
-    "Many flags of one source fell at once: look at the log and its loader before the flags. "
-    "Their own drops are not told while it lasts."
+    "Many flags of one source lost traffic at once: check the log and its loader before the flags. "
+    "No separate alerts for their drops are sent while it lasts."
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What a message needs to know beside its entry.
+    """What a message needs in addition to its entry.
 
     Attributes:
         links: builds addresses of pages of the Dagster UI.
-        blocked: by `str(FlagId)`, the assets that wait for the flag.
+        blocked: by `str(FlagId)`, the assets blocked by the flag.
     """
 
     links: Links = field(default_factory=Links)
@@ -51,7 +51,7 @@ def compose(entry: OutboxEntry, state: AlertState, context: Context) -> Message:
     """Return the message of an entry.
 
     Args:
-        entry: what is to be told.
+        entry: what to send.
         state: holds the alerts and incidents the entry names.
         context: links and blocked assets.
     """
@@ -99,9 +99,9 @@ def _headline(entry: OutboxEntry, alerts: Sequence[Alert]) -> str:
 
 
 def _around_name(reason: Reason, alert: Alert) -> tuple[str, str]:
-    """Return what a headline says before and after the flag's name; a long name is cut, not the key fact."""
+    """Return the headline before and after the flag's name: only the name is shortened, not the key fact."""
     what = faults.key_fact(alert.check, alert.facts)
-    says = {
+    texts = {
         "resolve": ("Resolved: ", ""),
         "test": ("Test alert: ", f", {alert.check}"),
         "not_monitored": ("Only observed now: " if alert.mode == "observe" else "No longer monitored: ", ""),
@@ -109,7 +109,7 @@ def _around_name(reason: Reason, alert: Alert) -> tuple[str, str]:
         "contained": ("Contained: ", f", {words.bad_hours(alert.facts)}"),
         "remind": ("Still failing: ", f", {what}"),
     }
-    return says.get(reason, (f"{_TITLE.get(alert.check, alert.check)} on ", f": {what}"))
+    return texts.get(reason, (f"{_TITLE.get(alert.check, alert.check)} on ", f": {what}"))
 
 
 _TITLE = {"srm": "SRM", "sequential_srm": "SRM", "traffic_drop": "Traffic drop"}
@@ -118,7 +118,7 @@ _TITLE = {"srm": "SRM", "sequential_srm": "SRM", "traffic_drop": "Traffic drop"}
 def _many_headline(reason: Reason, alerts: Sequence[Alert], count: int) -> str:
     owners = sorted({owner for alert in alerts for owner in alert.owners})
     whose = f" of {visible(owners[0])}" if len(owners) == 1 else ""
-    says = {
+    texts = {
         "resolve": f"Resolved: {count} flags{whose}",
         "outage": f"Source outage: {count} flags lost traffic together",
         "not_monitored": f"No longer monitored: {count} flags{whose}",
@@ -126,7 +126,7 @@ def _many_headline(reason: Reason, alerts: Sequence[Alert], count: int) -> str:
         "contained": f"Contained: {count} flags{whose}",
         "remind": f"Still failing: {count} flags{whose}",
     }
-    return says.get(reason, f"{count} flags{whose} fail their checks")
+    return texts.get(reason, f"{count} flags{whose} fail their checks")
 
 
 def _lead(entry: OutboxEntry, alerts: Sequence[Alert]) -> str:
@@ -138,7 +138,7 @@ def _lead(entry: OutboxEntry, alerts: Sequence[Alert]) -> str:
         return f"{visible(entry.note)}."
     if entry.reason == "not_checked":
         why = visible(entry.note).replace("_", " ")
-        return f"This audit gave no answer ({why}), neither good nor bad."
+        return f"This audit has no result ({why}), neither pass nor fail."
     if entry.reason == "outage":
         return _OUTAGE
     if entry.reason == "contained":
@@ -150,7 +150,7 @@ def _lead(entry: OutboxEntry, alerts: Sequence[Alert]) -> str:
 
 
 def _listed(entry: OutboxEntry) -> list[Section]:
-    """Return the prepared lines of a digest or dead-letter event: heading, then points."""
+    """Return the sections of a digest or dead letter: heading, then points."""
     return [
         Section(heading=visible(line[0]), points=tuple(visible(x) for x in line[1:])) for line in entry.lines
     ]
@@ -163,12 +163,12 @@ def _one_flag(
         return [_links(alerts[0], context)]
     if entry.reason == "not_checked":
         step = faults.delivery_step(alerts[0].facts.get("reason"))
-        said = Section(points=_points(entry.reason, alerts))
-        return [said, Section(heading="What to do next", points=(step,)), _links(alerts[0], context)]
+        lines = Section(points=_points(entry.reason, alerts))
+        return [lines, Section(heading="What to do next", points=(step,)), _links(alerts[0], context)]
     if entry.reason == "resolve":
         return [_history(entry, alerts), _links(alerts[0], context)]
     if entry.reason == "not_monitored":
-        return [_history(entry, alerts), _unwatched(alerts), _links(alerts[0], context)]
+        return [_history(entry, alerts), _unmonitored(alerts), _links(alerts[0], context)]
     sections = [_numbers(alert, alerts[:index]) for index, alert in enumerate(alerts)]
     sections.append(_consequence(entry, alerts, state, context))
     causes = [visible(cause) for alert in alerts for cause in words.causes(alert.facts)]
@@ -178,7 +178,7 @@ def _one_flag(
 
 
 def _numbers(alert: Alert, before: Sequence[Alert]) -> Section:
-    """What broke and how sure: the sentence, the split by variant unless shown before, the statistics."""
+    """The sentence, the split by variant unless shown before, the statistics."""
     rows = words.split_rows(alert.facts)
     if any(words.split_rows(other.facts) == rows for other in before):
         rows = ()
@@ -195,7 +195,7 @@ _HEADING = {"srm": "Split of all units", "sequential_srm": "Split over time", "t
 
 
 def _consequence(entry: OutboxEntry, alerts: Sequence[Alert], state: AlertState, context: Context) -> Section:
-    """Since when, usable until, what it blocks, and whether the flag itself was touched."""
+    """Since when, usable until, what it blocks, and whether the flag itself was changed."""
     facts: list[tuple[str, str]] = []
     since, until = _first(alerts, "bad_from"), _last(alerts, "bad_until")
     usable = _first(alerts, "usable_until")
@@ -221,7 +221,7 @@ def _last(alerts: Sequence[Alert], fact: str) -> datetime | None:
 
 
 def _history(entry: OutboxEntry, alerts: Sequence[Alert]) -> Section:
-    """What had failed, since when, and for how long people knew."""
+    """What had failed, since when, and how long the incident was open."""
     opened = min(alert.opened_at for alert in alerts)
     facts = [("Had failed", ", ".join(alert.check for alert in alerts))]
     if since := _first(alerts, "bad_from"):
@@ -230,8 +230,8 @@ def _history(entry: OutboxEntry, alerts: Sequence[Alert]) -> Section:
     return Section(facts=tuple(facts))
 
 
-def _unwatched(alerts: Sequence[Alert]) -> Section:
-    """The last answer there was, and what ends this."""
+def _unmonitored(alerts: Sequence[Alert]) -> Section:
+    """The last result, and how to resolve the incident."""
     last = tuple(f"{alert.check}, when last checked: {visible(alert.sentence)}" for alert in alerts)
     if all(alert.mode == "observe" for alert in alerts):
         return Section(points=last)
@@ -239,8 +239,8 @@ def _unwatched(alerts: Sequence[Alert]) -> Section:
     return Section(
         points=(
             *last,
-            "Monitored again and still failing, it is told again; passing, it is told as resolved.",
-            f"If the flag is over: exd-dagster decide end --flag {flag} --reason WHY --by YOU --until WHEN",
+            "If it is monitored again, it is sent again while it fails, and as resolved once it passes.",
+            f"If the flag has ended: exd-dagster decide end --flag {flag} --reason WHY --by YOU --until WHEN",
         )
     )
 
@@ -302,17 +302,17 @@ def _many_flags(entry: OutboxEntry, alerts: Sequence[Alert], context: Context) -
 
 
 def _points(reason: Reason, alerts: Sequence[Alert]) -> tuple[str, ...]:
-    """Return one line for each thing to say of a flag, in front of it the checks it is said of."""
-    said: dict[str, list[str]] = {}
+    """Return one line for each statement, prefixed with the checks it applies to."""
+    lines: dict[str, list[str]] = {}
     for alert in alerts:
-        said.setdefault(_said(reason, alert), []).append(alert.check)
-    return tuple(f"{', '.join(checks)}: {text}" for text, checks in said.items())
+        lines.setdefault(_line(reason, alert), []).append(alert.check)
+    return tuple(f"{', '.join(checks)}: {text}" for text, checks in lines.items())
 
 
-def _said(reason: Reason, alert: Alert) -> str:
+def _line(reason: Reason, alert: Alert) -> str:
     if reason in ("resolve", "not_monitored"):
         return f"had failed since {words.utc(alert.opened_at)}"
     if reason == "not_checked":
         sentence = alert.sentence.removeprefix("Not checked: ")
-        return visible(sentence or alert.facts.get("reason") or "no answer")
+        return visible(sentence or alert.facts.get("reason") or "no result")
     return visible(alert.sentence) or faults.key_fact(alert.check, alert.facts)

@@ -45,16 +45,16 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What one entry says.
+    """The neutral message of an entry, rendered by each channel.
 
     Attributes:
         id: of the entry; stable over every attempt.
-        status: how things stand.
+        status: of the incident, or the kind of message.
         headline: at most 80 characters, key fact first.
         lead: one sentence for a reader without statistics.
         sections: what broke, how sure, since when, what it blocks, likely causes, what to do next.
         threads: ids of the incidents it belongs to.
-        closes: True when the incidents end with it.
+        closes: True when it resolves the incidents.
     """
 
     id: str

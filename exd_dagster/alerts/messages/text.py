@@ -31,7 +31,7 @@ def clip(text: str, limit: int) -> str:
 
 
 def clip_name(name: str, limit: int = 100) -> str:
-    """Cut a name to at most `limit` characters and keep its end: names made by a scheme differ there."""
+    """Shorten a name to at most `limit` characters and keep its end, where generated names differ."""
     if len(name) <= limit:
         return name
     end = len(name) - limit // 3

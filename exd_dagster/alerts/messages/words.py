@@ -1,4 +1,4 @@
-"""A verdict's numbers in words: the metadata of a check, whatever it lacks, as short text for people."""
+"""Format the metadata of a check as short text; any key may be missing."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ NAME = 60
 
 
 def utc(at: datetime) -> str:
-    """Return an instant as people write it, in UTC."""
+    """Return an instant as text, in UTC."""
     return at.strftime("%Y-%m-%d %H:%M UTC")
 
 
@@ -24,7 +24,7 @@ def short_utc(at: datetime) -> str:
 
 
 def duration(span: timedelta) -> str:
-    """Return a length of time as people say it: minutes, hours, then days."""
+    """Return a duration as text: minutes, hours, then days."""
     minutes = max(span / timedelta(minutes=1), 0)
     if minutes < 90:
         return count(round(minutes), "minute")
@@ -54,7 +54,7 @@ def probability(value: object) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share as a percentage with as many digits as tell it from its neighbours."""
+    """Return a share as a percentage with enough digits to tell it from the other share."""
     text = f"{100 * share:.1f}"
     return (text[:-2] if text.endswith(".0") else text) + "%"
 
@@ -74,7 +74,7 @@ def shares(value: object) -> dict[str, float]:
 
 
 def remembered(facts: Facts) -> bool:
-    """True when a verdict rests on an earlier look, whose numbers the facts hold beside today's."""
+    """True when a verdict is based on an earlier look, whose numbers the facts also contain."""
     return bool(facts.get("remembered") and facts.get("failed_observed"))
 
 
@@ -170,7 +170,7 @@ def statistics(check: str, facts: Facts) -> list[tuple[str, str]]:
 
 
 def _when_it_failed(facts: Facts) -> list[tuple[str, str]]:
-    """Return the numbers of the look a verdict rests on; nothing where it rests on today's."""
+    """Return the numbers of the look a verdict is based on; empty if it is based on today's."""
     at = instant(facts.get("detected_at"))
     if not remembered(facts) or at is None:
         return []
@@ -191,7 +191,7 @@ def _times(log_e: float) -> str:
 
 
 def bad_hours(facts: Facts) -> str:
-    """Return how many hours stay bad: "12 bad hours remain"."""
+    """Return the number of bad hours as text: "12 bad hours remain"."""
     start, end = instant(facts.get("bad_from")), instant(facts.get("bad_until"))
     if start is None or end is None:
         return "the bad hours remain"

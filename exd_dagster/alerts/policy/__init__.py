@@ -1,1 +1,1 @@
-"""What is told, to whom, and when again. Pure."""
+"""What is sent, where, and when it is repeated. Pure."""

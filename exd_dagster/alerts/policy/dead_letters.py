@@ -1,4 +1,4 @@
-"""No message dies in silence: what one destination will never take is told on another. Pure."""
+"""Report dead letters of one destination on another. Pure."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ _NEVER_READY = f"the destination was not ready for {LIFETIME / timedelta(hours=1
 def give_up_stale(
     state: AlertState, ready: Collection[str], configured: Collection[str], now: datetime
 ) -> AlertState:
-    """Give up what nobody can take any more: the destination is gone, or was unready for too long.
+    """Give up entries whose destination was removed, or was unready for too long.
 
     Args:
         state: before.
@@ -36,7 +36,7 @@ def give_up_stale(
 
 
 def unreported(state: AlertState) -> dict[str, list[Receipt]]:
-    """Return the losses nobody was told of yet, by destination."""
+    """Return the dead letters not reported yet, by destination."""
     losses: dict[str, list[Receipt]] = {}
     for receipt in state.receipts:
         if receipt.unreported:
@@ -47,18 +47,18 @@ def unreported(state: AlertState) -> dict[str, list[Receipt]]:
 def report_dead_letters(
     state: AlertState, fallback: Sequence[tuple[str, Channel]], troubled: Collection[str], now: datetime
 ) -> AlertState:
-    """Return the state with one notice queued per destination that lost messages, for another one.
+    """Return the state with a report queued for each destination with dead letters, on another one.
 
     Args:
         state: before.
-        fallback: names and channels of the destinations that may be told, in order.
-        troubled: destinations that failed just now; they are asked last.
+        fallback: names and channels of the destinations that may be used, in order.
+        troubled: destinations that failed just now; they are used last.
         now: the time (UTC).
     """
     losses = unreported(state)
     ordered = sorted(fallback, key=lambda entry: entry[0] in losses or entry[0] in troubled)
     events = [
-        _notice(state, destination, lost, other, now)
+        _report(state, destination, lost, other, now)
         for destination, lost in losses.items()
         for other in [next((entry for entry in ordered if entry[0] != destination), None)]
         if other is not None
@@ -70,17 +70,17 @@ def report_dead_letters(
     )
 
 
-def _notice(
+def _report(
     state: AlertState, destination: str, lost: Sequence[Receipt], other: tuple[str, Channel], now: datetime
 ) -> OutboxEntry:
-    told = [
+    lost_messages = [
         f"{receipt.entry.reason}: {check} of {key}"
         if check
         else f"{receipt.entry.reason}: {receipt.entry.note}"
         for receipt in lost
         for _, _, key, check, _ in receipt.subjects or (("", "", "", "", ""),)
     ]
-    more = [f"and {len(told) - _LISTED} more"] if len(told) > _LISTED else []
+    more = [f"and {len(lost_messages) - _LISTED} more"] if len(lost_messages) > _LISTED else []
     why = tuple(dict.fromkeys(receipt.detail for receipt in lost))[:3]
     name, channel = other
     return OutboxEntry(
@@ -89,7 +89,7 @@ def _notice(
         channel=channel,
         reason="dead_letter",
         note=f"Undelivered: {words.count(len(lost), 'message')} to {destination}",
-        lines=(("Why", *why), ("What it would have said", *told[:_LISTED], *more)),
+        lines=(("Why", *why), ("Not delivered", *lost_messages[:_LISTED], *more)),
         created_at=now,
         next_attempt_at=now,
     )

@@ -1,7 +1,8 @@
-"""Decide what to tell: the state found by a tick against what was last told. Pure.
+"""Decide what to send: compare the check states of a tick with what was last sent. Pure.
 
-One incident per flag: the first failing check opens it, others join, one notice closes it. "Not checked" is
-told as itself and neither opens nor closes anything.
+One incident per flag: the first failing check opens it, others join, one notification resolves it. "Not
+    checked"
+is sent as such and neither opens nor resolves an incident.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -20,7 +21,7 @@ from exd_dagster.config import FlagId
 
 REMIND_AFTER = timedelta(hours=24)
 NOT_YET = frozenset({"no_closed_hour"})
-"""Reasons for not being checked that only mean it is too early; the digest lists them."""
+"""Reasons for `not_checked` that only mean "too early"; they go to the digest."""
 
 
 def decide(
@@ -31,12 +32,12 @@ def decide(
     *,
     decisions: Sequence[Decision] = (),
 ) -> Decided:
-    """Compare the latest verdicts with what was last told.
+    """Compare the latest verdicts with what was last sent.
 
     Args:
-        state: what was told so far.
+        state: what was sent so far.
         found: the latest state of every monitored check that ever ran.
-        monitored: names of the checks this sensor looks after, by flag; an open failure of any other is told
+        monitored: names of the checks this sensor monitors, by flag; an open failure of any other is sent
             as no longer monitored, never as resolved.
         now: clock of the tick (UTC).
         decisions: every decision people recorded.
@@ -92,7 +93,7 @@ def _muted(check: CheckState, decisions: Sequence[Decision], now: datetime) -> b
 
 
 def _report_outage(tick: Tick, found: Sequence[CheckState]) -> None:
-    """Tell an outage of the source once, and its end; the drops of its flags are muted meanwhile."""
+    """Send a source outage once, and its end; the drops of its flags are inhibited meanwhile."""
     news = [
         _alert(check)
         for name, check in tick.down.items()
@@ -146,7 +147,7 @@ def _report_unchecked(tick: Tick, flag: FlagId, checks: Sequence[CheckState]) ->
 
 
 def _open(tick: Tick, flag: FlagId, failing: Sequence[CheckState]) -> None:
-    """Open an incident, or reopen the one closed within the damping window without telling it too soon."""
+    """Open an incident, or reopen the one closed within the damping window without repeating it too soon."""
     alerts = {check.check: _alert(check) for check in failing}
     first = min(check.at for check in failing)
     starts = [str(start) for check in failing if (start := check.facts.get("iteration_start"))]
@@ -187,7 +188,7 @@ def _fire(tick: Tick, incident: Incident, alerts: tuple[Alert, ...], note: str =
 def _continue(
     tick: Tick, incident: Incident, checks: Sequence[CheckState], failing: Sequence[CheckState]
 ) -> None:
-    """Follow an open incident: joined, healed, contained, reminded, resolved."""
+    """Update an open incident: joined, passing again, contained, reminded, resolved."""
     name = str(incident.flag)
     latest = {check.check: check for check in checks}
     joined = [check for check in failing if check.check not in incident.alerts]
@@ -215,7 +216,7 @@ def _continue(
 
 
 def _may_fire(tick: Tick, incident: Incident) -> bool:
-    """True unless the flag was told as failing within the damping window and monitored ever since."""
+    """True unless "failing" was sent within the damping window and the flag was monitored ever since."""
     since = incident.fired_at if incident.unmonitored_at is None else None
     return since is None or tick.now - since >= DAMPING
 
@@ -224,7 +225,7 @@ def _again(incident: Incident) -> str:
     if incident.unmonitored_at is None or incident.fired_at is None:
         return "failing again"
     return (
-        f"monitored again and still failing; told before on {utc(incident.fired_at)}, "
+        f"monitored again and still failing; previously sent on {utc(incident.fired_at)}, "
         f"not monitored since {utc(incident.unmonitored_at)}"
     )
 
@@ -242,7 +243,7 @@ def _why_healed(checks: Sequence[CheckState]) -> str:
 
 
 def _follow(tick: Tick, incident: Incident) -> None:
-    """Tell `contained` once, and remind once of a failure that still blocks."""
+    """Send `contained` once, and one reminder of a failure that still blocks."""
     open_alerts = tuple(
         tick.alerts[alert] for check, alert in incident.alerts.items() if check not in incident.healed
     )
@@ -267,7 +268,7 @@ def _follow(tick: Tick, incident: Incident) -> None:
 
 
 def _finish(state: AlertState, tick: Tick, looked: bool) -> Decided:
-    kept, quiet = set_apart(tick.events, first=not state.started, watermark=tick.watermark)
+    kept, digest_only = set_apart(tick.events, first=not state.started, watermark=tick.watermark)
     after = replace(
         state,
         started=state.started or looked,
@@ -278,7 +279,7 @@ def _finish(state: AlertState, tick: Tick, looked: bool) -> Decided:
         unchecked=tick.unchecked,
         outage=tick.outage,
     )
-    return Decided(state=after, events=kept, quiet=quiet)
+    return Decided(state=after, events=kept, digest_only=digest_only)
 
 
 def _alert(check: CheckState, alert_type: str | None = None) -> Alert:

@@ -19,18 +19,18 @@ KINDS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What a person decided about some flags, until when.
+    """A decision by a person about some flags, until a given time.
 
     Attributes:
         kind: silence, waive or end.
         flags: glob over the flag's key, or over `namespace/environment/key`.
         checks: glob over the check's name.
-        reason: why, in the person's words.
+        reason: why, in free text.
         by: who decided.
         until: first instant it no longer holds (UTC).
         made_at: when it was recorded (UTC).
-        basis: by `<flag>:<check>`, what was known then: `audited_through` and the verdict's `reason`. A
-            waiver speaks of that fault; it ends early when another appears.
+        basis: by `<flag>:<check>`, `audited_through` and `reason` of the verdict at that time. A
+            waiver covers that fault only; it ends early when another appears.
     """
 
     kind: Kind
@@ -43,7 +43,7 @@ class Decision:
     basis: Mapping[str, Facts] = field(default_factory=dict)
 
     def covers(self, flag: FlagId, check: str = "*") -> bool:
-        """True when the decision speaks of this flag, and of this check ("*": of any)."""
+        """True when the decision covers this flag and this check ("*": any)."""
         return flag.is_named(self.flags) and (check == "*" or fnmatchcase(check, self.checks))
 
     def holds(self, now: datetime) -> bool:
@@ -91,8 +91,8 @@ def active_decisions(records: Iterable[Decision], flag: FlagId, now: datetime) -
 
     Args:
         records: every decision ever recorded, in any order.
-        flag: the flag asked about.
-        now: the instant asked about (UTC).
+        flag: the flag.
+        now: the time (UTC).
     """
     held = [decision for decision in records if decision.holds(now) and decision.covers(flag)]
     return tuple(sorted(held, key=lambda decision: decision.made_at, reverse=True))
@@ -101,17 +101,17 @@ def active_decisions(records: Iterable[Decision], flag: FlagId, now: datetime) -
 def waiver(
     decisions: Iterable[Decision], flag: FlagId, check: str, facts: Facts, phase_start: datetime | None = None
 ) -> Decision | None:
-    """Return the waiver that lets this failure pass, or None.
+    """Return the waiver that covers this failure, or None.
 
-    A waiver speaks of the fault its maker saw. It ends early at a phase or a change point that begins after
-    the data known then, and when the verdict's reason is another one (an arm died since).
+    A waiver covers the fault known when it was made. It ends early at a phase or a change point that begins
+    after the data known then, and when the verdict has another `reason` (an arm stopped since).
 
     Args:
         decisions: those in force (`active_decisions`).
         flag: the failing flag.
         check: the failing check.
         facts: metadata of the failing verdict.
-        phase_start: start of the phase the verdict speaks of (UTC).
+        phase_start: start of the phase of the verdict (UTC).
     """
     for decision in decisions:
         if decision.kind != "waive" or not decision.covers(flag, check):

@@ -1,4 +1,4 @@
-"""The digest: one message after each audit, also when all is well. Pure."""
+"""The digest: one message after each audit, also when all flags pass. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ Lines = tuple[tuple[str, ...], ...]
 
 
 def data_through(found: Iterable[CheckState]) -> datetime | None:
-    """Return the end of the last hour any check speaks of (UTC)."""
+    """Return the end of the last hour any check covers (UTC)."""
     return max((at for check in found if (at := check.instant("audited_through"))), default=None)
 
 
@@ -30,7 +30,7 @@ def is_due(state: AlertState, found: Sequence[CheckState]) -> bool:
 
 
 def headline(found: Sequence[CheckState]) -> str:
-    """Return the digest in one line; what was not checked or has too little data is never counted as well."""
+    """Return the digest in one line; `not_checked` and `insufficient` are never counted as passing."""
     through = data_through(found)
     flags = {check.flag for check in found}
     failing = {check.flag for check in found if check.pages}
@@ -48,7 +48,7 @@ def headline(found: Sequence[CheckState]) -> str:
 def lines(
     state: AlertState, found: Sequence[CheckState], decisions: Sequence[Decision], now: datetime
 ) -> Lines:
-    """Return what the digest lists: heading, then one line per flag.
+    """Return the contents of the digest: heading, then one line per flag.
 
     Args:
         state: for the age of open incidents.
@@ -61,7 +61,7 @@ def lines(
     observed = [check for check in failing if check.would_block and not check.pages]
     warnings = [check for check in failing if not check.would_block and not check.pages]
     new = {name for name, inc in state.incidents.items() if inc.notified_at is None or inc.notified_at == now}
-    down = [f"{words.count(len(state.outage), 'flag')} lost traffic together; look at the log first"]
+    down = [f"{words.count(len(state.outage), 'flag')} lost traffic together; check the log first"]
     groups = (
         ("Source outage", down if state.outage else []),
         ("Newly failing", _failures([c for c in errors if str(c.flag) in new], state, decisions, now)),
@@ -74,7 +74,7 @@ def lines(
     )
     listed = tuple((heading, *_cut(entries)) for heading, entries in groups if entries)
     return listed or (
-        ("All well", f"Every check of {words.count(len({c.flag for c in found}), 'flag')} passes."),
+        ("No failures", f"Every check of {words.count(len({c.flag for c in found}), 'flag')} passes."),
     )
 
 
@@ -119,7 +119,7 @@ def _left(state: AlertState, now: datetime) -> list[str]:
     return [
         f"{clip_name(str(incident.flag))}: "
         f"{', '.join(c for c in incident.alerts if c not in incident.healed)} was failing "
-        f"when last checked; told {words.utc(incident.unmonitored_at)}"
+        f"when last checked; sent {words.utc(incident.unmonitored_at)}"
         for incident in state.unmonitored.values()
         if incident.unmonitored_at and now - incident.unmonitored_at < _A_DAY
     ]
@@ -140,7 +140,7 @@ def digest_entries(
     note: str,
     listed: Lines,
     destinations: Mapping[str, Channel],
-    quiet: Sequence[AlertEvent],
+    digest_only: Sequence[AlertEvent],
     revision: int,
     now: datetime,
 ) -> list[OutboxEntry]:
@@ -150,12 +150,12 @@ def digest_entries(
         note: its headline.
         listed: its lines.
         destinations: channel of each destination that receives it.
-        quiet: events told by this digest instead of a page.
+        digest_only: events reported by this digest only.
         revision: of the state the digest was made from.
         now: clock of the tick (UTC).
     """
-    alerts = tuple(dict.fromkeys(alert.id for event in quiet for alert in event.alerts))
-    incidents = tuple(dict.fromkeys(event.incident for event in quiet if event.incident))
+    alerts = tuple(dict.fromkeys(alert.id for event in digest_only for alert in event.alerts))
+    incidents = tuple(dict.fromkeys(event.incident for event in digest_only if event.incident))
     return [
         OutboxEntry(
             id=entry_id(name, "digest", (note, *alerts), revision),

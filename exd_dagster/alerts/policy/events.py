@@ -1,4 +1,4 @@
-"""What one tick decided to tell, before it is known to whom."""
+"""What one tick decided to send, before routing."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from exd_dagster.config import FlagId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertEvent:
-    """One thing to tell about one flag, before it is known to whom."""
+    """One notification about one flag, before routing."""
 
     reason: Reason
     flag: FlagId
@@ -22,11 +22,11 @@ class Decided:
     """What one tick decided.
 
     Attributes:
-        state: what is remembered from now on.
-        events: what to tell, in order of flag.
-        quiet: events left to the digest: a first audit with many failures, hours older than 48 h.
+        state: the new state.
+        events: what to send, in order of flag.
+        digest_only: events left to the digest: a first audit with many failures, hours older than 48 h.
     """
 
     state: AlertState
     events: tuple[AlertEvent, ...] = ()
-    quiet: tuple[AlertEvent, ...] = ()
+    digest_only: tuple[AlertEvent, ...] = ()

@@ -36,18 +36,18 @@ def new_iteration(incident: Incident, checks: Sequence[CheckState]) -> str:
 
 
 def healed(check: CheckState, before: bool) -> bool:
-    """True for a pass or a person's waiver; an answer that says nothing changes nothing."""
+    """True for a pass or a waiver; a verdict without a result changes nothing."""
     if check.verdict == "pass" or check.facts.get("waived_by"):
         return True
     return before and check.verdict != "fail"
 
 
 def close(tick: Tick, name: str, note: str) -> None:
-    """End an incident, and tell so if it was told."""
+    """Resolve an incident, and send that if it had been sent."""
     incident = tick.incidents.pop(name, None)
     if incident is None:
         return
-    if incident.notified_at is None:  # held back and never told: nothing to take back
+    if incident.notified_at is None:  # inhibited and never sent: nothing to resolve
         if incident.fired_at is not None:
             tick.closed[name] = replace(incident, notified_at=incident.fired_at)
         return

@@ -1,4 +1,4 @@
-"""What does not page: a first audit with many failures, hours long past, flags behind an outage. Pure."""
+"""Inhibition: a first audit with many failures, old hours, flags within a source outage. Pure."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -15,29 +15,29 @@ DROP = "traffic_drop"
 def set_apart(
     events: Sequence[AlertEvent], *, first: bool, watermark: datetime | None
 ) -> tuple[tuple[AlertEvent, ...], tuple[AlertEvent, ...]]:
-    """Return the events to tell now, and those left to the digest.
+    """Return the events to send now, and those for the digest only.
 
     Args:
         events: what was decided.
-        first: True for the first audit that is told of.
+        first: True for the first audit that is sent.
         watermark: end of the newest audited hour of any flag (UTC).
     """
     fires = [event for event in events if event.reason == "fire"]
     storm = first and len({str(event.flag) for event in fires}) > FIRST_AUDIT_PAGES
-    quiet = [event for event in fires if storm or _old(event, watermark)]
-    return tuple(event for event in events if event not in quiet), tuple(quiet)
+    digest_only = [event for event in fires if storm or _old(event, watermark)]
+    return tuple(event for event in events if event not in digest_only), tuple(digest_only)
 
 
 def _old(event: AlertEvent, watermark: datetime | None) -> bool:
-    """True when every alert speaks only of hours more than 48 h before the newest data."""
+    """True when every alert covers only hours more than 48 h before the newest data."""
     ends = [_last_bad_hour(alert) for alert in event.alerts]
     return watermark is not None and all(end is not None and watermark - end > BACKFILL_AGE for end in ends)
 
 
 def _last_bad_hour(alert: Alert) -> datetime | None:
-    """Return the end of the last hour at fault (UTC); None while hours to come may be at fault too.
+    """Return the end of the last hour at fault (UTC); None while the fault is ongoing.
 
-    A flag whose log is merely late is ongoing; one that has ended is over with its last audited hour.
+    A flag whose log is late is ongoing; one that has ended is over with its last audited hour.
     """
     until, through = instant(alert.facts.get("bad_until")), instant(alert.facts.get("audited_through"))
     end = instant(alert.facts.get("flag_end"))

@@ -1,4 +1,4 @@
-"""What an attempt leaves behind: a receipt, a later attempt, or a loss that has to be told. Pure."""
+"""Apply the outcome of an attempt to the state: a receipt, a retry, or a dead letter. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ def record_outcome(state: AlertState, entry: OutboxEntry, outcome: Outcome, now:
     Args:
         state: before it.
         entry: what was tried.
-        outcome: what was answered.
+        outcome: its outcome.
         now: when (UTC).
     """
     if outcome.status != "dead":
@@ -35,11 +35,11 @@ def record_outcome(state: AlertState, entry: OutboxEntry, outcome: Outcome, now:
 
 
 def give_up(state: AlertState, lost: Sequence[OutboxEntry], detail: str, now: datetime) -> AlertState:
-    """Return the state with these entries dead; their loss is still to be told.
+    """Return the state with these entries as dead letters, still to be reported.
 
     Args:
         state: before.
-        lost: entries that are given up.
+        lost: entries to give up.
         detail: why.
         now: when (UTC).
     """
@@ -63,7 +63,7 @@ def _loss(state: AlertState, entry: OutboxEntry, detail: str, now: datetime) -> 
 
 
 def _refused(state: AlertState, entry: OutboxEntry, outcome: Outcome, now: datetime) -> AlertState:
-    """Note each recipient refused for good; the others stand."""
+    """Record each recipient rejected permanently; the others are unaffected."""
     losses = [
         _loss(state, replace(entry, recipients=(recipient,)), f"{recipient} refused: {why}", now)
         for recipient, why in outcome.refused.items()
@@ -72,7 +72,7 @@ def _refused(state: AlertState, entry: OutboxEntry, outcome: Outcome, now: datet
 
 
 def _paused(state: AlertState, entry: OutboxEntry, outcome: Outcome, now: datetime) -> Mapping[str, datetime]:
-    """Hold the whole destination back when it asked for it."""
+    """Pause the whole destination when it asked for it."""
     if not (outcome.whole and outcome.retry_after):
         return state.paused
     return {**state.paused, entry.destination: now + timedelta(seconds=outcome.retry_after)}
@@ -87,23 +87,23 @@ def _sent(state: AlertState, entry: OutboxEntry, outcome: Outcome, now: datetime
         detail=outcome.detail,
         subjects=_subjects(state, entry),
     )
-    told = set(entry.incidents)
+    notified = set(entry.incidents)
     return replace(
         state,
         outbox=tuple(other for other in state.outbox if other.id != entry.id),
         receipts=(*state.receipts, receipt),
         incidents={
-            n: _notified(i, entry, outcome) if i.id in told else i for n, i in state.incidents.items()
+            n: _notified(i, entry, outcome) if i.id in notified else i for n, i in state.incidents.items()
         },
-        closed={n: _notified(i, entry, outcome) if i.id in told else i for n, i in state.closed.items()},
+        closed={n: _notified(i, entry, outcome) if i.id in notified else i for n, i in state.closed.items()},
         unmonitored={
-            n: _notified(i, entry, outcome) if i.id in told else i for n, i in state.unmonitored.items()
+            n: _notified(i, entry, outcome) if i.id in notified else i for n, i in state.unmonitored.items()
         },
     )
 
 
 def _notified(incident: Incident, entry: OutboxEntry, outcome: Outcome) -> Incident:
-    """Remember the thread of the first message, and that the shutoff hook answered."""
+    """Store the thread of the first message, and that the shutoff hook answered."""
     if entry.reason == "shutoff":
         return replace(incident, shutoff="suspended")
     if not outcome.thread.get("ts") or entry.reason != "fire" or entry.destination in incident.threads:

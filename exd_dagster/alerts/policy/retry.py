@@ -1,9 +1,9 @@
-"""What an answer means and when to try again. Pure: no clock, no network, no chance.
+"""Classify responses and schedule retries. Pure: no clock, network or randomness.
 
-What Slack's errors mean is in `slack_answers`.
+Slack's named errors are in `slack_answers`.
 
-The schedule is 30 s, 2 min, 10 min, 1 h, then every 3 h with a deterministic jitter; after 23 h a message is
-dead and told elsewhere. A server's Retry-After is honoured up to one hour.
+The schedule is 30 s, 2 min, 10 min, 1 h, then every 3 h with a deterministic jitter; after 23 h a message
+is given up and reported elsewhere. A server's Retry-After is honoured up to one hour.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from typing import Literal
 from exd_dagster.alerts.model import OutboxEntry
 
 LIFETIME = timedelta(hours=23)
-"""Age at which a message is given up, so that its loss is told elsewhere within 24 h."""
+"""Age at which a message is given up, so that this is reported elsewhere within 24 h."""
 CALLBACK_ATTEMPTS = 3
 _STEPS = (30.0, 120.0, 600.0, 3600.0)
 _LATER = 3 * 3600.0
@@ -28,15 +28,15 @@ _RETRY_STATUS = frozenset({408, 425, 429})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a destination answered.
+    """The outcome of one attempt.
 
     Attributes:
-        status: sent, retry (try again later) or dead (it will never work as it is).
-        detail: the answer, redacted and short.
-        provider_id: what the destination calls the message.
+        status: sent, retry (try again later) or dead (permanent failure).
+        detail: the response, redacted and short.
+        provider_id: the id of the message at the destination.
         retry_after: wait at least this many seconds.
-        whole: True when the answer is about the destination, not about this one message.
-        thread: what a later message needs to answer in the same thread.
+        whole: True when the response concerns the destination, not only this message.
+        thread: what a later message needs to text in the same thread.
         refused: by recipient, why it was refused for good while others were served.
         remaining: recipients to try again while others were served.
     """
@@ -74,26 +74,26 @@ def retry_after(value: str | None, now: datetime) -> float | None:
 
 
 def http_outcome(status: int, header: str | None, now: datetime, detail: str = "") -> Outcome:
-    """Classify an HTTP answer: 2xx sent; 408, 425, 429 and 5xx retry; everything else dead.
+    """Classify an HTTP text: 2xx sent; 408, 425, 429 and 5xx retry; everything else dead.
 
     Args:
         status: HTTP status code.
         header: the Retry-After header, if any.
         now: when it was received (UTC).
-        detail: redacted excerpt of the answer.
+        detail: redacted excerpt of the text.
     """
-    told = f"HTTP {status} {detail}".strip()
+    text = f"HTTP {status} {detail}".strip()
     if 200 <= status < 300:
-        return Outcome(status="sent", detail=told)
+        return Outcome(status="sent", detail=text)
     if status in _RETRY_STATUS or status >= 500:
         return Outcome(
-            status="retry", detail=told, retry_after=retry_after(header, now), whole=status in (429, 503)
+            status="retry", detail=text, retry_after=retry_after(header, now), whole=status in (429, 503)
         )
     if 300 <= status < 400:
-        return Outcome(status="dead", detail=f"{told}: redirects are never followed; configure the final URL")
+        return Outcome(status="dead", detail=f"{text}: redirects are never followed; configure the final URL")
     if status == 410:
-        return Outcome(status="dead", detail=f"{told}: the endpoint is gone", whole=True)
-    return Outcome(status="dead", detail=told, whole=status in (401, 403, 404))
+        return Outcome(status="dead", detail=f"{text}: the endpoint is gone", whole=True)
+    return Outcome(status="dead", detail=text, whole=status in (401, 403, 404))
 
 
 def smtp_outcome(code: int, text: str) -> Outcome:

@@ -1,4 +1,4 @@
-"""Who is told: routes to named destinations, and one message where one is enough."""
+"""Routes to named destinations, and grouping of alerts into messages."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -53,7 +53,7 @@ class Routing(ConfigModel):
         return self.routes[-1].to if self.routes else ()
 
     def explain(self, alert: Alert) -> str:
-        """Return which route chose the destinations of an alert, for people."""
+        """Return which route matched an alert, as text."""
         index, route = next((i, route) for i, route in enumerate(self.routes) if route.matches(alert))
         globs = {name: getattr(route, name) for name in ("owner", "severity", "check", "flag")}
         asked = ", ".join(f"{name}={glob}" for name, glob in globs.items() if glob != "*")
@@ -64,7 +64,7 @@ class Routing(ConfigModel):
         return Routing(routes=(Route(to=names),))
 
     def destinations(self, alert: Alert) -> tuple[str, ...]:
-        """Return the names of the destinations told of an alert."""
+        """Return the names of the destinations of an alert."""
         return next(route.to for route in self.routes if route.matches(alert))
 
 
@@ -130,12 +130,12 @@ def outbox_entries(
     channels: Mapping[str, Channel],
     now: datetime,
 ) -> list[OutboxEntry]:
-    """Return the messages to send: one per owner, reason and thread for people, one per alert for machines.
+    """Return the messages: grouped by owner, reason and thread for people, one per alert for programs.
 
     Args:
         events: what was decided.
         state: for the threads of the incidents.
-        routing: who is told.
+        routing: the routes.
         channels: channel of each destination that can be used now.
         now: clock of the tick (UTC).
     """
@@ -195,7 +195,7 @@ def entry_id(destination: str, reason: Reason, about: Sequence[str], revision: i
     Args:
         destination: name of the destination.
         reason: why it is sent.
-        about: ids of the alerts, or what else it tells of.
+        about: ids of the alerts, or other keys of its contents.
         revision: of the state the decision was made from; it is saved before anything is sent.
     """
     return sha256("\x1f".join((destination, reason, str(revision), *about)).encode()).hexdigest()[:32]

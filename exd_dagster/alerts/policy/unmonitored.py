@@ -1,4 +1,4 @@
-"""Open failures that nobody watches any more: told once as that, and again when they are back. Pure."""
+"""Open failures that are no longer monitored: notified once, and again when they are back. Pure."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -11,15 +11,13 @@ from exd_dagster.alerts.policy.events import AlertEvent
 from exd_dagster.alerts.policy.incidents import Tick, close, healed, new_iteration
 from exd_dagster.config import FlagId
 
-FLAG_LEFT = (
-    "Nobody watches this from now on: failing when last checked, taken out of the project, nothing corrected"
-)
+FLAG_LEFT = "No further notifications: removed from the project while failing, and not corrected"
 _CHECK_LEFT = "No longer monitored: {checks}; failing when last checked, and nothing was corrected"
-_OBSERVED = "In mode observe from now on: it still fails, blocks nothing, and only the digest tells"
+_OBSERVED = "Now in mode observe: it still fails and blocks nothing; only the digest reports it"
 
 
 def readmit(tick: Tick, flag: FlagId, checks: Sequence[CheckState], watched: Collection[str]) -> None:
-    """Open the incident of a flag that is monitored again, once its checks say how things stand."""
+    """Open the incident of a flag that is monitored again, once its checks have a result."""
     before = tick.unmonitored.get(str(flag))
     if before is None or str(flag) in tick.incidents:
         return
@@ -37,7 +35,7 @@ def part_with_unmonitored(
     found: Mapping[FlagId, Sequence[CheckState]],
     decisions: Sequence[Decision],
 ) -> None:
-    """Tell once of open failures nobody watches from now on; silenced ones when the silence ends."""
+    """Notify once of open failures that are no longer monitored; of silenced ones when the silence ends."""
     for name, incident in [*tick.incidents.items(), *tick.unmonitored.items()]:
         watched = monitored.get(incident.flag)
         active = active_decisions(decisions, incident.flag, tick.now)
@@ -58,12 +56,12 @@ def part_with_unmonitored(
 
 
 def leave_outage(tick: Tick, monitored: Collection[FlagId]) -> None:
-    """Tell of flags that were told as part of an outage of the source and are no longer monitored."""
+    """Notify of flags that were part of a source outage and are no longer monitored."""
     for name, alert in [*tick.outage.items()]:
-        if (told := tick.alerts[alert]).flag not in monitored:
+        if (sent := tick.alerts[alert]).flag not in monitored:
             del tick.outage[name]
             tick.events.append(
-                AlertEvent(reason="not_monitored", flag=told.flag, alerts=(told,), note=FLAG_LEFT)
+                AlertEvent(reason="not_monitored", flag=sent.flag, alerts=(sent,), note=FLAG_LEFT)
             )
 
 
@@ -74,11 +72,11 @@ def _part(tick: Tick, incident: Incident, left: Sequence[str], flag_left: bool) 
     name = str(incident.flag)
     stay = {check: alert for check, alert in incident.alerts.items() if check not in left}
     alerts = tuple(tick.alerts[incident.alerts[check]] for check in left if check not in incident.healed)
-    if incident.unmonitored_at is not None:  # back for a while, and never told since
+    if incident.unmonitored_at is not None:  # monitored again for a while, but not notified since
         tick.unmonitored[name] = tick.incidents.pop(name)
         return
     if all(check in incident.healed for check in stay):
-        if incident.notified_at is None:  # held back and never told: nothing to take back
+        if incident.notified_at is None:  # inhibited and never sent: nothing to resolve
             close(tick, name, "")
             return
         del tick.incidents[name]
@@ -109,7 +107,7 @@ def _no_longer_reported(
 
 
 def _why_left(alerts: Sequence[Alert], *, flag_left: bool) -> str:
-    """Say why these failures are told no more.
+    """Return why no more notifications follow for these failures.
 
     Args:
         alerts: the failures.
@@ -123,7 +121,7 @@ def _why_left(alerts: Sequence[Alert], *, flag_left: bool) -> str:
 
 
 def _why_over(active: Sequence[Decision], alerts: Sequence[Alert], now: datetime) -> str:
-    """Say why nothing is left to audit of a flag: a person ended it, or its end has passed; else "".
+    """Return why a flag is no longer audited: a person ended it, or its end has passed; else "".
 
     Args:
         active: decisions in force for the flag.
@@ -135,5 +133,5 @@ def _why_over(active: Sequence[Decision], alerts: Sequence[Alert], now: datetime
         return f"The audit of this flag was ended by {decision.by}: {decision.reason}"
     ends = [end for alert in alerts if (end := instant(alert.facts.get("flag_end")))]
     if ends and max(ends) <= now:
-        return f"The flag ended at {words.utc(max(ends))}; the failure stays in its data"
+        return f"The flag ended at {words.utc(max(ends))}; the failure remains in its data"
     return ""

@@ -15,7 +15,7 @@ from exd_dagster.telemetry.records import instant_ms, literal
 RANKS = 1 << 20
 """A variant's rank takes the low 20 bits of an exposure: 43 bits of milliseconds (to 2248), then the rank."""
 SUB_BITS = 6
-"""Bits for the parts of an hour that begin with a phase, or with the end of its uptake, inside it."""
+"""Bits for the parts of an hour split by a phase, or by the end of its uptake."""
 UPTAKE = 1 << 16
 """Added to the number of a phase while clients may still be served the phase before."""
 
@@ -64,7 +64,7 @@ class Target:
 
     @property
     def scope(self) -> tuple[str, str | None, str | None]:
-        """Key, namespace and environment that its records carry; None where any will do."""
+        """Key, namespace and environment of its records; None: any."""
         return self.flag.key, self.flag.namespace, self.flag.environment
 
     @property
@@ -92,11 +92,11 @@ _FORMER_REASONS = {"off", "error", "sdkdefault", "prerequisitefailed"}
 
 
 def counts_the_same(stored: str, flag: FlagAudit, through: int) -> bool:
-    """Return True when bins of the stored definition hold for `flag` too, up to the hour `through`.
+    """Return True when bins of the stored definition are valid for `flag` too, up to the hour `through`.
 
-    An end or a phase beyond what was counted changes nothing. Nor does another uptake: no count depends on
-    it, only which units of hours still to be read are said to have been carried over. Nor does it that the
-    default reasons were fewer: what a log no longer holds could not be counted again.
+    An end or a phase after the counted hours changes nothing. Nor does another uptake: no count depends on
+    it, only which units of hours still to be read are carried over. Nor does a shorter list of default
+    reasons: records that the log no longer has could not be counted again.
     """
     old, new = json.loads(stored), json.loads(json.dumps(definition(flag)))
     for value in (old, new):
@@ -122,7 +122,7 @@ def conditions(targets: Sequence[Target], columns: Mapping[str, str]) -> str:
 
 
 def left_out(targets: Sequence[Target]) -> str:
-    """Return SQL that is true for the records whose evaluation reason leaves them out."""
+    """Return SQL that is true for records excluded by their evaluation reason."""
     return _per_target(
         targets, lambda t: t.flag.exclude_reasons, lambda reasons: is_reason("reason", reasons)
     )
@@ -138,7 +138,7 @@ def ignored(targets: Sequence[Target]) -> str:
 
 
 def is_one_of(column: str, values: Iterable[Scalar]) -> str:
-    """Return SQL for "the column holds one of these"; see `Wanted`."""
+    """Return SQL for "the column has one of these values"; see `Wanted`."""
     wanted = wanted_values(values)
     text = f"trim(CAST({column} AS VARCHAR))"
     tests = []
@@ -153,15 +153,16 @@ def is_one_of(column: str, values: Iterable[Scalar]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a filter's values are compared with, whatever writes the log.
+    """The values of a filter, by kind of comparison, for logs of any writer.
 
-    Text is compared as it is, blanks around it apart, and a whole number as text in both its spellings: "5"
+    Text is compared exactly, except for blanks around it, and a whole number as text in both its spellings:
+        "5"
     is 5 and 5.0. A number is compared as a number. True and False are also true, TRUE, t, 1 and 1.0.
 
     Attributes:
-        texts: text to be met as it is.
-        truths: text to be met in any case.
-        numbers: numbers to be met.
+        texts: text compared exactly.
+        truths: text compared in any case.
+        numbers: numbers compared by value.
     """
 
     texts: tuple[str, ...]
@@ -179,7 +180,7 @@ class Wanted:
 
 
 def wanted_values(values: Iterable[Scalar]) -> Wanted:
-    """Tell the values of a filter apart by how they are compared."""
+    """Group the values of a filter by how they are compared."""
     texts: list[str] = []
     truths: list[str] = []
     numbers: list[float] = []
@@ -231,8 +232,8 @@ def _list(values: Iterable[Scalar]) -> str:
 def spans(target: Target) -> list[tuple[int, int, int, int, int]]:
     """Return number, phase, iteration, first slot and end slot of each part of the flag's phases.
 
-    A slot is an hour (since 1970) times 64 plus the part of the hour: what begins inside an hour opens a new
-    part of it, so that no slot belongs to two.
+    A slot is an hour (since 1970) times 64 plus the part of the hour: a phase that starts inside an hour
+    starts a new part of it, so that each slot belongs to one part.
     """
     parts = target.parts
     inside: dict[int, int] = defaultdict(int)
@@ -249,7 +250,7 @@ def spans(target: Target) -> list[tuple[int, int, int, int, int]]:
 
 
 def part_of_hour(targets: Sequence[Target]) -> str:
-    """Return SQL for the part of the hour a record falls into; 0 unless a phase begins inside the hour."""
+    """Return SQL for the part of the hour of a record; 0 unless a phase starts inside the hour."""
     terms = [
         f"(target = {target.number} AND us >= {start * 1000} AND us < "
         f"{(start // HOUR_MS + 1) * HOUR_MS * 1000})::INTEGER"
@@ -261,5 +262,5 @@ def part_of_hour(targets: Sequence[Target]) -> str:
 
 
 def is_inside(place: int, start: int) -> bool:
-    """Return True for a part after the first that does not begin on the hour."""
+    """Return True for a part after the first that does not start on the hour."""
     return place > 0 and start % HOUR_MS > 0

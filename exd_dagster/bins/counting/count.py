@@ -1,8 +1,8 @@
-"""Records to counts: one look at every hour of every flag, then one grouping by unit for first exposures.
+"""Records to counts: one overview of every hour of every flag, then one grouping by unit for first exposures.
 
-The look leaves one *kind* per flag, hour and everything else a fact depends on, with its rows, units and
-evaluation ids as lists; `distinct` turns those into counts. Hours are looked at a window at a time, so that
-memory is bounded. The grouping leaves each unit's first exposure: the least (millisecond, rank of the
+The overview has one *kind* per flag, hour and everything else a fact depends on, with its rows, units and
+evaluation ids as lists; `distinct` turns those into counts. Hours are processed in windows, so that memory is
+bounded. The grouping gives each unit's first exposure: the least (millisecond, rank of the
 variant) over its rows.
 """
 
@@ -47,22 +47,22 @@ _TABLES = {
 _KIND = "target, hour, variant, namespace, environment, reason, version, late, unitless"
 COUNTED = "(NOT left_out AND NOT ignored AND variant IS NOT NULL AND NOT unitless)"
 LOOK_ROWS = 16_000_000
-"""Rows of the hours that are looked at together."""
+"""Maximum rows of the hours processed together."""
 GROUPED_ROWS = 64_000_000
-"""Rows whose units are grouped together; more are grouped in shares of the units."""
+"""Maximum rows grouped by unit at once; more are split by hash of the unit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """Counts the records of one scan for the flags of one reading, into temporary tables named exd_*.
+    """Counts the records of one scan for the flags of one update, into temporary tables named exd_*.
 
     Attributes:
         connection: where the temporary tables are.
         columns: the canonical columns.
-        targets: the flags to look at.
+        targets: the flags to count.
         lateness_ms: how long after its end an hour closes.
         seed: of the store's unit hashes.
-        kept: further columns that rows keep, as kept_0, kept_1, ...
+        kept: further columns of the rows, as kept_0, kept_1, ...
         sizes: rows of each hour (since 1970), where they are known.
     """
 
@@ -179,7 +179,7 @@ class Counter:
         return f"SELECT {target}, {chosen} FROM {self.columns.scan.relation} {join} WHERE {clauses}"
 
     def _windows(self) -> Iterator[str]:
-        """Yield conditions for windows of whole hours that hold about as many rows as memory should."""
+        """Yield conditions for windows of whole hours with about as many rows as fit in memory."""
         edges, rows = [], 0
         for hour, size in sorted(self.sizes.items()):
             rows += size
@@ -200,7 +200,7 @@ class Counter:
             "coalesce(environment, '') AS environment, coalesce(reason, '') AS reason, "
             f"coalesce(version, '') AS version), us // {_HOUR_US} AS hour, "
             f"coalesce({self._late}, false) AS late, NOT coalesce(has_unit, false) AS unitless "
-            f"FROM ({self._rows(self._looked_at, window)})"
+            f"FROM ({self._rows(self._overview_columns, window)})"
         )
         return (
             "SELECT *, NOT left_out AND NOT ignored AND variant <> '' AND NOT unitless AS counted "
@@ -210,7 +210,7 @@ class Counter:
 
     def hashed(self, first: int) -> str:
         """Return a SELECT of target, hour and hash of every record from the hour `first` on."""
-        names = self._looked_at
+        names = self._overview_columns
         kept = [f"kept_{i}" for i in range(len(self.kept))]
         seen = ", ".join([self._late, *(name for name in names if name != "ingested"), *kept])
         rows = self._rows(names, self.columns.between(first * HOUR_MS, None))
@@ -218,7 +218,7 @@ class Counter:
         return f"SELECT target, us // {_HOUR_US} AS hour, {seeded} AS hash FROM ({rows})"
 
     @property
-    def _looked_at(self) -> list[str]:
+    def _overview_columns(self) -> list[str]:
         """The columns that decide what a record counts for."""
         names = ["us", "unit", "namespace", "environment", "variant", "reason", "version", "has_unit"]
         return names + [name for name in ("id", "ingested") if self._has(name)]
@@ -242,7 +242,7 @@ class Counter:
             [*dict.fromkeys(["unit", "variant", *names, *["reason"] * reasons])],
             f"{self.columns.expressions['has_unit']} AND {only}",
         )
-        # as they were told apart in the overview: a look at each reason there, not at each row's here
+        # reasons were classified in the overview: once per reason instead of once per row
         others = "(SELECT DISTINCT target, reason AS written FROM exd_overview WHERE left_out) o"
         apart = f"ANTI JOIN {others} ON r.target = o.target AND coalesce(r.reason, '') = o.written"
         chosen = ", ".join([*names, *(f"kept_{i}" for i in range(len(self.kept)))])
@@ -311,12 +311,12 @@ def write_noted(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]
     """Write down what else was seen of these flags, from `exd_overview` and `exd_counts`: `exd_noted`."""
     write_targets(connection, targets)
     write_table(connection, "noted", [])
-    looked = "(FROM exd_overview SEMI JOIN exd_targets USING (target))"
-    for facts in (_facts(looked), _repeats(looked)):
+    overview = "(FROM exd_overview SEMI JOIN exd_targets USING (target))"
+    for facts in (_facts(overview), _repeats(overview)):
         connection.execute(f"INSERT INTO exd_noted {facts}")
 
 
-def _facts(looked: str) -> str:
+def _facts(overview: str) -> str:
     """Return a SELECT of target, hour, name, detail and count of each fact in the rows of an overview."""
     facts = (
         ("excluded_reason", "reason", "left_out"),
@@ -330,15 +330,15 @@ def _facts(looked: str) -> str:
         for name, detail, where in facts
     )
     return (
-        f"WITH chosen AS (SELECT * FROM {looked} WHERE left_out OR NOT ignored) "
+        f"WITH chosen AS (SELECT * FROM {overview} WHERE left_out OR NOT ignored) "
         f"SELECT target, hour, name, detail, sum(n)::BIGINT FROM ({' UNION ALL '.join(selects)}) "
         "GROUP BY target, hour, name, detail"
     )
 
 
-def _repeats(looked: str) -> str:
+def _repeats(overview: str) -> str:
     """Return a SELECT of the facts about evaluation ids, from rows, evaluations and ids of each bin."""
-    bins = f"SELECT target, hour, variant, sum(rows) AS rows, sum(n) AS ids FROM {looked} WHERE {COUNTED}"
+    bins = f"SELECT target, hour, variant, sum(rows) AS rows, sum(n) AS ids FROM {overview} WHERE {COUNTED}"
     facts = (("duplicate_rows", "rows - evaluations"), ("reused_ids", "evaluations - ids"))
     selects = (
         f"SELECT target, hour, {literal(name)}, variant, ({count})::BIGINT FROM met WHERE {count} > 0"

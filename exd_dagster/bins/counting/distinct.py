@@ -1,4 +1,4 @@
-"""How many distinct units and evaluations an hour holds: values are sorted, equal neighbours are one.
+"""Count distinct units and evaluations of an hour by sorting values.
 
 Sorting the few values of an hour in cache is several times faster than finding them in one hash table over
 all units and hours, which is what a GROUP BY unit, hour would build.
@@ -16,17 +16,17 @@ import numpy.typing as npt
 _LARGE = 1000
 """Values of a bin that are worth a thread."""
 NO_ID = 0
-"""Stands for a missing evaluation id: such a row is an evaluation of its own."""
+"""Marks a missing evaluation id: each such row is one evaluation."""
 
 Values: TypeAlias = npt.NDArray[Any]
 """Units or ids: whole numbers of any width. Lists of them are arrays of such arrays."""
 
 
 def count_kinds(connection: duckdb.DuckDBPyConnection, query: str) -> None:
-    """Count what the lists of kinds hold: `exd_kinds`, without the lists.
+    """Count the lists of kinds into `exd_kinds`, without the lists.
 
     For each kind `once` is its evaluations by id. The first kind of each flag, hour and variant has the
-    `units` and `evaluations` of all that count, every other kind has none.
+    `units` and `evaluations` of all counted ones, every other kind has none.
 
     Args:
         connection: any.
@@ -42,7 +42,7 @@ def count_kinds(connection: duckdb.DuckDBPyConnection, query: str) -> None:
     ).fetchnumpy()
     kinds = np.asarray(ordered["kind"])
     rows = found["n"][kinds]
-    bins = np.append(np.flatnonzero(np.diff(ordered["bin"], prepend=0)), len(kinds))  # where each begins
+    bins = np.append(np.flatnonzero(np.diff(ordered["bin"], prepend=0)), len(kinds))  # start of each bin
     edges = np.append(0, np.cumsum(rows))[bins]
     once, distinct, evaluations = rows.copy(), np.zeros_like(rows), np.zeros_like(rows)
     distinct[bins[:-1]] = np.diff(edges) - repeats(units[kinds], edges)
@@ -75,7 +75,7 @@ def repeats(lists: Values, edges: Values) -> Values:
 
 
 def _sort_bins(values: Values, edges: Values) -> None:
-    """Sort each bin where it lies; large ones on several threads, since numpy sorts without the lock."""
+    """Sort each bin in place; large ones on several threads, since numpy releases the GIL while sorting."""
 
     def sort(some: Values) -> None:
         for first, last in pairwise(some.tolist()):

@@ -1,4 +1,4 @@
-"""The rank of each variant: its place in order of name, so that ties fall the same way always."""
+"""The rank of each variant: its place in order of name, so that ties are resolved the same way always."""
 
 from collections.abc import Iterable, Mapping
 
@@ -7,7 +7,7 @@ from exd_dagster.errors import RecordsError
 
 
 def place(known: Mapping[str, int], names: Iterable[str]) -> dict[str, int]:
-    """Return a rank for every name, in order of name; known ranks stay where there is room between them.
+    """Return a rank for every name, in order of name; known ranks are kept if there is space between them.
 
     Args:
         known: rank of each variant ranked before, in order of name.

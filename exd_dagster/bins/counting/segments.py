@@ -1,13 +1,12 @@
 """First exposures by segment: the value that each dimension had in the record of a unit's first exposure.
 
-No value is kept by unit. A unit is new in the hours that are read when its first exposure lies in them, and
-the record of that exposure is then among those read. So the segments of the hours read are counted anew, and
-those of earlier hours cannot have changed. Of records of one unit that tie in millisecond and variant, the
-value first in order of text counts.
+No value is stored by unit. A unit is new in the hours read when its first exposure is in them, and then the
+record of that exposure is among those read. So the segments of the hours read are counted again, and those of
+earlier hours cannot have changed. For records of one unit that tie in millisecond and variant, the value that
+sorts first counts.
 
-What the look has told apart by hour already (manifest version, reason) needs no further pass where no hour
-mixes several values. Otherwise one pass finds the records of first exposures and counts them by every
-dimension at once.
+Dimensions in the overview (manifest version, reason) need no further pass if no hour has several values.
+Otherwise one pass finds the records of first exposures and counts them by all dimensions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,10 +21,10 @@ from exd_dagster.bins.model import OTHER
 from exd_dagster.telemetry.records import literal, stored_unit_sql
 
 SEGMENTS = 50
-"""Values of one dimension kept by name in each hour, the largest ones; rarer ones are summed as `OTHER`."""
+"""Number of values of a dimension kept by name in each hour; the rarer ones are summed as `OTHER`."""
 
-LOOKED_AT = {"manifest_version": "version", "evaluation_reason": "reason"}
-"""Dimensions that are canonical columns, which the look tells apart."""
+IN_OVERVIEW = {"manifest_version": "version", "evaluation_reason": "reason"}
+"""Dimensions that are canonical columns, which the overview has."""
 
 Dimensions = Mapping[int, Sequence[str]]
 """Names of the dimensions to count, by number of the flag."""
@@ -50,14 +49,14 @@ def count_segments(counter: Counter, dimensions: Dimensions) -> None:
     apart = [name for name in names if has[name] and not _one_by_hour(connection, name)]
     for name in names:
         if name not in apart:
-            _count_by_hour(connection, name, "''" if not has[name] else LOOKED_AT[name])
+            _count_by_hour(connection, name, "''" if not has[name] else IN_OVERVIEW[name])
     if apart:
         _count_apart(counter, apart)
     connection.execute("DROP TABLE exd_firsts")
 
 
 def folded_sql(cells: str) -> str:
-    """Return a SELECT that keeps the largest values of each dimension and hour by name, and sums the others.
+    """Return a SELECT of the largest values of each dimension and hour by name, with the others summed.
 
     Args:
         cells: SELECT or table of target, hour, dimension, value, variant and new_units.
@@ -73,7 +72,7 @@ def folded_sql(cells: str) -> str:
 
 
 def _find_firsts(connection: duckdb.DuckDBPyConnection, *, one_phase: bool) -> None:
-    """Find the units that are new in the hours read, once an iteration: `exd_firsts`."""
+    """Find the units that are new in the hours read, once per iteration: `exd_firsts`."""
     found = "SELECT target, unit, first FROM exd_merged"
     if not one_phase:
         found = (
@@ -89,12 +88,12 @@ def _find_firsts(connection: duckdb.DuckDBPyConnection, *, one_phase: bool) -> N
 
 
 def _one_by_hour(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
-    """Return whether the look shows no hour of a flag in which records that count differ in a dimension."""
-    if name not in LOOKED_AT:
+    """Return whether no hour of a flag in the overview has counted records that differ in a dimension."""
+    if name not in IN_OVERVIEW:
         return False
     mixed = connection.execute(
         f"SELECT 1 FROM exd_overview WHERE {COUNTED} GROUP BY target, hour "
-        f"HAVING count(DISTINCT coalesce({LOOKED_AT[name]}, '')) > 1 LIMIT 1"
+        f"HAVING count(DISTINCT coalesce({IN_OVERVIEW[name]}, '')) > 1 LIMIT 1"
     )
     return mixed.fetchone() is None
 
@@ -139,10 +138,10 @@ def _count_apart(counter: Counter, names: Sequence[str]) -> None:
 
 def _records_of_firsts(counter: Counter, names: Sequence[str]) -> tuple[str, list[str]]:
     """Return a SELECT of target, unit, first and each dimension's value by record, and their names."""
-    kept = [name for name in names if name not in LOOKED_AT]
+    kept = [name for name in names if name not in IN_OVERVIEW]
     counter = replace(counter, kept=kept)
-    columns = [LOOKED_AT[name] if name in LOOKED_AT else f"kept_{kept.index(name)}" for name in names]
-    rows = counter.rows(["us", *(name for name in columns if name in LOOKED_AT.values())])
+    columns = [IN_OVERVIEW[name] if name in IN_OVERVIEW else f"kept_{kept.index(name)}" for name in names]
+    rows = counter.rows(["us", *(name for name in columns if name in IN_OVERVIEW.values())])
     unit = stored_unit_sql("unit", counter.columns, counter.seed)
     values = [f"v{i}" for i in range(len(names))]
     texts = ", ".join(

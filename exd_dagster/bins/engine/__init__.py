@@ -1,4 +1,4 @@
-"""Counting in the engine that holds the records."""
+"""Counting in the engine of the records."""
 
 from exd_dagster.bins.engine.count import EngineLog
 

@@ -1,8 +1,8 @@
-"""Counting where the records live: one Ibis expression, in the engine's own SQL; only bins travel.
+"""Count in the engine of the records: one Ibis expression in its SQL; only bins are transferred.
 
 The same steps as `count`, without a state of units: cells by unit, hour and variant, then sums over cells. A
 unit's first exposure is its first cell in order of (millisecond, rank of the variant). Hours are whole hours
-since 1970 in UTC, taken from seconds since 1970, so that no zone of a session or a value can shift them.
+since 1970 in UTC, taken from seconds since 1970, so the time zone of a session or value has no effect.
 """
 
 from collections import defaultdict
@@ -116,7 +116,7 @@ class EngineLog:
         return {reason: dict(zip(found["whose"], map(int, found[reason]), strict=True)) for reason in reasons}
 
     def time_form(self) -> str:
-        """Its times are timestamps: there is no form to tell."""
+        """Its times are timestamps, so there is no format to report."""
         return ""
 
     def held(
@@ -138,7 +138,7 @@ class EngineLog:
         return EngineTally(self, targets)
 
     def fingerprint_hours(self, targets: Sequence[Target], first: int) -> None:
-        """Nothing is kept of what was counted, so there is nothing to compare."""
+        """No fingerprints are stored, so there is nothing to compare."""
 
     def rows(self) -> Expression:
         """Return the table with the canonical columns added: at, hour, flag, variant, unit, id, ..."""
@@ -252,7 +252,7 @@ class EngineTally:
         write_noted(self.connection, self.targets)
 
     def first_exposures(self) -> None:
-        """They came with the other measures."""
+        """They were computed with the other measures."""
 
     def segments(self, dimensions: Dimensions) -> None:
         """See `Tally`."""
@@ -310,7 +310,7 @@ class EngineTally:
         return rows.group_by(kinds).agg(first=rows.at.truncate("ms").min(), n=self._evaluations(rows))
 
     def _first_cells(self, cells: Expression) -> Expression:
-        """Keep each unit's first cell of an iteration, with the least and greatest rank it was seen in."""
+        """Select each unit's first cell of an iteration, with the least and greatest rank it was seen in."""
         import ibis
 
         unit = [*SCOPE, "iteration", "unit"]
@@ -376,7 +376,7 @@ class EngineTally:
         return (rows.id.nullif("").nunique() + _how_many(rows.id == "")).cast("int64")
 
     def take(self, expression: Expression, table: str, query: str) -> None:
-        """Run an expression in the engine and keep `query` over its result as a temporary table."""
+        """Run an expression in the engine and store `query` over its result as a temporary table."""
         self.connection.register("exd_found", self.log.execute(expression))
         try:
             self.connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_{table} AS {query}")
@@ -396,5 +396,5 @@ def _of(rows: Expression, target: Target) -> Expression:
 
 
 def _how_many(test: Expression) -> Expression:
-    """Return how many rows pass; not every engine casts truth to a number."""
+    """Return how many rows pass; not every engine casts booleans to numbers."""
     return test.ifelse(1, 0).sum().cast("int64")

@@ -1,4 +1,4 @@
-"""Filters and instants as Ibis expressions, which mean what they mean on files."""
+"""Filters and instants as Ibis expressions, with the same meaning as on files."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -14,7 +14,7 @@ Expression: TypeAlias = Any
 
 
 def is_one_of(column: Any, values: Iterable[Scalar]) -> Any:
-    """Return a test for "the column holds one of these"; see `audience.Wanted`."""
+    """Return the expression "the column has one of these values"; see `audience.Wanted`."""
     import ibis
 
     wanted, kind = wanted_values(values), column.type()
@@ -32,7 +32,7 @@ def is_one_of(column: Any, values: Iterable[Scalar]) -> Any:
 
 
 def _spellings(number: float) -> list[str]:
-    """Return a number as text columns hold it: 1 and 1.0, 2.5 and 2.50."""
+    """Return the spellings of a number in text columns: 1 and 1.0, 2.5 and 2.50."""
     whole = [str(int(number))] if number == int(number) else []
     return [*whole, repr(number), f"{number:.2f}"]
 

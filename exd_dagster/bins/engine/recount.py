@@ -1,4 +1,4 @@
-"""A flag counted in the engine its records live in, beside the store: `recount` for foreign engines."""
+"""Count a flag in the engine of its records, without the store: `recount` for foreign engines."""
 
 from datetime import datetime
 from typing import Any

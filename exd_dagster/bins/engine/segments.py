@@ -1,7 +1,7 @@
-"""First exposures by segment in the engine the records live in: `counting.segments` for foreign engines.
+"""First exposures by segment in the engine of the records: `counting.segments` for foreign engines.
 
-All values travel, at most one row a unit and dimension; which are kept by name is decided here, so that every
-engine gives the same answer.
+All values are transferred, at most one row per unit and dimension. Which keep their name is decided here, so
+that every engine gives the same result.
 """
 
 from functools import reduce

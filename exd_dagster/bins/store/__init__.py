@@ -1,4 +1,4 @@
-"""The bin store: what was counted, kept in one DuckDB database and brought up to date."""
+"""The bin store: counts in one DuckDB database, updated incrementally."""
 
 from exd_dagster.bins.store.store import BinStore, open_store
 

@@ -1,9 +1,10 @@
-"""What a log gained or lost since it was last read, known without reading it all again.
+"""Which hours of a log changed since it was last read, without reading it all again.
 
-Files are told by size and time, or by the tag of an object store: of those that are new or changed the
-records are looked through, of those that are gone or changed the hours they are known to have held. Where a
-log is not made of files, how many records each hour has is compared with what it had. A foreign engine counts
-from the start in every run and needs none of this.
+Changed files are detected by size and time, or by the tag of an object store. New and changed files are
+scanned for their hours; the hours of removed files are stored. For a log that is not made of files, the
+number of records in each hour is compared. A foreign engine counts from the start in every run and needs
+none of
+this.
 """
 
 from collections.abc import Mapping
@@ -21,12 +22,12 @@ from exd_dagster.telemetry.records import EARLIEST, from_ms
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What is different in a log.
+    """The changes of a log.
 
     Attributes:
-        since: first hour (since 1970) that may hold other records than when it was read; None: no such hour.
-        marks: by file that is new or changed, its mark and the first hour it holds (None: unknown).
-        gone: files that are no longer there, or changed.
+        since: first hour (since 1970) whose records may have changed; None: no such hour.
+        marks: by file that is new or changed, its mark and the first hour of its records (None: unknown).
+        gone: files that were removed or changed.
     """
 
     since: int | None = None
@@ -35,11 +36,11 @@ class Changes:
 
 
 def find_changes(connection: duckdb.DuckDBPyConnection, reading: Reading) -> Changes:
-    """Compare a log with what the store knows of it.
+    """Compare a log with what the store recorded of it.
 
     Args:
         connection: the store.
-        reading: what is asked for; hours before its flags' starts are of no interest.
+        reading: the request; hours before its flags' starts are ignored.
 
     Raises:
         RecordsError: when the log cannot be read.
@@ -75,7 +76,7 @@ def save_changes(connection: duckdb.DuckDBPyConnection, source: str, changes: Ch
 
 
 def _first_hour(connection: duckdb.DuckDBPyConnection, reading: Reading, file: str) -> int | None:
-    """Return the first hour a file holds records of; None for one without records, or that cannot be read."""
+    """Return the first hour of a file's records; None for one without records, or that cannot be read."""
     source = reading.source.only([file])
     try:
         with source.open(connection, from_ms(EARLIEST), reading.listed_until) as scan:
@@ -103,7 +104,7 @@ def _first_other_count(connection: duckdb.DuckDBPyConnection, reading: Reading, 
             f"WHERE {columns.between(first * HOUR_MS, last * HOUR_MS)} GROUP BY hour"
         ).fetchall()
     found = dict(rows)
-    earliest = max(first, min(known))  # of hours before, nothing was kept
+    earliest = max(first, min(known))  # no earlier hours are stored
     hours = {*found, *known}
     others = [h for h in hours if earliest <= h < last and found.get(h, 0) != known.get(h, 0)]
     return min([*others, *(h for h in found if h < earliest)], default=None)

@@ -1,14 +1,14 @@
-"""Which hours of a log were delivered: those in which the whole log lies far below what it expects were not.
+"""Which hours of a log were delivered: not those in which the whole log is far below its expected traffic.
 
-What an hour expects is learned from the log itself: the median of the same hour on up to 7 earlier days, or
-on up to 3 earlier weeks where that is less. An hour that expects `FEWEST` records or more was not delivered
+The expectation of an hour is the median of the same hour on up to 7 earlier days, or on up to 3 earlier weeks
+if that is less. An hour that expects `FEWEST` records or more was not delivered
 
 - where the log has less than `FLOOR` of them, and so has each counted flag that expects as many, or
 - where 3 or more such flags are counted, and 4 of 5 of them have less than `FLEET_FLOOR`.
 
-Nor was an hour beside such a gap that is not whole itself (less than `WHOLE`): the loader stopped or began
-within it. A loader that is late while a few devices' clocks run ahead leaves such hours at the end of the
-log; a file that is missing leaves them in its middle. An hour without any record was not delivered either.
+Nor was an hour next to such a gap with less than `WHOLE` of its expectation: the loader stopped or started
+within it. A late loader together with a few devices whose clocks are fast causes such hours at the end of the
+log; a missing file causes them in its middle. An hour without any record was not delivered either.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEWEST = 20.0
-"""An hour that expects fewer records tells nothing."""
+"""An hour that expects fewer records is not tested."""
 FLOOR = 0.1
 FLEET_FLOOR = 0.5
 FEWEST_FLAGS = 3
@@ -40,7 +40,7 @@ def delivered_hours(records: Mapping[int, int], volumes: Volumes) -> set[int]:
 
     Args:
         records: records of the whole log by hour, in every hour that has any.
-        volumes: for some hours, the evaluations of each counted flag by hour; asked only for doubtful hours.
+        volumes: for some hours, the evaluations of each counted flag by hour; read only for doubtful hours.
     """
     if not records:
         return set()
@@ -59,7 +59,7 @@ def delivered_hours(records: Mapping[int, int], volumes: Volumes) -> set[int]:
 
 
 def _expected(seen: Floats, places: Hours) -> Floats:
-    """Return what each place of a series expects; 0 where no earlier day tells."""
+    """Return the expectation of each element of a series; 0 without earlier days."""
 
     def median(lags: Hours) -> Floats:
         earlier = places - lags[:, None]
@@ -107,7 +107,7 @@ def _share(doubtful: Hours, first: int, evaluations: Mapping[int, int]) -> Float
 
 
 def flag_volumes(connection: duckdb.DuckDBPyConnection, source: str) -> Volumes:
-    """Return what asks the store for the evaluations of the flags counted from a log."""
+    """Return a function that reads the evaluations of a log's counted flags from the store."""
 
     def volumes(hours: Collection[int]) -> dict[int, dict[int, int]]:
         found: dict[int, dict[int, int]] = {}

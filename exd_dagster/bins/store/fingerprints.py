@@ -1,9 +1,9 @@
-"""Fingerprints of hours: what was counted once is not counted again while its records are the same.
+"""Fingerprints of hours: an hour is not counted again while its records are the same.
 
-The print of an hour is how many records of a flag it holds and the sum of their hashes, over all that
-counting looks at: the same in any order, and different (but for one chance in 2^64) when any record was
-added, removed or changed. Looking back costs one pass over the lookback; counting starts at the first hour
-that differs. The hashes are DuckDB's own: should it change them, the lookback is counted once more.
+The fingerprint of an hour is the number of a flag's records and the sum of their hashes over all counted
+columns: the same in any order, and different (but for one chance in 2^64) when any record was
+added, removed or changed. The lookback costs one pass; counting starts at the first hour that differs.
+The hashes are DuckDB's own: if they change, the lookback is counted once more.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from exd_dagster.bins.hours import HOUR_MS
 
 
 def take_fingerprints(connection: duckdb.DuckDBPyConnection, records: str, first: int) -> None:
-    """Print every hour from `first` (since 1970) that the flags are to be read in: `exd_fingerprints`.
+    """Compute the fingerprints of every hour to be read from `first` (since 1970) on: `exd_fingerprints`.
 
     Args:
         connection: has `exd_targets`.
         records: SELECT of target, hour and hash of the records of these flags and hours.
-        first: earlier hours are not printed.
+        first: earlier hours get no fingerprint.
     """
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE exd_fingerprints AS SELECT target, hour, coalesce(records, 0) AS "
@@ -33,10 +33,10 @@ def take_fingerprints(connection: duckdb.DuckDBPyConnection, records: str, first
 
 
 def narrow(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], first: int) -> list[Target]:
-    """Return the targets, each from the first hour whose print is not the stored one.
+    """Return the targets, each from the first hour whose fingerprint differs from the stored one.
 
-    Hours not yet read whole are always read, since a phase may still be declared in them, and so is the last.
-    A target that begins before the first hour printed stays as it is.
+    Hours not completely read yet are always read, since a phase may still be declared in them, and so is
+    the last. A target that starts before the first hour with a fingerprint is unchanged.
     """
     changed = dict(
         connection.execute(
@@ -54,7 +54,7 @@ def narrow(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], fir
 
 
 def save_fingerprints(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> None:
-    """Keep the prints of these flags, which are counted now, and drop `exd_fingerprints`."""
+    """Store the fingerprints of these flags, which are counted now, and drop `exd_fingerprints`."""
     numbers = ", ".join(str(target.number) for target in targets) or "NULL"
     connection.execute(
         "DELETE FROM exd_prints WHERE (flag, hour) IN (SELECT (target, hour) FROM exd_fingerprints "

@@ -1,4 +1,4 @@
-"""A log that is open for counting, whatever counts it: DuckDB here, or the engine the records live in."""
+"""A log open for counting, by DuckDB or by the engine of the records."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,7 +9,7 @@ import duckdb
 
 from exd_dagster.bins.counting.audience import Target
 from exd_dagster.bins.counting.count import Counter, write_targets
-from exd_dagster.bins.counting.segments import LOOKED_AT, Dimensions, count_segments
+from exd_dagster.bins.counting.segments import IN_OVERVIEW, Dimensions, count_segments
 from exd_dagster.bins.hours import HOUR_MS
 from exd_dagster.bins.store.fingerprints import take_fingerprints
 from exd_dagster.bins.store.merge import drop_temporary, merge_units
@@ -32,7 +32,7 @@ class Tally(Protocol):
     """Counts the records of some flags into temporary tables of the store's connection."""
 
     def look(self) -> None:
-        """Look at every hour: `exd_overview` holds its evaluations by everything but unit."""
+        """Scan every hour into `exd_overview`: its evaluations by everything but unit."""
 
     def scopes(self) -> list[tuple[int, str, str]]:
         """Return target, namespace and environment of the records seen."""
@@ -47,7 +47,7 @@ class Tally(Protocol):
         """Count units, evaluations and facts by hour: `exd_counts` and `exd_noted`."""
 
     def first_exposures(self) -> None:
-        """Find what this adds to the bins of first exposures: `exd_delta`."""
+        """Compute the change of the first exposures in the bins: `exd_delta`."""
 
     def segments(self, dimensions: Dimensions) -> None:
         """Count first exposures by dimension, value and variant: `exd_segmented`."""
@@ -79,7 +79,7 @@ class OpenLog(Protocol):
         """Return those of the columns that the log does not have."""
 
     def near(self, column: str) -> Sequence[str]:
-        """Return the columns it has, among which one that is missing may have been meant."""
+        """Return its columns, as suggestions for a missing one."""
 
     def hours(self, start: int, latest: int) -> Mapping[int, tuple[int, int]]:
         """Return newest record (ms) and number of records by hour in `[start, latest)` (ms)."""
@@ -105,7 +105,7 @@ class OpenLog(Protocol):
         """Return what counts these flags."""
 
     def fingerprint_hours(self, targets: Sequence[Target], first: int) -> None:
-        """Print the hours of these flags from `first` on, where state is kept: `exd_fingerprints`."""
+        """Compute the fingerprints of these flags' hours from `first` on: `exd_fingerprints`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ class DuckLog:
         columns: the canonical columns of the scan.
         lateness_ms: how long after its end an hour closes.
         seed: of the store's unit hashes.
-        sizes: rows of each hour, once `hours` was asked for.
+        sizes: rows of each hour, once `hours` was read.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -226,7 +226,7 @@ class DuckLog:
         """See `OpenLog`."""
         write_targets(self.connection, targets)
         named = {name for target in targets for name in dimensions_of(target.flag)}
-        kept = sorted((named & self.columns.extras.keys()) - LOOKED_AT.keys())
+        kept = sorted((named & self.columns.extras.keys()) - IN_OVERVIEW.keys())
         take_fingerprints(self.connection, replace(self.tally(targets), kept=kept).hashed(first), first)
 
     def tally(self, targets: Sequence[Target]) -> DuckTally:

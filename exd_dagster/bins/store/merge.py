@@ -1,8 +1,8 @@
-"""New exposures into the stored ones: what was read again is believed anew, what was not is kept.
+"""Merge new exposures into the stored ones: hours read again are replaced, the others kept.
 
 Per flag, phase and unit the store keeps two exposures: the first, and the first to another variant. Both are
-least elements, so two readings combine in any order. Hours that are read again lose their stored exposures
-and get the ones now found, so that removed records are forgotten as surely as late ones are learned.
+minima, so updates can be merged in any order. Exposures in hours that are read again are replaced by those
+found now, so that removed records are dropped and late ones added.
 """
 
 from collections.abc import Sequence
@@ -73,9 +73,9 @@ def drop_temporary(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _find_known(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], numbers: str) -> None:
-    """Find what is stored of the units that are met again, or were stored from the hours read: `exd_known`.
+    """Select the stored exposures of units found again, or stored from the hours read: `exd_known`.
 
-    Constant bounds skip what is stored of other hours; one column is looked up first, not two.
+    Constant bounds skip row groups of other hours; one column is looked up first, not two.
     """
     first, other = _IN_RANGE.format("u.first"), _IN_RANGE.format("coalesce(u.other, 0)")
     start, end = (edge * RANKS for edge in (min(t.start for t in targets), max(t.end for t in targets)))
@@ -124,10 +124,10 @@ def _meet_known(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _contribution(units: str, sign: int, one_phase: bool) -> str:
-    """Return a SELECT of what these units add to the bins of their first exposure.
+    """Return a SELECT of the counts that these units add to the bins of their first exposure.
 
     A unit is new once per iteration. It is in several variants when any two of its exposures in the iteration
-    differ; carried over when no single phase shows two after its uptake.
+    differ; carried over when no single phase has two after its uptake.
     """
     whole = f"SELECT target, first, other IS NOT NULL AS clash, other IS NOT NULL AS multi FROM {units}"
     if not one_phase:

@@ -1,8 +1,8 @@
-"""Names a configuration uses and the log does not: found when a log is read, kept in the store, then told.
+"""Configured names that are not in the log: found when a log is read, and stored.
 
-A flag of which nothing was ever counted is asked about: which of its names does the log not hold, and which
-name that it does hold is nearest? So is a filter that is counted anew: which of its values were never met?
-The log is asked for distinct names with their records, only then, and for at most `MOST_NAMES` of them.
+Searched for a flag of which nothing was ever counted, with the nearest name in the log, and for a filter that
+is counted for the first time. Only then the log is queried for at most `MOST_NAMES` distinct names and their
+record counts.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ from exd_dagster.config.reasons import EXCLUDED_REASONS, reason_form
 from exd_dagster.errors import nearest_name
 
 MOST_NAMES = 10_000
-"""Names asked for, those with the most records first."""
+"""Maximum number of names queried, those with the most records first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Names:
         insert_rows(self.connection, "exd_unmatched", rows)
 
     def uncounted(self, numbers: Collection[int]) -> set[int]:
-        """Return those of these flags of which no hour holds anything."""
+        """Return those of these flags without any count."""
         query = "SELECT DISTINCT flag FROM exd_bins WHERE list_contains(?, flag) AND evaluations > 0"
         counted = self.connection.execute(query, [list(numbers)]).fetchall()
         return {*numbers} - {number for (number,) in counted}
@@ -58,20 +58,20 @@ def learn_names(
     connection: duckdb.DuckDBPyConnection,
     opened: OpenLog,
     targets: Sequence[Target],
-    quiet: Collection[int],
+    empty: Collection[int],
     anew: Collection[int],
 ) -> None:
-    """Find out which names of these flags the log does not hold, and keep it.
+    """Find and store which names of these flags are not in the log.
 
     Args:
         connection: the store, whose bins are up to date.
         opened: the log.
         targets: the flags read.
-        quiet: numbers of those of which this reading counted nothing.
-        anew: numbers of those that are new to the store, or declared anew.
+        empty: numbers of those of which this update counted nothing.
+        anew: numbers of those that are new to the store, or declared differently.
     """
     names, numbers = Names(connection), [target.number for target in targets]
-    known, uncounted = names.of(numbers), names.uncounted(quiet)
+    known, uncounted = names.of(numbers), names.uncounted(empty)
     asked = {n for n in uncounted if n in anew or not any(u.nearest for u in known.get(n, ()))}
     found: dict[int, list[Unmatched]] = {}
     scopes = _scopes(opened, [target for target in targets if target.number in asked])
@@ -102,7 +102,7 @@ def _scopes(opened: OpenLog, targets: Sequence[Target]) -> list[tuple[tuple[str,
 
 
 def _scope(target: Target, seen: Sequence[tuple[tuple[str, ...], int]]) -> Iterator[Unmatched]:
-    """Yield key, or else namespace and environment, where the log holds no record of them."""
+    """Yield key, or else namespace and environment, if the log has no record of them."""
     keys: Counter[str] = Counter()
     for scope, records in seen:
         keys[scope[0]] += records
@@ -121,7 +121,7 @@ def _scope(target: Target, seen: Sequence[tuple[tuple[str, ...], int]]) -> Itera
 
 
 def _no_columns(flag: FlagAudit, opened: OpenLog) -> Iterator[Unmatched]:
-    """Yield the dimensions that are no column of the log; only its schema is asked."""
+    """Yield the dimensions that are not columns of the log; only the schema is read."""
     for name in opened.missing(flag.dimensions):
         yield Unmatched("dimensions", name, nearest_name(name, opened.near(name)))
 
@@ -151,7 +151,7 @@ def _unmet(
     if not values:
         return
     seen = {name: records for (name,), records in _held(target, opened, column)}
-    if len(seen) >= MOST_NAMES:  # what is rarer than these may well be there
+    if len(seen) >= MOST_NAMES:  # rarer names were not queried
         return
     for value in values:
         wanted = wanted_values([value])

@@ -15,16 +15,16 @@ from exd_dagster.telemetry.sources.duckdb import IbisRecords, Records
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What is asked for: the hours `[first, last)` since 1970 of these flags.
+    """The requested hours `[first, last)` since 1970 of these flags.
 
     Attributes:
         source: the log.
         flags: the flags to count.
-        first: first hour asked for.
-        last: first hour not asked for.
+        first: first requested hour.
+        last: end of the requested hours (exclusive).
         timing: lateness, lookback, tolerance of clocks ahead.
         now: the clock (UTC).
-        anew: count every flag from its start, whatever is stored.
+        anew: count every flag again from its start.
         since: first hour in which the log changed since it was last read; None: none before `lookback`.
     """
 
@@ -49,13 +49,13 @@ class Reading:
 
     @property
     def reread_from(self) -> int:
-        """First hour that is looked at again: `lookback` before the window, or where the log changed."""
+        """First hour that is read again: `lookback` before the window, or where the log changed."""
         first = self.first - ceil_hour(from_ms(0) + self.timing.lookback)
         return first if self.since is None else min(first, self.since)
 
     @property
     def recounts(self) -> bool:
-        """Whether a flag with anything to read is read from its start: an engine keeps no state of units."""
+        """Whether a flag with anything to read is read from its start: an engine stores no state of units."""
         return isinstance(self.source, IbisRecords)
 
     @property
@@ -67,19 +67,20 @@ class Reading:
 def plan_targets(
     reading: Reading, stored: Mapping[FlagId, StoredFlag], through: Collection[int] = ()
 ) -> tuple[list[Target], set[int]]:
-    """Decide from where to where each flag is read.
+    """Decide which hours of each flag are read.
 
     A flag that the store does not know, or knows from another log or definition, is read from its start.
     Any other is read from the first hour not yet read, or `lookback` before the window where that is
-    earlier: there are no gaps, so a first exposure is always the first. On an engine it is read whole.
+    earlier: there are no gaps, so a first exposure is always the first. On an engine it is read from its
+        start.
 
     Args:
-        reading: what is asked for.
-        stored: flags the store knows.
+        reading: the request.
+        stored: flags in the store.
         through: numbers of flags to read through to the last hour ever read.
 
     Returns:
-        One target for each flag with anything to read, and the numbers of those counted anew.
+        One target for each flag with anything to read, and the numbers of those counted from their start.
     """
     targets, anew = [], set()
     unused = max((known.number for known in stored.values()), default=0) + 1

@@ -1,4 +1,4 @@
-"""What the store knows of its logs and flags beside the counts: numbers, definitions, ranks, watermarks."""
+"""What the store records of logs and flags: numbers, definitions, ranks, watermarks."""
 
 import json
 from collections import defaultdict
@@ -62,7 +62,7 @@ class Registry:
         insert_rows(self.connection, "exd_flags", rows)
 
     def forget_units(self, numbers: Collection[int]) -> None:
-        """Drop what first exposures are told from; the bins stay until they are replaced."""
+        """Drop stored first exposures; the bins remain until they are replaced."""
         for table in ("units", "variants", "scopes", "prints"):
             self._delete(table, numbers)
 

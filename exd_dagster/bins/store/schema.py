@@ -1,22 +1,23 @@
-"""The tables of the store: made on first use, checked on every other.
+"""The tables of the store: created on first use, checked on every later one.
 
-exd_meta     format of the tables, seed of the unit hashes, a hash by which a store of another hash function
-             is known (probe), and how many updates there were: every update changes it first, so that two
-             at once cannot both commit
+exd_meta     format of the tables, seed of the unit hashes, a hash that detects a store of another hash
+function
+             (probe), and the number of updates: every update changes it first, so that two concurrent
+             ones cannot both commit
 exd_sources  each log: its watermark (ms) and the hour through which its bins are closed
-exd_prints   per flag and hour: a print of the records it was counted from; see `prints`
+exd_prints   per flag and hour: a fingerprint of the records it was counted from; see `fingerprints`
 exd_hours    hours (since 1970) in which a log has any record, and how many it has
-exd_files    each file of a log as it was last read, and the first hour it is known to hold records of
+exd_files    each file of a log when it was last read, and the first hour of its records
 exd_flags    each audited flag: what was counted (definition), through which hour, and whether its
              units were dropped since (retired)
 exd_scopes   namespaces and environments a flag was seen in
 exd_variants the rank of each variant of a flag, in order of name
 exd_units    per flag, phase and unit: the first exposure, and the first one to another variant
 exd_bins     per flag, hour and variant: the counts
-exd_facts    per flag and hour: what else was seen
-exd_dimensions  per flag, the dimensions its units are counted apart by, and the first hour they are (since)
+exd_facts    per flag and hour: further counts
+exd_dimensions  per flag, the dimensions its units are counted by, and the first such hour (since)
 exd_segments per flag, hour, dimension, value and variant: units first exposed there
-exd_unmatched  names of a flag's configuration that its log does not hold, with the nearest that it does
+exd_unmatched  names in a flag's configuration that are not in its log, with the nearest name in it
 
 flag_bins    a view for people: the closed hours of exd_bins, with names and instants instead of numbers
 """
@@ -66,23 +67,23 @@ CREATE TABLE IF NOT EXISTS exd_dimensions (flag INTEGER, dimension VARCHAR, sinc
 CREATE TABLE IF NOT EXISTS exd_segments (flag INTEGER, hour BIGINT, dimension VARCHAR, value VARCHAR,
     variant VARCHAR, new_units BIGINT);
 """
-"""What format 4 adds; hours counted before are not told apart until the flag is counted anew."""
+"""What format 4 adds; hours counted before have no segments until the flag is counted again."""
 
 _ADDED = {2: _FORMAT_2, 3: _FORMAT_3, 4: _FORMAT_4}
 
 
 def ensure_schema(connection: duckdb.DuckDBPyConnection) -> int:
-    """Make or check the tables and return the seed of the unit hashes.
+    """Create or check the tables and return the seed of the unit hashes.
 
     Raises:
         StoreError: when the store was written by a newer version, its hashes cannot be continued, or the
-            database holds something of another program under a name of these tables.
+            database has an object of another program under a name of these tables.
     """
     try:
         return _make_or_check(connection)
     except (duckdb.CatalogException, duckdb.BinderException) as error:
         raise StoreError(
-            f"{_place(connection)} holds something of another program under a name that the bin store uses: "
+            f"{_place(connection)} has an object of another program under a name that the bin store uses: "
             f"{str(error).splitlines()[0]}\nNothing was changed; give the bin store a file of its own, or "
             "rename what is there"
         ) from error
@@ -117,7 +118,7 @@ def _make_or_check(connection: duckdb.DuckDBPyConnection) -> int:
 
 
 def _probe(seed: int) -> int:
-    """Return `hash('exd', seed)`, which a store of another hash function does not hold."""
+    """Return `hash('exd', seed)`, which differs in a store of another hash function."""
     return combine(hash_text("exd"), mix(seed))
 
 
@@ -129,7 +130,7 @@ def _make(connection: duckdb.DuckDBPyConnection) -> int:
 
 
 def _migrate(connection: duckdb.DuckDBPyConnection) -> None:
-    """Bring a store of an earlier format up to this one, where it lies."""
+    """Migrate a store of an earlier format in place."""
     ((found,),) = connection.execute("SELECT coalesce(max(format), 0) FROM exd_meta").fetchall()
     missing = [added for number, added in _ADDED.items() if 0 < found < number]
     if missing:

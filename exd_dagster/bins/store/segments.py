@@ -15,11 +15,11 @@ from exd_dagster.config import FlagAudit
 from exd_dagster.config.dimensions import dimensions_of
 
 NONE = "(none)"
-"""Stands for an empty value of a dimension."""
+"""Name of an empty value of a dimension."""
 MOST_VALUES = 200
-"""Values of one dimension told apart: the first to have `ADMITTED` units, then the largest of the others.
+"""Number of values of a dimension kept by name: the first to have `ADMITTED` units, then the largest others.
 
-So which values are told apart follows from what was counted until then, and a later hour takes none away.
+The values kept depend only on earlier counts, so a later hour never removes one.
 """
 
 
@@ -42,7 +42,7 @@ def select_segments(connection: duckdb.DuckDBPyConnection, flag: FlagAudit, bins
 
     Args:
         connection: the store.
-        flag: whose.
+        flag: the flag.
         bins: its bins, whose hours and variants the segments have.
     """
     known = Registry(connection).flags().get(flag.id)
@@ -74,7 +74,7 @@ def select_segments(connection: duckdb.DuckDBPyConnection, flag: FlagAudit, bins
 
 
 def _names(connection: duckdb.DuckDBPyConnection, cells: str, listed: Sequence[str]) -> list[tuple[str, str]]:
-    """Number the values to be told apart: `exd_named`; return their names."""
+    """Number the values kept by name: `exd_named`; return their names."""
     by_hour = (
         "SELECT dimension, value, hour, "
         "sum(sum(new_units)) OVER (PARTITION BY dimension, value ORDER BY hour) AS units "

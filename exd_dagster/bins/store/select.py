@@ -19,15 +19,15 @@ from exd_dagster.config import FlagAudit, FlagId, floor_hour
 from exd_dagster.errors import StoreError
 
 MOST_UNDECLARED = 50
-"""Undeclared variants kept by name; further ones are summed as `OTHER`."""
+"""Number of undeclared variants kept by name; further ones are summed as `OTHER`."""
 
 _instant = lru_cache(maxsize=2**14)(instant_of)
 
 TOGETHER = 50
-"""Flags read by one query: whatever a query asks for, it passes over the bins of every flag."""
+"""Flags read by one query: every query scans the bins of all flags."""
 
 MOST_BYTES = 2**27
-"""Memory for bins that wait to be asked for; beyond it a flag's bins are read when they are."""
+"""Memory for prefetched bins; beyond it the bins of a flag are read when needed."""
 
 FACT_BYTES = 128
 """What one fact takes, about."""
@@ -47,11 +47,11 @@ def select_many(
 
     Args:
         connection: the store.
-        flags: whose bins.
-        closed_only: False adds the hours up to the newest record, the last of them perhaps not whole.
+        flags: the flags.
+        closed_only: False adds the hours up to the newest record, the last of them possibly incomplete.
 
     Raises:
-        StoreError: when what is stored was counted otherwise than a flag now says.
+        StoreError: when the stored counts are of another definition of a flag.
     """
     registry = Registry(connection)
     stored, source = registry.flags(), cache(registry.source)
@@ -193,10 +193,9 @@ def _fill(
 
 
 class Prefetch:
-    """Reads the bins of many flags at once, and hands each out once more when it is asked for alone.
+    """Prefetch: reads the bins of many flags at once, and returns each when it is requested alone.
 
-    What waits is as good as the store: it is dropped when the store was updated since, or the flag is asked
-    for as it is declared otherwise.
+    Prefetched bins are dropped when the store was updated since, or the flag's definition differs.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:

@@ -33,7 +33,7 @@ class BinStore:
     """The bins of many flags in the exd_* tables of one open DuckDB connection.
 
     Args:
-        connection: an open, writable connection; it stays the caller's to close.
+        connection: an open, writable connection; the caller closes it.
 
     Raises:
         StoreError: when the store was written by a newer version or another hash.
@@ -56,26 +56,26 @@ class BinStore:
         timing: Timing | None = None,
         now: datetime,
     ) -> BuildReport:
-        """Bring the bins of these flags up to date with the records of `[start, end)`.
+        """Update the bins of these flags from the records of `[start, end)`.
 
         Reads the log once for all flags, from `lookback` before `start`, and for a flag not counted so far
-        (or counted otherwise) from that flag's own start. All of it is written, or nothing. Doing it again,
-        in other cuts or another order, ends in the same bins.
+        (or counted otherwise) from that flag's own start. The update is atomic and idempotent:
+        any order and division of updates gives the same bins.
 
         Args:
             source: a records object, DataFrame, path or glob.
             flags: the flags to count.
-            start: first instant of the window (UTC); taken down to the hour.
-            end: first instant after it; taken up to the hour.
+            start: start of the window (UTC); rounded down to the hour.
+            end: end of the window (UTC), exclusive; rounded up to the hour.
             timing: lateness, lookback and tolerance of clocks ahead.
             now: the clock (UTC).
 
         Returns:
-            What was done. A flag that could not be counted carries its error there; the others are counted.
+            The report. It has an error for each flag that could not be counted; the others are counted.
 
         Raises:
             RecordsError: when the log cannot be read.
-            StoreError: when the store cannot be written; it is as it was.
+            StoreError: when the store cannot be written; it is unchanged.
         """
         reading = Reading(
             as_records(source), tuple(flags), hour_of(start), ceil_hour(end), timing or Timing(), now
@@ -85,7 +85,7 @@ class BinStore:
     def rebuild(
         self, source: object, flags: Sequence[FlagAudit], *, timing: Timing | None = None, now: datetime
     ) -> BuildReport:
-        """Count these flags anew from their start up to `now`, whatever is stored; see `update`."""
+        """Count these flags again from their start up to `now`; see `update`."""
         starts = [hour_of(flag.start) for flag in flags]
         first = min(starts, default=hour_of(now))
         last = max(ceil_hour(now), first)
@@ -97,7 +97,7 @@ class BinStore:
         """Return the closed hourly bins of a flag from its start: a complete calendar, empty hours included.
 
         Raises:
-            StoreError: when what is stored was counted otherwise than `flag` now says.
+            StoreError: when the stored counts are of another definition of `flag`.
         """
         with _store_errors():
             return self._prefetch.read(flag)
@@ -116,9 +116,9 @@ class BinStore:
             return select_segments(self._connection, flag, bins)
 
     def drop_ended_units(self, *, before: datetime) -> tuple[FlagId, ...]:
-        """Forget the units of flags that ended before an instant (UTC) and were read to their end.
+        """Drop the units of flags that ended before an instant (UTC) and were read to their end.
 
-        Their bins stay. `Timing(retention=...)` does so with every update. Should such a flag be counted
+        Their bins remain. `Timing(retention=...)` does this with every update. If such a flag is counted
         again, it is counted from its start.
 
         Returns:
@@ -227,15 +227,15 @@ def refuse_sqlite(file: str) -> None:
 
 
 def is_locked(error: Exception) -> bool:
-    """Return whether another process holds a store that cannot be opened: worth waiting for."""
+    """Return whether the store is locked by another process, so that waiting can help."""
     reason = str(error).lower()
     return any(sign in reason for sign in ("set lock on file", "conflicting lock", "used by another process"))
 
 
 def cannot_open(file: str, error: Exception) -> str:
-    """Return what to say of a store that cannot be opened, with the fix."""
+    """Return the error for a store that cannot be opened, with the fix."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    told = f"{file} cannot be opened: {reason}"
+    cannot = f"{file} cannot be opened: {reason}"
     low, path = reason.replace(file, "").lower(), Path(file)
     if is_locked(error):
         return f"{file} is in use by another process ({reason}); wait for it, or stop it, and run again"
@@ -254,14 +254,14 @@ def cannot_open(file: str, error: Exception) -> str:
     if "does not exist" in low:
         return f"{file} does not exist; correct the path, or materialize the bins first"
     if "permission" in low or "read-only" in low or "read only" in low:
-        return f"{told}; let this user write the file and its folder, or give another path"
+        return f"{cannot}; let this user write the file and its folder, or give another path"
     if "corrupt" in low or "checksum" in low:
-        return f"{told}; put back a copy of it, or give a new store and materialize the bins again"
+        return f"{cannot}; restore a copy of it, or give a new store and materialize the bins again"
     return f"{file} cannot be opened as a DuckDB database: {reason}; give another path"
 
 
 _WRITING = ("write", "space left", "too large", "fsync", "truncate", "read-only", "read only", '.wal"')
-"""Words by which an error of the file system is known to be about the store, not about a log."""
+"""Words that identify a file system error of the store, as opposed to the log."""
 
 
 _UNCOUNTED = "the records cannot be counted: {}\nNothing was changed"
@@ -269,7 +269,7 @@ _UNCOUNTED = "the records cannot be counted: {}\nNothing was changed"
 
 @contextmanager
 def _store_errors() -> Iterator[None]:
-    """Say of DuckDB's errors whom they are about, and that nothing was changed."""
+    """Convert DuckDB's errors of the store, and state that nothing was changed."""
     try:
         yield
     except duckdb.OutOfMemoryException as error:

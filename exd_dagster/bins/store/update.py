@@ -36,13 +36,13 @@ class ExposuresLostError(Exception):
 
 @dataclass(slots=True)
 class Update:
-    """One reading into one store, inside the caller's transaction.
+    """One update of one store, inside the caller's transaction.
 
     Attributes:
         connection: the store.
-        reading: what is asked for.
+        reading: the request.
         through: numbers of flags to read through to the last hour ever read.
-        fresh: numbers of flags that are new to the store, or declared anew.
+        fresh: numbers of flags that are new to the store, or declared differently.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -103,10 +103,10 @@ class Update:
         if source is not None or not rows:
             return
         doubt = sum(apart.get(AMBIGUOUS_TIME, {}).values())
-        why = "of which day and month cannot be told apart" if doubt else "no known form of an instant"
+        why = "whose day and month are ambiguous" if doubt else "no known form of an instant"
         raise RecordsError(
             f"{self.reading.source.place}: none of {rows:,} times can be read; they look like "
-            f"'{opened.time_form()}', {why}. Map timestamp to the column that holds the time, or give its "
+            f"'{opened.time_form()}', {why}. Map timestamp to the column with the time, or give its "
             "form, for example time_format='%d/%m/%Y %H:%M'"
         )
 
@@ -127,7 +127,7 @@ class Update:
         return source
 
     def _delivery(self, first: int, source: StoredSource | None) -> dict[str, Any]:
-        """Return what of the closed hours read was not delivered, and what lies ahead of what was."""
+        """Return the closed hours read that were not delivered, and the number of later records."""
         label = self.reading.source.label
         records = {hour: count for hour, count in self.registry.hours(label).items() if count}
         delivered = delivered_hours(records, flag_volumes(self.connection, label))
@@ -139,7 +139,7 @@ class Update:
         return {"undelivered": tuple(map(instant_of, lost)), "records_ahead": ahead}
 
     def _filterable(self, targets: Sequence[Target], opened: OpenLog) -> list[Target]:
-        """Keep the flags whose filter columns the log has; the others get their error."""
+        """Return the flags whose filter columns the log has; the others get an error."""
         kept = []
         for target in targets:
             missing = [
@@ -182,14 +182,14 @@ class Update:
             tally.segments(dimensions)
             self._build(counted, write_bins(self.connection, counted, anew), anew)
         tally.clear()
-        quiet = [target.number for target in counted if not self.builds[target.flag.id].evaluations]
-        learn_names(self.connection, opened, counted, quiet, self.fresh)
+        empty = [target.number for target in counted if not self.builds[target.flag.id].evaluations]
+        learn_names(self.connection, opened, counted, empty, self.fresh)
         return counted
 
     def _scoped(
         self, targets: Sequence[Target], seen: Sequence[tuple[int, str, str]], anew: Collection[int]
     ) -> list[Target]:
-        """Keep the flags seen in one namespace and environment; the others get their error."""
+        """Return the flags seen in one namespace and environment; the others get an error."""
         scopes = self.registry.scopes()
         scopes.update((number, set()) for number in anew)
         for number, namespace, environment in seen:
@@ -240,10 +240,10 @@ class Update:
     def _refuse_losses(
         self, targets: Sequence[Target], anew: Collection[int], dimensions: Mapping[int, Sequence[str]]
     ) -> None:
-        """Ask for more to be read where what was read changes hours after it in a way not known here.
+        """Request more hours if those read change later ones.
 
-        A unit may have lost its stored exposure, and where it was met next lies ahead. Or it was met earlier
-        than stored, and the segment it leaves lies ahead.
+        A unit may have lost its stored exposure and have its next one later. Or its exposure is now earlier
+        than the stored one, whose segment must be corrected.
         """
         stored = {known.number: known.read_through for known in self.registry.flags().values()}
         further = {t.number for t in targets if t.end < stored.get(t.number, 0) * HOUR_MS} - set(anew)
@@ -272,7 +272,7 @@ class Update:
 
 
 def _ambiguous(target: Target, scopes: Collection[tuple[str, str]]) -> str | None:
-    """Return what to say when records of several namespaces or environments would be counted as one flag."""
+    """Return the error for records of several namespaces or environments counted as one flag."""
     _, namespace, environment = target.scope
     for part, (name, declared) in enumerate((("namespace", namespace), ("environment", environment))):
         found = sorted({scope[part] for scope in scopes})

@@ -15,12 +15,12 @@ _MEASURES = ("new_units", "units", "evaluations", "multi_variant_units", "carry_
 def write_bins(
     connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], anew: Collection[int]
 ) -> dict[int, list[int]]:
-    """Bring exd_bins, exd_facts and exd_segments up to date with what was counted of the hours read.
+    """Update exd_bins, exd_facts and exd_segments with the counts of the hours read.
 
     Args:
         connection: inside the caller's transaction, after `merge_units`.
         targets: the flags counted.
-        anew: numbers of the flags counted from their start: nothing stored of them is kept.
+        anew: numbers of the flags counted from their start, whose stored rows are replaced.
 
     Returns:
         The hours (since 1970) that changed, by number of the flag.
@@ -81,7 +81,7 @@ def _write_reach(
 
 
 def _kept(name: str) -> str:
-    """Return SQL for what stays of a stored measure.
+    """Return SQL for the part of a stored measure that remains.
 
     Counts of the hours read again are replaced; first exposures are corrected by their difference.
     """
@@ -104,7 +104,7 @@ def _replace(
     )
     connection.execute(
         f"INSERT INTO exd_{table} SELECT a.* FROM exd_after a SEMI JOIN exd_changed USING (flag, hour) "
-        "ORDER BY flag"  # what is read of one flag lies together
+        "ORDER BY flag"  # keeps the rows of one flag together
     )
     changed = connection.execute("SELECT flag, hour FROM exd_changed").fetchall()
     connection.execute("DROP TABLE exd_after; DROP TABLE exd_changed")

@@ -110,7 +110,7 @@ class SlackAlerts(_Destination):
         return faults
 
     def open(self) -> Sender:
-        """Return what sends, with the secrets read now.
+        """Return the sender, with the secrets read now.
 
         Raises:
             DeliveryError: when a secret is not set.
@@ -135,7 +135,7 @@ _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 class EmailAlerts(_Destination):
-    """E-mail over SMTP. STARTTLS unless said otherwise; a password is never sent in the clear.
+    """E-mail over SMTP. STARTTLS by default; a password is never sent unencrypted.
 
     Examples:
         >>> EmailAlerts(
@@ -183,10 +183,10 @@ class EmailAlerts(_Destination):
         return faults
 
     def open(self) -> Sender:
-        """Return what sends, with the secrets read now.
+        """Return the sender, with the secrets read now.
 
         Raises:
-            DeliveryError: when an address or a secret that was asked for is not set.
+            DeliveryError: when the address or a configured secret is not set.
         """
         host, to = self._needed("host"), tuple(_read(address, "to") for address in self.to)
         return Smtp(
@@ -242,10 +242,10 @@ class WebhookAlerts(_Destination):
         return faults
 
     def open(self) -> Sender:
-        """Return what sends, with the secrets read now.
+        """Return the sender, with the secrets read now.
 
         Raises:
-            DeliveryError: when the URL or a secret that was asked for is not set.
+            DeliveryError: when the URL or a configured secret is not set.
         """
         keys = [self._needed(f) for f in ("secret", "previous_secret") if getattr(self, f) is not None]
         authorized = self.authorization is not None

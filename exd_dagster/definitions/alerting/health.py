@@ -1,4 +1,4 @@
-"""Alerting seen from Dagster: one asset for the deliveries, and a check on alerting's own health."""
+"""The asset of the alerts, and a check of undelivered messages."""
 
 from datetime import datetime, timedelta, timezone
 
@@ -11,7 +11,7 @@ from exd_dagster.definitions.run_tags import audit_op_tags
 
 HEALTH = "alerting_health"
 LATE = timedelta(hours=1)
-"""An undelivered message older than this is a fault worth telling."""
+"""An undelivered message older than this makes the check warn."""
 RECENT = timedelta(hours=24)
 LISTED = 20
 
@@ -28,7 +28,7 @@ def build_alerting_health(
     names = FleetNames(fleet)
     spec = dg.AssetSpec(
         names.alerting,
-        description="Alerts handed to people and services; its check shows the last deliveries.",
+        description="Alerts sent to people and services; its check shows the last deliveries.",
         group_name=group_name,
     )
 

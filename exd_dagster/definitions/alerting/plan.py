@@ -1,4 +1,4 @@
-"""What one alert sensor watches and whom it tells: one plan for the sensor and the command line."""
+"""The configuration of one alert sensor, shared by the sensor and the command line."""
 
 import logging
 import os
@@ -35,7 +35,7 @@ from exd_dagster.errors import ConfigError
 from exd_dagster.stats.verdict import plain
 
 REPEATS = frozenset({"trust"})
-"""Checks that only repeat the answer of others; all that is told of them is that it has become too old."""
+"""Checks that only combine others; the only notification about them is that they are too old."""
 LONGEST_FACT = 2000
 
 _log = logging.getLogger(__name__)
@@ -46,15 +46,15 @@ class AlertPlan:
     """One alert sensor as configured.
 
     Attributes:
-        name: of the sensor; the alerting state is kept under it.
-        monitored: every check to watch and the flag it belongs to.
+        name: of the sensor; also the key of the alerting state.
+        monitored: every monitored check and the flag it belongs to.
         alerts: the destinations.
-        routing: who is told.
+        routing: the routes.
         digest: names of the destinations of the digest.
         on_shutoff: the shutoff hook.
         base_url: address of the Dagster UI.
         grain: whether a partition of the bins is an hour or a day.
-        fleet: whose decisions are heard.
+        fleet: whose decisions apply.
     """
 
     name: str
@@ -69,12 +69,12 @@ class AlertPlan:
 
     @property
     def flags(self) -> list[FlagId]:
-        """Every flag the sensor looks after."""
+        """Every flag the sensor monitors."""
         return sorted({flag.id for flag in self.monitored.values()})
 
     @property
     def checks(self) -> dict[FlagId, set[str]]:
-        """Names of the checks the sensor looks after, by flag."""
+        """Names of the checks the sensor monitors, by flag."""
         names: dict[FlagId, set[str]] = {}
         for key, flag in self.monitored.items():
             names.setdefault(flag.id, set()).add(key.name)
@@ -216,7 +216,7 @@ def check_states(
 
 
 def _age(record: CheckRecord, flag: FlagAudit, now: datetime) -> CheckState | None:
-    """Return whether an answer is fresh, None where it has no limit: so a schedule that stopped is told."""
+    """Return whether a result is fresh, None without a limit. This detects a schedule that stopped."""
     until, through = (instant(record.metadata.get(name)) for name in ("fresh_until", "audited_through"))
     if until is None or through is None:
         return None
@@ -259,5 +259,5 @@ def _state(record: CheckRecord, flag: FlagAudit) -> CheckState:
 
 
 def _fits(value: object) -> bool:
-    """The alerting state holds message facts, not evidence: long values stay in Dagster's record."""
+    """The alerting state stores the facts of messages only; long values remain in Dagster's record."""
     return not isinstance(value, (str, list, dict)) or len(str(value)) <= LONGEST_FACT

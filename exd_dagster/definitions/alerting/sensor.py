@@ -1,4 +1,4 @@
-"""The alert sensor, and what it delivered for those who ask."""
+"""The alert sensor, and functions that list deliveries and run a tick."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -34,21 +34,21 @@ def build_check_alert_sensor(
     minimum_interval_seconds: int = 30,
     default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING,
 ) -> dg.SensorDefinition:
-    """Build the sensor that tells people about failing checks, once, and again when they pass.
+    """Build the sensor that sends one alert when checks fail and one when they pass again.
 
     Args:
-        monitored: every check to watch and the flag it belongs to.
+        monitored: every monitored check and the flag it belongs to.
         alerts: the destinations.
-        name: of the sensor; unique in the Dagster instance, for the alerting state is kept under it.
-        fleet: whose decisions are heard.
-        routes: who is told; first match wins, the last one has only `to`; None: every destination.
-        digest: True sends the digest after each audit to the default destinations that people read; False
+        name: of the sensor; unique in the Dagster instance, since it is the key of the alerting state.
+        fleet: whose decisions apply.
+        routes: which alert goes where; first match wins, the last one has only `to`; None: every destination.
+        digest: True sends the digest after each audit to the default destinations for people; False
             sends none; names send it there.
         on_shutoff: called once per incident in which the split is wrong and the flag blocks.
         base_url: address of the Dagster UI, for links.
         grain: whether a partition of the bins is an hour or a day, for links.
         minimum_interval_seconds: time between two ticks.
-        default_status: whether the sensor starts by itself; it does.
+        default_status: whether the sensor starts automatically; running by default.
 
     Raises:
         ConfigError: for unknown or repeated names and a missing default, all faults at once.
@@ -70,7 +70,7 @@ def build_check_alert_sensor(
         name=name,
         minimum_interval_seconds=minimum_interval_seconds,
         default_status=default_status,
-        description="Tells each destination once when a flag's checks fail, are contained or pass again.",
+        description="Sends one alert per destination when a flag's checks fail, are contained or pass again.",
     )
     def check_alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         origin = context.code_location_origin
@@ -100,14 +100,12 @@ def _blocked(repository: dg.RepositoryDefinition | None, plan: AlertPlan) -> dic
 
 
 def summary(state: AlertState) -> str:
-    """Return what the Automation page shows of a tick."""
+    """Return the summary of a tick for the Automation page."""
     last = max((receipt.at for receipt in state.receipts if receipt.status == "sent"), default=None)
     dead = sum(receipt.status == "dead" for receipt in state.receipts)
-    told = f"last delivery {last:%Y-%m-%d %H:%M} UTC" if last else "nothing delivered yet"
-    counts = (
-        f"{len(state.incidents)} open incidents, {len(state.outbox)} messages waiting, {dead} undeliverable"
-    )
-    return f"{counts}; {told}"
+    last_delivery = f"last delivery {last:%Y-%m-%d %H:%M} UTC" if last else "nothing delivered yet"
+    counts = f"{len(state.incidents)} open incidents, {len(state.outbox)} messages pending, {dead} given up"
+    return f"{counts}; {last_delivery}"
 
 
 def load_states(instance: dg.DagsterInstance) -> dict[str, AlertState]:
@@ -118,7 +116,7 @@ def load_states(instance: dg.DagsterInstance) -> dict[str, AlertState]:
 
 
 def deliveries(instance: dg.DagsterInstance, since: datetime | None = None) -> list[Delivery]:
-    """Return one row for each alert and destination ever told, oldest first.
+    """Return one row for each alert and destination, oldest first.
 
     Args:
         instance: the Dagster instance.
@@ -131,7 +129,7 @@ def deliveries(instance: dg.DagsterInstance, since: datetime | None = None) -> l
 def run_alert_sensor(
     sensor: dg.SensorDefinition, instance: dg.DagsterInstance, defs: dg.Definitions | None = None
 ) -> str:
-    """Do one tick's work of an alert sensor now, without a daemon.
+    """Run one tick of an alert sensor now, without a daemon.
 
     Args:
         sensor: what `build_check_alert_sensor` returned.
@@ -139,7 +137,7 @@ def run_alert_sensor(
         defs: the project, so that messages can name the assets a flag blocks.
 
     Returns:
-        What the tick said: open incidents, messages waiting, last delivery.
+        The summary of the tick: open incidents, pending messages, last delivery.
     """
     repository = None if defs is None else defs.get_repository_def()
     data = sensor.evaluate_tick(

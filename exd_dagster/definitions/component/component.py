@@ -126,7 +126,7 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
         description="Where the evaluation records are: a path or glob, or a mapping whose type is parquet, "
         "files or table."
     )
-    store: str = Field(min_length=1, description="DuckDB file that keeps the bins.")
+    store: str = Field(min_length=1, description="DuckDB file of the bins.")
     flags: tuple[FlagAudit, ...] = Field(
         default=(), description="The flags to audit; one that the manifest has too replaces it."
     )
@@ -137,7 +137,7 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
         default=None, description="A manifest whose flags are audited, with the splits it declares."
     )
     alerts: tuple[AnyAlerts, ...] = Field(
-        default=(), description="Who is told; none: nothing is sent, the checks still block."
+        default=(), description="Alert destinations; none: nothing is sent, the checks still block."
     )
     routes: tuple[Route, ...] | None = Field(
         default=None,
@@ -146,8 +146,8 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
     )
     digest: bool | tuple[str, ...] = Field(
         default=True,
-        description="The summary after each audit: true sends it to the default destinations people read, "
-        "false to nobody, names to these.",
+        description="The summary after each audit: true sends it to the default destinations for people, "
+        "false turns it off, names send it to these.",
     )
     on_shutoff: AnyHook | None = Field(
         default=None,
@@ -196,7 +196,8 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
         default={}, description="Tags of the ops that build bins and run checks, for executor or launcher."
     )
     audit_every: Literal["day", "hour"] = Field(
-        default="day", description="Audit the last whole day every night, or the last hours every hour."
+        default="day",
+        description="Audit the last whole UTC day every night, or the last closed hours every hour.",
     )
     cron: str | None = Field(
         default="", description="When the audit runs; empty: at 03:30, or ten past each hour; null: never."
@@ -314,13 +315,13 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
         )
 
     def _clashes(self, others: Sequence["FlagAuditComponent"]) -> list[str]:
-        """Return why this component and others cannot stand in one project."""
+        """Return why this component cannot be combined with the others of the project."""
         faults = []
         for other in others:
             if other.name == self.name:
                 flags = ", ".join(str(flag.id) for flag in other.audits()[:_NAMED])
                 said = f"name: '{self.name}' is that of another component too, which audits {flags}"
-                faults.append(f"{said}; give the newer one a name of its own, its folder's for example")
+                faults.append(f"{said}; give the newer one a `name`, for example that of its folder")
                 continue
             faults += clash(other.claim(), self.claim())
         return faults
@@ -340,13 +341,13 @@ def _given(flag: FlagAudit) -> dict[str, Any]:
 
 
 class _Written(BaseModel):
-    """The attributes as they stand in the file; described to editors by the component's own schema."""
+    """The attributes as written in the file; the component's own schema describes them to editors."""
 
     model_config = ConfigDict(extra="allow")
 
     @classmethod
     def model_json_schema(cls, *_: Any, **__: Any) -> dict[str, Any]:
-        """Return the schema that `dg check yaml` holds a file to."""
+        """Return the schema that `dg check yaml` validates a file against."""
         schema = yaml_schema(FlagAuditComponent)
         flag = schema["properties"]["flags"]["items"]
         flag["required"] = ["key"]  # start may come from defaults

@@ -8,12 +8,12 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class FlagDraft:
-    """One flag as a first project lists it.
+    """One flag of a new project.
 
     Attributes:
         fields: arguments of `FlagAudit`, without the split.
-        split: what the declared split may be; written as a comment, for a person to confirm.
-        seen: what was seen of it, in a few words.
+        split: the suggested split; written as a comment, for a person to confirm.
+        seen: the observed shares, as text.
     """
 
     fields: Mapping[str, str]
@@ -23,7 +23,7 @@ class FlagDraft:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a first project says.
+    """The contents of a new project.
 
     Attributes:
         kind: `type` of the records in YAML: parquet, files or table.
@@ -65,7 +65,7 @@ def python_project(draft: Draft) -> str:
     note = f"  # {draft.note}" if draft.note else ""
     flags = "".join(_python_flag(flag) for flag in draft.flags)
     grain = f'    grain="day",  # {_WHY_DAILY}\n' if draft.daily else ""
-    return f'''"""The audit of our feature flags. Look at it with: dagster dev"""
+    return f'''"""The audit of our feature flags. Open it with: dagster dev"""
 
 import dagster as dg  # noqa: F401 - for dg.EnvVar below
 import exd_dagster as exd
@@ -76,10 +76,10 @@ FLAGS = [{note}
 
 defs = exd.build_flag_audit_defs(
     flags=FLAGS,
-    mode="observe",  # flip to "block" once the answers convince you: failing flags then stop their reports
+    mode="observe",  # set to "block" once you trust the verdicts: failing flags then block their reports
     records=exd.{CLASSES[draft.kind]}({records}),
     store=DuckDBResource(database={_python(draft.store)}),
-{grain}    alerts=[  # who is told; try it with: exd-dagster test-alert --flag {draft.flags[0].fields["key"]}
+{grain}    alerts=[  # destinations; try: exd-dagster test-alert --flag {draft.flags[0].fields["key"]}
         # exd.SlackAlerts(token=dg.EnvVar("SLACK_BOT_TOKEN"), channel="#experiments"),
     ],
     # base_url="https://dagster.example.com",  # for links in alerts
@@ -131,12 +131,12 @@ def component_yaml(type_name: str, draft: Draft) -> str:
 
 attributes:
 {fleet if draft.fleet else ""}  records:
-{records}  store: {draft.store}  # the DuckDB file that keeps the bins
-{grain}  mode: observe  # flip to block once the answers convince you: failing flags then stop their reports
+{records}  store: {draft.store}  # the DuckDB file of the bins
+{grain}  mode: observe  # set to block once you trust the verdicts: failing flags then block their reports
 
   flags:{note}
 {flags}
-  # Who is told. Secrets stay in the environment.
+  # Alert destinations. Secrets stay in the environment.
   # alerts:
   #   - type: slack
   #     token: "{{{{ env.SLACK_BOT_TOKEN }}}}"
@@ -156,7 +156,7 @@ def _yaml_flag(flag: FlagDraft) -> str:
 
 
 def _yaml(value: object) -> str:
-    """Return `value` as YAML; JSON is, and its quotes keep on, off and 0123 what they are."""
+    """Return `value` as YAML; JSON is valid YAML, and its quotes keep on, off and 0123 as text."""
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -176,7 +176,7 @@ compute_logs:
 concurrency:
   runs: {max_concurrent_runs: 4}
   pools: {default_limit: 1, granularity: op} # one writer per DuckDB file
-# A run whose process is lost is failed, and tried once more; a failed check never is.
+# A run whose process is lost is marked failed and retried once; a failed check is not retried.
 run_monitoring: {enabled: true, start_timeout_seconds: 300, max_runtime_seconds: 3600}
 run_retries: {enabled: true, max_retries: 1, retry_on_asset_or_op_failure: false}
 retention:
@@ -188,7 +188,7 @@ schedules: {use_threads: true, num_workers: 2}
 
 
 def workspace_yaml(module: str, location: str = "flag_audit") -> str:
-    """Return the workspace.yaml of a project with one code location, beside its module."""
+    """Return the workspace.yaml of a project with one code location in the same folder."""
     place = f"working_directory: ., location_name: {location}"
     return f"load_from:\n  - python_module: {{module_name: {module}, {place}}}\n"
 

@@ -26,12 +26,12 @@ _TEMPLATE = {"type": "string", "pattern": r"\{\{"}
 
 @dataclass(frozen=True, eq=False)
 class Kinds:
-    """Annotates a field that holds one of several classes, told apart in YAML by the key `type`.
+    """Annotates a field that takes one of several classes, selected in YAML by the key `type`.
 
     Attributes:
         classes: the class of each type.
         base: what an object given in Python must be an instance of.
-        text: reads a plain string, where one is enough.
+        text: converts a plain string, if one is allowed.
     """
 
     classes: Mapping[str, Any]
@@ -43,7 +43,7 @@ class Kinds:
         return core_schema.no_info_plain_validator_function(self.read)
 
     def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Describe each class under its type, so that a fault is told where it is."""
+        """Describe each class under its type, so that a fault is reported at its place."""
         branches = []
         for name, kind in self.classes.items():
             reference = handler(kind.__pydantic_core_schema__)
@@ -104,7 +104,7 @@ class Rendering:
         if not isinstance(key, str):
             switch = "on, yes and true" if key else "off, no and false"
             words = switch if isinstance(key, bool) else "this name"
-            self._fault(path, f"YAML reads {words} as {key!r}, which is no text; put the name in quotes")
+            self._fault(path, f"YAML reads {words} as {key!r}, which is not text; put the name in quotes")
         return str(key)
 
     def _text(self, text: str, path: tuple[Any, ...]) -> Any:
@@ -135,7 +135,7 @@ def file_of(context: dg.ResolutionContext) -> str:
 
 
 def with_lines(faults: Iterable[str], context: dg.ResolutionContext) -> list[str]:
-    """Return the faults in order of the lines of the YAML file they speak of, each with its line."""
+    """Return the faults with their lines in the YAML file, in order."""
     tree = context.source_position_tree
     if tree is None:
         return list(faults)
@@ -150,9 +150,9 @@ def with_lines(faults: Iterable[str], context: dg.ResolutionContext) -> list[str
 def yaml_schema(model: type[BaseModel]) -> dict[str, Any]:
     """Return the JSON schema of `model` as it is written in YAML, for editors and `dg check yaml`.
 
-    Differs from pydantic's: an unknown key is told with the known ones, a fault is told at its own place and
-    not at an enclosing alternative, every number or switch may be a template, and nothing refers elsewhere,
-    so that it can stand within the schema of a whole file.
+    Differs from pydantic's: an unknown key is reported with the known ones, a fault is reported at its own
+    place and not at an enclosing alternative, every number or boolean may be a template, and there are no
+    references, so that it can be embedded in the schema of a whole file.
     """
     schema = model.model_json_schema()
     whole: dict[str, Any] = _strict(_inlined(schema, schema.pop("$defs", {})))
@@ -187,7 +187,7 @@ def _strict(node: Any) -> Any:
 
 
 def _names(node: dict[str, Any]) -> dict[str, Any]:
-    """Tell an unknown key with the known ones, and refuse keys that YAML turned into something else."""
+    """Report an unknown key with the known ones, and refuse keys that YAML converted to another type."""
     if node.get("type") != "object" or "allOf" in node:
         return node
     if "properties" in node:
@@ -196,7 +196,7 @@ def _names(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def _alternatives(node: dict[str, Any]) -> dict[str, Any]:
-    """Choose between text and an object or list by what is there, so that faults inside keep their place."""
+    """Choose between text and an object or list by the value, so that faults inside keep their place."""
     options = [option for option in node.get("anyOf", ()) if option.get("type") != "null"]
     nested = [option for option in options if option.get("type") in ("object", "array")]
     if len(nested) != 1:
@@ -214,6 +214,9 @@ def _scalar(node: dict[str, Any]) -> dict[str, Any]:
         plain = {key: value for key, value in node.items() if key != "format"}
         return {**plain, "type": ["string", "number"]}
     if kind in ("number", "integer", "boolean") or (kind == "string" and "enum" in node):
-        told = {key: value for key, value in node.items() if key in ("description", "default")}
-        return {**told, "anyOf": [{k: v for k, v in node.items() if k not in told}, _TEMPLATE]}
+        documentation = {key: value for key, value in node.items() if key in ("description", "default")}
+        return {
+            **documentation,
+            "anyOf": [{k: v for k, v in node.items() if k not in documentation}, _TEMPLATE],
+        }
     return node

@@ -1,1 +1,1 @@
-"""People's decisions in Dagster: the asset that records them, and the sensor that applies them."""
+"""Decisions by people in Dagster: the asset that records them, and the sensor that applies them."""

@@ -16,16 +16,16 @@ from exd_dagster.definitions.internals import cursor_storage, latest_checks
 from exd_dagster.errors import ConfigError, did_you_mean
 
 WAIVABLE = ("srm", "sequential_srm", "traffic_drop")
-"""Checks a waiver can speak of: those whose failure blocks."""
+"""Checks a waiver can cover: those whose failure blocks."""
 CHECKS = (*WAIVABLE, "trust", "variant_integrity", "version_skew", "bins_built")
-"""Checks any other decision can speak of."""
+"""Checks any other decision can cover."""
 KEPT = 1000
 """Newest decisions read; older ones have long ended."""
 _BASIS = ("reason", "audited_through", "iteration_start")
 
 
 class DecisionConfig(dg.Config):
-    """What is asked of the person who decides; fields as in `Decision`."""
+    """Run config of the job `flag_decision`; fields as in `Decision`."""
 
     kind: str = Field(
         description="silence, waive or end. " + "; ".join(f"{k}: {v}" for k, v in KINDS.items())
@@ -34,14 +34,14 @@ class DecisionConfig(dg.Config):
     checks: str = Field(default="*", description="Check name, or a glob.")
     reason: str = Field(description="Why.")
     by: str = Field(description="Who decides.")
-    until: str = Field(description="First instant it no longer holds: 2026-05-01 or 2026-05-01T09:00Z.")
+    until: str = Field(description="When it ends: 2026-05-01 or 2026-05-01T09:00Z.")
 
 
 def load_decisions(instance: dg.DagsterInstance, fleet: str = DEFAULT_FLEET) -> tuple[Decision, ...]:
     """Return the decisions recorded about the flags of a fleet, oldest first.
 
     Args:
-        instance: the Dagster instance; it holds them as materializations of `flag_decisions`.
+        instance: the Dagster instance; decisions are materializations of `flag_decisions`.
         fleet: name of the fleet.
     """
     found = instance.fetch_materializations(FleetNames(fleet).decisions, limit=KEPT).records
@@ -65,14 +65,14 @@ def make_decision(
     *,
     unmonitored: Iterable[FlagId] = (),
 ) -> Decision:
-    """Validate what a person decided.
+    """Validate a decision.
 
     Args:
         config: kind, flags, checks, reason, by, until.
         flags: the audited flags.
-        basis: what is known of each failing check now (`decision_basis`).
+        basis: the current facts of each failing check (`decision_basis`).
         now: when it is recorded (UTC).
-        unmonitored: further flags it may speak of: those that failed when they left the project.
+        unmonitored: further flags it may cover: those that failed when they left the project.
 
     Raises:
         ConfigError: with every fault, for an unknown kind or flag, an empty reason or name, or a bad `until`.
@@ -81,7 +81,9 @@ def make_decision(
     if config["kind"] not in KINDS:
         faults.append(f"kind: '{config['kind']}' is not known.{did_you_mean(config['kind'], KINDS)}")
     faults += [
-        f"{field}: is empty; say who and why" for field in ("reason", "by") if not config[field].strip()
+        f"{field}: is empty; give who decides and why"
+        for field in ("reason", "by")
+        if not config[field].strip()
     ]
     until = now
     try:
@@ -108,11 +110,11 @@ def make_decision(
 
 
 def idle_parts(decision: Decision, flags: Iterable[FlagId]) -> list[str]:
-    """Return what of a decision speaks of no flag or no check there is, with the nearest name.
+    """Return the globs of a decision that match no flag or no check, with the nearest name.
 
     Args:
-        decision: what a person decided.
-        flags: the flags it may speak of. A waiver may speak of the checks that block, any other of all.
+        decision: the decision.
+        flags: the flags it may cover. A waiver may cover the checks that block, any other decision all.
     """
     flags, found = list(flags), []
     if not any(decision.covers(flag) for flag in flags):
@@ -130,7 +132,7 @@ def unmonitored_flags(instance: dg.DagsterInstance, sensor: str | None = None) -
 
     Args:
         instance: the Dagster instance.
-        sensor: name of the alert sensor that told so; None: any.
+        sensor: name of the alert sensor that sent it; None: any.
     """
     storage = cursor_storage(instance)
     states = [StateStore(storage, name).load() for name in ([sensor] if sensor else sensors(storage))]
@@ -140,7 +142,7 @@ def unmonitored_flags(instance: dg.DagsterInstance, sensor: str | None = None) -
 def decision_basis(
     instance: dg.DagsterInstance, monitored: Mapping[dg.AssetCheckKey, FlagAudit]
 ) -> dict[str, dict[str, Any]]:
-    """Return, by `<flag>:<check>`, what the failing checks say now: a waiver speaks of these faults only."""
+    """Return, by `<flag>:<check>`, facts of the checks failing now: a waiver covers these faults only."""
     records, _ = latest_checks(instance, list(monitored))
     return {
         f"{monitored[record.key].id}:{record.key.name}": {
@@ -177,7 +179,7 @@ def build_flag_decisions(
 ) -> tuple[dg.AssetSpec, dg.JobDefinition]:
     """Build the asset `flag_decisions` and the job that records one decision from the launchpad.
 
-    The asset is external: a decision is made by a person and never by "Materialize all".
+    The asset is external, so that "Materialize all" cannot make a decision.
 
     Args:
         monitored: every audited check and its flag.
@@ -218,7 +220,7 @@ def build_flag_decisions(
 
 
 _FORM = {"kind": "waive", "flags": "", "checks": "*", "reason": "", "by": "", "until": ""}
-"""What the launchpad shows to be filled in; as it stands it is refused, field by field."""
+"""The template shown in the launchpad; its values are invalid until filled in."""
 
 _DESCRIPTION = (
     "Decisions by people about failing flags, recorded with the job `{job}` or `exd-dagster decide`. "

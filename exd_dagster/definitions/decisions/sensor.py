@@ -1,6 +1,6 @@
-"""Run the checks again that a person's decision touches, at once instead of at the next audit.
+"""Run the checks affected by a decision at once instead of at the next audit.
 
-A decision touches them twice: when it is recorded, and when it ends.
+This happens twice: when the decision is recorded, and when it ends.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.run_tags import AUDIT_TAG
 
 UNBLOCKS = ("waive", "end")
-"""Decisions that change what a check answers; a silence changes only what is told."""
+"""Decisions that change the result of a check; a silence changes only what is sent."""
 
 
 def build_decision_sensor(
@@ -33,14 +33,14 @@ def build_decision_sensor(
         monitored: every check and its flag, `trust` included: a flag's checks run together.
         fleet: name of the fleet.
         minimum_interval_seconds: time between two ticks.
-        default_status: whether the sensor starts by itself; it does.
+        default_status: whether the sensor starts automatically; running by default.
     """
     name = FleetNames(fleet).decision_checks
     job = dg.define_asset_job(
         name,
         selection=dg.AssetSelection.checks(*monitored),
         executor_def=dg.in_process_executor,
-        description="Repeats the checks of flags a person decided about.",
+        description="Repeats the checks of flags affected by a decision.",
         tags={AUDIT_TAG: "true"},
     )
 
@@ -49,7 +49,7 @@ def build_decision_sensor(
         job=job,
         minimum_interval_seconds=minimum_interval_seconds,
         default_status=default_status,
-        description="Repeats the checks of a flag when a person's decision about it begins or ends.",
+        description="Repeats the checks of a flag when a decision about it begins or ends.",
     )
     def decision_checks(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         made, _, ended = (context.cursor or "").partition(" ")
@@ -64,7 +64,7 @@ def build_decision_sensor(
         keys = [key for key, flag in monitored.items() if any(d.covers(flag.id) for d in (*new, *over))]
         if not keys:
             named = ", ".join(sorted({f"'{decision.flags}'" for decision in (*new, *over)}))
-            return dg.SkipReason(f"no flag audited here is {named}, of which people decided")
+            return dg.SkipReason(f"no flag audited here is {named}, named in a decision")
         return dg.RunRequest(run_key=f"{name}:{made}:{ended}", asset_check_keys=keys)
 
     return decision_checks, job

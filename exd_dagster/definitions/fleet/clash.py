@@ -1,4 +1,4 @@
-"""What two fleets cannot both have in one code location, each with the way out."""
+"""Conflicts between fleets of one code location, each with its fix."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from exd_dagster.definitions.fleet.names import DEFAULT_FLEET
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a fleet takes for itself.
+    """What must be unique to a fleet.
 
     Attributes:
         name: of the fleet.
         bins: the bins asset of each flag.
-        store: path of the DuckDB file that keeps them; "" where it is not known.
+        store: path of the DuckDB file of the bins; "" if unknown.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a fleet is called wherever Dagster must tell it from another of the same code location."""
+"""The Dagster names of a fleet, unique in its code location."""
 
 from dataclasses import dataclass
 from re import fullmatch, sub
@@ -15,8 +15,8 @@ DEFAULT_FLEET = "exd"
 class FleetNames:
     """Every name of one fleet.
 
-    Jobs, schedules, sensors and the store of any fleet begin with its name. So do the assets beside its bins,
-    but for the default fleet: `flag_trust` there, `search_flag_trust` in the fleet "search".
+    Jobs, schedules, sensors and the store of a fleet are prefixed with its name. So are its assets other
+    than bins, except for the default fleet: `flag_trust` there, `search_flag_trust` in the fleet "search".
 
     Attributes:
         fleet: the `name` given to `build_flag_audit_defs`.
@@ -56,7 +56,7 @@ class FleetNames:
 
     @property
     def alert_sensor(self) -> str:
-        """Alert sensor; the alerting state is kept under this name."""
+        """Alert sensor; also the key of the alerting state."""
         return f"{self.fleet}_check_alerts"
 
     @property
@@ -81,22 +81,22 @@ class FleetNames:
 
     @property
     def decisions(self) -> dg.AssetKey:
-        """Asset that holds the decisions."""
+        """Asset of the decisions."""
         return dg.AssetKey(self.own("flag_decisions"))
 
     @property
     def trust(self) -> dg.AssetKey:
-        """Asset that says which flags may be used."""
+        """Asset that lists which flags may be used."""
         return dg.AssetKey(self.own("flag_trust"))
 
     @property
     def trust_page(self) -> str:
-        """File beside the store that shows `flag_trust`."""
+        """HTML file of `flag_trust`, in the folder of the store."""
         return self.own("flag_trust.html")
 
     @property
     def alerting(self) -> dg.AssetKey:
-        """Asset that stands for the deliveries."""
+        """Asset of the deliveries."""
         return dg.AssetKey(self.own("alerting"))
 
     def schedule(self, *, hourly: bool) -> str:

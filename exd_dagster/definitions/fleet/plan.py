@@ -20,13 +20,13 @@ class AuditPlan:
     Attributes:
         name: of the fleet.
         bins: the bins asset of each flag.
-        flags: what is audited.
+        flags: the audited flags.
         records: where the evaluation records are.
         store: the DuckDB file of the bins.
         thresholds: the levels of the checks.
         timing: when an hour is closed.
         pool: concurrency pool of every op that writes the store.
-        running: name of each schedule and sensor, and whether it starts by itself.
+        running: name of each schedule and sensor, and whether it starts automatically.
     """
 
     name: str
@@ -85,9 +85,9 @@ _PLANS: dict[str, AuditPlan] = {}
 
 
 def remember(plan: AuditPlan) -> None:
-    """Keep the plan of a fleet; a fleet built again replaces the one of the same name.
+    """Register the plan of a fleet; a fleet built again replaces the one of the same name.
 
-    Warns of a clash, because Dagster's own words for it, when it loads both, name no way out.
+    Warns of a conflict, because Dagster's own error names no fix.
     """
     _PLANS[plan.name] = plan
     for other in _PLANS.values():
