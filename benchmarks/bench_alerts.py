@@ -14,8 +14,8 @@ from exd_dagster.config import FlagAudit
 from exd_dagster.definitions.alerting.destinations import CallbackAlerts
 from exd_dagster.definitions.alerting.plan import plan_alerts
 from exd_dagster.definitions.assets import BINS_BUILT
-from exd_dagster.definitions.checks import BLOCKING, TELLING
 from exd_dagster.definitions.internals import latest_checks
+from exd_dagster.stats.checks import CHECKS
 
 FLAGS = 500
 DRAWN = ("srm", "sequential_srm", "traffic_drop")
@@ -56,7 +56,7 @@ def main() -> None:
     monitored = {
         dg.AssetCheckKey(dg.AssetKey(["experiments", f"{flag.key}_bins"]), check): flag
         for flag in flags
-        for check in (*BLOCKING, *TELLING, BINS_BUILT)
+        for check in (*CHECKS, "trust", BINS_BUILT)
     }
     plan = plan_alerts("bench", monitored, [CallbackAlerts(print)])
     log = logging.getLogger("exd_dagster.bench")

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from exd_dagster.config import FlagId, Mode
+from exd_dagster.stats.checks import blocks
 from exd_dagster.stats.verdict import Answer, Severity, State
 
 Channel: TypeAlias = Literal["slack", "email", "webhook", "callback"]
@@ -33,16 +34,6 @@ Facts: TypeAlias = Mapping[str, Any]
 Subject: TypeAlias = tuple[str, str, str, str, str]
 """Namespace, environment, flag, check and alert type: what a receipt stores of an alert."""
 
-ALERT_TYPES: Mapping[str, str] = {
-    "traffic_drop": "TRAFFIC_DROP_ANOMALY",
-    "srm": "SRM_SHUTOFF_TRIGGERED",
-    "sequential_srm": "SEQUENTIAL_SRM_TRIGGERED",
-}
-"""Alert type of each check that pages; the other checks go to the digest."""
-
-SHUTOFF_CHECKS = ("srm", "sequential_srm")
-"""Checks whose failure calls the shutoff hook."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckState:
@@ -58,6 +49,7 @@ class CheckState:
         run_id: the Dagster run that evaluated it.
         facts: the verdict's metadata, strict JSON.
         mode: what a failure does.
+        block_on: the further checks that the flag lets block.
         owners: who owns the flag.
         asset: path of the asset the check belongs to.
     """
@@ -71,6 +63,7 @@ class CheckState:
     run_id: str = ""
     facts: Facts = field(default_factory=dict)
     mode: Mode = "block"
+    block_on: tuple[str, ...] = ()
     owners: tuple[str, ...] = ()
     asset: tuple[str, ...] = ()
 
@@ -78,7 +71,7 @@ class CheckState:
     def pages(self) -> bool:
         """True for a failure that is sent at once: one that blocks, or would block in mode warn."""
         urgent = self.severity == "ERROR" or (self.mode == "warn" and self.would_block)
-        return self.verdict == "fail" and urgent and self.check in ALERT_TYPES
+        return self.verdict == "fail" and urgent and blocks(self.check, self.block_on)
 
     @property
     def would_block(self) -> bool:
@@ -119,7 +112,7 @@ class Alert:
         id: `<fingerprint>-<opened_at>`: the same for the same episode, whoever computes it.
         flag: the failing flag.
         check: the failing check.
-        alert_type: TRAFFIC_DROP_ANOMALY, SRM_SHUTOFF_TRIGGERED or SEQUENTIAL_SRM_TRIGGERED.
+        alert_type: the check's, such as SRM_SHUTOFF_TRIGGERED, or NOT_CHECKED.
         severity: of the failure.
         sentence: the verdict in one sentence.
         opened_at: evaluation of the check that opened the episode (UTC).

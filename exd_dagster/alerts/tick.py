@@ -8,7 +8,7 @@ from datetime import datetime
 from exd_dagster.alerts.channels.sender import Sender
 from exd_dagster.alerts.deliver import BUDGET, Round, deliver
 from exd_dagster.alerts.messages.compose import Context
-from exd_dagster.alerts.model import SHUTOFF_CHECKS, AlertState, Channel, CheckState, OutboxEntry
+from exd_dagster.alerts.model import AlertState, Channel, CheckState, OutboxEntry
 from exd_dagster.alerts.policy import digest
 from exd_dagster.alerts.policy.decide import decide
 from exd_dagster.alerts.policy.decisions import Decision
@@ -16,6 +16,7 @@ from exd_dagster.alerts.policy.events import AlertEvent, Decided
 from exd_dagster.alerts.policy.routes import PEOPLE, Routing, entry_id, outbox_entries
 from exd_dagster.alerts.state import AlertStateError, StateStore, prune
 from exd_dagster.config import FlagId
+from exd_dagster.stats.checks import asks_for_shutoff
 
 SHUTOFF_HOOK = "on_shutoff"
 
@@ -198,7 +199,7 @@ def _shutoffs(state: AlertState, hook: Sender, now: datetime) -> tuple[AlertStat
     incidents = dict(state.incidents)
     for name, incident in state.incidents.items():
         alerts = [state.alerts[alert] for alert in incident.alerts.values()]
-        wrong = tuple(a.id for a in alerts if a.check in SHUTOFF_CHECKS and a.blocks and not a.contained)
+        wrong = tuple(a.id for a in alerts if asks_for_shutoff(a.check) and a.blocks and not a.contained)
         if not wrong or incident.shutoff or incident.notified_at is None:
             continue
         incidents[name] = replace(incident, shutoff="asked")

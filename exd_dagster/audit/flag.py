@@ -9,20 +9,17 @@ from exd_dagster.audit.freshness import fresh_until, stale_verdict
 from exd_dagster.audit.trust import TrustVerdict, Waiver, apply_mode, trust_verdict, withheld
 from exd_dagster.audit.trust_row import trust_row
 from exd_dagster.audit.trust_table import TrustEntry
-from exd_dagster.bins.model import HOUR, FlagBins
+from exd_dagster.bins.model import FlagBins
 from exd_dagster.config import FlagAudit, Phase, Thresholds
 from exd_dagster.plots import split_plot, traffic_plot
 from exd_dagster.stats.audit import audit_flag
-from exd_dagster.stats.integrity import variant_integrity, version_counts, version_skew
+from exd_dagster.stats.checks import CHECKS, blocks, with_evidence
 from exd_dagster.stats.sequential.sequential import SequentialSrmVerdict
 from exd_dagster.stats.srm.causes import Cause
 from exd_dagster.stats.srm.srm import SrmVerdict
 from exd_dagster.stats.unseen import idle_phases, misspelt_variants
 from exd_dagster.stats.verdict import Verdict
 from exd_dagster.stats.window import phase_hours
-
-SPLIT_CHECKS = ("srm", "sequential_srm")
-"""Checks of the split; a failure of theirs has causes to look for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +29,7 @@ class Audit:
     Attributes:
         flag: the flag.
         bins: its closed bins.
-        verdicts: of srm, sequential_srm and traffic_drop, then of the checks that never block.
+        verdicts: of every check: first of those that block this flag, then of those that only inform.
         trust: its one answer.
         waivers: the waiver in force, by name of the failing check.
         causes: segments that explain a broken split, the strongest first.
@@ -47,9 +44,13 @@ class Audit:
     _drawn: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
+    def _of_split(self) -> tuple[Verdict, ...]:
+        return tuple(verdict for verdict in self.verdicts if verdict.check in with_evidence("split"))
+
+    @property
     def split_failed(self) -> bool:
         """True when a check of the split fails, of either severity."""
-        return any(verdict.failed for verdict in self.verdicts if verdict.check in SPLIT_CHECKS)
+        return any(verdict.failed for verdict in self._of_split)
 
     @property
     def faulty_phase(self) -> tuple[Phase, datetime, datetime]:
@@ -57,7 +58,7 @@ class Audit:
 
         Arms that get nothing now leave the hours since: before, a segment differs only for when it came.
         """
-        failed = [v for v in self.verdicts if v.failed and v.check in SPLIT_CHECKS]
+        failed = [verdict for verdict in self._of_split if verdict.failed]
         through, dead = self.bins.audited_through, dead_since(failed)
         broke = next((at for verdict in failed if (at := verdict.bad_from)), through)
         phase, first, end = phase_hours(self.flag, max([broke, *dead]), through)
@@ -80,9 +81,9 @@ class Audit:
         if check == self.trust.check:
             check = self.trust.failing[0] if self.trust.failing else ""
         verdict = next((verdict for verdict in self.verdicts if verdict.check == check), None)
-        if verdict is None or check not in (*SPLIT_CHECKS, "traffic_drop"):
+        if verdict is None or not CHECKS[check].evidence:
             return ""
-        split = check in SPLIT_CHECKS
+        split = CHECKS[check].evidence == "split"
         # Both checks of a healthy split show the same; that of a failing one is shown in flag_trust too.
         shown = f"split {verdict.verdict}" if split and not verdict.failed else check
         if shown not in self._drawn:
@@ -131,23 +132,16 @@ def audit(
     """
     active = active_decisions(decisions, flag.id, now)
     ended = next((decision for decision in active if decision.kind == "end"), None)
-    verdicts = [_ended(v, ended) if ended else v for v in audit_flag(flag, bins, thresholds, judged=judged)]
+    found = audit_flag(flag, bins, thresholds, judged=judged, checks=list(CHECKS.values()))
+    verdicts = [_ended(v, ended) if ended else v for v in found if blocks(v.check, flag.block_on)]
+    beside = [v for v in found if not blocks(v.check, flag.block_on)]
     waivers = {v.check: _waiver_of(v, flag, active) for v in verdicts if v.failed}
     settled = [apply_mode(verdict, flag.mode, waivers.get(verdict.check)) for verdict in verdicts]
-    beside = (
-        version_skew(version_counts(newest(bins)), thresholds),
-        variant_integrity(flag, bins, thresholds),
-    )
     until = None if ended else fresh_until(flag, bins.audited_through, max_age)
     stale = stale_verdict(bins.audited_through, until, now)
     held = withheld([*verdicts, *([stale] if stale else [])], flag.mode, waivers)
     trust = trust_verdict(settled, flag.mode, waivers, held, apply_mode(stale, flag.mode) if stale else None)
     return Audit(flag, bins, (*settled, *beside), replace(trust, fresh_until=until), waivers)
-
-
-def newest(bins: FlagBins) -> FlagBins:
-    """Return the last 24 closed hours: over weeks manifests differ because they were released."""
-    return bins.between(bins.audited_through - 24 * HOUR, bins.audited_through)
 
 
 def _waiver_of(verdict: Verdict, flag: FlagAudit, active: Sequence[Decision]) -> Waiver | None:

@@ -5,18 +5,18 @@ from datetime import datetime, timezone
 import click
 
 from exd_dagster.alerts.messages.message import plain_text
-from exd_dagster.alerts.model import ALERT_TYPES
 from exd_dagster.alerts.test_alert import TestAlertResult, example_alert, send_test_alert
 from exd_dagster.cli.project import fleet_option, load_plans, module_option
-from exd_dagster.config import nearest_faults
+from exd_dagster.config.faults import nearest_faults
 from exd_dagster.definitions.alerting.destinations import channels
 from exd_dagster.errors import ConfigError, did_you_mean
+from exd_dagster.stats.checks import able_to_block
 
 
 @click.command("test-alert")
 @click.option("--flag", required=True, help="Key of an audited flag; its owner decides who is told.")
 @click.option(
-    "--check", default="srm", show_default=True, type=click.Choice(list(ALERT_TYPES)), help="Which check."
+    "--check", default="srm", show_default=True, type=click.Choice(able_to_block()), help="Which check."
 )
 @click.option("--to", multiple=True, help="Only these destinations, whatever the routes say. Repeatable.")
 @click.option("--dry-run", is_flag=True, help="Show the message, send nothing.")

@@ -4,7 +4,7 @@ Small value objects with safe defaults. Each validates itself when it is built a
 once as a `ConfigError`. Instants are UTC: give them with an offset, or as a bare date (midnight UTC).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from fnmatch import fnmatchcase
@@ -19,7 +19,7 @@ from exd_dagster.config.calendar import Holidays, Zone, as_event
 from exd_dagster.config.faults import faults_of
 from exd_dagster.config.labels import Tags, is_owner
 from exd_dagster.config.reasons import EXCLUDED_REASONS
-from exd_dagster.errors import ConfigError, did_you_mean
+from exd_dagster.errors import ConfigError
 
 Mode: TypeAlias = Literal["observe", "warn", "block"]
 Scalar: TypeAlias = str | int | float | bool
@@ -228,6 +228,9 @@ class FlagAudit(ConfigModel):
     )
     owners: tuple[str, ...] = Field(default=(), description="An e-mail address or team:name, as in Dagster.")
     tags: Tags = Field(default={}, description="Tags of the flag's bins asset, as in Dagster.")
+    block_on: tuple[str, ...] = Field(
+        default=(), description="Further checks whose failure blocks in mode block: variant_integrity, ..."
+    )
     mode: Mode = Field(
         default="block",
         description="What a failure does: observe (the digest tells), warn (told at once), or block (told at "
@@ -385,10 +388,3 @@ class Timing(ConfigModel):
 
 AT_ONCE = Timing(lateness=timedelta(0), lookback=timedelta(0))
 """For a log that is read once and whole: nothing is waited for, nothing read again."""
-
-
-def nearest_faults(names: Sequence[str], known: Sequence[str], what: str) -> list[str]:
-    """Return one fault line for each name that is not known, with the nearest known one."""
-    return [
-        f"{what} '{name}' is not defined.{did_you_mean(name, known)}" for name in names if name not in known
-    ]

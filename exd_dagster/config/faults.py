@@ -1,5 +1,6 @@
 """The faults of a configuration in words."""
 
+from collections.abc import Sequence
 from re import DOTALL, fullmatch
 
 from pydantic import BaseModel, ValidationError
@@ -23,6 +24,13 @@ def faults_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
             message = f"{message} (seen: {_short(fault.get('input'))})"
         faults.append(f"{place}: {message}" if place else message)
     return faults
+
+
+def nearest_faults(names: Sequence[str], known: Sequence[str], what: str) -> list[str]:
+    """Return one fault line for each name that is not known, with the nearest known one."""
+    return [
+        f"{what} '{name}' is not defined.{did_you_mean(name, known)}" for name in names if name not in known
+    ]
 
 
 def _at(place: str, fault: str) -> str:

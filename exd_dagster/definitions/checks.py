@@ -1,4 +1,4 @@
-"""One flag's audit as Dagster asset checks: three that can block, `trust`, and two informational ones."""
+"""The audit of one flag as Dagster asset checks: those of `CHECKS`, and `trust`, their one answer."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import dagster as dg
 
-from exd_dagster.audit.flag import SPLIT_CHECKS, Audit, audit
+from exd_dagster.audit.flag import Audit, audit
 from exd_dagster.audit.trust import TrustVerdict
 from exd_dagster.audit.trust_row import iteration_start
 from exd_dagster.audit.trust_table import write_trust
@@ -21,36 +21,25 @@ from exd_dagster.definitions.run_tags import audit_op_tags, tag_audit, tag_faili
 from exd_dagster.definitions.store import BinStoreResource, bin_store
 from exd_dagster.errors import ConfigError, ExdError
 from exd_dagster.plots import as_markdown_image
+from exd_dagster.stats.checks import CHECKS, blocks, ensure_block_on, with_evidence
 from exd_dagster.stats.srm.causes import Cause, likely_causes
 from exd_dagster.stats.verdict import NEVER_COUNTED, Verdict, plain
 from exd_dagster.telemetry.sources.duckdb import Records, as_records
 
 AnyAsset: TypeAlias = dg.AssetKey | str | Sequence[str] | dg.AssetsDefinition | dg.AssetSpec
 
-BLOCKING: Mapping[str, str] = {
-    "srm": "Do the counts of units agree with the declared split? Chi-square, exact where counts are small; "
-    "repeated looks are paid for.",
-    "sequential_srm": "Did the split break at any hour? Anytime-valid, so it may be asked every hour.",
-    "traffic_drop": "Is the traffic of the newest hours what their hour of the week expects?",
-    "trust": "May what builds on this flag be used? The one answer that gates and guards read.",
-}
-"""Checks that block in mode "block", and what each asks."""
-
-TELLING: Mapping[str, str] = {
-    "variant_integrity": "Did each unit stay in one declared variant?",
-    "version_skew": "Do all SDKs evaluate a recent manifest?",
-}
-"""Checks that never block."""
+TRUST = "trust"
+TRUST_QUESTION = "May what builds on this flag be used? The one answer that gates and guards read."
 
 
 def check_keys(asset: dg.AssetKey) -> dict[str, dg.AssetCheckKey]:
     """Return the key of each check of the flag whose bins are `asset`, by name."""
-    return {name: dg.AssetCheckKey(asset, name) for name in (*BLOCKING, *TELLING)}
+    return {name: dg.AssetCheckKey(asset, name) for name in (*CHECKS, TRUST)}
 
 
 def trust_key(asset: dg.AssetKey) -> dg.AssetCheckKey:
     """Return the key of the one check that gates and guards read."""
-    return dg.AssetCheckKey(asset, "trust")
+    return dg.AssetCheckKey(asset, TRUST)
 
 
 def build_flag_audit_checks(
@@ -128,7 +117,9 @@ def flag_checks(
     op_tags: Mapping[str, Any] | None = None,
 ) -> dg.AssetChecksDefinition:
     """Build the checks of one flag on bins that are there, or that `before` (a store's function) makes."""
+    ensure_block_on(flag)
     levels, names = thresholds or Thresholds(), FleetNames(fleet)
+    questions = {**{name: check.question for name, check in CHECKS.items()}, TRUST: TRUST_QUESTION}
 
     @dg.multi_asset_check(
         name=_op_name(key),
@@ -136,11 +127,11 @@ def flag_checks(
             dg.AssetCheckSpec(
                 name,
                 asset=key,
-                blocking=flag.mode == "block" and name in BLOCKING,
+                blocking=flag.mode == "block" and (name == TRUST or blocks(name, flag.block_on)),
                 description=question,
                 automation_condition=automation_condition,
             )
-            for name, question in {**BLOCKING, **TELLING}.items()
+            for name, question in questions.items()
         ],
         can_subset=True,
         required_resource_keys={names.store},
@@ -236,7 +227,7 @@ def description(done: Audit, verdict: Verdict) -> str:
     parts = [escape_markdown(verdict.sentence)]
     if svg := done.picture(verdict.check):
         parts.append(as_markdown_image(svg, f"{verdict.check} of {done.flag.key}"))
-    if done.notes and verdict.check in ("srm", "trust") and verdict.reason != NEVER_COUNTED:
+    if done.notes and verdict.check in ("srm", TRUST) and verdict.reason != NEVER_COUNTED:
         parts.append(f"Note: {escape_markdown('; '.join(done.notes))}.")
     if causes := causes_of(done, verdict):  # one: what is taller than this Dagster hides behind "Show more"
         more = f" {len(causes) - 1} more under `causes`." if len(causes) > 1 else ""
@@ -246,7 +237,7 @@ def description(done: Audit, verdict: Verdict) -> str:
 
 def causes_of(done: Audit, verdict: Verdict) -> tuple[Cause, ...]:
     """Return the likely causes of a verdict; only a broken split has any."""
-    return done.causes if verdict.check in SPLIT_CHECKS and verdict.failed else ()
+    return done.causes if verdict.failed and verdict.check in with_evidence("split") else ()
 
 
 def _about(done: Audit, verdict: Verdict) -> dict[str, Any]:

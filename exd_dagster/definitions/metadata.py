@@ -12,7 +12,7 @@ from exd_dagster.audit.trust_row import iteration_start
 from exd_dagster.bins.model import FlagBins
 from exd_dagster.config import FlagAudit
 from exd_dagster.plots import sparkline
-from exd_dagster.stats.audit import pooled_sample
+from exd_dagster.stats.checks.srm import pooled_sample
 from exd_dagster.stats.sequential.sequential import SequentialSrmVerdict
 from exd_dagster.stats.srm.srm import SrmVerdict
 from exd_dagster.stats.traffic.traffic import TrafficVerdict

@@ -17,11 +17,12 @@ from exd_dagster.alerts.channels.http import post
 from exd_dagster.alerts.channels.sender import Notification, Sender
 from exd_dagster.alerts.messages.message import Message
 from exd_dagster.alerts.messages.text import slack_escape
-from exd_dagster.alerts.model import ALERT_TYPES, Alert, Channel
+from exd_dagster.alerts.model import Alert, Channel
 from exd_dagster.alerts.policy.retry import Outcome, http_outcome
 from exd_dagster.config import FlagId
 from exd_dagster.errors import ConfigError
 from exd_dagster.notebook.frame import FLAG
+from exd_dagster.stats.checks import CHECKS
 from exd_dagster.stats.verdict import plain
 
 Callback: TypeAlias = Callable[[str, str, dict[str, Any]], object]
@@ -205,7 +206,9 @@ def _post(url: str, host: str, body: Mapping[str, Any]) -> Outcome:
 
 def _notification(alert_type: str, message: str, payload: Any, now: datetime) -> Notification:
     """Say it as the alert sensor says it: the same neutral message, rendered by each channel."""
-    check = next((name for name, kind in ALERT_TYPES.items() if kind == alert_type), alert_type.lower())
+    check = next(
+        (check.name for check in CHECKS.values() if check.alert_type == alert_type), alert_type.lower()
+    )
     alert = Alert(
         id=f"{FLAG}-{alert_type}-{plain(now)}",
         flag=FlagId("", "", FLAG),

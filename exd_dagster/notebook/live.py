@@ -22,7 +22,7 @@ from exd_dagster.notebook.srm import (
 )
 from exd_dagster.notebook.traffic import in_bins, traffic_result
 from exd_dagster.stats.audit import FlagVerdicts, audit_flag
-from exd_dagster.stats.integrity import variant_integrity
+from exd_dagster.stats.checks.variant_integrity import variant_integrity
 
 if TYPE_CHECKING:
     import pandas as pd

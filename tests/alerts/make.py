@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from exd_dagster.alerts.model import ALERT_TYPES, Alert, AlertState, CheckState
+from exd_dagster.alerts.model import Alert, AlertState, CheckState
 from exd_dagster.alerts.policy.decide import decide
 from exd_dagster.alerts.policy.decisions import Decision
 from exd_dagster.alerts.policy.events import Decided
@@ -13,6 +13,7 @@ from exd_dagster.config import FlagId
 
 NOW = datetime(2026, 3, 5, 3, 0, tzinfo=timezone.utc)
 HOUR = timedelta(hours=1)
+PAGING = ("srm", "sequential_srm", "traffic_drop")
 SPLIT_FACTS = {
     "verdict": "fail",
     "reason": "ratio_mismatch",
@@ -78,7 +79,7 @@ def alert(name: str = "srm", key: str = "checkout", **changes: Any) -> Alert:
 
 def watching(*flags: FlagId) -> dict[FlagId, Collection[str]]:
     """Every check that pages, of these flags."""
-    return {flag: tuple(ALERT_TYPES) for flag in sorted(set(flags))}
+    return dict.fromkeys(sorted(set(flags)), PAGING)
 
 
 class Story:

@@ -25,7 +25,6 @@ BAD_FROM = ("2026-01-02T00:00:00Z", "2026-01-02T00:00:00Z", "2026-01-04T00:00:00
 TICKER = f"""
 import sys
 import dagster as dg
-from exd_dagster.alerts.model import ALERT_TYPES
 from exd_dagster.config import FlagAudit
 from exd_dagster.definitions.alerting.destinations import WebhookAlerts
 from exd_dagster.definitions.alerting.sensor import build_check_alert_sensor, run_alert_sensor
@@ -35,7 +34,7 @@ flags = [FlagAudit(key=f"flag-{{i}}", split=split, start="2026-01-01") for i in 
 keys = {{
     dg.AssetCheckKey(dg.AssetKey(["experiments", f"{{flag.key}}_bins"]), check): flag
     for flag in flags
-    for check in ALERT_TYPES
+    for check in {CHECKS}
 }}
 hook = WebhookAlerts(url=sys.argv[1], allow_hosts=["127.0.0.1"])
 sensor = build_check_alert_sensor(keys, [hook], digest=False)

@@ -8,7 +8,8 @@ import pytest
 
 from exd_dagster.bins.model import Fact, FlagBins
 from exd_dagster.config import FlagAudit, Thresholds
-from exd_dagster.stats.integrity import variant_integrity, version_counts, version_skew
+from exd_dagster.stats.checks.variant_integrity import variant_integrity
+from exd_dagster.stats.checks.version_skew import version_counts, version_skew
 
 START = datetime(2026, 3, 1, tzinfo=timezone.utc)
 FLAG = FlagAudit(key="f", split={"control": 0.5, "treatment": 0.5}, start=START)

@@ -102,7 +102,7 @@ def test_headline_table_and_statistics_of_a_message_are_those_of_the_look_that_f
     assert words.key_fact("srm", facts) == "b 40% vs 50% expected"
     assert words.split_rows(facts)[1] == ("b", "50%", "40%", f"{0.4 * n:,.0f}", "50%", "14,400")
     assert words.split_header(facts)[2].startswith("by 2026-03-01")
-    said = dict(words.statistics("srm", facts))
+    said = dict(words.statistics(facts))
     assert (said["n then"], said["n now"]) == (f"{n:,}", "28,800")
     assert said["p then"].startswith(f"{facts['failed_p_value']:.2g} (limit ")
     assert said["p now"].startswith("1.000")

@@ -11,8 +11,8 @@ import pytest
 from exd_dagster.bins.model import Fact
 from exd_dagster.config import Phase, Thresholds
 from exd_dagster.stats import EvidenceState, audit_flag
+from exd_dagster.stats.checks.variant_integrity import variant_integrity
 from exd_dagster.stats.inputs import Stretch
-from exd_dagster.stats.integrity import variant_integrity
 from exd_dagster.stats.methods.combined import log_e_values
 from exd_dagster.stats.methods.mixture import nearest
 from exd_dagster.stats.methods.restart import component_count, mixture_log_ratios

@@ -11,6 +11,7 @@ from exd_dagster.alerts.messages.message import HEADLINE, LISTED, Message, Messa
 from exd_dagster.alerts.messages.text import clip_name, visible
 from exd_dagster.alerts.model import Alert, AlertState, OutboxEntry, Reason, instant
 from exd_dagster.config import FlagId
+from exd_dagster.stats.checks import CHECKS, wording
 
 _STATUS: Mapping[Reason, MessageStatus] = {
     "fire": "firing",
@@ -27,7 +28,6 @@ _STATUS: Mapping[Reason, MessageStatus] = {
 }
 _PREPARED: tuple[Reason, ...] = ("digest", "dead_letter")
 """Reasons whose entries have their own headline and lines."""
-_ORDER = ("srm", "sequential_srm", "traffic_drop")
 _OUTAGE = (
     "Many flags of one source lost traffic at once: check the log and its loader before the flags. "
     "No separate alerts for their drops are sent while it lasts."
@@ -78,9 +78,9 @@ def compose(entry: OutboxEntry, state: AlertState, context: Context) -> Message:
 
 
 def _rank(alert: Alert) -> tuple[int, int]:
-    """The worst first; of faults of one kind the check that speaks of all units."""
+    """The worst first; of faults of one kind the check that comes first in `CHECKS`."""
     kind = faults.WORST_FIRST.index(faults.fault(alert.check, alert.facts))
-    return kind, _ORDER.index(alert.check) if alert.check in _ORDER else len(_ORDER)
+    return kind, list(CHECKS).index(alert.check) if alert.check in CHECKS else len(CHECKS)
 
 
 def _name(alert: Alert) -> str:
@@ -109,10 +109,7 @@ def _around_name(reason: Reason, alert: Alert) -> tuple[str, str]:
         "contained": ("Contained: ", f", {words.bad_hours(alert.facts)}"),
         "remind": ("Still failing: ", f", {what}"),
     }
-    return texts.get(reason, (f"{_TITLE.get(alert.check, alert.check)} on ", f": {what}"))
-
-
-_TITLE = {"srm": "SRM", "sequential_srm": "SRM", "traffic_drop": "Traffic drop"}
+    return texts.get(reason, (f"{wording(alert.check).title} on ", f": {what}"))
 
 
 def _many_headline(reason: Reason, alerts: Sequence[Alert], count: int) -> str:
@@ -184,14 +181,11 @@ def _numbers(alert: Alert, before: Sequence[Alert]) -> Section:
         rows = ()
     table = Table(header=words.split_header(alert.facts), rows=rows) if rows else None
     return Section(
-        heading=_HEADING.get(alert.check, visible(alert.check)),
+        heading=visible(wording(alert.check).heading),
         text=visible(alert.sentence),
         table=table,
-        facts=tuple((label, visible(value)) for label, value in words.statistics(alert.check, alert.facts)),
+        facts=tuple((label, visible(value)) for label, value in words.statistics(alert.facts)),
     )
-
-
-_HEADING = {"srm": "Split of all units", "sequential_srm": "Split over time", "traffic_drop": "Traffic"}
 
 
 def _consequence(entry: OutboxEntry, alerts: Sequence[Alert], state: AlertState, context: Context) -> Section:

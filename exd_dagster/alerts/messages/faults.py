@@ -7,12 +7,13 @@ from typing import Literal, TypeAlias
 from exd_dagster.alerts.messages import words
 from exd_dagster.alerts.messages.text import clip_name, visible
 from exd_dagster.alerts.model import Facts, instant
+from exd_dagster.stats.checks import evidence_of, wording
 
 Fault: TypeAlias = Literal[
-    "no_traffic", "dead_arm", "undeclared_variant", "zero_share_variant", "shift", "traffic_fall"
+    "no_traffic", "dead_arm", "undeclared_variant", "zero_share_variant", "shift", "traffic_fall", "other"
 ]
 WORST_FIRST: tuple[Fault, ...] = (
-    "no_traffic", "dead_arm", "undeclared_variant", "zero_share_variant", "shift", "traffic_fall",
+    "no_traffic", "dead_arm", "undeclared_variant", "zero_share_variant", "shift", "traffic_fall", "other",
 )  # fmt: skip
 _NAME = 24
 _STRAY = {"undeclared_variant": "undeclared", "zero_share_variant": "zero_share"}
@@ -36,6 +37,7 @@ _STEPS: Mapping[Fault, Sequence[str]] = {
         "Find who still serves {arm}{since}: an old client, a cached configuration.",
         "If its share was raised on purpose, declare that: a phase from then on with the new split.",
     ),
+    "other": (),
     "shift": ("Compare how each variant is served{since}: redirects, caches, bot filters, SDK versions.",),
     "traffic_fall": (
         "Check whether the flag is still evaluated everywhere{since}, and whether all its records arrive.",
@@ -58,7 +60,10 @@ def fault(check: str, facts: Facts) -> Fault:
         check: name of the failing check.
         facts: the verdict's numbers.
     """
-    if check == "traffic_drop":
+    evidence = evidence_of(check)
+    if evidence == "":
+        return "other"
+    if evidence == "traffic":
         return "no_traffic" if words.number(facts.get("latest_volume")) == 0 else "traffic_fall"
     if dead(facts):
         return "dead_arm"
@@ -107,16 +112,15 @@ def lead(check: str, facts: Facts) -> str:
         return f"Users get {_arms(kind, facts)}, which was never declared; {_WRONG}"
     if kind == "zero_share_variant":
         return f"Users get {_arms(kind, facts)}, whose declared share is 0 %; {_WRONG}"
-    if check == "sequential_srm":
-        return f"The split drifts from the declared one; {_WRONG}"
-    return f"Users are not split between the variants as declared; {_WRONG}"
+    return wording(check).meaning.removesuffix(".")
 
 
 def steps(check: str, facts: Facts) -> list[str]:
     """Return what to look at next, as it fits the kind of the fault."""
     kind, since = fault(check, facts), _since(check, facts)
     when = f" since {words.utc(since)}" if since else ""
-    return [step.format(arm=_arms(kind, facts), since=when) for step in _STEPS[kind]]
+    own = [step] if (step := wording(check).step) else []
+    return [step.format(arm=_arms(kind, facts), since=when) for step in (*_STEPS[kind], *own)]
 
 
 def delivery_step(reason: object) -> str:
@@ -125,7 +129,7 @@ def delivery_step(reason: object) -> str:
 
 
 def _since(check: str, facts: Facts) -> datetime | None:
-    arms = dead(facts) if check != "traffic_drop" else {}
+    arms = dead(facts) if evidence_of(check) == "split" else {}
     return min(arms.values()) if arms else instant(facts.get("bad_from"))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from exd_dagster.alerts.messages.text import clip_name, visible
 from exd_dagster.alerts.model import Facts, change_hour, instant
+from exd_dagster.stats.checks import evidence_of
 
 _SMALLEST = 1e-300
 NAME = 60
@@ -121,11 +122,14 @@ def _split_rows(facts: Facts) -> tuple[tuple[str, ...], ...]:
 
 def key_fact(check: str, facts: Facts) -> str:
     """Return the one number a headline needs."""
-    if check == "traffic_drop":
+    evidence = evidence_of(check)
+    if evidence == "traffic":
         latest, expected = number(facts.get("latest_volume")), number(facts.get("expected_volume"))
         if latest is not None and expected:
             return f"{percent(latest / expected)} of the expected volume"
         return "volume far below expected"
+    if evidence != "split":
+        return str(facts.get("reason") or "it fails").replace("_", " ")
     then = failed_facts(facts)
     declared, observed = shares(then.get("expected")), shares(then.get("observed"))
     if declared and observed:
@@ -142,7 +146,7 @@ def furthest(declared: Mapping[str, float], observed: Mapping[str, float]) -> st
     return f"{clip_name(visible(worst), 24)} {got} vs {wanted} expected"
 
 
-def statistics(check: str, facts: Facts) -> list[tuple[str, str]]:
+def statistics(facts: Facts) -> list[tuple[str, str]]:
     """Return how sure the verdict is: p or e-value, statistic and sample size, as (label, value)."""
     lines = _when_it_failed(facts)
     now = " now" if lines else ""
@@ -158,7 +162,7 @@ def statistics(check: str, facts: Facts) -> list[tuple[str, str]]:
         if value is not None:
             lines.append((label + now, f"{value:,.0f}" if name == "n" else f"{value:,.1f}"))
     for label, name in (("Volume", "latest_volume"), ("Expected", "expected_volume")):
-        value = number(facts.get(name)) if check == "traffic_drop" else None
+        value = number(facts.get(name))
         if value is not None:
             lines.append((label, f"{value:,.0f}"))
     since = change_hour(facts)

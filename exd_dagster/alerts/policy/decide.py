@@ -11,13 +11,14 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 
 from exd_dagster.alerts.messages.words import utc
-from exd_dagster.alerts.model import ALERT_TYPES, Alert, AlertState, CheckState, Incident
+from exd_dagster.alerts.model import Alert, AlertState, CheckState, Incident
 from exd_dagster.alerts.policy.decisions import Decision, active_decisions
 from exd_dagster.alerts.policy.events import AlertEvent, Decided
 from exd_dagster.alerts.policy.incidents import DAMPING, Tick, close, healed, new_iteration
 from exd_dagster.alerts.policy.inhibit import DROP, flags_down, set_apart
 from exd_dagster.alerts.policy.unmonitored import leave_outage, part_with_unmonitored, readmit
 from exd_dagster.config import FlagId
+from exd_dagster.stats.checks import alert_type
 
 REMIND_AFTER = timedelta(hours=24)
 NOT_YET = frozenset({"no_closed_hour"})
@@ -282,13 +283,13 @@ def _finish(state: AlertState, tick: Tick, looked: bool) -> Decided:
     return Decided(state=after, events=kept, digest_only=digest_only)
 
 
-def _alert(check: CheckState, alert_type: str | None = None) -> Alert:
+def _alert(check: CheckState, kind: str | None = None) -> Alert:
     fingerprint = _digest(*_names(check.flag), check.check)
     return Alert(
         id=f"{fingerprint}-{check.at.isoformat()}",
         flag=check.flag,
         check=check.check,
-        alert_type=alert_type or ALERT_TYPES[check.check],
+        alert_type=kind or alert_type(check.check),
         severity=check.severity or "WARN",
         sentence=check.sentence,
         opened_at=check.at,

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from exd_dagster.alerts.model import Alert, AlertState, Channel, OutboxEntry, Reason
 from exd_dagster.alerts.policy.events import AlertEvent
-from exd_dagster.config import ConfigModel, FlagAudit, nearest_faults
+from exd_dagster.config import ConfigModel, FlagAudit
+from exd_dagster.config.faults import nearest_faults
 from exd_dagster.errors import ConfigError, did_you_mean
 
 PEOPLE: tuple[Channel, ...] = ("slack", "email")

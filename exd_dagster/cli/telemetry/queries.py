@@ -12,8 +12,8 @@ from exd_dagster.cli.telemetry.request import Request
 from exd_dagster.cli.telemetry.scan import count_flag
 from exd_dagster.errors import ConfigError
 from exd_dagster.stats.audit import audit_flag
-from exd_dagster.stats.integrity import version_counts
-from exd_dagster.stats.integrity import version_skew as judge_versions
+from exd_dagster.stats.checks.version_skew import version_counts
+from exd_dagster.stats.checks.version_skew import version_skew as judge_versions
 from exd_dagster.stats.srm.srm import SrmVerdict, srm_test
 from exd_dagster.stats.verdict import Verdict, plain
 from exd_dagster.telemetry.records import from_ms

@@ -19,7 +19,8 @@ from exd_dagster.alerts.policy.routes import Route, Routing, idle_routes, read_r
 from exd_dagster.alerts.state import StateStore
 from exd_dagster.alerts.tick import SHUTOFF_HOOK, AlertingSetup, Snapshot, people, run_tick
 from exd_dagster.audit.freshness import stale_sentence
-from exd_dagster.config import FlagAudit, FlagId, nearest_faults
+from exd_dagster.config import FlagAudit, FlagId
+from exd_dagster.config.faults import nearest_faults
 from exd_dagster.definitions.alerting.destinations import (
     AlertDestination,
     CallbackAlerts,
@@ -253,6 +254,7 @@ def _state(record: CheckRecord, flag: FlagAudit) -> CheckState:
         run_id=record.run_id,
         facts=facts,
         mode=flag.mode,
+        block_on=flag.block_on,
         owners=flag.owners,
         asset=tuple(record.key.asset_key.path),
     )

@@ -14,11 +14,8 @@ from exd_dagster.config import FlagAudit, FlagId, to_utc
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.internals import cursor_storage, latest_checks
 from exd_dagster.errors import ConfigError, did_you_mean
+from exd_dagster.stats.checks import CHECKS, able_to_block
 
-WAIVABLE = ("srm", "sequential_srm", "traffic_drop")
-"""Checks a waiver can cover: those whose failure blocks."""
-CHECKS = (*WAIVABLE, "trust", "variant_integrity", "version_skew", "bins_built")
-"""Checks any other decision can cover."""
 KEPT = 1000
 """Newest decisions read; older ones have long ended."""
 _BASIS = ("reason", "audited_through", "iteration_start")
@@ -114,13 +111,13 @@ def idle_parts(decision: Decision, flags: Iterable[FlagId]) -> list[str]:
 
     Args:
         decision: the decision.
-        flags: the flags it may cover. A waiver may cover the checks that block, any other decision all.
+        flags: the flags it may cover. A waiver may cover the checks that can block, any other decision all.
     """
     flags, found = list(flags), []
     if not any(decision.covers(flag) for flag in flags):
         near = did_you_mean(decision.flags, {name for flag in flags for name in (flag.key, str(flag))})
         found.append(f"flags: '{decision.flags}' matches no audited flag.{near}")
-    names = WAIVABLE if decision.kind == "waive" else CHECKS
+    names = able_to_block() if decision.kind == "waive" else [*CHECKS, "trust", "bins_built"]
     if not any(fnmatchcase(name, decision.checks) for name in names):
         what = "check that blocks" if decision.kind == "waive" else "check"
         found.append(f"checks: '{decision.checks}' matches no {what}.{did_you_mean(decision.checks, names)}")

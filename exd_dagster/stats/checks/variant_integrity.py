@@ -1,6 +1,7 @@
-"""Integrity of the assignment itself: stale manifests (T004), and units seen in more than one variant.
+"""The check `variant_integrity`: did each unit stay in one declared variant?
 
-Neither is a test of chance: both say that the log does not hold what was declared. Neither blocks by default.
+No test of chance: the log does not hold what was declared. It informs;
+a flag may let it block.
 """
 
 from collections.abc import Mapping
@@ -10,25 +11,9 @@ from math import isclose
 from exd_dagster.bins.model import FlagBins
 from exd_dagster.config import FlagAudit, Thresholds
 from exd_dagster.stats import words
+from exd_dagster.stats.checks.check import Case, Check, Wording
 from exd_dagster.stats.verdict import Answer, Severity, Verdict
 from exd_dagster.stats.window import counted, split_window
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionSkewVerdict(Verdict):
-    """How far the SDKs' manifests lag behind.
-
-    Attributes:
-        versions: evaluations by manifest version, the most frequent first.
-        newest: highest version seen; None when the records name none.
-        behind: evaluations further behind the newest than `max_versions_behind`.
-        max_versions_behind: the level used.
-    """
-
-    versions: Mapping[int, int] = field(default_factory=dict)
-    newest: int | None = None
-    behind: int = 0
-    max_versions_behind: int = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,50 +41,6 @@ class VariantIntegrityVerdict(Verdict):
     fail_share: float = 0.01
 
 
-def version_counts(bins: FlagBins) -> dict[int, int]:
-    """Return the evaluations by manifest version, most frequent first; only whole numbers are versions."""
-    counts: dict[int, int] = {}
-    for fact in bins.facts:
-        if fact.name == "manifest_version" and fact.detail.isdigit():
-            counts[int(fact.detail)] = counts.get(int(fact.detail), 0) + fact.count
-    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], -pair[0])))
-
-
-def version_skew(versions: Mapping[int, int], thresholds: Thresholds) -> VersionSkewVerdict:
-    """Judge evaluations by manifest version: T004 when any lies too many versions behind the newest."""
-    allowed = thresholds.manifest_skew.max_versions_behind
-    total = sum(versions.values())
-    if not total:
-        return VersionSkewVerdict(
-            check="version_skew",
-            verdict="skipped",
-            reason="no_manifest_version",
-            sentence="The records name no manifest version.",
-            max_versions_behind=allowed,
-        )
-    newest = max(versions)
-    behind = sum(count for version, count in versions.items() if version < newest - allowed)
-    share = behind / total
-    sentence = f"{len(versions)} manifest versions seen, none more than {allowed} behind version {newest}."
-    if behind:
-        sentence = (
-            f"{words.percent(share)} of evaluations ({behind:,}) used a manifest more than {allowed} "
-            f"versions behind version {newest}; update those SDKs."
-        )
-    return VersionSkewVerdict(
-        check="version_skew",
-        verdict="fail" if behind else "pass",
-        severity="WARN" if behind else None,
-        reason="stale_manifest" if behind else "",
-        code="T004" if behind else None,
-        sentence=sentence,
-        versions=dict(versions),
-        newest=newest,
-        behind=behind,
-        max_versions_behind=allowed,
-    )
-
-
 def variant_integrity(flag: FlagAudit, bins: FlagBins, thresholds: Thresholds) -> VariantIntegrityVerdict:
     """Judge units of the current iteration in more than one variant, and units in variants without a share.
 
@@ -118,7 +59,7 @@ def variant_integrity(flag: FlagAudit, bins: FlagBins, thresholds: Thresholds) -
     undeclared = window.undeclared if flag.variants else {}
     reason = max(found, key=lambda name: found[name])
     share = found[reason] / units if units else 0.0
-    answer, severity = _judge(units, share, levels.warn_share, levels.fail_share)
+    answer, severity = _answer(units, share, levels.warn_share, levels.fail_share)
     several = found["units_in_several_variants"]
     return VariantIntegrityVerdict(
         check="variant_integrity",
@@ -137,7 +78,7 @@ def variant_integrity(flag: FlagAudit, bins: FlagBins, thresholds: Thresholds) -
     )
 
 
-def _judge(units: int, share: float, warn: float, fail: float) -> tuple[Answer, Severity | None]:
+def _answer(units: int, share: float, warn: float, fail: float) -> tuple[Answer, Severity | None]:
     if not units:
         return "insufficient", None
     if share and (share >= fail or isclose(share, fail)):
@@ -162,3 +103,22 @@ def _integrity_sentence(
             who = form.format(", ".join(sorted(strays)))
             parts.append(f"{n:,} units ({words.percent(n / units)}) got {who}")
     return "; ".join(parts) + "." if parts else f"Each of {units:,} units saw one declared variant."
+
+
+def _judge(case: Case) -> VariantIntegrityVerdict:
+    return variant_integrity(case.flag, case.bins, case.thresholds)
+
+
+VARIANT_INTEGRITY = Check(
+    name="variant_integrity",
+    question="Did each unit stay in one declared variant?",
+    judge=_judge,
+    alert_type="VARIANT_INTEGRITY_TRIGGERED",
+    wording=Wording(
+        title="Variant integrity",
+        heading="Units and variants",
+        meaning="Units saw several variants, or an undeclared one; results of this flag would be wrong.",
+        step="Check how the unit id is made, and which variants are served{since}.",
+    ),
+    verdict=VariantIntegrityVerdict,
+)

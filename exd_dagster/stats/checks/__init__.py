@@ -1,0 +1,78 @@
+"""Every check of a flag, each declared in a file of its own and listed here."""
+
+from collections.abc import Collection
+
+from exd_dagster.config import FlagAudit
+from exd_dagster.config.faults import nearest_faults
+from exd_dagster.errors import ConfigError
+from exd_dagster.stats.checks.check import Check, Evidence, Wording
+from exd_dagster.stats.checks.sequential_srm import SEQUENTIAL_SRM
+from exd_dagster.stats.checks.srm import SRM
+from exd_dagster.stats.checks.traffic_drop import TRAFFIC_DROP
+from exd_dagster.stats.checks.variant_integrity import VARIANT_INTEGRITY
+from exd_dagster.stats.checks.version_skew import VERSION_SKEW
+
+CHECKS: dict[str, Check] = {
+    check.name: check
+    for check in (
+        SRM,
+        SEQUENTIAL_SRM,
+        TRAFFIC_DROP,
+        VERSION_SKEW,
+        VARIANT_INTEGRITY,
+    )
+}
+"""Every check by name, in the order people read them. A new check: its file, and a line here."""
+
+
+def blocks(check: str, block_on: Collection[str] = ()) -> bool:
+    """Return whether a failure of this check blocks a flag in mode block.
+
+    Args:
+        check: name of a check; of one that is not registered no failure blocks.
+        block_on: the further checks that the flag lets block.
+    """
+    found = CHECKS.get(check)
+    return found is not None and (
+        found.blocks == "by default" or (found.blocks == "when asked" and check in block_on)
+    )
+
+
+def able_to_block() -> list[str]:
+    """Return the names of the checks whose failure blocks, or would if a flag asked for it."""
+    return [name for name, check in CHECKS.items() if check.blocks != "never"]
+
+
+def evidence_of(check: str) -> Evidence:
+    """Return what a check rests on; nothing where it is not registered."""
+    return CHECKS[check].evidence if check in CHECKS else ""
+
+
+def with_evidence(evidence: str) -> tuple[str, ...]:
+    """Return the names of the checks that rest on "split" or "traffic"."""
+    return tuple(check.name for check in CHECKS.values() if check.evidence == evidence)
+
+
+def alert_type(check: str) -> str:
+    """Return the type of a check's alerts; of one that is not registered its name in capitals."""
+    return CHECKS[check].alert_type if check in CHECKS else check.upper()
+
+
+def asks_for_shutoff(check: str) -> bool:
+    """Return whether a failure of this check that blocks asks for the assignment to be suspended."""
+    return check in CHECKS and CHECKS[check].shutoff
+
+
+def wording(check: str) -> Wording:
+    """Return what messages say of a check; one that is not registered is called by its name."""
+    return CHECKS[check].wording if check in CHECKS else Wording(title=check, heading=check)
+
+
+def ensure_block_on(flag: FlagAudit) -> None:
+    """Refuse a flag that lets a check block which there is not, or which can only inform.
+
+    Raises:
+        ConfigError: with the nearest name.
+    """
+    if faults := nearest_faults(flag.block_on, able_to_block(), "block_on: check that can block"):
+        raise ConfigError(f"flag {flag.id}", faults)

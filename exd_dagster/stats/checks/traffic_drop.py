@@ -1,0 +1,75 @@
+"""The check `traffic_drop`: the volume of the newest hours against what their hour of the week expects."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from exd_dagster.bins.model import HOUR
+from exd_dagster.config import floor_hour
+from exd_dagster.stats import words
+from exd_dagster.stats.checks.check import Case, Check, Wording
+from exd_dagster.stats.traffic.declared import declared_hours
+from exd_dagster.stats.traffic.traffic import TrafficVerdict, traffic_drop_test
+
+
+def _judge(case: Case) -> TrafficVerdict:
+    flag, bins, judged = case.flag, case.closed, case.judged
+    whole = bins if flag.end is None else bins.between(bins.start, floor_hour(flag.end))
+    landed = whole.landed.copy()
+    if flag.start != floor_hour(flag.start):  # the first hour is cut by the flag's start
+        landed[: whole.index(flag.start) + 1] = False
+    if judged is not None and flag.end is not None and judged[0] >= floor_hour(flag.end):
+        judged = None  # the flag is over: its last day answers
+    limits = case.thresholds.traffic_drop
+    volumes = whole.units.sum(axis=1)
+    declared, left_out = declared_hours(flag, whole, landed, volumes.astype(float), limits.baseline)
+    verdict = traffic_drop_test(
+        volumes,
+        declared=declared,
+        left_out=left_out,
+        method=limits.method,
+        alarm_level=limits.alarm_level,
+        drop_fraction=case.thresholds.evaluation_rate_anomaly.drop_fraction,
+        window=limits.window,
+        z_threshold=limits.z_threshold,
+        landed=landed,
+        judged=None if judged is None else (whole.index(judged[0]), whole.index(judged[1])),
+    )
+    if verdict.speaks_from is not None:
+        return _with_speaking_time(verdict, whole.start + HOUR * verdict.speaks_from)
+    if verdict.first_bad is None or verdict.last_bad is None:
+        return verdict
+    bad_from = whole.start + HOUR * verdict.first_bad
+    bad_until = whole.start + HOUR * (verdict.last_bad + 1)
+    return replace(
+        verdict,
+        bad_from=bad_from,
+        bad_until=None if verdict.state == "ongoing" else bad_until,
+        usable_until=bad_from,
+        sentence=f"{verdict.sentence[:-1]} {_hours_at_fault(verdict, bad_from, bad_until)}.",
+    )
+
+
+def _hours_at_fault(verdict: TrafficVerdict, first: datetime, end: datetime) -> str:
+    if verdict.state == "ongoing":
+        return f"since {words.instant(first)}"
+    return f"from {words.instant(first)} to {words.instant(end)}"
+
+
+def _with_speaking_time(verdict: TrafficVerdict, speaks: datetime) -> TrafficVerdict:
+    head = verdict.sentence.split(";", maxsplit=1)[0]
+    return replace(verdict, sentence=f"{head}; speaks from {words.instant(speaks)}.")
+
+
+TRAFFIC_DROP = Check(
+    name="traffic_drop",
+    question="Is the traffic of the newest hours what their hour of the week expects?",
+    judge=_judge,
+    alert_type="TRAFFIC_DROP_ANOMALY",
+    wording=Wording(
+        title="Traffic drop",
+        heading="Traffic",
+    ),
+    verdict=TrafficVerdict,
+    blocks="by default",
+    evidence="traffic",
+)
