@@ -14,13 +14,13 @@ from pydantic.fields import FieldInfo
 
 from exd_dagster.alerts.policy.routes import Route
 from exd_dagster.config import Event, FlagAudit, Phase, Scalar, Thresholds, Timing
+from exd_dagster.definitions.alerting.destinations import DESTINATIONS
 from exd_dagster.definitions.component.component import (
-    DESTINATIONS,
     RECORDS,
     FlagAuditComponent,
     ManifestFlags,
 )
-from exd_dagster.definitions.component.yaml import READ_WHEN_SENDING, SECRETS
+from exd_dagster.definitions.component.yaml import READ_WHEN_SENDING, SECRETS, Kinds
 from exd_dagster.telemetry.sources.duckdb import IbisRecords
 
 PAGE = Path(__file__).with_name("configuration.md")
@@ -232,7 +232,10 @@ def words(annotation: Any) -> str:
         return WORDS[annotation]
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return words(args[0])
+        kinds = next((note for note in args[1:] if isinstance(note, Kinds)), None)
+        return (
+            words(args[0]) if kinds is None or kinds.text else " or ".join(map(words, kinds.classes.values()))
+        )
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in args)
     if origin in (Union, types.UnionType):

@@ -94,7 +94,7 @@ def _attempt(state: AlertState, entry: OutboxEntry, sender: Sender, work: Round)
     _log(entry, outcome, work)
     if outcome.status == "retry":
         work.troubled.add(entry.destination)
-    state = record_outcome(state, entry, outcome, work.clock()).bump()
+    state = record_outcome(state, entry, outcome, work.clock(), sender.channel.attempts).bump()
     work.save(state)
     return state
 

@@ -15,7 +15,6 @@ from exd_dagster.config import FlagId, Mode
 from exd_dagster.stats.checks import blocks
 from exd_dagster.stats.verdict import Answer, Severity, State
 
-Channel: TypeAlias = Literal["slack", "email", "webhook", "callback"]
 Reason: TypeAlias = Literal[
     "fire",
     "outage",
@@ -33,6 +32,24 @@ Status: TypeAlias = Literal["sent", "already_sent", "pending", "dead"]
 Facts: TypeAlias = Mapping[str, Any]
 Subject: TypeAlias = tuple[str, str, str, str, str]
 """Namespace, environment, flag, check and alert type: what a receipt stores of an alert."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A kind of destination and its limits, declared beside its sender.
+
+    Attributes:
+        name: slack, email, ...: in deliveries, and `type` in YAML.
+        read_by_people: alerts of one owner share a message, and it gets the digest by default. The others get
+            one payload per alert.
+        attempts: a message is given up after so many; None: when it is 23 h old.
+        can_suspend: it may be the shutoff hook.
+    """
+
+    name: str
+    read_by_people: bool = False
+    attempts: int | None = None
+    can_suspend: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +206,7 @@ class OutboxEntry:
     Attributes:
         id: derived from incidents, reason, alerts and destination, so a repeated decision is the same entry.
         destination: name of the destination.
-        channel: slack, email, webhook or callback.
+        channel: name of its channel.
         reason: why it is sent.
         alerts: ids of its alerts.
         incidents: ids of their incidents.
@@ -204,7 +221,7 @@ class OutboxEntry:
 
     id: str
     destination: str
-    channel: Channel
+    channel: str
     reason: Reason
     alerts: tuple[str, ...] = ()
     incidents: tuple[str, ...] = ()
@@ -248,7 +265,7 @@ class Delivery:
     check: str
     alert_type: str
     reason: Reason
-    channel: Channel
+    channel: str
     destination: str
     status: Status
     at: datetime

@@ -25,7 +25,7 @@ class TestAlertResult:
 
     Attributes:
         destination: its name.
-        channel: slack, email, webhook or callback.
+        channel: name of its channel.
         why: the route that matched.
         message: what was, or would be, sent.
         outcome: the outcome; None in a dry run.
@@ -91,7 +91,7 @@ def send_test_alert(
         done.append(
             TestAlertResult(
                 destination=entry.destination,
-                channel=known[entry.destination],
+                channel=known[entry.destination].name,
                 why=why,
                 message=message,
                 outcome=outcome,

@@ -13,7 +13,7 @@ from exd_dagster.alerts.policy import digest
 from exd_dagster.alerts.policy.decide import decide
 from exd_dagster.alerts.policy.decisions import Decision
 from exd_dagster.alerts.policy.events import AlertEvent, Decided
-from exd_dagster.alerts.policy.routes import PEOPLE, Routing, entry_id, outbox_entries
+from exd_dagster.alerts.policy.routes import Routing, entry_id, outbox_entries
 from exd_dagster.alerts.state import AlertStateError, StateStore, prune
 from exd_dagster.config import FlagId
 from exd_dagster.stats.checks import asks_for_shutoff
@@ -207,7 +207,7 @@ def _shutoffs(state: AlertState, hook: Sender, now: datetime) -> tuple[AlertStat
             OutboxEntry(
                 id=entry_id(SHUTOFF_HOOK, "shutoff", [incident.id], 0),
                 destination=SHUTOFF_HOOK,
-                channel=hook.channel,
+                channel=hook.channel.name,
                 reason="shutoff",
                 alerts=wrong,
                 incidents=(incident.id,),
@@ -220,4 +220,4 @@ def _shutoffs(state: AlertState, hook: Sender, now: datetime) -> tuple[AlertStat
 
 def people(channels: Mapping[str, Channel], names: Sequence[str]) -> tuple[str, ...]:
     """Return the destinations read by people, the default for the digest."""
-    return tuple(name for name in names if channels.get(name) in PEOPLE)
+    return tuple(name for name in names if name in channels and channels[name].read_by_people)

@@ -17,7 +17,7 @@ from exd_dagster.alerts.channels.http import post
 from exd_dagster.alerts.channels.sender import Notification, Sender
 from exd_dagster.alerts.messages.message import Message
 from exd_dagster.alerts.messages.text import slack_escape
-from exd_dagster.alerts.model import Alert, Channel
+from exd_dagster.alerts.model import Alert
 from exd_dagster.alerts.policy.retry import Outcome, http_outcome
 from exd_dagster.config import FlagId
 from exd_dagster.errors import ConfigError
@@ -33,7 +33,7 @@ LONGEST_WAIT = 5.0
 LONGEST_LIST = 48
 """Longer lists are sent as their last items: a message is no place for one number per row."""
 
-_ORDER: tuple[Channel, ...] = ("slack", "email", "webhook", "callback")
+_ORDER = ("slack", "email", "webhook")
 _log = logging.getLogger(__name__)
 
 
@@ -50,14 +50,14 @@ class DeliveryResult:
     """What became of one alert at one destination.
 
     Attributes:
-        channel: slack, email, webhook or callback.
+        channel: name of its channel.
         destination: host of the URL, or the callback's name; never a secret.
         status: "sent" or "failed".
         attempts: how often it was tried.
         detail: what the destination answered, redacted.
     """
 
-    channel: Channel
+    channel: str
     destination: str
     status: Literal["sent", "failed"]
     attempts: int
@@ -66,7 +66,7 @@ class DeliveryResult:
 
 @dataclass(frozen=True, slots=True)
 class _Destination:
-    channel: Channel
+    channel: str
     name: str
     send: Callable[[str, str, dict[str, Any]], Outcome] = field(repr=False)
 
@@ -118,7 +118,7 @@ class WebhookAlertDispatcher:
             now = datetime.now(timezone.utc)
             return sender.send(_notification(alert_type, message, _short(plain(payload)), now), now)
 
-        self._destinations.append(_Destination(sender.channel, sender.name, send))
+        self._destinations.append(_Destination(sender.channel.name, sender.name, send))
 
     def register_callback(self, callback: Callback) -> None:
         """Add a Python function; it gets the alert type, the message and the payload itself."""
@@ -141,7 +141,7 @@ class WebhookAlertDispatcher:
             message: one sentence for a person.
             payload: the numbers; sent as strict JSON (NaN and infinities become null).
         """
-        ordered = sorted(self._destinations, key=lambda destination: _ORDER.index(destination.channel))
+        ordered = sorted(self._destinations, key=lambda destination: _rank(destination.channel))
         remote = [destination for destination in ordered if destination.channel != "callback"]
         results: list[DeliveryResult] = []
         if remote:
@@ -151,9 +151,7 @@ class WebhookAlertDispatcher:
             results.append(self._deliver(destination, alert_type, message, payload))
         return results
 
-    def _register(
-        self, channel: Channel, url: str, body: Callable[[str, str, Any], Mapping[str, Any]]
-    ) -> None:
+    def _register(self, channel: str, url: str, body: Callable[[str, str, Any], Mapping[str, Any]]) -> None:
         host = _host(channel, url)
 
         def send(alert_type: str, message: str, payload: dict[str, Any]) -> Outcome:
@@ -177,7 +175,11 @@ class WebhookAlertDispatcher:
         )
 
 
-def _host(channel: Channel, url: str) -> str:
+def _rank(channel: str) -> tuple[bool, int]:
+    return channel == "callback", _ORDER.index(channel) if channel in _ORDER else len(_ORDER)
+
+
+def _host(channel: str, url: str) -> str:
     """Return the host of a usable URL; the person who wrote it has named that host, so it may be local."""
     try:
         parts = urlsplit(url)

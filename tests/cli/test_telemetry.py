@@ -136,13 +136,20 @@ def test_human_srm_has_title_table_and_verdict(log):
         "control       50.0%     5,165         51.6%",
         "treatment     50.0%     4,835         48.4%",
         "",
-        "chi_square = 10.89, p = 0.0009668  FAIL",
+        "chi-square = 10.9   p = 0.0009668   verdict: FAIL",
     ]
     assert "T001 warning: " in text
 
 
 def test_tiny_p_value_is_printed_as_a_bound(log):
-    assert "p < 1e-10  FAIL" in ask("srm", *FLAG, *HALF, *log(control=9000, treatment=5000), *WINDOW).stdout
+    text = ask("srm", *FLAG, *HALF, *log(control=9000, treatment=5000), *WINDOW).stdout
+    assert "chi-square = 1,142.9   p < 1e-10   verdict: FAIL" in text.splitlines()
+
+
+@pytest.mark.parametrize(("asked", "shown"), [((), "last 24h"), (("--since", "90m"), "last 90m")])
+def test_human_srm_shows_the_window_as_it_was_asked_for(log, asked, shown):
+    text = ask("srm", *FLAG, *HALF, *log(control=500, treatment=500), *asked).stdout
+    assert text.splitlines()[0] == f"SRM check for 'new-checkout' ({shown}, n=0, threshold p=0.001)"
 
 
 def test_few_units_are_t002_for_information(log):

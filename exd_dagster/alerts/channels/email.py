@@ -6,17 +6,23 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from email.errors import MessageError
 from ipaddress import ip_address
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
+
+from pydantic import Field
 
 from exd_dagster.alerts.channels.email_message import email_message, message_id
 from exd_dagster.alerts.channels.guard import redact
 from exd_dagster.alerts.channels.http import tls_context
-from exd_dagster.alerts.channels.sender import Notification
+from exd_dagster.alerts.channels.sender import Notification, Sender
+from exd_dagster.alerts.channels.settings import Settings, is_late, read
+from exd_dagster.alerts.model import Channel
 from exd_dagster.alerts.policy.retry import Outcome, smtp_outcome
+from exd_dagster.errors import did_you_mean
 
 Tls: TypeAlias = Literal["starttls", "tls", "none"]
 TLS: tuple[Tls, ...] = ("starttls", "tls", "none")
 _Replies: TypeAlias = Mapping[str, tuple[int, bytes]]
+EMAIL = Channel("email", read_by_people=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +52,7 @@ class Smtp:
     password: str | None = field(default=None, repr=False)
     ca_file: str | None = None
     timeout: float = 5.0
-    channel: Literal["email"] = "email"
+    channel: Channel = EMAIL
 
     def send(self, notification: Notification, now: datetime) -> Outcome:  # noqa: ARG002 - one signature for all
         """Send one mail to every recipient, or to those left over from a partial success."""
@@ -114,3 +120,66 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+class EmailSettings(Settings):
+    """Settings of the channel `email`."""
+
+    kind: ClassVar[Channel] = EMAIL
+    secrets: ClassVar[frozenset[str]] = frozenset({"password"})
+    late: ClassVar[frozenset[str]] = frozenset({"host", "sender", "user"})
+
+    name: str = Field(default="email", min_length=1, description="Name in routes.")
+    host: str = Field(min_length=1, description="SMTP server.")
+    port: int = Field(default=587, ge=0, le=65535, description="TCP port.")
+    sender: str | None = Field(
+        default=None, description="Address in From; None: exd-dagster at the first recipient's domain."
+    )
+    to: list[str] = Field(min_length=1, description="Addresses in To.")
+    tls: str | None = Field(
+        default=None, description="starttls, tls or none; None: starttls, on this machine none."
+    )
+    user: str | None = Field(default=None, description="Login name.")
+    password: str | None = Field(default=None, repr=False, description="Login password.")
+    ca_file: str | None = Field(default=None, description="PEM file of a further certificate authority.")
+
+    def faults(self) -> list[str]:
+        """Return what is wrong with addresses, port and transport security."""
+        faults = []
+        for place, address in [("sender", self.sender), *(("to", address) for address in self.to)]:
+            if address is None or is_late(address):
+                continue
+            if "@" not in address or any(ord(c) <= 32 or ord(c) == 127 for c in address):
+                faults.append(f"{place}: {address!r} is not an e-mail address; write name@example.com")
+        if not self.port and not is_late(self.port):
+            faults.append("port: 0 is not a port; SMTP servers listen on 587, 465 or 25")
+        if self.tls is not None and self.tls not in TLS:
+            faults.append(f"tls: '{self.tls}' is not known.{did_you_mean(self.tls, TLS)}")
+        host = self.value("host")
+        if self.tls == "none" and self.user and host and not is_loopback(host):
+            faults.append("tls: 'none' would send the password in the clear; use 'starttls' or 'tls'")
+        return faults
+
+    def open(self) -> Sender:
+        """Return the sender, with the secrets read now.
+
+        Raises:
+            DeliveryError: when the address or a configured secret is not set.
+        """
+        host, to = self.needed("host"), tuple(read(address, "to") for address in self.to)
+        return Smtp(
+            name=self.name,
+            host=host,
+            port=int(self.needed("port")),
+            sender=self.needed("sender") if self.sender else f"exd-dagster@{to[0].rpartition('@')[2]}",
+            to=to,
+            tls=_tls(self.tls, host),
+            user=self.needed("user") if self.user is not None else None,
+            password=self.needed("password") if self.password is not None else None,
+            ca_file=self.ca_file,
+            timeout=self.timeout,
+        )
+
+
+def _tls(given: str | None, host: str) -> Tls:
+    return next((tls for tls in TLS if tls == given), "none" if is_loopback(host) else "starttls")

@@ -45,7 +45,7 @@ class Sender(Protocol):
 
     Attributes:
         name: the destination's name in routes.
-        channel: slack, email, webhook or callback.
+        channel: what kind of destination it is.
         timeout: seconds one attempt may take.
     """
 

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from http.client import HTTPException
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from exd_dagster.alerts.channels.guard import RefusedAddressError, redact, url_secrets
+from pydantic import Field
+
+from exd_dagster.alerts.channels.guard import RefusedAddressError, redact, url_faults, url_secrets
 from exd_dagster.alerts.channels.http import post
-from exd_dagster.alerts.channels.sender import Notification
+from exd_dagster.alerts.channels.sender import Notification, Sender
+from exd_dagster.alerts.channels.settings import Settings
 from exd_dagster.alerts.channels.slack_answers import LOST_THREAD, is_about_the_message, slack_outcome
 from exd_dagster.alerts.channels.slack_blocks import slack_blocks, slack_summary, slack_text
 from exd_dagster.alerts.model import Channel
@@ -24,6 +27,7 @@ API = "https://slack.com/api/"
 _LOG = logging.getLogger("exd_dagster.slack_sdk")
 _LOG.setLevel(logging.CRITICAL)  # slack_sdk logs headers and URLs, which contain secrets
 _LOG.propagate = False
+SLACK = Channel("slack", read_by_people=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +39,7 @@ class SlackBot:
     conversation: str
     base_url: str = API
     timeout: float = 5.0
-    channel: Literal["slack"] = "slack"
+    channel: Channel = SLACK
 
     def send(self, notification: Notification, now: datetime) -> Outcome:
         """Post the message, or post in the thread and turn its first message green."""
@@ -131,7 +135,7 @@ class SlackWebhook:
     url: str = field(repr=False)
     allow_hosts: tuple[str, ...] = ()
     timeout: float = 5.0
-    channel: Channel = "slack"
+    channel: Channel = SLACK
 
     def send(self, notification: Notification, now: datetime) -> Outcome:
         """Post blocks with their text; plain text once when Slack refuses the blocks."""
@@ -160,3 +164,55 @@ class SlackWebhook:
         if answer.status == 429 or answer.status >= 500 or 300 <= answer.status < 400:
             return http_outcome(answer.status, answer.headers.get("retry-after"), now, said)
         return slack_outcome(said, answer.headers.get("retry-after"), now)
+
+
+class SlackSettings(Settings):
+    """Settings of the channel `slack`."""
+
+    kind: ClassVar[Channel] = SLACK
+    secrets: ClassVar[frozenset[str]] = frozenset({"token", "webhook_url"})
+    late: ClassVar[frozenset[str]] = frozenset({"channel", "base_url"})
+
+    name: str = Field(default="slack", min_length=1, description="Name in routes.")
+    channel: str | None = Field(default=None, description="Channel name or id; needed with a token.")
+    token: str | None = Field(default=None, repr=False, description="Bot token with scope chat:write.")
+    webhook_url: str | None = Field(
+        default=None, repr=False, description="Incoming webhook, instead of a token."
+    )
+    base_url: str = Field(default=API, description="Address of Slack's Web API.")
+    allow_hosts: list[str] = Field(default=[], description="Hosts that may be private or plain http.")
+
+    def faults(self) -> list[str]:
+        """Return what is missing, and what is wrong with the URLs."""
+        faults = []
+        if self.webhook_url is None and self.channel is None:
+            faults.append("channel: is missing; name a channel, or give webhook_url")
+        webhook = self.value("webhook_url")
+        faults += [f"webhook_{fault}" for fault in url_faults(webhook, self.allow_hosts)] if webhook else []
+        api = self.value("base_url")
+        faults += [f"base_{fault}" for fault in url_faults(api, [*self.allow_hosts, *_LOCAL])] if api else []
+        return faults
+
+    def open(self) -> Sender:
+        """Return the sender, with the secrets read now.
+
+        Raises:
+            DeliveryError: when a secret is not set.
+        """
+        if self.webhook_url is not None:
+            return SlackWebhook(
+                name=self.name,
+                url=self.needed("webhook_url"),
+                allow_hosts=tuple(self.allow_hosts),
+                timeout=self.timeout,
+            )
+        return SlackBot(
+            name=self.name,
+            token=self.needed("token"),
+            conversation=self.needed("channel"),
+            base_url=self.needed("base_url").rstrip("/") + "/",
+            timeout=self.timeout,
+        )
+
+
+_LOCAL = ("127.0.0.1", "localhost", "::1")

@@ -8,14 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from http.client import HTTPException
-from typing import Any, Literal
+from typing import Any, ClassVar
 
-from exd_dagster.alerts.channels.guard import RefusedAddressError, redact, url_secrets
+from pydantic import Field
+
+from exd_dagster.alerts.channels.guard import RefusedAddressError, redact, url_faults, url_secrets
 from exd_dagster.alerts.channels.http import post
-from exd_dagster.alerts.channels.sender import Notification
+from exd_dagster.alerts.channels.sender import Notification, Sender
+from exd_dagster.alerts.channels.settings import Settings
 from exd_dagster.alerts.messages.message import Message, plain_text
 from exd_dagster.alerts.messages.text import clip
-from exd_dagster.alerts.model import Alert
+from exd_dagster.alerts.model import Alert, Channel
 from exd_dagster.alerts.policy.retry import Outcome, http_outcome
 from exd_dagster.stats.verdict import plain
 
@@ -41,6 +44,7 @@ _KEPT = (
     "failed_p_value",
     "detected_at",
 )
+WEBHOOK = Channel("webhook", can_suspend=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +68,7 @@ class Webhook:
     allow_hosts: tuple[str, ...] = ()
     ca_file: str | None = None
     timeout: float = 5.0
-    channel: Literal["webhook"] = "webhook"
+    channel: Channel = WEBHOOK
 
     def send(self, notification: Notification, now: datetime) -> Outcome:
         """Post once; the id is the same for every attempt, timestamp and signature are new."""
@@ -200,3 +204,50 @@ def _details(notification: Notification, alert: Alert, *, short: bool) -> dict[s
         "links": dict(links),
         "truncated": short,
     }
+
+
+class WebhookSettings(Settings):
+    """Settings of the channel `webhook`."""
+
+    kind: ClassVar[Channel] = WEBHOOK
+    secrets: ClassVar[frozenset[str]] = frozenset({"secret", "previous_secret", "authorization"})
+    late: ClassVar[frozenset[str]] = frozenset({"url"})
+
+    name: str = Field(default="webhook", min_length=1, description="Name in routes.")
+    url: str = Field(repr=False, description="Where to post; https unless the host is in allow_hosts.")
+    secret: str | None = Field(default=None, repr=False, description="Signing key: whsec_ and base64.")
+    previous_secret: str | None = Field(default=None, repr=False, description="Old key, while it is rotated.")
+    authorization: str | None = Field(
+        default=None, repr=False, description="Value of the Authorization header."
+    )
+    allow_hosts: list[str] = Field(
+        default=[], description="Host names, addresses or networks that may be private or plain http."
+    )
+    ca_file: str | None = Field(default=None, description="PEM file of a further certificate authority.")
+
+    def faults(self) -> list[str]:
+        """Return what is wrong with the URL and the keys."""
+        url = self.value("url")
+        faults = url_faults(url, self.allow_hosts) if url else []
+        for key in ("secret", "previous_secret"):
+            if value := self.value(key):
+                faults += [fault.replace("secret", key, 1) for fault in secret_faults(value)]
+        return faults
+
+    def open(self) -> Sender:
+        """Return the sender, with the secrets read now.
+
+        Raises:
+            DeliveryError: when the URL or a configured secret is not set.
+        """
+        keys = [self.needed(f) for f in ("secret", "previous_secret") if getattr(self, f) is not None]
+        authorized = self.authorization is not None
+        return Webhook(
+            name=self.name,
+            url=self.needed("url"),
+            secrets=tuple(keys),
+            headers={"Authorization": self.needed("authorization")} if authorized else {},
+            allow_hosts=tuple(self.allow_hosts),
+            ca_file=self.ca_file,
+            timeout=self.timeout,
+        )

@@ -86,7 +86,7 @@ def _report(
     return OutboxEntry(
         id=entry_id(name, "dead_letter", [receipt.entry.id for receipt in lost], state.revision),
         destination=name,
-        channel=channel,
+        channel=channel.name,
         reason="dead_letter",
         note=f"Undelivered: {words.count(len(lost), 'message')} to {destination}",
         lines=(("Why", *why), ("Not delivered", *lost_messages[:_LISTED], *more)),

@@ -160,7 +160,7 @@ def digest_entries(
         OutboxEntry(
             id=entry_id(name, "digest", (note, *alerts), revision),
             destination=name,
-            channel=channel,
+            channel=channel.name,
             reason="digest",
             alerts=alerts,
             incidents=incidents,

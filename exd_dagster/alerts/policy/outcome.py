@@ -8,7 +8,9 @@ from exd_dagster.alerts.model import AlertState, Incident, OutboxEntry, Receipt,
 from exd_dagster.alerts.policy.retry import Outcome, expired, tried
 
 
-def record_outcome(state: AlertState, entry: OutboxEntry, outcome: Outcome, now: datetime) -> AlertState:
+def record_outcome(
+    state: AlertState, entry: OutboxEntry, outcome: Outcome, now: datetime, attempts: int | None = None
+) -> AlertState:
     """Return the state after an attempt.
 
     Args:
@@ -16,6 +18,7 @@ def record_outcome(state: AlertState, entry: OutboxEntry, outcome: Outcome, now:
         entry: what was tried.
         outcome: its outcome.
         now: when (UTC).
+        attempts: how often a message of this channel is tried; None: any number.
     """
     if outcome.status != "dead":
         state = _refused(state, entry, outcome, now)
@@ -23,7 +26,7 @@ def record_outcome(state: AlertState, entry: OutboxEntry, outcome: Outcome, now:
         return _sent(state, entry, outcome, now)
     if outcome.status == "retry":
         again = tried(entry, outcome, now)
-        if not expired(again, now):
+        if not expired(again, now, attempts):
             waiting = tuple(again if other.id == entry.id else other for other in state.outbox)
             return replace(state, outbox=waiting, paused=_paused(state, entry, outcome, now))
         return give_up(state, [again], f"given up after {again.attempts} attempts: {outcome.detail}", now)

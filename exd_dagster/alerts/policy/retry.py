@@ -17,7 +17,6 @@ from exd_dagster.alerts.model import OutboxEntry
 
 LIFETIME = timedelta(hours=23)
 """Age at which a message is given up, so that this is reported elsewhere within 24 h."""
-CALLBACK_ATTEMPTS = 3
 _STEPS = (30.0, 120.0, 600.0, 3600.0)
 _LATER = 3 * 3600.0
 _MOST = 3600.0
@@ -120,8 +119,8 @@ def tried(entry: OutboxEntry, outcome: Outcome, now: datetime) -> OutboxEntry:
     )
 
 
-def expired(entry: OutboxEntry, now: datetime) -> bool:
-    """True when no further attempt is made: 23 h old, or a callback that failed three times."""
-    if entry.channel == "callback" and entry.attempts >= CALLBACK_ATTEMPTS:
+def expired(entry: OutboxEntry, now: datetime, attempts: int | None = None) -> bool:
+    """True when no further attempt is made: 23 h old, or tried as often as its channel allows."""
+    if attempts is not None and entry.attempts >= attempts:
         return True
     return entry.attempts > 0 and now - entry.created_at >= LIFETIME

@@ -14,9 +14,6 @@ from exd_dagster.config import ConfigModel, FlagAudit
 from exd_dagster.config.faults import nearest_faults
 from exd_dagster.errors import ConfigError, did_you_mean
 
-PEOPLE: tuple[Channel, ...] = ("slack", "email")
-"""Channels read by people: several alerts share a message. The others get one payload per alert."""
-
 
 class Route(ConfigModel):
     """Sends the alerts it matches to named destinations; a route without any glob is the default."""
@@ -161,7 +158,7 @@ def _usable(routing: Routing, alert: Alert, channels: Mapping[str, Channel]) -> 
 def _group(
     event: AlertEvent, alert: Alert, name: str, channel: Channel, state: AlertState
 ) -> tuple[str, ...]:
-    if channel not in PEOPLE:
+    if not channel.read_by_people:
         return (name, event.reason, alert.id)
     incident = state.incident(event.incident)
     thread = incident.threads.get(name, {}) if incident else {}
@@ -180,7 +177,7 @@ def _entry(
     return OutboxEntry(
         id=entry_id(name, reason, alerts, revision),
         destination=name,
-        channel=channel,
+        channel=channel.name,
         reason=reason,
         alerts=alerts,
         incidents=tuple(dict.fromkeys(event.incident for event in events if event.incident)),

@@ -86,7 +86,7 @@ def _srm_numbers(verdict: SrmVerdict) -> str:
     if verdict.chi_square is None or verdict.p_value is None:
         return ""
     method = "" if verdict.method == "chi_square" else f" ({verdict.method})"
-    return f"chi_square = {verdict.chi_square:,.2f}, {_p(verdict.p_value)}{method}"
+    return f"chi-square = {verdict.chi_square:,.1f}   {_p(verdict.p_value)}{method}"
 
 
 def _p(p: float) -> str:
@@ -96,7 +96,7 @@ def _p(p: float) -> str:
 def _line(verdict: Verdict, numbers: str = "") -> str:
     """Return the numbers, or the sentence where no diagnostic tells it, and the verdict in capitals."""
     words = numbers if verdict.failed or verdict.code or numbers else verdict.sentence
-    return f"{words}  {verdict.verdict.upper()}".strip()
+    return f"{words}   verdict: {verdict.verdict.upper()}".strip()
 
 
 def _count_notes(request: Request, bins: FlagBins) -> list[str]:

@@ -16,10 +16,9 @@ from exd_dagster.alerts.policy.routes import Route
 from exd_dagster.config import AnyEvent, ConfigModel, Duration, FlagAudit, Instant, Mode, Thresholds, Timing
 from exd_dagster.config.calendar import Holidays, Zone
 from exd_dagster.definitions.alerting.destinations import (
+    DESTINATIONS,
     AlertDestination,
     CallbackAlerts,
-    EmailAlerts,
-    SlackAlerts,
     WebhookAlerts,
 )
 from exd_dagster.definitions.assets import STORE_POOL, Grain, bins_asset_keys
@@ -43,15 +42,7 @@ from exd_dagster.telemetry.sources.duckdb import (
 RECORDS = {"parquet": ParquetRecords, "files": FileRecords, "table": TableRecords}
 """Sources of records by their `type` in YAML."""
 
-DESTINATIONS = {
-    "slack": SlackAlerts,
-    "email": EmailAlerts,
-    "webhook": WebhookAlerts,
-    "callback": CallbackAlerts,
-}
-"""Destinations of alerts by their `type` in YAML."""
-
-HOOKS = {name: DESTINATIONS[name] for name in ("webhook", "callback")}
+HOOKS = {name: resource for name, resource in DESTINATIONS.items() if resource.kind.can_suspend}
 """What can suspend the assignment of a flag."""
 
 _NAMED = 5

@@ -11,12 +11,13 @@ from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from exd_dagster.definitions.alerting.destinations import DESTINATIONS
 from exd_dagster.errors import ConfigError, did_you_mean
 
-SECRETS = frozenset({"token", "webhook_url", "password", "secret", "previous_secret", "authorization"})
+SECRETS = frozenset().union(*(resource.secrets for resource in DESTINATIONS.values()))
 """Fields of a destination that are never written down; a template that names a variable is."""
 
-READ_WHEN_SENDING = SECRETS | {"url", "host", "sender", "user", "channel", "base_url"}
+READ_WHEN_SENDING = SECRETS.union(*(resource.late for resource in DESTINATIONS.values()))
 """Fields of a destination whose variable is read when a message is sent, and not when definitions load."""
 
 _WHOLE = re.compile(r"\s*\{\{\s*env(?:\.(\w+)|\(\s*['\"](\w+)['\"]\s*\))\s*\}\}\s*")
