@@ -228,8 +228,9 @@ def as_records(source: object) -> Records:
         return DataFrameRecords(frame=source)
     if kind == "ibis.Table":
         return ibis_records(source)
-    if isinstance(source, (str, PathLike, list, tuple)) and source:
-        paths = tuple(fspath(p) for p in (source if isinstance(source, (list, tuple)) else [source]))
+    listed = tuple(source) if isinstance(source, (list, tuple)) else (source,)
+    if listed and all(isinstance(path, (str, PathLike)) and str(path) for path in listed):
+        paths = tuple(str(fspath(path)) for path in listed)
         path = paths if len(paths) > 1 else paths[0]
         return FileRecords(path=path) if text_format(paths[0]) else ParquetRecords(path=path)
     raise RecordsError(

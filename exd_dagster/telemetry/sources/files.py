@@ -5,7 +5,8 @@ import gzip
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime, timedelta
-from pathlib import Path
+from errno import ENAMETOOLONG
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import duckdb
@@ -35,11 +36,39 @@ def list_files(
     files: set[str] = set()
     expanded = [path for pattern in patterns for path in _dated(pattern, start, end)]
     for path in expanded:
-        files.update(_remote(connection, path) if "://" in path else _local(path))
+        with _listing_errors(path):
+            files.update(_remote(connection, path) if "://" in path else _local(path))
     if not files:
         shown = ", ".join(expanded[:3]) + (", ..." if len(expanded) > 3 else "")
-        raise RecordsError(f"no file matches {shown}; correct path=, or wait for the files to land")
+        fix = next(filter(None, map(_folder_fix, expanded)), "correct path=, or wait for the files to land")
+        raise RecordsError(f"no file matches {shown}; {fix}")
     return sorted(files)
+
+
+@contextmanager
+def _listing_errors(path: str) -> Iterator[None]:
+    """Say of whatever a file system raises while it lists which path it is about."""
+    try:
+        yield
+    except RecordsError:
+        raise
+    except Exception as error:  # file systems raise errors of their own libraries
+        where = path if len(path) <= 300 else f"{path[:150]}...{path[-100:]}"
+        fix = "give a shorter path" if getattr(error, "errno", 0) == ENAMETOOLONG else "correct path="
+        if "://" in path:
+            fix = "correct the URL, or what gives access to it (credentials, region, endpoint)"
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise RecordsError(f"{where} cannot be listed: {reason}; {fix}") from error
+
+
+def _folder_fix(path: str) -> str | None:
+    """Return what to say of a path that is a folder, or begins with ~."""
+    if path.startswith("~"):
+        return f"~ is not expanded, write {Path(path).expanduser()}"
+    with suppress(OSError, ValueError):
+        if Path(path).is_dir():
+            return f"it is a folder, write {Path(path) / '**' / '*.parquet'} for the Parquet files in it"
+    return None
 
 
 def _dated(pattern: str, start: datetime, end: datetime) -> list[str]:
@@ -61,17 +90,34 @@ def _local(path: str) -> list[str]:
     if Path(path).is_file():
         return [path]
     found = glob.glob(path, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
-    return [name for name in found if Path(name).is_file() and not Path(name).name.startswith((".", "_"))]
+    return [name for name in found if not _is_hidden(name, path) and Path(name).is_file()]
+
+
+def _is_hidden(name: str, pattern: str) -> bool:
+    """Return whether a file is one of those that Spark and Hive pass over, or lies in such a folder.
+
+    `_SUCCESS`, `_temporary/`, `_delta_log/` and `.part.crc` hold no records; `_dt=2026-03-01` is a partition.
+    What the pattern itself names is meant.
+    """
+    parts, named = PurePosixPath(name).parts, set(PurePosixPath(pattern).parts)
+    return any(
+        part.startswith((".", "_")) and "=" not in part and part not in named and part not in (".", "..")
+        for part in parts
+    )
 
 
 def _remote(connection: duckdb.DuckDBPyConnection, url: str) -> list[str]:
     if url.startswith(("s3://", "http://", "https://")) and _own_extension(connection):
-        return [row[0] for row in connection.execute("SELECT file FROM glob(?)", [url]).fetchall()]
+        rows = connection.execute("SELECT file FROM glob(?)", [url]).fetchall()
+        return [file for (file,) in rows if not _is_hidden(file, url)]
     file_system, path = _file_system(url)
     for protocol in _protocols(file_system):
         if protocol not in connection.list_filesystems():
             connection.register_filesystem(file_system)
-    found = file_system.glob(path) if glob.has_magic(path) else [path] * file_system.exists(path)
+    if glob.has_magic(path):
+        found = [name for name in file_system.glob(path) if not _is_hidden(name, path)]
+    else:
+        found = [path] * file_system.exists(path)
     return [str(file_system.unstrip_protocol(name)) for name in found]
 
 
@@ -138,11 +184,16 @@ def file_marks(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> d
     return marks
 
 
+def is_gzip(path: str) -> bool:
+    """Return whether a file is compressed, by the ending of its name."""
+    return path.lower().endswith(".gz")
+
+
 @contextmanager
 def open_bytes(path: str) -> Iterator[IO[bytes]]:
     """Open one file for reading its lines, decompressed when its name ends in .gz."""
     with _open_raw(path) as raw:
-        if path.endswith(".gz"):
+        if is_gzip(path):
             with gzip.open(raw) as plain:
                 yield plain  # type: ignore[misc]
         else:

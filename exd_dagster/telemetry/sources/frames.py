@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -43,7 +44,7 @@ def as_columns(frame: Any, wanted: Sequence[str]) -> FrameColumns:
         names = [str(name) for name in frame.column_names]
         places = _places(names, wanted)
         return FrameColumns(frame.select(places), tuple(names))
-    names = [str(name) for name in frame.columns]
+    names = [_name(name) for name in frame.columns]
     places = _places(names, wanted)
     columns = {names[place]: _plain(frame.iloc[:, place], names[place]) for place in places}
     return FrameColumns(type(frame)(columns), tuple(names))
@@ -74,19 +75,36 @@ def _plain(values: Any, name: str) -> Any:
         raise RecordsError(f"DataFrame: column '{name}' has dtype {values.dtype}; {_REFUSED[kind]}")
     if kind == "sparse":
         values = values.sparse.to_dense()
-    if kind == "category":
-        values = values.astype(values.cat.categories.dtype)
-    return values.map(_text, na_action="ignore") if values.dtype == object else values
+    try:
+        if kind == "category":  # whole numbers have no missing value
+            kept = values.cat.categories.dtype
+            values = values.astype(object if kept.kind in "iub" and values.isna().any() else kept)
+        return values.map(_text, na_action="ignore") if values.dtype == object else values
+    except Exception as error:  # objects of any library
+        what = f"holds objects that cannot be written as text ({type(error).__name__})"
+        raise RecordsError(f"DataFrame: column '{name}' {what}; map a column of plain values") from error
+
+
+def _name(column: object) -> str:
+    """Return the name of a column; of several levels, those that are not empty, joined by dots."""
+    return ".".join(str(part) for part in column if part != "") if isinstance(column, tuple) else str(column)
 
 
 def _text(value: object) -> str:
     """Write a Python object as every log would: booleans and objects as JSON does, instants as ISO 8601."""
     if isinstance(value, (dict, list, tuple)):
-        return json.dumps(value, default=str, ensure_ascii=False)
+        with suppress(TypeError, ValueError, RecursionError):  # else as Python writes it
+            return _utf8(json.dumps(value, default=str, ensure_ascii=False))
     if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"):
         return str(value).lower()
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
-    if isinstance(value, (float, Decimal)) and value == value // 1:
-        return str(int(value))
-    return value.isoformat() if isinstance(value, date) else str(value)
+    if isinstance(value, (float, Decimal)):
+        with suppress(ValueError, OverflowError):  # neither infinite nor no number
+            return str(int(value) if value == int(value) else value)
+    return value.isoformat() if isinstance(value, date) else _utf8(str(value))
+
+
+def _utf8(text: str) -> str:
+    """Return text whose halves of characters, which no engine holds, are written out."""
+    return text.encode("utf-8", "backslashreplace").decode()

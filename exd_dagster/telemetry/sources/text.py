@@ -16,6 +16,7 @@ from exd_dagster.telemetry.paths import field_sql, parse_path
 from exd_dagster.telemetry.records import Scan, Unreadable, ident, literal
 from exd_dagster.telemetry.sources.base import reason_of
 from exd_dagster.telemetry.sources.files import open_bytes
+from exd_dagster.telemetry.sources.text_head import Header, Layout, csv_head, json_layout
 
 Format: TypeAlias = Literal["ndjson", "csv"]
 
@@ -27,7 +28,7 @@ _ENDINGS: dict[str, Format] = {
     ".tsv": "csv",
     ".txt": "csv",
 }
-_FAULTS = (duckdb.Error, OSError, EOFError, csv.Error)
+_FAULTS = (duckdb.Error, OSError, EOFError, ValueError, csv.Error, RecordsError)
 _NAMED_LINES = 5
 """How many line numbers a message names."""
 
@@ -83,9 +84,12 @@ class TextStage:
             self.connection.execute(f"DELETE FROM {self.table}")
             for file in files:
                 self._read_alone(read, file)
-        lost = [str(fault) for fault in self.unreadable if fault.lines is None]
-        if len(lost) == len(files):
-            raise RecordsError("\n  - ".join([f"{place}: no file can be read:", *lost[:10]]))
+        nothing = not (self.found or self.others)
+        lost = [str(fault) for fault in self.unreadable if nothing or fault.lines is None]
+        if lost and (nothing or len(lost) == len(files)):
+            fix = "write one JSON object a line, or an array of objects" if kind == "ndjson" else ""
+            told = "\n  - ".join([f"{place}: no file can be read:", *lost[:10]])
+            raise RecordsError("\n".join(filter(None, [told, fix if nothing else ""])))
         if not (self.found or self.others or self.unreadable):
             self.found.update(self.required)  # no line was written yet, so nothing is known to be missing
         types = {name: "VARCHAR" for name in self.wanted if name in self.found}
@@ -99,22 +103,34 @@ class TextStage:
             self.unreadable.append(Unreadable(file, f"cannot be read: {reason_of(error)}"))
 
     def _read_ndjson(self, files: Sequence[str]) -> None:
+        layouts: dict[Layout, list[str]] = defaultdict(list)
+        for file in files:
+            layouts[json_layout(file)].append(file)
+        for layout, group in layouts.items():
+            self._read_json(group, layout)
+
+    def _read_json(self, files: Sequence[str], layout: Layout) -> None:
         listed = ", ".join(literal(file) for file in files)
         keys = list(dict.fromkeys([*self.wanted, *self._bases.values()]))
-        columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in keys)
-        lines = (
-            f"read_json([{listed}], format='newline_delimited', columns={{{columns}}}, "
-            "ignore_errors=true, filename='exd_file')"
-        )
+        objects = json_objects(listed, layout)
+        lines = json_rows(listed, layout, keys)
         empty = " AND ".join(f"{ident(name)} IS NULL" for name in keys)
         values = ", ".join(self._value(name, {key: ident(key) for key in keys}) for name in self.wanted)
         self._insert(self.wanted, values, f"{lines} WHERE NOT ({empty})")
-        self._name_lines(f"{lines} WHERE {empty}", self._says_nothing)
+        if layout == "newline_delimited":
+            self._name_lines(f"{lines} WHERE {empty}", self._says_nothing)
+        elif layout == "marked":  # lines that are not UTF-8 are not in the rows
+            named = [(file, list(_bad_numbers(file, self._says_nothing))) for file in files]
+            self.unreadable.extend(_named(file, len(found), found) for file, found in named if found)
+        else:
+            query = f"SELECT exd_file, count(*) FROM {lines} WHERE {empty} GROUP BY 1 ORDER BY 1"
+            for file, count in self.connection.execute(query).fetchall():
+                what = f"{count} of its JSON values hold none of the columns"
+                self.unreadable.append(Unreadable(file, what, count))
         counts = ", ".join(f"count({ident(name)})" for name in self.wanted)
         filled = self.connection.execute(f"SELECT {counts} FROM {self.table}").fetchall()[0]
         self.found.update(name for name, count in zip(self.wanted, filled, strict=True) if count)
         if not self.found.issuperset(self.required):  # empty everywhere, or not there at all?
-            objects = f"read_ndjson_objects([{listed}], ignore_errors=true) WHERE json_type(json) = 'OBJECT'"
             query = f"SELECT DISTINCT unnest(json_keys(json)) FROM {objects}"
             self._meet([row[0] for row in self.connection.execute(query).fetchall()])
             for base in sorted(set(self._bases.values()) & self.others):
@@ -123,30 +139,27 @@ class TextStage:
                 self.others.update(f"{base}.{row[0]}" for row in self.connection.execute(query).fetchall())
 
     def _read_csv(self, files: Sequence[str]) -> None:
-        groups: dict[str, list[str]] = defaultdict(list)
+        groups: dict[Header, list[str]] = defaultdict(list)
         for file in files:
-            with open_bytes(file) as lines:
-                header = lines.readline().decode("utf-8-sig", "replace").rstrip("\r\n")
-            if "\0" in header:
-                raise csv.Error("it is not UTF-8 text; convert it")
-            if header:  # an empty file has no lines, and none that are wrong
+            header = csv_head(file)
+            if header.text:  # an empty file has no lines, and none that are wrong
                 groups[header].append(file)
         for header, group in groups.items():
-            wrapped, delimiter, names = csv_header(header)
+            wrapped, delimiter, names = csv_header(header.text)
             read = self._read_wrapped if wrapped else self._read_plain
             known = {*self.wanted, *self._bases.values()}
             if twice := sorted(name for name in known if names.count(name) > 1):
                 raise csv.Error(f"column '{twice[0]}' stands twice in its header; rename one of them")
             if known & set(names):  # else there is nothing to read, and the columns say why
-                read(", ".join(literal(file) for file in group), names, delimiter)
+                read(", ".join(literal(file) for file in group), names, delimiter, header.skip)
             self._meet(names)
 
-    def _read_plain(self, files: str, names: Sequence[str], delimiter: str) -> None:
+    def _read_plain(self, files: str, names: Sequence[str], delimiter: str, skip: int) -> None:
         errors, scans = f"{self.table}_errors", f"{self.table}_scans"
         columns = ", ".join(f"c{place}: 'VARCHAR'" for place in range(len(names)))
         values = self._values({name: f"c{place}" for place, name in enumerate(names)})
         rows = (
-            f"read_csv([{files}], columns={{{columns}}}, header=true, auto_detect=false, "
+            f"read_csv([{files}], columns={{{columns}}}, header=true, skip={skip}, auto_detect=false, "
             f"delim={literal(delimiter)}, quote='\"', escape='\"', store_rejects=true, "
             f"rejects_table='{errors}', rejects_scan='{scans}')"
         )
@@ -158,11 +171,11 @@ class TextStage:
         self.unreadable.extend(_named(file, len(lines), lines) for file, lines in rejects)
         self.connection.execute(f"DROP TABLE {errors}; DROP TABLE {scans}")
 
-    def _read_wrapped(self, files: str, names: Sequence[str], delimiter: str) -> None:
+    def _read_wrapped(self, files: str, names: Sequence[str], delimiter: str, skip: int) -> None:
         lines = (
             f"(SELECT exd_file, string_split(line, {literal(delimiter)}) AS fields "
-            f"FROM read_csv([{files}], columns={{'line': 'VARCHAR'}}, header=true, auto_detect=false, "
-            "delim='\x01', quote='\"', escape='\"', filename='exd_file'))"
+            f"FROM read_csv([{files}], columns={{'line': 'VARCHAR'}}, header=true, skip={skip}, "
+            "auto_detect=false, delim='\x01', quote='\"', escape='\"', filename='exd_file'))"
         )
         values = self._values({name: f"fields[{place}]" for place, name in enumerate(names, 1)})
         whole = f"len(fields) = {len(names)}"
@@ -201,7 +214,7 @@ class TextStage:
         """Return True for a line of JSON that holds none of the wanted columns."""
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return bool(line.strip())
         keys = [*self.wanted, *self._bases.values()]
         return not isinstance(value, dict) or all(value.get(name) is None for name in keys)
@@ -225,9 +238,36 @@ def _named(file: str, count: int, numbers: Sequence[int]) -> Unreadable:
 def _bad_numbers(file: str, is_bad: Callable[[str], bool]) -> Iterator[int]:
     with open_bytes(file) as lines:
         for number, line in enumerate(lines, 1):
-            text = line.decode("utf-8", "replace")
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8", "replace")
             if "\N{REPLACEMENT CHARACTER}" in text or is_bad(text):
                 yield number
+
+
+def json_objects(files: str, layout: Layout) -> str:
+    """Return SQL that stands in a FROM clause for the objects of JSON files, as `json`."""
+    if layout == "marked":
+        return f"(SELECT line::JSON AS json FROM {_marked_lines(files)}) WHERE json_type(json) = 'OBJECT'"
+    kind = f"format='{layout}', ignore_errors={str(layout != 'unstructured').lower()}"
+    return f"read_json_objects([{files}], {kind}) WHERE json_type(json) = 'OBJECT'"
+
+
+def json_rows(files: str, layout: Layout, keys: Sequence[str]) -> str:
+    """Return SQL for one row of text for each JSON value, with these keys and the name of its file."""
+    if layout == "marked":
+        values = ", ".join(f"line ->> {literal('$.' + ident(key))} AS {ident(key)}" for key in keys)
+        return f"(SELECT exd_file, {values} FROM {_marked_lines(files)})"
+    columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in keys)
+    kind = f"format='{layout}', ignore_errors={str(layout != 'unstructured').lower()}"
+    return f"read_json([{files}], {kind}, columns={{{columns}}}, filename='exd_file')"
+
+
+def _marked_lines(files: str) -> str:
+    """Return SQL for lines of JSON; only the reader of CSV passes over a byte order mark."""
+    return (
+        f"(FROM read_csv([{files}], columns={{'line': 'VARCHAR'}}, header=false, auto_detect=false, "
+        "delim='\x01', quote='', escape='', ignore_errors=true, filename='exd_file') "
+        "WHERE json_valid(line))"
+    )
 
 
 def csv_header(line: str) -> tuple[bool, str, list[str]]:
