@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test check checks format lint types calibration engines e2e wheel bench constraints clean
+.PHONY: help demo ui test check checks format lint types calibration engines vendors e2e wheel bench constraints clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,11 +26,11 @@ ui: $(VENV)/.installed-ui ## dagster dev on the demo project
 	@$(BIN)/dagster dev -h 127.0.0.1 -p $(or $(PORT),3000)
 
 test: $(VENV)/.installed-test ## install the test extra and run the tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not calibration and not e2e and not engines" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not calibration and not e2e and not engines and not vendors" $(ARGS)
 
 check: test checks ## everything CI runs
 
-checks: format lint types calibration engines e2e wheel
+checks: format lint types calibration engines vendors e2e wheel
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -47,6 +47,15 @@ calibration: $(VENV)/.installed-test ## the statistical claims, by seeded simula
 
 engines: $(VENV)/.installed-engines ## the same bins on Spark, PostgreSQL and object storage
 	$(BIN)/python -m pytest -m engines $(ARGS)
+
+# The SDKs need versions of their own, so they get an environment of their own.
+.venv-vendors/.installed: tests/vendors/requirements.txt
+	$(PYTHON) -m venv .venv-vendors
+	@.venv-vendors/bin/python -m pip install --quiet --disable-pip-version-check -r tests/vendors/requirements.txt
+	@touch $@
+
+vendors: $(VENV)/.installed-test .venv-vendors/.installed ## what the vendors' own SDKs write, audited
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m vendors $(ARGS)
 
 e2e: $(VENV)/.installed-test ## whole commands, a daemon, a browser
 	$(BIN)/python -m pytest -m e2e $(ARGS)

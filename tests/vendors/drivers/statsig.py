@@ -1,0 +1,81 @@
+"""Statsig: bootstrapped config specs, and the events the SDK sends, received on loopback."""
+
+import json
+
+from drivers.collector import collector
+from statsig import StatsigOptions, StatsigUser, statsig
+
+ARM_FIELDS = ["metadata/ruleID"]
+
+
+def definitions(keys):
+    def rule(key, group, until):
+        condition = {
+            "type": "user_bucket",
+            "operator": "lt",
+            "targetValue": until,
+            "field": None,
+            "additionalValues": {"salt": f"{key}-salt"},
+            "isDeviceBased": False,
+            "idType": "userID",
+        }
+        return {
+            "name": f"{key}-{group}",
+            "id": group.lower(),
+            "groupName": group,
+            "salt": f"{key}-{group}",
+            "passPercentage": 100,
+            "conditions": [condition],
+            "returnValue": {"arm": group.lower()},
+            "isDeviceBased": False,
+            "idType": "userID",
+            "isExperimentGroup": True,
+        }
+
+    return {
+        "has_updates": True,
+        "time": 1_772_323_200_000,
+        "feature_gates": [],
+        "dynamic_configs": [
+            {
+                "name": key,
+                "type": "dynamic_config",
+                "entity": "experiment",
+                "salt": f"{key}-salt",
+                "enabled": True,
+                "isActive": True,
+                "defaultValue": {},
+                "idType": "userID",
+                "rules": [rule(key, "Control", 600), rule(key, "Treatment", 1000)],
+            }
+            for key in keys
+        ],
+        "layer_configs": [],
+        "layers": {},
+        "id_lists": {},
+    }
+
+
+def evaluate(document, users, keys, write):
+    assigned = {key: [] for key in keys}
+    with collector() as server:
+        options = StatsigOptions(
+            api=f"{server.url}/v1/",
+            bootstrap_values=json.dumps(document),
+            rulesets_sync_interval=3600,
+            idlists_sync_interval=3600,
+            event_queue_size=2000,
+            disable_diagnostics=True,
+        )
+        statsig.initialize("secret-exd", options)
+        get = statsig.get_experiment if write else statsig.get_experiment_with_exposure_logging_disabled
+        for user in users:
+            person = StatsigUser(user)
+            for key in keys:
+                assigned[key].append(get(person, key).get_value().get("arm"))
+        statsig.shutdown()
+        for _, body in server.posts:
+            for event in (body or {}).get("events") or ():
+                if event.get("eventName") == "statsig::config_exposure":
+                    write(event)
+    return assigned

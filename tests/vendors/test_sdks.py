@@ -1,0 +1,46 @@
+"""What the vendors' SDKs write about assignments of their own, audited by the definitions they were given."""
+
+import pytest
+
+from tests.vendors.audits import audited, declared
+from tests.vendors.environment import SDKS, evaluated
+
+pytestmark = pytest.mark.vendors
+
+EACH = [pytest.param(sdk, marks=pytest.mark.xdist_group(sdk)) for sdk in SDKS]
+"""Every SDK; its tests share one process, and so its evaluations."""
+
+FEW = 10_000
+"""Users of a planted fault."""
+
+
+@pytest.mark.parametrize("sdk", EACH)
+def test_every_user_is_counted_in_the_arm_that_the_sdk_returned(sdk):
+    """The audit's counts equal a recount of what the SDK returned to its caller."""
+    run = evaluated(sdk)
+    assert audited(sdk, run).counted == run.recount("flag-00")
+    assert sum(run.recount("flag-00").values()) == 50_000
+
+
+@pytest.mark.parametrize("sdk", EACH)
+def test_the_split_of_the_definitions_passes(sdk):
+    """The split read from the SDK's own definitions holds, and no unit changed its arm."""
+    run = evaluated(sdk)
+    verdicts = audited(sdk, run)
+    assert declared(sdk, run, "flag-00").split == pytest.approx({"control": 0.6, "treatment": 0.4})
+    assert (verdicts.verdicts.srm.verdict, verdicts.integrity.verdict) == ("pass", "pass")
+
+
+@pytest.mark.parametrize("sdk", EACH)
+def test_a_cached_arm_fails_the_split(sdk):
+    """Every tenth event carries the arm of the first one."""
+    srm = audited(sdk, evaluated(sdk, FEW, fault="cached")).verdicts.srm
+    assert (srm.verdict, srm.severity) == ("fail", "ERROR")
+
+
+@pytest.mark.parametrize("sdk", EACH)
+def test_a_second_hash_fails_the_integrity_of_variants(sdk):
+    """Every tenth user is evaluated again under another name, and recorded under the same one."""
+    integrity = audited(sdk, evaluated(sdk, FEW, fault="second")).integrity
+    assert (integrity.verdict, integrity.severity) == ("fail", "ERROR")
+    assert 300 < integrity.multi_variant_units < 700
