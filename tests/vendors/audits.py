@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 import duckdb
+from exd_dagster.stats.integrity import VariantIntegrityVerdict, variant_integrity
 
 from exd_dagster.bins.model import FlagBins
 from exd_dagster.bins.store.select import select_bins
 from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import FlagAudit, Thresholds, Timing
 from exd_dagster.stats.audit import FlagVerdicts, audit_flag
-from exd_dagster.stats.integrity import VariantIntegrityVerdict, variant_integrity
 from exd_dagster.telemetry.sources.duckdb import FileRecords, Records
 from exd_dagster.telemetry.vendor_flags.read import flags_from
 from exd_dagster.telemetry.vendor_flags.registry import READERS

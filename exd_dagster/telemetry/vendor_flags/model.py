@@ -43,6 +43,7 @@ class Stage:
         since: when the vendor says it began (UTC); None: when the export was made.
         refusal: why there is no split, and what to declare.
         exclude: records that the shares do not speak of, as `FlagAudit.exclude`.
+        ignore: variants that say that a unit was given none.
     """
 
     shares: tuple[tuple[Arm, float], ...] = ()
@@ -51,6 +52,7 @@ class Stage:
     since: datetime | None = None
     refusal: str = ""
     exclude: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    ignore: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class VendorFlag:
         tags: as the vendor lists them.
         changed: when the vendor says it was changed last (UTC).
         end: when it stopped (UTC).
+        id: the key of records that go by ids; "" where none do.
         notes: what a person should know about the split, one sentence each.
     """
 
@@ -75,6 +78,7 @@ class VendorFlag:
     tags: tuple[str, ...] = ()
     changed: datetime | None = None
     end: datetime | None = None
+    id: str = ""
     notes: tuple[str, ...] = ()
 
 

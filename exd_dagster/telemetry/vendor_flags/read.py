@@ -50,7 +50,7 @@ def flags_from(
         environment: name of the environment read, where the export holds several.
         keys: glob, or globs, of the flags wanted.
         variants: what the records write for a variant: key, index, value or id; None: what the vendor's own
-            exposures write.
+            exposures write, as its preset reads them. With id, Optimizely's experiments go by their ids too.
         start: first instant counted (UTC). By default when the first copy was made. One file that is dated by
             nobody counts from when the vendor says that the flag was changed last, since it cannot tell what
             held before.
@@ -71,20 +71,20 @@ def flags_from(
     forms: dict[str, Form] = {}
     globs = [keys] if isinstance(keys, str) else list(keys)
     for copy in copies:
-        found = _read(copy, vendor, environment, forms)
+        found = _read(copy, vendor, environment, variants, forms)
         for key in {**histories, **found}:
             if any(fnmatchcase(key, glob) for glob in globs):
                 histories.setdefault(key, []).append((copy, found.get(key)))
     audits = []
     for key, history in sorted(histories.items()):
-        audit = _Audit(key, history, floor, variants or forms[key])
+        audit = _Audit(key, history, floor, forms[key])
         made = audit.flag(None if end is None else instant_of(end), namespace, environment, mode)
         audits += [made] if made is not None else []
     return audits
 
 
 def _read(
-    copy: Copy, vendor: str | None, environment: str | None, forms: dict[str, Form]
+    copy: Copy, vendor: str | None, environment: str | None, variants: Form | None, forms: dict[str, Form]
 ) -> dict[str, VendorFlag]:
     """Return the flags of one copy by key, and note the form of their arms."""
     flags: dict[str, VendorFlag] = {}
@@ -100,8 +100,9 @@ def _read(
         except Underivable as refused:
             raise ConfigError(f"flags '{name}'", [str(refused)]) from None
         for flag in found:
-            flags[flag.key] = flag
-            forms[flag.key] = reader.form
+            key = flag.id if variants == "id" and flag.id else flag.key
+            flags[key] = flag
+            forms[key] = variants or reader.form
     return flags
 
 
@@ -145,6 +146,7 @@ class _Audit:
             coverage=1.0 if refusal else first.coverage,
             phases=() if refusal else self._phases(timeline),
             exclude={} if refusal else _excluded(timeline),
+            ignore_variants=() if refusal else self._ignored(timeline),
             owners=self._latest.owners,
             tags=_tags(self._latest.tags),
             mode=mode,
@@ -198,6 +200,12 @@ class _Audit:
             name = name_of(arm, self._form)
             split[name] = split.get(name, 0.0) + share
         return split
+
+    def _ignored(self, timeline: Sequence[tuple[datetime, Stage]]) -> tuple[str, ...]:
+        """Return the variants that any stage ignores and none declares."""
+        declared = {name for _, stage in timeline for name in self._split(stage)}
+        ignored = dict.fromkeys(name for _, stage in timeline for name in stage.ignore)
+        return tuple(name for name in ignored if name not in declared)
 
     def _phases(self, timeline: Sequence[tuple[datetime, Stage]]) -> tuple[Phase, ...]:
         """Return a phase for each stage that changed the split, the coverage, or assigned units afresh."""

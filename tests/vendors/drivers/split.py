@@ -11,7 +11,7 @@ def definitions(keys):
     condition = {
         "conditionType": "ROLLOUT",
         "matcherGroup": {"combiner": "AND", "matchers": [{"matcherType": "ALL_KEYS", "negate": False}]},
-        "partitions": [{"treatment": "control", "size": 60}, {"treatment": "treatment", "size": 40}],
+        "partitions": [{"treatment": "off", "size": 60}, {"treatment": "on", "size": 40}],
         "label": "default rule",
     }
     changes = {
@@ -24,7 +24,7 @@ def definitions(keys):
                 "seed": 1_000_003 * (number + 1),
                 "status": "ACTIVE",
                 "killed": False,
-                "defaultTreatment": "control",
+                "defaultTreatment": "off",
                 "changeNumber": 1_772_323_200_000,
                 "algo": 2,
                 "conditions": [condition],

@@ -4,7 +4,8 @@ Sources: the Universal Flag Configuration as the SDKs of github.com/Eppo-exp rea
 in order, the first `splits` entry whose `shards` all hold is served; a shard is md5(salt-unit) modulo
 `totalShards`), and `eppo-server-sdk` 4.4.1; read on 2026-11-27.
 
-An assignment is recorded for an allocation with `doLog`, and only for units that it serves.
+An assignment is recorded for an allocation with `doLog`, and only for units that it serves. The key is
+that of the experiment, `<flag>-<allocation>`, as the assignment logger writes it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,31 +31,31 @@ def _read(document: Document, environment: str | None) -> list[VendorFlag]:
     named = (document.get("environment") or {}).get("name")
     if environment is not None and named is not None and named.casefold() != environment.casefold():
         raise Underivable(f"environment '{environment}' is not in the export; it has {named}")
-    changed = instant(document.get("createdAt"))
+    made = instant(document.get("createdAt"))
     return [
         VendorFlag(
-            key=str(flag.get("key") or key),
-            stages=(derive(partial(_stage, flag, changed)),),
-            status="running" if flag["enabled"] else "stopped",
-            changed=changed,
+            key=f"{flag.get('key') or key}-{allocation['key']}",
+            stages=(derive(partial(_stage, flag, allocation, made)),),
+            status="running" if flag["enabled"] and _open(allocation, made) else "stopped",
+            end=instant(allocation.get("endAt")) if not _open(allocation, made) else None,
         )
         for key, flag in document["flags"].items()
+        for allocation in flag["allocations"]
+        if allocation.get("doLog", True)
     ]
 
 
-def _stage(flag: Mapping[str, Any], now: datetime | None) -> Stage:
-    """Derive the split of the one allocation that is recorded."""
-    logged = [one for one in flag["allocations"] if one.get("doLog", True) and _open(one, now)]
-    if not logged:
-        raise Underivable("no allocation of it is recorded (doLog); nothing can be counted")
-    serving = [one for one in logged if len({split["variationKey"] for split in one["splits"]}) > 1]
-    if len(logged) > 1:
-        keys = ", ".join(f"'{one['key']}'" for one in logged)
-        raise Underivable(
-            f"its allocations {keys} are recorded alike; declare the split of one, with "
-            f'include={{"allocation": ["{(serving or logged)[0]["key"]}"]}}'
-        )
-    return _split(flag, logged[0])
+def _stage(flag: Mapping[str, Any], allocation: Mapping[str, Any], now: datetime | None) -> Stage:
+    """Derive the split of one allocation among the units that none before it took."""
+    stage = _split(flag, allocation)
+    for earlier in flag["allocations"][: flag["allocations"].index(allocation)]:
+        salts = {salt for split in earlier["splits"] for salt in _shards(split)}
+        if _open(earlier, now) and salts & set(stage.space):
+            raise Underivable(
+                f"allocation '{earlier['key']}' before it takes units by the same salt, which leaves other "
+                "shares; declare the split"
+            )
+    return stage
 
 
 def _open(allocation: Mapping[str, Any], now: datetime | None) -> bool:

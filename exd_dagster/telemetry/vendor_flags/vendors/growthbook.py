@@ -53,14 +53,13 @@ def _is_experiment(item: Any) -> bool:
 def _read(document: Document, environment: str | None) -> list[VendorFlag]:
     features = document.get("features") if isinstance(document, Mapping) else None
     if isinstance(features, Mapping):
-        changed = instant(document.get("dateUpdated"))
         rules = [
             (str(rule.get("key") or key), rule)
             for key, feature in features.items()
             for rule in feature.get("rules") or ()
             if rule.get("variations")
         ]
-        return _merged([VendorFlag(key, (_rule(rule, key),), changed=changed) for key, rule in rules])
+        return _merged([VendorFlag(key, (_rule(rule, key),)) for key, rule in rules])
     found = [_experiment(item) for item in items_of(document, "experiments") if _is_experiment(item)]
     for item in items_of(document, "features"):
         found += list(_feature(item, environment)) if _is_feature(item) else []

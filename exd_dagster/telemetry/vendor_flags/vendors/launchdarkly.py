@@ -5,7 +5,7 @@ percent) and /docs/api/audit-log (`currentVersion`), and the evaluation of `laun
 (`evaluator.py`: targets, rules, fallthrough; a rollout hashes flag key and salt, or its seed); read on
 2026-11-27.
 
-Every evaluation is recorded, with the index and the value of the variation. Arms go by their value.
+Every evaluation is recorded, with the index and the value of the variation. Arms go by their index.
 """
 
 from collections.abc import Mapping, Sequence
@@ -161,5 +161,5 @@ READER = Reader(
     "flags with variations and environments, or with on and fallthrough",
     _fits,
     _read,
-    form="value",
+    form="index",
 )

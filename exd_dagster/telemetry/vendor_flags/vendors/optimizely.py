@@ -5,10 +5,10 @@ Sources: docs.developers.optimizely.com, "Example datafile" (experiments, `traff
 of unit and experiment id; a range with an empty or foreign `entityId` holds nobody); read on 2026-11-27.
 
 A decision is recorded per experiment (the rule of a flag), for units that were bucketed into it. The key is
-the experiment's.
+the experiment's, and for decisions about a flag the flag's too.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from exd_dagster.telemetry.vendor_flags.model import Arm, Document, Reader, Stage, Underivable, VendorFlag
@@ -26,10 +26,32 @@ def _read(document: Document, environment: str | None) -> list[VendorFlag]:
     named = document.get("environmentKey")
     if environment is not None and named and named != environment:
         raise Underivable(f"environment '{environment}' is not in the export; it has {named}")
-    flags = [_flag(item, 1.0) for item in document["experiments"]]
+    experiments = [_flag(item, 1.0) for item in document["experiments"]]
     for group in document.get("groups") or ():
-        flags += list(_grouped(group))
-    return flags
+        experiments += list(_grouped(group))
+    known = {flag.key for flag in experiments}
+    rules = {flag.id: flag for flag in experiments}
+    narrow = {str(item["id"]) for item in document["experiments"] if item.get("audienceIds")}
+    flags = [_of_rules(item, rules, narrow) for item in document.get("featureFlags") or ()]
+    return [*experiments, *(flag for flag in flags if flag is not None and flag.key not in known)]
+
+
+def _of_rules(
+    item: Mapping[str, Any], rules: Mapping[str, VendorFlag], narrow: Collection[str]
+) -> VendorFlag | None:
+    """Return a flag that goes by its own key; None where no experiment is behind it."""
+    own = [rules[one] for one in map(str, item.get("experimentIds") or ()) if one in rules]
+    running = [flag for flag in own if flag.status == "running"]
+    if not own:
+        return None
+    stages = (running or own)[0].stages
+    if len(running) > 1:
+        keys = ", ".join(f"'{flag.key}'" for flag in running)
+        stages = (Stage(refusal=f"its experiments {keys} follow one another; audit them by their own keys"),)
+    elif item.get("rolloutId") and running and (stages[0].coverage < 1 or running[0].id in narrow):
+        refusal = "units outside its experiment get a delivery; audit the experiment by its own key"
+        stages = (Stage(refusal=refusal),)
+    return VendorFlag(str(item["key"]), stages, (running or own)[0].status)
 
 
 def _grouped(group: Mapping[str, Any]) -> Iterator[VendorFlag]:
@@ -46,6 +68,7 @@ def _flag(item: Mapping[str, Any], share: float) -> VendorFlag:
         key=str(item["key"]),
         stages=(derive(lambda: _stage(item, share)),),
         status="running" if item.get("status") == "Running" else "stopped",
+        id=str(item["id"]),
         notes=(f"{forced} users are forced into a variation and count in it",) if forced else (),
     )
 

@@ -4,8 +4,8 @@ Sources: schemas `clientFeaturesSchema`, `exportResultSchema` and `featureSchema
 (dist/lib/openapi/spec; weights are thousandths), and the client specification as `UnleashClient` 6.9.1 with
 `yggdrasil-engine` evaluates it: rollout and variants are hashed with different seeds; read on 2026-11-27.
 
-An impression is written whether the flag is on or off. Flags with variants go by the name of the variant,
-`disabled` where the flag is off for a unit; flags without by `true` and `false`.
+An impression is written whether the flag is on or off. Flags with variants go by the name of the variant; one
+called `disabled` says that the flag is off for a unit. Flags without variants go by `true` and `false`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -115,16 +115,14 @@ def _stage(item: Mapping[str, Any]) -> Stage:
     variants = _variants(item, strategies)
     if not variants:
         return Stage(switch(on), space=rollout_space)
-    weights = [(Arm(str(one["name"]), i), float(one["weight"]) / 1000 * on) for i, one in enumerate(variants)]
     if any(one.get("overrides") for one in variants):
         raise Underivable("its variants have overrides; declare include= of units that have none")
-    declared = sum(weight for _, weight in weights)
-    if abs(declared - on) > 1e-3:
-        raise Underivable(f"its variant weights sum to {declared / on * 1000:g}, not 1000")
+    weights = [(Arm(str(one["name"]), i), float(one["weight"])) for i, one in enumerate(variants)]
     stickiness = str(variants[0].get("stickiness") or "default")
-    return Stage(
-        shared([*weights, (Arm(DISABLED), max(0.0, 1 - on))]), space=(*rollout_space, "variants", stickiness)
-    )
+    space = (*rollout_space, "variants", stickiness)
+    if on <= 0:
+        raise Underivable("its rollout is 0: it is on for nobody")
+    return Stage(shared(weights, 1000), on, space, ignore=(DISABLED,))
 
 
 def _enabled(strategies: Sequence[Mapping[str, Any]]) -> tuple[float, tuple[str, ...]]:

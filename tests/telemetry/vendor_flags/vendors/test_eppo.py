@@ -31,37 +31,46 @@ EXPERIMENT = allocation("exp", split("a", (0, 3000), traffic=6000), split("b", (
 
 
 def test_shards_give_the_split_and_the_traffic_shard_the_coverage(tmp_path):
-    flag = read(tmp_path, config(EXPERIMENT))["checkout"]
+    flag = read(tmp_path, config(EXPERIMENT))["checkout-exp"]
     assert (shares(flag), flag.coverage) == ({"a": 0.3, "b": 0.7}, 0.6)
 
 
 def test_rules_leave_the_split_alone_since_only_units_inside_are_recorded(tmp_path):
     ruled = {**EXPERIMENT, "rules": [{"conditions": [{"attribute": "country"}]}]}
     rest = allocation("default", {"variationKey": "a", "shards": []}, doLog=False)
-    assert shares(read(tmp_path, config(ruled, rest))["checkout"]) == {"a": 0.3, "b": 0.7}
+    assert shares(read(tmp_path, config(ruled, rest))["checkout-exp"]) == {"a": 0.3, "b": 0.7}
 
 
 def test_a_shard_belongs_to_the_first_split_that_holds_it(tmp_path):
     flag = read(tmp_path, config(allocation("exp", split("a", (0, 6000)), split("b", (4000, 10_000)))))[
-        "checkout"
+        "checkout-exp"
     ]
     assert shares(flag) == {"a": 0.6, "b": 0.4}
 
 
-def test_several_recorded_allocations_are_refused_with_what_to_declare(tmp_path, caplog):
+def test_every_recorded_allocation_is_an_experiment_of_its_own(tmp_path):
     both = config(EXPERIMENT, allocation("rollout", {"variationKey": "a", "shards": []}))
-    assert read(tmp_path, both)["checkout"].split is None
-    assert 'include={"allocation": ["exp"]}' in caplog.text
+    flags = read(tmp_path, both)
+    assert {key: shares(flag) for key, flag in flags.items()} == {
+        "checkout-exp": {"a": 0.3, "b": 0.7},
+        "checkout-rollout": {"a": 1.0},
+    }
+
+
+def test_an_allocation_that_takes_units_by_the_same_salt_before_is_refused(tmp_path, caplog):
+    early = allocation("early", split("a", (0, 1000)), doLog=False)
+    assert read(tmp_path, config(early, EXPERIMENT))["checkout-exp"].split is None
+    assert "allocation 'early' before it takes units by the same salt" in caplog.text
 
 
 def test_an_allocation_that_has_ended_does_not_count(tmp_path):
     ended = allocation("old", {"variationKey": "a", "shards": []}, endAt="2026-02-01T00:00:00.000Z")
-    assert shares(read(tmp_path, config(ended, EXPERIMENT))["checkout"]) == {"a": 0.3, "b": 0.7}
+    assert shares(read(tmp_path, config(ended, EXPERIMENT))["checkout-exp"]) == {"a": 0.3, "b": 0.7}
 
 
 def test_splits_by_several_salts_are_refused(tmp_path, caplog):
     odd = allocation("exp", split("a", (0, 5000)), split("b", (5000, 10_000), salt="other"))
-    assert read(tmp_path, config(odd))["checkout"].split is None
+    assert read(tmp_path, config(odd))["checkout-exp"].split is None
     assert "splits by several salts" in caplog.text
 
 

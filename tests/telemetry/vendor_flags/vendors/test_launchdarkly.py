@@ -36,13 +36,13 @@ def rest(**changes):
     }
 
 
-def test_weights_are_thousandths_of_a_percent_and_arms_go_by_value(tmp_path):
+def test_weights_are_thousandths_of_a_percent_and_arms_go_by_index(tmp_path):
     flag = read(tmp_path, rest(), environment="production")["checkout"]
-    assert shares(flag) == {"true": 0.33334, "false": 0.66666}
+    assert shares(flag) == {"0": 0.33334, "1": 0.66666}
 
 
 @pytest.mark.parametrize(
-    ("form", "names"), [("index", ["0", "1"]), ("key", ["On", "false"]), ("id", ["v-a", "v-b"])]
+    ("form", "names"), [("value", ["true", "false"]), ("key", ["On", "false"]), ("id", ["v-a", "v-b"])]
 )
 def test_variants_names_the_arms_as_the_records_do(tmp_path, form, names):
     flag = read(tmp_path, rest(), environment="production", variants=form)["checkout"]
@@ -84,7 +84,7 @@ def test_a_rule_that_serves_the_same_rollout_is_no_obstacle(tmp_path):
     flag = read(tmp_path, rest(rules=[{"rollout": ROLLOUT, "clauses": [{}]}]), environment="production")[
         "checkout"
     ]
-    assert shares(flag) == {"true": 0.33334, "false": 0.66666}
+    assert shares(flag) == {"0": 0.33334, "1": 0.66666}
 
 
 def test_a_rule_that_hashes_another_attribute_is_refused(tmp_path):
@@ -126,7 +126,7 @@ def test_data_of_an_sdk_has_plain_variations(tmp_path):
             {"variation": 0, "weight": 10_000}, {"variation": 1, "weight": 10_000},
             {"variation": 0, "weight": 80_000, "untracked": True}]}},
     }  # fmt: skip
-    assert shares(read(tmp_path, {"flags": {"checkout": flag}})["checkout"]) == {"a": 0.9, "b": 0.1}
+    assert shares(read(tmp_path, {"flags": {"checkout": flag}})["checkout"]) == {"0": 0.9, "1": 0.1}
 
 
 def test_the_audit_log_gives_phases_and_a_new_salt_assigns_afresh(tmp_path):
@@ -140,7 +140,7 @@ def test_the_audit_log_gives_phases_and_a_new_salt_assigns_afresh(tmp_path):
     ]}  # fmt: skip
     flag = read(tmp_path, log, environment="production", start=None)["checkout"]
     assert flag.start == datetime(2026, 3, 1, tzinfo=timezone.utc)
-    assert [(phase.start.day, phase.split["true"], phase.rerandomized) for phase in flag.phases] == [
+    assert [(phase.start.day, phase.split["0"], phase.rerandomized) for phase in flag.phases] == [
         (3, 0.5, False),
         (10, 0.5, True),
     ]

@@ -46,7 +46,17 @@ def test_an_experiment_of_a_random_group_gets_the_share_the_group_gives_it(tmp_p
 
 def test_variations_go_by_id_where_the_records_do(tmp_path):
     document = datafile(experiment(("11", 5000), ("22", 10_000)))
-    assert list(read(tmp_path, document, variants="id")["checkout"].split) == ["11", "22"]
+    assert list(read(tmp_path, document, variants="id")["45678"].split) == ["11", "22"]
+
+
+@pytest.mark.parametrize(
+    ("end", "rollout", "split"),
+    [(10_000, "r", {"control": 0.5, "treatment": 0.5}), (5000, "", {"control": 1.0}), (5000, "r", {})],
+)
+def test_a_flag_has_the_split_of_its_experiment_where_nothing_else_serves_it(tmp_path, end, rollout, split):
+    one = experiment(("11", 5000), *([("22", end)] if end > 5000 else []))
+    flags = [{"id": "1", "key": "new-ui", "experimentIds": ["45678"], "rolloutId": rollout}]
+    assert shares(read(tmp_path, {**datafile(one), "featureFlags": flags})["new-ui"]) == split
 
 
 def test_an_experiment_that_does_not_run_is_left_out(tmp_path):
@@ -64,3 +74,11 @@ def test_nobody_in_it_and_bandits_are_refused(tmp_path, caplog):
 def test_forced_users_are_told(tmp_path, caplog):
     read(tmp_path, datafile(experiment(("11", 5000), ("22", 10_000), forcedVariations={"ada": "control"})))
     assert "1 users are forced into a variation" in caplog.text
+
+
+def test_units_outside_an_audience_get_the_delivery_of_a_flag(tmp_path):
+    flags = [{"id": "1", "key": "new-ui", "experimentIds": ["45678"], "rolloutId": "r"}]
+    for audience, known in (([], True), (["9"], False)):
+        one = experiment(("11", 5000), ("22", 10_000), audienceIds=audience)
+        flag = read(tmp_path, {**datafile(one), "featureFlags": flags})["new-ui"]
+        assert (flag.split is not None) == known

@@ -25,9 +25,13 @@ def test_a_flag_without_variants_is_a_switch(tmp_path):
     assert shares(read(tmp_path, feature(strategy("30")))["checkout"]) == {"true": 0.3, "false": 0.7}
 
 
-def test_variants_share_what_the_rollout_lets_in_and_the_rest_is_disabled(tmp_path):
+def test_variants_split_what_the_rollout_lets_in_and_disabled_is_no_variant(tmp_path):
     flag = read(tmp_path, feature(strategy("50"), variants=VARIANTS))["checkout"]
-    assert shares(flag) == {"blue": 0.3, "green": 0.2, "disabled": 0.5}
+    assert (shares(flag), flag.coverage, flag.ignore_variants) == (
+        {"blue": 0.6, "green": 0.4},
+        0.5,
+        ("disabled",),
+    )
 
 
 def test_variants_of_the_strategy_replace_those_of_the_flag(tmp_path):
