@@ -136,12 +136,12 @@ def audit(
     verdicts = [_ended(v, ended) if ended else v for v in found if blocks(v.check, flag.block_on)]
     beside = [v for v in found if not blocks(v.check, flag.block_on)]
     waivers = {v.check: _waiver_of(v, flag, active) for v in verdicts if v.failed}
-    settled = [apply_mode(verdict, flag.mode, waivers.get(verdict.check)) for verdict in verdicts]
+    steady = [apply_mode(verdict, flag.mode, waivers.get(verdict.check)) for verdict in verdicts]
     until = None if ended else fresh_until(flag, bins.audited_through, max_age)
     stale = stale_verdict(bins.audited_through, until, now)
     held = withheld([*verdicts, *([stale] if stale else [])], flag.mode, waivers)
-    trust = trust_verdict(settled, flag.mode, waivers, held, apply_mode(stale, flag.mode) if stale else None)
-    return Audit(flag, bins, (*settled, *beside), replace(trust, fresh_until=until), waivers)
+    trust = trust_verdict(steady, flag.mode, waivers, held, apply_mode(stale, flag.mode) if stale else None)
+    return Audit(flag, bins, (*steady, *beside), replace(trust, fresh_until=until), waivers)
 
 
 def _waiver_of(verdict: Verdict, flag: FlagAudit, active: Sequence[Decision]) -> Waiver | None:

@@ -61,7 +61,7 @@ def withheld(
     """Return the names of the checks that would block, were it not for the flag's mode.
 
     Args:
-        verdicts: as the tests gave them, not settled.
+        verdicts: as the tests gave them, not steady.
         mode: the flag's mode.
         waivers: the waiver in force by name of the failing check.
     """
@@ -77,14 +77,14 @@ def trust_verdict(
     would_block: tuple[str, ...] = (),
     stale: Verdict | None = None,
 ) -> TrustVerdict:
-    """Return the flag's one answer from the settled verdicts of its checks.
+    """Return the flag's one answer from the steady verdicts of its checks.
 
     Args:
-        verdicts: settled verdicts (see `apply_mode`).
+        verdicts: steady verdicts (see `apply_mode`).
         mode: the flag's mode.
         waivers: the waiver in force by name of the failing check.
         would_block: from `withheld`.
-        stale: settled failure of an answer that is too old; nobody can waive it.
+        stale: steady failure of an answer that is too old; nobody can waive it.
     """
     failing = [verdict for verdict in (*verdicts, *([stale] if stale else [])) if verdict.failed]
     blocking = [verdict for verdict in failing if verdict.severity == "ERROR"]

@@ -127,7 +127,7 @@ class LiveMonitor:
         return self._traffic(self._count(variant_col), freq, window, z_threshold, drop_threshold)
 
     def check_live_srm(self, expected_ratios: Declared, variant_col: str = "variant") -> Result:
-        """Test all units so far against the declared split; looks are paid for.
+        """Test all units so far against the declared split, corrected for repeated looks.
 
         Args:
             expected_ratios: by variant name; a list in order of variant name; or the phases of a ramp.

@@ -165,13 +165,13 @@ def _counted(bins: FlagBins, flag: FlagAudit) -> _Split | None:
     window = split_window(flag, counted(flag, bins))
     if not window.stretches:
         return None
-    observed, shares = window.settled_counts, np.zeros(window.counts.shape)
+    observed, shares = window.steady_counts, np.zeros(window.counts.shape)
     for first, end, stretch in bounds(window.stretches, len(shares)):
         shares[first:end] = stretch.shares
     if not observed.sum() or (shares.max(axis=0) > 0).sum() < 2:
         return None
     n = observed.sum(axis=1, keepdims=True)
-    edges = np.flatnonzero(np.diff(np.pad(~window.settled, 1).astype(int)))
+    edges = np.flatnonzero(np.diff(np.pad(~window.steady, 1).astype(int)))
     return _Split(
         variants=window.names,
         start=window.start,

@@ -33,7 +33,7 @@ class FlagVerdicts:
         """Return the verdict of one check.
 
         Raises:
-            KeyError: when it was not asked.
+            KeyError: when it was not evaluated.
         """
         return {verdict.check: verdict for verdict in self.verdicts}[check]
 
@@ -71,20 +71,20 @@ def audit_flag(
     judged: tuple[datetime, datetime] | None = None,
     checks: Sequence[Check] | None = None,
 ) -> FlagVerdicts:
-    """Judge one flag from its closed bins; a pure function of its arguments that never raises for data.
+    """Evaluate one flag from its closed bins; a pure function that never raises because of data.
 
     Args:
         flag: who is counted, and the declared split with its phases.
         bins: the flag's closed hourly bins.
         thresholds: the levels.
         judged: hours whose traffic alarms count, [start, end) in UTC; None: the last 24 closed ones.
-        checks: what is asked; None: the checks that block by default.
+        checks: names of the checks; None: the checks that block by default.
 
     Returns:
-        One verdict for each check. A test that cannot be computed answers "not_checked" with the reason.
+        One verdict for each check. A test that cannot be computed gives "not_checked" with the reason.
 
     Raises:
-        InputError: when `judged` has no UTC offset or does not run forward; never for what the bins hold.
+        InputError: when `judged` has no UTC offset or does not run forward; never because of the bins.
     """
     if judged is not None:
         _check_hours(*judged)
@@ -94,9 +94,9 @@ def audit_flag(
 
 
 def _verdict(check: Check, case: Case) -> Verdict:
-    """Ask one check; whatever keeps it from an answer becomes the answer.
+    """Run one check; an error becomes the verdict "not_checked".
 
-    A check that only informs answers for itself where nothing was counted.
+    An informational check gives its own verdict where nothing was counted.
     """
     bins, informs = case.closed, check.blocks != "by default"
     if not len(bins) or not bins.landed.any():
@@ -142,7 +142,7 @@ def never_counted(bins: FlagBins) -> bool:
 
 
 def _why_nothing_counted(flag: FlagAudit, bins: FlagBins) -> str:
-    """Say which name the log does not hold, or else what became of the flag's records."""
+    """Return which name is not in the log, or else why no records were counted."""
     apart = Counter({name: bins.fact_total(name) for name in _APART})
     if names := [name for name in bins.unmatched if "dimensions" not in name.place]:
         why = "; ".join(map(str, names))
@@ -164,5 +164,5 @@ _APART = {
 
 
 def _last_landed(bins: FlagBins) -> datetime:
-    """Return the end of the last hour in which the log holds any record (UTC)."""
+    """Return the end of the last hour with any record in the log (UTC)."""
     return bins.start + HOUR * int(np.flatnonzero(bins.landed)[-1] + 1)

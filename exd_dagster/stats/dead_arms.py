@@ -19,7 +19,7 @@ def dead_arms(window: Window, level: float) -> dict[str, datetime]:
     """Return the arms without a unit in the newest hours, where chance would not explain that.
 
     Of n units that came to all arms meanwhile, an arm of share s gets none with probability (1 - s)^n; it is
-    dead where that is below `level`. Hours in which a declared change is taken up are not counted.
+    dead if that is below `level`. Hours in which a declared change is taken up are not counted.
 
     Args:
         window: hourly units of the current iteration.
@@ -31,10 +31,10 @@ def dead_arms(window: Window, level: float) -> dict[str, datetime]:
     if not window.stretches:
         return {}
     newest = window.stretches[-1]
-    counts, settled = window.counts[newest.first :], window.settled[newest.first :]
+    counts, steady = window.counts[newest.first :], window.steady[newest.first :]
     found = {}
     for i, (name, share) in enumerate(zip(window.names, newest.shares.tolist(), strict=True)):
-        served = np.flatnonzero((counts[:, i] > 0) | ~settled)
+        served = np.flatnonzero((counts[:, i] > 0) | ~steady)
         begin = int(served[-1]) + 1 if len(served) else 0
         others = counts[begin:].sum(axis=1)
         if 0 < share < 1 and float(others.sum()) * log1p(-share) < log(level):
@@ -43,10 +43,10 @@ def dead_arms(window: Window, level: float) -> dict[str, datetime]:
 
 
 def with_dead_arms(verdict: S, window: Window, level: float) -> S:
-    """Let a failed verdict begin with the arms that get nothing now: the pooled share hides them.
+    """Prefix a failed verdict with the arms that get nothing now, which pooled shares hide.
 
     Args:
-        verdict: of one of the two tests of the split.
+        verdict: of one of the two split tests.
         window: what it was made from.
         level: as of `dead_arms`.
     """

@@ -1,4 +1,4 @@
-"""Many flags at once: which findings stand, and when it is the source that failed and not the flags.
+"""Many flags at once: which findings to report, and whether the source failed and not the flags.
 
 e-BH (Wang and Ramdas 2022): sort the flags by their current e-value, e_(1) >= ... >= e_(F); report the k
 largest with the largest k such that e_(k) >= F / (q k). Under any dependence, and at any stopping time, the
@@ -53,13 +53,13 @@ def e_bh(log_e_values: Floats, level: float = 0.05) -> Booleans:
 
 @dataclass(frozen=True, slots=True)
 class SourceOutage:
-    """Many flags of one source lost their traffic together: one fault of the source, not one of each flag.
+    """Many flags of one source lost their traffic together: one fault of the source, not of each flag.
 
     Attributes:
         flags: those that are down, as text, sorted.
         watched: how many flags were tested.
         since: earliest first hour at fault (UTC), where known.
-        sentence: one sentence for a person.
+        sentence: one sentence.
     """
 
     flags: tuple[str, ...]
@@ -84,5 +84,5 @@ def source_outage(verdicts: Mapping[Key, TrafficVerdict]) -> SourceOutage | None
         flags=tuple(sorted(str(key) for key in down)),
         watched=len(tested),
         since=since,
-        sentence=f"{len(down)} of {len(tested)} flags lost traffic together{when}: look at the source first.",
+        sentence=f"{len(down)} of {len(tested)} flags lost traffic together{when}: check the source first.",
     )

@@ -16,7 +16,7 @@ Booleans: TypeAlias = NDArray[np.bool_]
 Expected: TypeAlias = Mapping[str, float] | Sequence[tuple[int, Mapping[str, float]]]
 
 LARGEST_COUNT = 2**53
-"""Above this a float no longer tells two neighbouring counts apart."""
+"""Above this a float cannot represent every integer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +75,10 @@ def checked_level(value: float, name: str) -> float:
     """Return a significance level.
 
     Raises:
-        InputError: unless it lies strictly between 0 and 1.
+        InputError: unless it is strictly between 0 and 1.
     """
     if not (isinstance(value, (int, float)) and 0 < value < 1):
-        raise InputError(f"{name} is {value!r}; a level lies between 0 and 1, for example .001")
+        raise InputError(f"{name} is {value!r}; a level is between 0 and 1, for example .001")
     return float(value)
 
 

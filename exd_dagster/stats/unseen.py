@@ -1,4 +1,4 @@
-"""What a declaration names and its bins never show: variants spelt otherwise, phases without a unit."""
+"""Declared names that never occur in the bins: misspelt variants, phases without units."""
 
 from collections.abc import Iterator
 
@@ -17,11 +17,11 @@ def misspelt_variants(flag: FlagAudit, bins: FlagBins) -> list[Unmatched]:
 
 
 def idle_phases(flag: FlagAudit, bins: FlagBins) -> Iterator[str]:
-    """Yield one part of a sentence for each later phase whose split no unit was tested against.
+    """Yield a phrase for each later phase that no unit was tested against.
 
     Args:
         flag: its phases and its end.
-        bins: its closed bins; of a flag that never showed a unit nothing is said here.
+        bins: its closed bins; nothing is yielded for a flag without any unit.
     """
     if not bins.units.any():
         return
@@ -33,6 +33,6 @@ def idle_phases(flag: FlagAudit, bins: FlagBins) -> Iterator[str]:
         if flag.end is not None and phase.start >= flag.end:
             yield f"{named} begins after the flag's end, {words.instant(flag.end)}: correct phases= or end="
         elif phase.start >= through:
-            yield f"{named} is yet to begin: the log is audited through {words.instant(through)}"
+            yield f"{named} has not begun: the log is audited through {words.instant(through)}"
         elif hours.landed.any() and not hours.units.any():
             yield f"{named} has no unit up to {words.instant(end)}: correct phases="

@@ -1,4 +1,4 @@
-"""The Verdict: one check's answer about one flag, with its numbers."""
+"""The Verdict: the result of one check for one flag, with its numbers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -18,22 +18,22 @@ NEVER_COUNTED = "never_counted"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What every check answers; each test adds its own numbers in a subclass.
+    """The result of a check; each test adds its own numbers in a subclass.
 
     Attributes:
         check: name of the check: srm, sequential_srm, traffic_drop, ...
         verdict: pass, fail, insufficient (too little data yet), skipped (no test applies) or not_checked
-            (it could not be computed: never to be told as healthy).
+            (it could not be computed; never report it as healthy).
         severity: of a failure: ERROR may block, WARN never does; None unless `verdict` is fail.
         reason: one machine-readable word for why, for example "ratio_mismatch" or "undeclared_variant".
-        sentence: one plain sentence for a person, key fact first.
-        now: what the sentence begins with where the newest hours are worse than the counts of all hours say.
+        sentence: one sentence, key fact first.
+        now: prefix of the sentence, when the most recent hours are worse than the counts of all hours.
         code: exd's diagnostic code, T001 or T002, where one applies.
-        state: of a failure: "ongoing" while recent hours still disagree, "contained" when they agree again.
+        state: of a failure: "ongoing" while recent hours disagree, "contained" once they agree again.
         bad_from: start of the first hour at fault (UTC).
         bad_until: end of the last hour at fault (UTC), None while ongoing.
         usable_until: end of the last hour before the fault (UTC).
-        audited_through: end of the last hour the verdict speaks of (UTC).
+        audited_through: end of the last hour the verdict covers (UTC).
     """
 
     check: str

@@ -28,7 +28,7 @@ class Window:
         start: start of the first bin (UTC).
         names: V declared variants, in order of declaration.
         counts: float (T, V), 0 in hours left out and where a variant has no declared share.
-        settled: bool (T,), False while a declared change is being taken up.
+        steady: bool (T,), False while a declared change is being taken up.
         own: first bin whose units all belong to this iteration.
         stretches: declared split of every bin; none when no split is declared.
         undeclared: units by variant that no phase declares.
@@ -41,7 +41,7 @@ class Window:
     start: datetime
     names: tuple[str, ...]
     counts: Floats
-    settled: Booleans
+    steady: Booleans
     own: int
     stretches: tuple[Stretch, ...]
     undeclared: dict[str, int]
@@ -50,9 +50,9 @@ class Window:
     taking_up: tuple[datetime, datetime] | None
 
     @property
-    def settled_counts(self) -> Floats:
+    def steady_counts(self) -> Floats:
         """`counts` without hours in which a declared change is being taken up, float (T, V)."""
-        return self.counts * self.settled[:, None]
+        return self.counts * self.steady[:, None]
 
     def instant(self, index: int) -> datetime:
         """Return the start of bin `index` (UTC)."""
@@ -88,8 +88,8 @@ def phase_hours(flag: FlagAudit, instant: datetime, through: datetime) -> tuple[
     schedule = flag.schedule
     number = max((i for i, phase in enumerate(schedule) if floor_hour(phase.start) <= instant), default=0)
     phase, later = schedule[number], schedule[number + 1 :]
-    settled = ceil_hour(flag.taken_up(phase))
-    first = settled if number and settled <= instant else floor_hour(phase.start)
+    steady = ceil_hour(flag.taken_up(phase))
+    first = steady if number and steady <= instant else floor_hour(phase.start)
     return phase, first, min([through, *(following.start for following in later[:1])])
 
 
@@ -113,8 +113,8 @@ def split_window(flag: FlagAudit, bins: FlagBins) -> Window:
     names = tuple(dict.fromkeys(name for phase in phases for name in phase.split))
     pieces = _pieces(flag, current, phases, names)
     own = current.index(ceil_hour(flag.taken_up(phases[0]))) if begun > flag.start else 0
-    allowed, settled, left_out = _served(pieces, len(current), len(names))
-    settled[:own], left_out[:own] = False, True
+    allowed, steady, left_out = _served(pieces, len(current), len(names))
+    steady[:own], left_out[:own] = False, True
     column = {name: i for i, name in enumerate(current.variants)}
     outside = current.new_units.copy()
     outside[:own] = 0
@@ -128,13 +128,13 @@ def split_window(flag: FlagAudit, bins: FlagBins) -> Window:
         start=current.start,
         names=names,
         counts=counts,
-        settled=settled,
+        steady=steady,
         own=own,
         stretches=_stretches(pieces),
         undeclared={name: units for name, units in strays.items() if name not in flag.variants},
         zero_share={name: units for name, units in strays.items() if name in flag.variants},
         stray=outside.sum(axis=1).astype(np.float64),
-        taking_up=_taking_up(flag, phases, settled),
+        taking_up=_taking_up(flag, phases, steady),
     )
 
 
@@ -209,10 +209,10 @@ def _stretches(pieces: Sequence[_Piece]) -> tuple[Stretch, ...]:
 
 
 def _taking_up(
-    flag: FlagAudit, phases: Sequence[Phase], settled: Booleans
+    flag: FlagAudit, phases: Sequence[Phase], steady: Booleans
 ) -> tuple[datetime, datetime] | None:
-    """Return the start and the end of the uptake that lasts longest, where the last bin is not settled."""
-    if settled.all() or settled[-1]:
+    """Return the start and the end of the uptake that lasts longest, where the last bin is not steady."""
+    if steady.all() or steady[-1]:
         return None
     newest = max(phases, key=flag.taken_up)
     return newest.start, flag.taken_up(newest)

@@ -36,10 +36,8 @@ def stray(reason: str, units: Mapping[str, int], total: float) -> str:
     n = sum(units.values())
     got = f"{number(n)} units ({percent(n / total)})"
     if reason == "undeclared_variant":
-        return f"Undeclared variant {who}: {got}; declare it, ignore it, or find who serves it."
-    return (
-        f"Declared with 0 %, variant {who} got {got}; add a phase if that was meant, or find who serves it."
-    )
+        return f"Undeclared variant {who}: {got}; declare it, ignore it, or find what serves it."
+    return f"Declared with 0 %, variant {who} got {got}; add a phase if intended, or find what serves it."
 
 
 def instant(moment: datetime) -> str:

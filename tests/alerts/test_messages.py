@@ -73,7 +73,7 @@ UNDECLARED = replace(
     alert(
         reason="undeclared_variant", undeclared={"holdout": 140}, observed={"off": 4930, "on": 4930}, n=9860
     ),
-    sentence="Undeclared variant holdout: 140 units (1.4 %); declare it, ignore it, or find who serves it.",
+    sentence="Undeclared variant holdout: 140 units (1.4 %); declare it, ignore it, or find what serves it.",
 )
 ZERO_SHARE = replace(
     alert(
@@ -83,7 +83,7 @@ ZERO_SHARE = replace(
         observed={"off": 9800},
         n=9800,
     ),
-    sentence="Declared with 0 %, variant on got 200 units (2 %); add a phase if that was meant, or find who "
+    sentence="Declared with 0 %, variant on got 200 units (2 %); add a phase if intended, or find who "
     "serves it.",
 )
 SHIFT = alert(
@@ -95,7 +95,7 @@ SHIFT = alert(
 )
 NO_TRAFFIC = replace(
     DROP,
-    sentence="Traffic fell to 0 % of what this hour of the week expects (6 h window, 0 of 4,060 units).",
+    sentence="Traffic fell to 0 % of the expected level (6 h window, 0 of 4,060 units).",
     facts={**DROP.facts, "latest_volume": 0.0},
 )
 CONTAINED = alert(state="contained", bad_until="2026-03-05T01:00:00Z")

@@ -151,7 +151,7 @@ def test_a_flag_whose_records_come_after_all_is_checked(store, records_of):
         ({"dimensions": ("contry",)}, "'contry' is no column of this log; the log has 'country'"),
         ({"dimensions": ("zzz",)}, "'zzz' is no column of this log: correct dimensions="),
         ({"dimensions": ("score",)}, "'score' has no value in any record of this flag"),
-        ({"phases": (phase(60),)}, "the phase of 2026-03-03 12:00 UTC is yet to begin: the log is audited"),
+        ({"phases": (phase(60),)}, "the phase of 2026-03-03 12:00 UTC has not begun: the log is audited"),
         ({"phases": (phase(30),), "end": END}, "begins after the flag's end, 2026-03-02 00:00 UTC"),
     ],
 )

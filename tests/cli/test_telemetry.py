@@ -326,7 +326,7 @@ def test_sequential_names_where_the_split_broke(log):
 def test_traffic_says_from_when_on_it_speaks(log):
     envelope = answer("traffic", *FLAG, *log(control=600, treatment=600))
     assert envelope["result"]["verdict"] == "insufficient"
-    assert "speaks from 2026-03-11" in envelope["result"]["sentence"]
+    assert "tests from 2026-03-11" in envelope["result"]["sentence"]
 
 
 def test_version_skew_lists_versions_by_count_and_judges_them(log):

@@ -66,7 +66,7 @@ def test_a_process_killed_at_random_moments_tells_everything_and_repeats_at_most
                     wanted = before + (chance.randint(0, 25) if kill < KILLS else FLAGS * 99)
                     wait_until(
                         lambda wanted=wanted, expected=expected: (
-                            len(server.received) >= wanted or settled(instance, expected)
+                            len(server.received) >= wanted or all_delivered(instance, expected)
                         )
                     )
                 finally:
@@ -80,7 +80,7 @@ def test_a_process_killed_at_random_moments_tells_everything_and_repeats_at_most
         assert {row.status for row in deliveries(instance)} == {"sent"}
 
 
-def settled(instance: dg.DagsterInstance, expected: int) -> bool:
+def all_delivered(instance: dg.DagsterInstance, expected: int) -> bool:
     """True when every failing check was told."""
     rows = deliveries(instance)
     return len(rows) == expected and all(row.status == "sent" for row in rows)

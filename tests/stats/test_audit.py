@@ -163,7 +163,7 @@ def test_too_few_units_says_how_many_and_when():
 def test_learning_says_its_day_and_when_it_will_speak():
     verdict = audit_flag(flag(), bins_of(split_evenly(seasonal_units(1, 8, 2000)))).traffic_drop
     assert verdict.verdict == "insufficient"
-    assert verdict.sentence == "Learning: day 9 of 10; speaks from 2026-03-11 00:00 UTC."
+    assert verdict.sentence == "Learning: day 9 of 10; tests from 2026-03-11 00:00 UTC."
 
 
 def test_after_its_end_a_flag_is_not_expected_to_have_traffic():

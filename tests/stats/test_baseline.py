@@ -177,7 +177,7 @@ def test_a_holiday_is_not_judged_and_the_verdict_says_why():
     assert traffic(volumes, start).severity == "ERROR"
     found = traffic(volumes, start, holidays="US")
     assert (found.verdict, found.reason) == ("not_checked", "left_out")
-    assert found.sentence == "Not judged: holiday (Thanksgiving Day)."
+    assert found.sentence == "Not evaluated: holiday (Thanksgiving Day)."
 
 
 def test_an_event_is_left_out_of_baselines_and_of_judgement():
@@ -188,7 +188,7 @@ def test_an_event_is_left_out_of_baselines_and_of_judgement():
     assert traffic(volumes).severity == "ERROR"
     found = traffic(volumes, events=[event])
     assert found.verdict == "pass"
-    assert found.sentence.endswith("6 h not judged: maintenance.")
+    assert found.sentence.endswith("6 h not evaluated: maintenance.")
     judged = Event(start=event[0], end=event[1], note="load test", judge=True)
     assert traffic(volumes, events=[judged]).severity == "ERROR"
 

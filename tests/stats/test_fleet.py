@@ -45,7 +45,7 @@ def verdicts(down: int, watched: int):
 def test_many_flags_down_together_are_one_fault_of_the_source():
     outage = source_outage(verdicts(4, 20))
     assert outage.flags == ("flag_00", "flag_01", "flag_02", "flag_03")
-    assert outage.sentence == "4 of 20 flags lost traffic together: look at the source first."
+    assert outage.sentence == "4 of 20 flags lost traffic together: check the source first."
 
 
 @pytest.mark.parametrize(("down", "watched"), [(3, 20), (2, 2), (0, 5)])

@@ -204,7 +204,7 @@ def test_the_verdict_says_how_many_hours_a_change_took_and_until_when_clients_ma
 
 def test_a_phase_with_the_same_split_costs_no_hour():
     same = flag(phases=(Phase(start=hours(8.5), split=HALVES),))
-    assert split_window(same, bins_of(draw(1, 100, (20, HALVES)))).settled.all()
+    assert split_window(same, bins_of(draw(1, 100, (20, HALVES)))).steady.all()
 
 
 def test_what_is_said_of_a_fault_is_said_of_the_phase_that_it_began_in():
@@ -231,7 +231,7 @@ def test_hours_in_which_three_splits_may_be_served_are_left_out():
     phases = (Phase(start=hours(8), split=third), Phase(start=hours(8.5), split=HALVES))
     window = split_window(flag(split=tenth, phases=phases), bins_of(np.full((20, 2), 50)))
     assert np.flatnonzero(window.counts.sum(axis=1) == 0).tolist() == [8]
-    assert np.flatnonzero(~window.settled).tolist() == [8, 9]
+    assert np.flatnonzero(~window.steady).tolist() == [8, 9]
     assert window.start == START
 
 

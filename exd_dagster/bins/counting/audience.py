@@ -50,12 +50,12 @@ class Target:
         taken_up = [instant_ms(self.flag.start), *(instant_ms(self.flag.taken_up(p)) for p in self._later)]
         ends = [*(start for start, _ in self.phases[1:]), 1 << 62]
         parts = []
-        for number, ((start, iteration), settled, end) in enumerate(
+        for number, ((start, iteration), steady, end) in enumerate(
             zip(self.phases, taken_up, ends, strict=True)
         ):
-            if settled > start:
+            if steady > start:
                 parts.append((start, number + UPTAKE, iteration))
-            parts.append((min(settled, end), number, iteration))
+            parts.append((min(steady, end), number, iteration))
         return parts
 
     @property

@@ -19,7 +19,7 @@ from exd_dagster.stats.verdict import Verdict, plain
 from exd_dagster.telemetry.records import from_ms
 
 HISTORY = timedelta(weeks=6)
-"""Read before the window of `traffic`: what an hour of the week expects comes from the weeks before."""
+"""History read before the window of `traffic`, for the expectation."""
 
 CAUSES = (
     "a cache or CDN serves one variant past the assignment",

@@ -22,7 +22,7 @@ CHECKS: dict[str, Check] = {
         VARIANT_INTEGRITY,
     )
 }
-"""Every check by name, in the order people read them. A new check: its file, and a line here."""
+"""Every check by name, in display order. To add a check, write its file and list it here."""
 
 
 def blocks(check: str, block_on: Collection[str] = ()) -> bool:
@@ -59,12 +59,12 @@ def alert_type(check: str) -> str:
 
 
 def asks_for_shutoff(check: str) -> bool:
-    """Return whether a failure of this check that blocks asks for the assignment to be suspended."""
+    """Return whether a blocking failure of this check calls the shutoff hook."""
     return check in CHECKS and CHECKS[check].shutoff
 
 
 def wording(check: str) -> Wording:
-    """Return what messages say of a check; one that is not registered is called by its name."""
+    """Return the message texts of a check; an unregistered one is shown by its name."""
     return CHECKS[check].wording if check in CHECKS else Wording(title=check, heading=check)
 
 

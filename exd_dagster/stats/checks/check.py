@@ -1,4 +1,4 @@
-"""What a check is: its name, what it asks, how it judges, and what people read about it."""
+"""The definition of a check: name, question, evaluation, and message texts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ Evidence: TypeAlias = Literal["split", "traffic", ""]
 
 @dataclass(frozen=True)
 class Case:
-    """What a check judges.
+    """The input of a check.
 
     Attributes:
         flag: who is counted, and the declared split with its phases.
@@ -38,7 +38,7 @@ class Case:
 
     @cached_property
     def window(self) -> Window:
-        """The current iteration, made by the check that asks first.
+        """The current iteration, computed on first use.
 
         Raises:
             ExdError: when the bins cannot be compared with the declared split.
@@ -48,14 +48,14 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wording:
-    """What messages say of a failing check.
+    """The message texts of a failing check.
 
     Attributes:
         title: in front of a headline.
         heading: above its numbers.
-        meaning: one sentence: what the failure means for results. Where `alerts/messages/faults.py` knows the
-            kind of the fault, it says so instead.
-        step: one sentence: what to look at; `{since}` stands for " since <instant>" or nothing.
+        meaning: one sentence: what the failure means for results. Replaced if `alerts/messages/faults.py`
+            knows the kind of the fault.
+        step: one sentence: what to inspect; `{since}` is replaced by " since <instant>" or nothing.
     """
 
     title: str
@@ -70,15 +70,15 @@ class Check:
 
     Attributes:
         name: of the Dagster check, in decisions, routes and metadata.
-        question: what it asks; description of the Dagster check.
-        judge: the verdict on a case. An error it raises becomes the answer "not_checked".
+        question: description of the Dagster check.
+        judge: returns the verdict. An error it raises becomes the verdict "not_checked".
         alert_type: machine-readable type of its alerts.
-        wording: what messages say of its failure.
-        verdict: class of its verdicts, made without numbers where there is nothing to judge.
+        wording: the message texts of its failure.
+        verdict: class of its verdicts, created without numbers if there is nothing to evaluate.
         blocks: whether a failure with severity ERROR blocks a flag in mode block: by default, when the flag
             names the check in `block_on`, or never.
-        evidence: what its picture shows and what its headline counts; "split" also has causes to look for.
-        shutoff: True when a failure that blocks asks for the assignment to be suspended.
+        evidence: contents of its chart and headline; "split" also has likely causes.
+        shutoff: True when a blocking failure calls the shutoff hook.
         declared: numbers of the verdict that are known before any unit is counted.
     """
 

@@ -1,4 +1,4 @@
-"""The check `sequential_srm`: did the split break at any hour, asked every hour."""
+"""The check `sequential_srm`: did the split break at any hour?"""
 
 from dataclasses import replace
 
@@ -51,7 +51,7 @@ def _in_hours(sentence: str, change: ChangePoint, window: Window) -> str:
 
 SEQUENTIAL_SRM = Check(
     name="sequential_srm",
-    question="Did the split break at any hour? Anytime-valid, so it may be asked every hour.",
+    question="Did the split break at any hour? Anytime-valid: may be evaluated every hour.",
     judge=_judge,
     alert_type="SEQUENTIAL_SRM_TRIGGERED",
     wording=Wording(

@@ -1,4 +1,4 @@
-"""What the checks of a split say alike: which iteration was tested, and when the split broke."""
+"""Sentences shared by the checks of a split: which iteration was tested, and when the split broke."""
 
 from dataclasses import replace
 from typing import TypeVar
@@ -15,8 +15,8 @@ NO_SPLIT = "Skipped: no split is declared; add split={...} to test it."
 
 
 def of_iteration(verdict: S, window: Window) -> S:
-    """Say which iteration was tested, and how a declared change that is being taken up was dealt with."""
-    verdict = replace(verdict, iteration_start=window.start, uptake_hours=int((~window.settled).sum()))
+    """Return which iteration was tested, and how hours within an uptake were treated."""
+    verdict = replace(verdict, iteration_start=window.start, uptake_hours=int((~window.steady).sum()))
     if window.taking_up is None:
         return verdict
     start, until = map(words.instant, window.taking_up)

@@ -1,4 +1,4 @@
-"""The check `srm`: the counts of units against the declared split, over all looks so far."""
+"""The check `srm`: the unit counts against the declared split, over all looks so far."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -37,7 +37,7 @@ def _compared(case: Case) -> SrmVerdict:
     window = case.window
     if not window.stretches:
         return SrmVerdict(check="srm", verdict="skipped", reason="no_split_declared", sentence=NO_SPLIT)
-    limits, counts = case.thresholds.srm, window.settled_counts
+    limits, counts = case.thresholds.srm, window.steady_counts
     sample = pooled_sample(window)
     phased = len(window.stretches) > 1
     found = fit(sample, history=(counts, window.stretches) if phased and len(counts) else None)
@@ -77,7 +77,7 @@ def pooled_sample(window: Window, bins: int | None = None) -> Sample:
         window: the iteration.
         bins: count the first so many only; None: all. Units without a share are those of all.
     """
-    counts = window.settled_counts[:bins]
+    counts = window.steady_counts[:bins]
     expected = expected_counts(counts, window.stretches).sum(axis=0)
     pooled = expected / expected.sum() if expected.sum() else window.stretches[-1].shares
     used = np.any([stretch.shares > 0 for stretch in window.stretches], axis=0)
@@ -86,7 +86,7 @@ def pooled_sample(window: Window, bins: int | None = None) -> Sample:
 
 
 def _first_stray(window: Window) -> tuple[int, float, float] | None:
-    """Return the first bin at whose end units without a share were too many, their number, and all."""
+    """Return the first bin at whose end too many units had no share, their number, and the total."""
     looks = enumerate(zip(window.stray.cumsum(), window.counts.sum(axis=1).cumsum(), strict=True))
     return next(
         ((i, stray, stray + declared) for i, (stray, declared) in looks if too_many_stray(stray, declared)),
@@ -95,7 +95,7 @@ def _first_stray(window: Window) -> tuple[int, float, float] | None:
 
 
 def _with_forecast(verdict: SrmVerdict, window: Window, wanted: int) -> SrmVerdict:
-    """Say when there will be enough units, at the rate so far."""
+    """Return when there will be enough units, at the rate so far."""
     if not 0 < verdict.n < wanted:
         return verdict
     hours = len(window.counts) * wanted / verdict.n
@@ -124,7 +124,7 @@ def _with_stray_hours(verdict: SrmVerdict, window: Window) -> SrmVerdict:
 def _with_stray_look(
     verdict: SrmVerdict, window: Window, look: int, stray: float, units: float
 ) -> SrmVerdict:
-    """Say when the units without a share were too many, and how many, where they no longer are."""
+    """Return when too many units had no share, and how many, if they no longer do."""
     at = window.instant(look + 1)
     verdict = replace(verdict, detected_at=at)
     if too_many_stray(window.stray.sum(), window.counts.sum()):
@@ -135,7 +135,7 @@ def _with_stray_look(
 
 
 def _with_split_change(verdict: SrmVerdict, window: Window, look: Look | None) -> SrmVerdict:
-    """Say when the split broke; where only a warning is due, that would be saying too much."""
+    """Return when the split broke; a warning alone does not support a date."""
     detected = look.bin if look else len(window.counts) - 1
     change = find_change(window.counts, window.stretches, window.names, detected).at(window.start, HOUR)
     verdict = replace(with_change(verdict, change, window), change_point=change.hour, change=change)
@@ -158,7 +158,7 @@ def _declared(case: Case) -> Mapping[str, Any]:
 SRM = Check(
     name="srm",
     question="Do the counts of units agree with the declared split? Chi-square, exact where counts are "
-    "small; repeated looks are paid for.",
+    "small; corrected for repeated looks.",
     judge=_judge,
     alert_type="SRM_SHUTOFF_TRIGGERED",
     wording=Wording(

@@ -1,4 +1,4 @@
-"""The check `traffic_drop`: the volume of the newest hours against what their hour of the week expects."""
+"""The check `traffic_drop`: recent traffic against the same hours of earlier weeks."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -18,7 +18,7 @@ def _judge(case: Case) -> TrafficVerdict:
     if flag.start != floor_hour(flag.start):  # the first hour is cut by the flag's start
         landed[: whole.index(flag.start) + 1] = False
     if judged is not None and flag.end is not None and judged[0] >= floor_hour(flag.end):
-        judged = None  # the flag is over: its last day answers
+        judged = None  # the flag has ended: its last day is evaluated
     limits = case.thresholds.traffic_drop
     volumes = whole.units.sum(axis=1)
     declared, left_out = declared_hours(flag, whole, landed, volumes.astype(float), limits.baseline)
@@ -57,12 +57,12 @@ def _hours_at_fault(verdict: TrafficVerdict, first: datetime, end: datetime) -> 
 
 def _with_speaking_time(verdict: TrafficVerdict, speaks: datetime) -> TrafficVerdict:
     head = verdict.sentence.split(";", maxsplit=1)[0]
-    return replace(verdict, sentence=f"{head}; speaks from {words.instant(speaks)}.")
+    return replace(verdict, sentence=f"{head}; tests from {words.instant(speaks)}.")
 
 
 TRAFFIC_DROP = Check(
     name="traffic_drop",
-    question="Is the traffic of the newest hours what their hour of the week expects?",
+    question="Is recent traffic what these hours of the week normally bring?",
     judge=_judge,
     alert_type="TRAFFIC_DROP_ANOMALY",
     wording=Wording(

@@ -1,7 +1,7 @@
 """The check `variant_integrity`: did each unit stay in one declared variant?
 
-No test of chance: the log does not hold what was declared. It informs;
-a flag may let it block.
+Not a statistical test: the log contradicts the declaration. Informational by default;
+a flag can let it block.
 """
 
 from collections.abc import Mapping
@@ -23,10 +23,10 @@ class VariantIntegrityVerdict(Verdict):
     Attributes:
         units: all units counted.
         multi_variant_units: seen in more than one variant, changes at a declared phase left out.
-        carry_over_units: changed variant where a phase was declared; expected, and not judged.
+        carry_over_units: changed variant where a phase was declared; expected, and not evaluated.
         undeclared_units: units by undeclared variant.
         zero_share_units: units by declared variant whose declared share was 0 % when they came.
-        share: the largest of the shares judged.
+        share: the largest of the shares evaluated.
         warn_share: fails with WARN from here.
         fail_share: fails with ERROR from here.
     """
@@ -42,10 +42,10 @@ class VariantIntegrityVerdict(Verdict):
 
 
 def variant_integrity(flag: FlagAudit, bins: FlagBins, thresholds: Thresholds) -> VariantIntegrityVerdict:
-    """Judge units of the current iteration in more than one variant, and units in variants without a share.
+    """Evaluate units in more than one variant, and units in variants without a share.
 
-    Each against both levels. A unit that changed variant where a phase was declared is counted apart and not
-    judged. Which variants have a share in an hour is what `split_window` says, as for the split tests.
+    Each against both levels. A unit that changed variant where a phase was declared is counted separately and
+    not evaluated. `split_window` defines which variants have a share in an hour, as for the split tests.
     """
     levels, window = thresholds.variant_integrity, split_window(flag, counted(flag, bins))
     bins = bins.between(window.instant(window.own), window.instant(len(window.counts)))

@@ -1,6 +1,6 @@
 """The check `version_skew` (T004): do SDKs evaluate a manifest far behind the newest?
 
-No test of chance: the log does not hold what was declared. It informs and never blocks.
+Not a statistical test: the log contradicts the declaration. Informational; never blocks.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ def version_counts(bins: FlagBins) -> dict[int, int]:
 
 
 def version_skew(versions: Mapping[int, int], thresholds: Thresholds) -> VersionSkewVerdict:
-    """Judge evaluations by manifest version: T004 when any lies too many versions behind the newest."""
+    """Evaluate manifest versions: T004 when any is too many versions behind the newest."""
     allowed = thresholds.manifest_skew.max_versions_behind
     total = sum(versions.values())
     if not total:

@@ -1,6 +1,6 @@
-"""When a split broke, and whether it has healed: the posterior of the change, from the bins.
+"""When a split broke, and whether it recovered: the posterior of the change, from the bins.
 
-A fault is one stretch of bins [from, until) in which units were shared out by some other split. How much
+A fault is one interval of bins [from, until) in which units were assigned by some other split. How much
 better that explains the counts than the declared split is the Dirichlet-multinomial evidence of those bins
 alone (`dirichlet.log_mixture`); with every onset equally likely beforehand, the evidence of [from, until)
 over all `from` is the posterior of the onset.
@@ -71,7 +71,7 @@ def find_change(
 ) -> ChangePoint:
     """Locate the fault that was detected at the end of bin `detected`.
 
-    Bins after it that agree again are watched anew at level `alpha`: a fault that returns is the same
+    Bins after it that agree again are tested again at level `alpha`: a fault that returns is the same
     failure.
 
     Args:

@@ -23,9 +23,9 @@ discovery control with p-value weighting", Biometrika 93, 2006; for e-values Wan
 rate control with e-values", JRSS B 84, 2022, whose e-BH would name more segments once one has failed, but
 controls the share of false ones, not the chance of any).
 
-What a dimension does not tell apart by name is one more segment, its rest: values that are not yet admitted
-by the end of the hour, and those beyond what the store names. It is tested alike, since its units too follow
-from N.
+The remaining values of a dimension form one more segment: those not admitted by the end of the hour, and
+    those
+that the store does not keep by name. It is tested in the same way, since its units too follow from N.
 """
 
 from collections.abc import Sequence
@@ -41,12 +41,12 @@ HEAD = 20
 """c: about so many segments that are admitted first bear nearly equal weights."""
 
 TOGETHER = 2**22
-"""Numbers held at once by the restart e-process of a block of segments, about."""
+"""Approximate number of values in memory in the restart e-process of a block of segments."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the test knows of S segments after each of T bins.
+    """The evidence on S segments after each of T bins.
 
     Attributes:
         segments: those that were admitted, in order of admission.
@@ -124,7 +124,7 @@ def _by_dimension(segments: Sequence[Segment], counts: Floats) -> Floats:
 def _with_rests(
     segments: Sequence[Segment], counts: Floats, whole: Floats, admitted: Integers
 ) -> tuple[list[Segment], Floats, Floats]:
-    """Put the rest of each dimension, as it stood in every bin, in the place of its rarer values."""
+    """Replace the rarer values of each dimension by its rest, as of each bin."""
     waiting = np.arange(counts.shape[1]) < admitted[:, None]
     unnamed = np.array([segment.value == OTHER for segment in segments], dtype=bool)
     waiting[unnamed] = True

@@ -1,7 +1,7 @@
-"""Segment SRM: did the split break in one segment, while the whole flag hardly moved?
+"""Segment SRM: did the split break in one segment, while the flag as a whole hardly changed?
 
-Every value of every dimension is tested on its own, at every closed hour; `evidence` says how the error of
-all of them together is held at alpha. Of the segments that fail, the one with the largest e-value is named.
+Every value of every dimension is tested on its own, at every closed hour; `evidence` says how the error
+rate of all together is limited to alpha. Among failing segments, the one with the largest e-value is named.
 The rest of its dimension is then tested without the segments that fail: where it agrees, the flag is usable
 without them.
 """
@@ -26,7 +26,7 @@ from exd_dagster.stats.window import Window, counted, split_window, tested_count
 CHECK = "segment_srm"
 ALPHA = 0.001
 ROWS = 12
-"""Segments told of in full."""
+"""Segments reported in full."""
 
 
 def segment_srm(

@@ -1,9 +1,10 @@
-"""Traffic of one arm or one segment that is gone while the rest of the flag holds.
+"""Traffic of one arm or segment that is lost while the rest of the flag is normal.
 
 The test is `traffic_drop` of one part against the rest: the level of an hour (`Levels`) is what the rest of
-the flag has in it, so that earlier weeks tell which share of the rest this hour of the week expects, and what
-happens to the whole flag is no news of a part. The relative variance of the rest, 1 / rest, is added to the
-dispersion. Each of m parts is tested at a / m, so that all together alarm as rarely as the whole flag does.
+the flag has in it, so that earlier weeks give the expected share of the rest in this hour of the week, and a
+change of the whole flag does not count as a change of a part. The relative variance of the rest, 1 / rest,
+is added to the dispersion. Each of m parts is tested at a / m, so that all together alarm as rarely as the
+whole flag does.
 
 Arms are tested on active units, from the newest declared split on, segments on newly exposed ones. Segments
 by version and by reason are not: their shares move with every release.
@@ -23,15 +24,15 @@ from exd_dagster.stats import words
 from exd_dagster.stats.inputs import Floats
 from exd_dagster.stats.traffic.declared import declared_hours
 from exd_dagster.stats.traffic.levels import Levels
-from exd_dagster.stats.traffic.seasonal import SPEAKS_FROM, Declared
+from exd_dagster.stats.traffic.seasonal import TESTS_FROM, Declared
 from exd_dagster.stats.traffic.traffic import TrafficVerdict, traffic_drop_test
 from exd_dagster.stats.verdict import Verdict
 
 CHECK = "segment_traffic"
 MOST_PARTS = 12
-"""Segments tested, the largest ones; the cost of a look grows with them."""
+"""Number of segments tested, the largest ones; the cost of an evaluation grows with it."""
 MOVING = ("sdk_version", "manifest_version", "evaluation_reason")
-"""Dimensions whose shares move by themselves."""
+"""Dimensions whose shares change with every release."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +95,7 @@ def segment_traffic(
     parts = [*_arms(flag, whole), *_largest(current)]
     if len(parts) < 2:
         return SegmentTrafficVerdict(check=CHECK, verdict="skipped", reason="one_part", sentence=_ONE_PART)
-    if len(whole) <= SPEAKS_FROM:
+    if len(whole) <= TESTS_FROM:
         return SegmentTrafficVerdict(
             check=CHECK, verdict="insufficient", reason="learning", sentence=_LEARNING
         )
@@ -111,7 +112,7 @@ def segment_traffic(
 
 
 _ONE_PART = "Skipped: the flag has one variant, and no dimension divides its units."
-_LEARNING = f"Learning: an hour of the week is compared from hour {SPEAKS_FROM} on."
+_LEARNING = f"Learning: an hour of the week is compared from hour {TESTS_FROM} on."
 
 
 def _arms(flag: FlagAudit, bins: FlagBins) -> Iterator[_Part]:
@@ -186,7 +187,7 @@ def _failure(bins: FlagBins, lost: list[tuple[_Part, TrafficVerdict]], parts: in
     sentence = (
         f"{part.name}: traffic fell to {kept} of its share of the flag ({worst.window} h window, "
         f"{words.number(worst.latest_volume or 0)} of {words.number(worst.expected_volume or 0)} units) "
-        f"{when}, while the rest held."
+        f"{when}, while the rest was normal."
     )
     return SegmentTrafficVerdict(
         check=CHECK,

@@ -1,4 +1,4 @@
-"""What `segment_srm` answers."""
+"""The verdict of `segment_srm`."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,19 +9,19 @@ from exd_dagster.stats.verdict import Json, Verdict, plain
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentRow:
-    """One segment beside the others, for a table or a picture.
+    """One segment, for a table or a chart.
 
     Attributes:
         dimension: a record column.
         value: its value.
         units: of the segment, in the iteration.
-        share: of the variant that the verdict speaks of, among the units since the fault, or else all.
-        low: lower end of its 95 % confidence sequence: it holds at all looks together.
+        share: of the variant of the verdict, among the units since the fault, or else all.
+        low: lower end of its 95 % confidence sequence, valid at all looks together.
         high: upper end.
         log_e_value: ln(w E) at its largest: the segment fails from -ln alpha on.
         failed: whether it fails.
         bad_from: start of the first hour at fault (UTC).
-        bad_until: end of the last one, None while it goes on.
+        bad_until: end of the last one, None while it is ongoing.
     """
 
     dimension: str
@@ -47,7 +47,7 @@ class SegmentSrmVerdict(Verdict):
     Attributes:
         alpha: probability that any segment of a healthy flag ever fails.
         segments_tested: how many were.
-        dimensions: by which the flag's units were told apart.
+        dimensions: by which the flag's units were divided.
         segment: the one at fault, as a condition: "sdk_version = 4.2.0".
         dimension: of it.
         value: of it.

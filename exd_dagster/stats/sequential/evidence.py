@@ -1,6 +1,6 @@
 """The combined sequential test, one closed hour at a time: a small state that can be stored and replayed.
 
-Its answer equals that of `sequential.log_e_values` over the same bins. For late data keep the state of each
+Its result equals that of `sequential.log_e_values` over the same bins. For late data keep the state of each
 bin and replay from the one before the change.
 """
 
@@ -29,7 +29,7 @@ Shares = tuple[float, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EvidenceState:
-    """What the combined test remembers of one flag.
+    """The state of the combined test of one flag.
 
     Attributes:
         variants: V names.

@@ -1,7 +1,7 @@
-"""How soon a fault would be found: the combined test run on simulated hours of the flag as it is.
+"""Detection time: the combined test run on simulated hours of the flag.
 
-Seeded, so the same question has the same answer. Where a fault needs longer than `longest_hours`, the
-answer says so.
+Seeded, so the same input has the same result. If a fault needs longer than `longest_hours`, the
+result says so.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class DetectionPlan:
         units: newly exposed units within `hours`.
         power: wanted probability.
         units_per_hour: newly exposed units per hour.
-        sentence: one sentence for a person.
+        sentence: one sentence.
     """
 
     hours: int | None
@@ -55,7 +55,7 @@ def plan_detection(
     healthy_hours: int = 0,
     longest_hours: int = 24 * 56,
 ) -> DetectionPlan:
-    """Say in how many hours the sequential test finds a fault.
+    """Return in how many hours the sequential test detects a fault.
 
     Args:
         split: declared share by variant.
@@ -64,7 +64,7 @@ def plan_detection(
         power: probability with which the fault is to be found.
         alpha: level of the test.
         healthy_hours: hours served as declared before the fault begins.
-        longest_hours: longest time to look ahead.
+        longest_hours: longest simulated time.
 
     Raises:
         InputError: for an unusable split, level or rate, or a fault over other variants.

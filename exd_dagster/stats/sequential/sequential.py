@@ -1,8 +1,8 @@
-"""Sequential SRM: the split, watched at every closed hour with one error rate for all looks together.
+"""Sequential SRM: the split, tested at every closed hour with one error rate for all looks together.
 
 The combined e-process is the mean of two: `dirichlet` (a shift since the beginning, however small) and
 `restart` (a fault that began at any later bin). It fails when ln E >= -ln alpha. By Ville's inequality a
-healthy flag ever fails with probability at most alpha, however often and whenever it is looked at.
+healthy flag ever fails with probability at most alpha, at any number of looks at any times.
 """
 
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ class SequentialSrmVerdict(Verdict):
         anytime_p_value: 1/E at its largest, at most 1.
         first_crossing: first bin (from 0) at whose end it failed, None if it did not.
         detected_at: end of that bin (UTC), where hours are known.
-        remembered: True where the evidence of now alone would no longer fail it.
+        remembered: True when the current evidence alone would pass.
         failed_observed: units by variant at the end of that bin.
         failed_expected: declared share by variant of those units.
         failed_n: their number.
@@ -126,7 +126,7 @@ def sequential_srm_test(
         raise InputError(f"method '{method}' is not known.{did_you_mean(str(method), DEFAULT_ALPHA)}")
     level = checked_level(DEFAULT_ALPHA[method] if alpha is None else alpha, "alpha")
     if not 0 < delta < 0.5:
-        raise InputError(f"delta is {delta}; a shift in share lies between 0 and .5, for example .02")
+        raise InputError(f"delta is {delta}; a shift in share is between 0 and .5, for example .02")
     empty = np.size(new_units) == 0
     counts = np.zeros((0, 0)) if empty else checked_counts(new_units, "new_units", 2)
     names, stretches = checked_stretches(expected, None if empty else counts.shape[1])
@@ -218,7 +218,7 @@ def _pooled(counts: Floats, stretches: Sequence[Stretch], names: Sequence[str]) 
 
 
 def _sentence(change: ChangePoint, numbers: dict[str, Any]) -> str:
-    """Quote the split within the fault, and today's beside it once the fault is past."""
+    """Return the split within the fault, and today's once the fault is past."""
     gaps = {name: abs(change.after[name] - share) for name, share in change.declared.items()}
     name = [name for name, gap in gaps.items() if gap >= max(gaps.values()) - 1e-12][-1]
     seen, wanted = words.against(change.after[name], change.declared[name])

@@ -1,4 +1,4 @@
-"""Sample ratio mismatch, asked once."""
+"""Sample ratio mismatch, single test."""
 
 from exd_dagster.stats.srm.srm import SrmVerdict, srm_test
 

@@ -6,8 +6,8 @@ For value g of a dimension, with n_g units and shares p_g against the rest's n_r
 
 (z^2 of the two-sample comparison at two arms). Values are kept by Benjamini and Hochberg over all values of
 all
-dimensions: a report to look into, not a test that blocks. A segment nearer to the declared split than the
-rest is not told: it is the rest that is off.
+dimensions: for investigation, not for blocking. A segment closer to the declared split than the
+rest is not reported: the rest deviates.
 """
 
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ class Cause:
         p_value: its upper tail.
         explained: share of the overall imbalance that this segment carries; the values of one dimension sum
             to 1.
-        sentence: one sentence for a person.
+        sentence: one sentence.
     """
 
     dimension: str

@@ -1,9 +1,8 @@
-"""Chi-square asked again and again: when does a repeated check fail for good?
+"""Repeated chi-square: when does a repeated check fail permanently?
 
 Day k since the iteration began may spend alpha_k = alpha / (k (k + 1)), which sums to alpha over all days:
-its close is tested at alpha_k, each other hour at alpha_k / 24. What was asked, and when, follows from the
-bins alone, so the answer does not depend on how often the check was run. Once failed, an iteration has
-failed.
+its close is tested at alpha_k, each other hour at alpha_k / 24. The looks follow from the bins
+alone, so the result does not depend on how often the check was run. Once failed, an iteration stays failed.
 """
 
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ class Look:
     Attributes:
         bin: the look was at the end of this bin (from 0).
         p_value: of all units so far.
-        level: p must be below it to fail for good.
+        level: p must be below it to fail permanently.
     """
 
     bin: int
@@ -43,7 +42,7 @@ def look_levels(bins: int, alpha: float) -> Floats:
 def first_failed_look(
     counts: Floats, stretches: Sequence[Stretch], *, alpha: float, min_sample_size: int
 ) -> Look | None:
-    """Return the first look that fails for good, None if none does.
+    """Return the first look that fails permanently, None if none does.
 
     Args:
         counts: float (T, V), newly exposed units per hour of the iteration.

@@ -1,4 +1,4 @@
-r"""Which split may have been declared, from counts that may hold a fault. Pure.
+r"""Estimate which split was declared, from counts that may contain a fault. Pure.
 
 The hours are cut where that explains the counts better: [a, b) is cut at t where
 
@@ -6,7 +6,7 @@ The hours are cut where that explains the counts better: [a, b) is cut at t wher
 
 is largest, as long as G > 10 + 3 (V - 1) ln T (binary segmentation; Scott and Knott 1974). Of the stretches
 that every arm was served in, one whose split people usually declare is taken, of equals the earliest: a fault
-comes after what was declared. It stays a suggestion: a split taken from data cannot disagree with them.
+comes after what was declared. It is only a suggestion: a split taken from data cannot disagree with them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ _SILENT = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A split that may have been declared, and what speaks against taking it as it is.
+    """A split that may have been declared, and what contradicts it.
 
     Attributes:
         split: share by variant, rare variants left out.

@@ -1,4 +1,4 @@
-"""Sample-ratio mismatch, asked once: did the variants receive the units they were declared to receive?
+"""Sample-ratio mismatch, single test: did the variants receive the units they were declared to receive?
 
 Pearson's chi-square as `exd telemetry srm` defines it (upper tail, fail strictly below the level), the exact
 test where an expected count is under 5, and the design-effect correction where only evaluations exist (Rao
@@ -54,8 +54,8 @@ class SrmVerdict(Verdict):
         undeclared: units in variants that were never declared, by variant.
         zero_share: units in declared variants whose declared share was 0 % when they came, by variant.
         design_effect: deff, where evaluations were tested.
-        remembered: True where today's numbers alone would no longer fail: those of an earlier look did.
-        failed_observed: units by declared variant at that look, when asked repeatedly.
+        remembered: True when the current numbers alone would pass, and those of an earlier look failed.
+        failed_observed: units by declared variant at that look, in a repeated check.
         failed_expected: declared share by variant of those units.
         failed_n: units tested at that look.
         failed_p_value: p-value at that look.
@@ -128,10 +128,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class FailedLook:
-    """The look of a repeated check that failed first.
+    """The first look of a repeated check that failed.
 
     Attributes:
-        sample: what was counted by then.
+        sample: the counts at that look.
         p_value: of it.
         at: end of the look's hour (UTC).
     """
@@ -167,9 +167,9 @@ def srm_test(
         observed: units by variant, each unit counted once.
         expected: declared share by variant, summing to 1; variants are matched by name.
         significance_level: fails below it (T001).
-        min_sample_size: below so many units the answer is "insufficient" (T002).
-        looks: over how many looks the level is shared: below `significance_level / looks` a failure is an
-            ERROR, above it a WARN. 1: asked once.
+        min_sample_size: below so many units the verdict is "insufficient" (T002).
+        looks: number of looks the level is divided by: below `significance_level / looks` a failure is an
+            ERROR, above it a WARN. 1: a single test.
         sum_squares: sum over units of (evaluations of the unit)^2, when `observed` counts evaluations.
         counted: what `observed` counts; evaluations need `sum_squares`.
 
@@ -181,7 +181,7 @@ def srm_test(
     """
     level = checked_level(significance_level, "significance_level")
     if looks < 1:
-        raise InputError(f"looks is {looks}; the level is shared over 1 look or more")
+        raise InputError(f"looks is {looks}; it must be 1 or more")
     split = checked_split(expected)
     counts = {name: checked_count(count, f"observed['{name}']") for name, count in observed.items()}
     deff = _design_effect(sum(counts.values()), sum_squares, counted)
@@ -214,7 +214,7 @@ def _design_effect(total: int, sum_squares: float | None, counted: str) -> float
         return None
     if not total <= sum_squares <= float(total) ** 2:
         raise InputError(
-            f"sum_squares is {sum_squares}; for {total} evaluations it lies between {total} and {total**2}"
+            f"sum_squares is {sum_squares}; for {total} evaluations it must be between {total} and {total**2}"
         )
     return float(sum_squares) / total if total else 1.0
 
@@ -255,7 +255,7 @@ def judge(
     failed: FailedLook | None = None,
     stray_failed: bool = False,
 ) -> SrmVerdict:
-    """Turn a statistic into a verdict: the rule shared by one look and by the repeated check.
+    """Turn a statistic into a verdict: the rule shared by the single test and the repeated check.
 
     `failed` is the look that failed first at its blocking level, `stray_failed`
     whether units without a share were too many at an earlier look: once failed, failed.
@@ -285,7 +285,7 @@ def judge(
 
 
 def _still_wanted(sample: Sample, found: Fit, min_sample_size: int) -> str:
-    """Say what keeps the sample from being tested; "" when nothing does."""
+    """Return why the sample cannot be tested; "" if it can."""
     if sample.n < min_sample_size:
         return f"{words.number(sample.n)} of {min_sample_size}"
     expected = np.where(sample.shares > 0, sample.n * sample.shares, np.inf)

@@ -1,4 +1,4 @@
-r"""What an hour expects: the same local hour of earlier weeks, such that one loud week cannot set it.
+r"""The expected volume of an hour: the same local hour of earlier weeks, robust against one unusual week.
 
 Let A_1..A_K be the K <= 3 newest usable volumes of the same local hour in earlier weeks, B the median of the
 same hour over the last seven days, and R the median of volume / A_1 over the last 72 hours, at most 1.
@@ -36,7 +36,7 @@ CHANCE = 3.0
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What expectations are made of, up to the hour that is asked.
+    """The data behind expectations, up to the requested hour.
 
     Attributes:
         volumes: float (T,), units per hour, divided by the level of the hour.
@@ -66,7 +66,7 @@ class Weeks:
         chosen: float (6, n), volumes of the weeks that are learned from; NaN for others.
         count: int (n,), how many they are.
         mu: float (n,), their mean; NaN where there is none.
-        unsure: bool (n,), where weeks disagree, or one stands alone.
+        unsure: bool (n,), where weeks disagree, or there is only one.
     """
 
     hours: NDArray[np.int64]
@@ -97,7 +97,7 @@ def earlier_weeks(history: History, begin: int, end: int) -> Weeks:
 
 
 def cautious(history: History, weeks: Weeks) -> Floats:
-    """Return mu of some days, the rule for weeks that disagree or stand alone included."""
+    """Return mu of some days, including the rule for weeks that disagree or are single."""
     mu: Floats = weeks.mu.copy()
     three, two = weeks.unsure & (weeks.count == 3), weeks.unsure & (weeks.count == 2)
     one = weeks.count == 1

@@ -21,7 +21,7 @@ from exd_dagster.stats.window import ceil_hour
 def declared_hours(
     flag: FlagAudit, bins: FlagBins, landed: Booleans, volumes: Floats, baseline: Baseline
 ) -> tuple[Declared, dict[int, str]]:
-    """Return what the flag declares about the hours of `bins`, and why hours are not judged, by bin."""
+    """Return what the flag declares about the hours of `bins`, and why hours are not evaluated, by bin."""
     size = len(bins)
     learned, reasons = _left_out(flag, bins)
     changes = _changes(flag, bins)
@@ -69,7 +69,7 @@ def coverage_changes(flag: FlagAudit) -> list[tuple[datetime, float | None]]:
 
 
 def _left_out(flag: FlagAudit, bins: FlagBins) -> tuple[Booleans, dict[int, str]]:
-    """Return which hours may be learned from, bool (T,), and why hours are not judged."""
+    """Return which hours may be learned from, bool (T,), and why hours are not evaluated."""
     learned, reasons = np.ones(len(bins), dtype=bool), dict[int, str]()
     for span in known_days(flag, bins.start, bins.audited_through):
         first = max((span.start - bins.start) // HOUR, 0)

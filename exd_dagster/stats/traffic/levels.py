@@ -1,14 +1,15 @@
-r"""The level of traffic that phases declare: a declared change of coverage is no fall of traffic.
+r"""The level of traffic declared by phases: a declared change of coverage is not a traffic drop.
 
 Volumes are divided by the level of their hour before weeks are compared. With coverage c declared, the level
 is c from the start of a phase on. Where the coverage grows, clients and returning units take it up within a
 day: the old level holds for the first day, and g from then on, at most the declared ratio and at
-least 1. Where it is not declared, nothing but silence is judged in the first day, and the level is g times
+least 1. Where it is not declared, only missing traffic is detected in the first day, and the level is g times
 that before, where
 
     g = (units of the first day) / (units of the same hours a week earlier, or a day where there is no week).
 
-A day without a unit tells no level: silence is a fault, so g = 1. The second day may lower g, by a third at
+A day without units gives no level: missing traffic is a fault, so g = 1. The second day may lower g, by a
+    third at
 most: returning units of a larger audience fade slowly. For three weeks weeks of two levels are compared, so
 phi grows by the squared relative error of a level, .1^2.
 """
@@ -31,8 +32,8 @@ class Change:
 
     Attributes:
         first: first whole bin of the phase.
-        ratio: coverage over the coverage before; None: not told.
-        partial: whether the bin before holds both.
+        ratio: coverage over the coverage before; None: not declared.
+        partial: whether the bin before contains both.
     """
 
     first: int
@@ -48,7 +49,7 @@ class Levels:
         level: float (T,), relative to the first phase.
         judged: bool (T,), False in hours whose level is not known yet.
         learned: bool (T,), False in hours that are of neither level.
-        error: float (T,), what a level that was not observed in full adds to phi.
+        error: float (T,), addition to phi for a level that was not observed completely.
     """
 
     level: Floats

@@ -1,4 +1,4 @@
-r"""What volume this hour of the week expects, and how surprising a smaller one is.
+r"""The expected volume of this hour of the week, and the p-value of a smaller one.
 
 Expected volume mu: of the same hour in up to K = 3 earlier weeks (`baseline.py`), at the level of its phase
 (`levels.py`). Hours that alarmed are left out of later expectations, so an outage does not become its own
@@ -7,7 +7,7 @@ baseline. Overdispersion phi: the mean of
     u = ((x - mu)^2 c - mu) / mu^2,    c = (1 + 1/K now) / (1 + 1/K then),
 
 over the newest earlier windows that expected a unit or more; from prediction errors, so the uncertainty of
-mu is in it. Each u is cut at 1 + 8/mu (x about twice mu: a rush of traffic must not hide a drop) and at the
+mu is in it. Each u is cut at 1 + 8/mu (x about twice mu: a burst of traffic must not hide a drop) and at the
 99th centile. Then, with the regularised incomplete beta function I,
 
     p = P(NB(mean mu, variance mu + phi mu^2) <= x) = I_{r/(r+mu)}(r, x + 1),    r = 1/phi,
@@ -28,25 +28,25 @@ from exd_dagster.stats.traffic.baseline import WEEK, Baseline, History, cautious
 from exd_dagster.stats.traffic.levels import Levels, no_levels
 
 WINDOWS = (1, 3, 6, 24)
-SPEAKS_FROM = 240
-"""First hour that can be judged: a week of lags and 72 hours of their errors."""
+TESTS_FROM = 240
+"""First hour that is tested: a week of lags and 72 hours of their errors."""
 
 ENOUGH_ERRORS = 72
 ERRORS_KEPT = {1: WEEK, 3: 3 * WEEK, 6: 4 * WEEK, 24: 4 * WEEK}
 SMALLEST_DISPERSION = 1e-6
 BLOCK = 24
 AHEAD = WEEK - BLOCK
-"""Hours whose weeks are known at once: an hour is known to be at fault, or not, after another day."""
+"""Hours processed together: whether an hour is at fault is known after another day."""
 
 _WIDTHS = np.array(WINDOWS)[:, None]
 
 
 @dataclass(frozen=True, slots=True)
 class SeasonalScan:
-    """Every hour of a series against what it expects; an hour depends on none that comes after it.
+    """Every hour of a series against its expectation; an hour does not depend on later ones.
 
     Attributes:
-        expected: float (T,), mu of each hour; NaN where no earlier week tells.
+        expected: float (T,), mu of each hour; NaN without an earlier week.
         volumes: float (4, T), units in the trailing windows of `WINDOWS`.
         window_expected: float (4, T), their expected volume; NaN where not tested.
         dispersion: float (4, T), phi.
@@ -64,7 +64,7 @@ class SeasonalScan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """What is known of the hours beside their volumes.
+    """Properties of the hours other than their volumes.
 
     Attributes:
         clock: int (T,), hours by which the local clock is ahead of UTC.
@@ -85,13 +85,13 @@ def nothing_declared(size: int) -> Declared:
 
 
 def scan(volumes: Floats, landed: Booleans, level: float, declared: Declared | None = None) -> SeasonalScan:
-    """Judge every hour of a series from `SPEAKS_FROM` on.
+    """Test every hour of a series from `TESTS_FROM` on.
 
     Args:
         volumes: float (T,), units per hour.
-        landed: bool (T,), False for hours that are unknown: neither judged nor learned from.
+        landed: bool (T,), False for unknown hours: neither tested nor learned from.
         level: a; an hour alarms when one of its windows has p < a/4.
-        declared: what is known of the hours; None: nothing.
+        declared: declared properties of the hours; None: nothing.
     """
     learner = _Learner(volumes, landed, level / len(WINDOWS), declared or nothing_declared(len(volumes)))
     begin, ahead = AHEAD, AHEAD  # no earlier hour has a week before it
@@ -115,7 +115,7 @@ def lower_tail(x: Floats, mean: Floats, dispersion: Floats) -> Floats:
 
 
 class _Learner:
-    """The running memory of a scan: some days at a time, anew from the day after one that alarmed."""
+    """The state of a scan, which processes several days at a time and restarts after a day with an alarm."""
 
     def __init__(self, volumes: Floats, landed: Booleans, level: float, declared: Declared) -> None:
         shape = (len(WINDOWS), len(volumes))
@@ -143,8 +143,8 @@ class _Learner:
         self._add_windows(begin, end)
 
     def judge(self, begin: int, end: int) -> int:
-        """Judge days up to the first that alarms: later ones must not learn from it; return where it ends."""
-        begin = max(begin, SPEAKS_FROM)
+        """Test days up to the first alarm, since later ones must not learn from it; return its end."""
+        begin = max(begin, TESTS_FROM)
         if begin >= end:
             return end
         self._disperse(begin, end)
@@ -157,7 +157,7 @@ class _Learner:
         return through
 
     def _add_windows(self, begin: int, end: int) -> None:
-        """Sum volume and mu over the trailing windows of the block, over the hours that can be judged."""
+        """Sum volume and mu over the trailing windows of the block, over the hours that can be tested."""
         mu, block = self.expected[begin:end], slice(begin, end)
         known = self.landed[block] & np.isfinite(mu)
         steps = np.where(known, [known, self.volumes[block], mu], 0.0)
@@ -174,7 +174,7 @@ class _Learner:
     def _disperse(self, begin: int, end: int) -> None:
         """Set phi of each day from earlier windows that share no hour with it and hold no hour at fault.
 
-        With fewer than 72 of its own, a window borrows phi of the next smaller one.
+        With fewer than 72 of its own, a window uses phi of the next smaller one.
         """
         days = np.arange(begin, end, BLOCK)
         now = [self.weeks[day : min(day + BLOCK, end)].mean() for day in days.tolist()]
@@ -217,7 +217,7 @@ class _Learner:
 
 
 def _mean_error(errors: Floats) -> float:
-    """Return phi: the mean of u, each cut at their 99th centile, where a stray hour would dominate it."""
+    """Return phi: the mean of u, each cut at their 99th centile, so that a single hour cannot dominate."""
     rank = int(0.99 * len(errors))
     cut = np.partition(errors, rank)[rank]
     return max(float(np.minimum(errors, cut).sum()) / len(errors), SMALLEST_DISPERSION)

@@ -1,7 +1,7 @@
 """Traffic drop: did units stop arriving?
 
 `seasonal` (default) compares the trailing 1, 3, 6 and 24 hours with the same hours of earlier weeks. It
-speaks from hour 240; before that only the absence of all units is told. `zscore` is the plain rule of
+tests from hour 240; before that it only detects the absence of all units. `zscore` is the plain rule of
 `zscore.py`.
 """
 
@@ -19,7 +19,7 @@ from exd_dagster.stats import words
 from exd_dagster.stats.inputs import Booleans, Floats, checked_counts, checked_level
 from exd_dagster.stats.methods.zscore import zscore
 from exd_dagster.stats.traffic.seasonal import (
-    SPEAKS_FROM,
+    TESTS_FROM,
     WINDOWS,
     Declared,
     SeasonalScan,
@@ -36,12 +36,12 @@ BLOCKING_WINDOWS = (3, 6, 24)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrafficVerdict(Verdict):
-    """The traffic verdict: of all windows the worst that ends last, else the newest hour.
+    """The traffic verdict: for the worst of the windows that end last, else the newest hour.
 
     Attributes:
         method: seasonal or zscore.
         latest_volume: units in the window.
-        expected_volume: what the window expected; None while learning.
+        expected_volume: expected units of the window; None while learning.
         p_value: P(volume this small or smaller), method seasonal.
         z_score: method zscore.
         window: hours in the window.
@@ -49,9 +49,9 @@ class TrafficVerdict(Verdict):
         level: the window alarms below this p-value.
         first_bad: first bin at fault (from 0); None unless it failed.
         last_bad: last bin at fault.
-        speaks_from: bin from which it can judge, while learning: 240 hours after the first unit.
-        left_out_hours: hours that were to be judged and are not, for a holiday or an event.
-        scan: every hour against what it expected, for a picture; not part of the metadata.
+        speaks_from: bin from which it tests, while learning: 240 hours after the first unit.
+        left_out_hours: hours not evaluated because of a holiday or an event.
+        scan: every hour against its expectation, for a chart; not part of the metadata.
     """
 
     method: str = "seasonal"
@@ -99,9 +99,9 @@ def traffic_drop_test(
         z_threshold: method zscore fails below minus this.
         landed: bool (bins,), False for hours that are unknown; None: all known.
         judged: bins [first, end) whose alarms count; None: the last 24. The newest landed hour is always
-            judged.
+            evaluated.
         declared: clock, phases and days of the flag, method seasonal; None: nothing is declared.
-        left_out: why a bin is not judged, by bin, method seasonal.
+        left_out: why a bin is not evaluated, by bin, method seasonal.
 
     Returns:
         The verdict: pass, fail, insufficient (empty input, or learning), not_checked (nothing landed).
@@ -133,16 +133,16 @@ def traffic_drop_test(
     open_hours = known.copy()
     open_hours[list(left_out)] = False
     if count and known[hours].any() and not open_hours[hours].any():
-        return _answer("not_checked", "left_out", f"Not judged: {note}.", left_out_hours=count)
+        return _answer("not_checked", "left_out", f"Not evaluated: {note}.", left_out_hours=count)
     verdict = _by_season(series, open_hours, hours, alarm_level, drop_fraction, told)
     if not count:
         return verdict
-    sentence = f"{verdict.sentence[:-1]}; {count} h not judged: {note}."
+    sentence = f"{verdict.sentence[:-1]}; {count} h not evaluated: {note}."
     return replace(verdict, sentence=sentence, left_out_hours=count)
 
 
 def _why(left_out: Mapping[int, str], judged: Booleans) -> tuple[str, int]:
-    """Return why hours that were to be judged are not, and how many."""
+    """Return why hours are not evaluated, and how many."""
     notes = [left_out[int(hour)] for hour in np.flatnonzero(judged) if int(hour) in left_out]
     return ", ".join(dict.fromkeys(notes)), len(notes)
 
@@ -157,9 +157,9 @@ def _by_season(
     launch = int((volumes > 0).argmax())
     if not volumes.any():
         return _answer("insufficient", "no_units", "No unit yet: nothing to compare with.", latest_volume=0.0)
-    known = landed & (np.arange(len(volumes)) >= launch)  # silence before the first unit is no history
+    known = landed & (np.arange(len(volumes)) >= launch)  # hours before the first unit are not history
     levels = declared.levels
-    if len(volumes) - launch <= SPEAKS_FROM:
+    if len(volumes) - launch <= TESTS_FROM:
         return _while_learning(volumes / levels.level * levels.level[end], known, launch, level)
     if not levels.judged[end]:
         return _while_learning(volumes, known, launch, level, phase=True)
@@ -243,7 +243,7 @@ def _numbers(seen: SeasonalScan, row: int, hour: int, level: float) -> dict[str,
 def _sentence(numbers: dict[str, Any]) -> str:
     volume, expected, window = numbers["latest_volume"], numbers["expected_volume"], numbers["window"]
     return (
-        f"Traffic fell to {words.percent(volume / expected, 2)} of what this hour of the week expects "
+        f"Traffic fell to {words.percent(volume / expected, 2)} of the expected level "
         f"({window} h window, {words.number(volume)} of {words.number(expected)} units)."
     )
 
@@ -272,7 +272,7 @@ def _passes(seen: SeasonalScan, hour: int, level: float) -> TrafficVerdict:
         return _answer("not_checked", "no_history", "Not checked: this hour of the week has no earlier week.")
     numbers = _numbers(seen, 0, hour, level)
     sentence = (
-        f"Traffic as this hour of the week expects: {words.number(numbers['latest_volume'])} units, "
+        f"Traffic as expected: {words.number(numbers['latest_volume'])} units, "
         f"{words.number(expected)} expected."
     )
     return _answer("pass", "as_expected", sentence, **numbers)
@@ -281,9 +281,9 @@ def _passes(seen: SeasonalScan, hour: int, level: float) -> TrafficVerdict:
 def _while_learning(
     volumes: Floats, landed: Booleans, launch: int, level: float, *, phase: bool = False
 ) -> TrafficVerdict:
-    """Tell only absence: no unit at all where the same hours of other days had plenty.
+    """Detect only absence: no unit at all where the same hours of other days had many.
 
-    That is before hour 240, and in the first day of a phase whose coverage is not told.
+    That is before hour 240, and in the first day of a phase without declared coverage.
     """
     empty = _trailing_empty(volumes, landed)
     usual = _usual(volumes, landed, empty) if empty else 0.0
@@ -298,14 +298,14 @@ def _while_learning(
         )  # fmt: skip
     if phase:
         return _answer(
-            "insufficient", "new_phase", "Learning the level of the new phase, whose coverage is not told: "
-            "its first day is tested for silence alone; declare the phase's coverage to judge it.",
+            "insufficient", "new_phase", "Learning the level of the new phase, which declares no coverage: "
+            "its first day is tested for missing traffic only; declare the phase's coverage to evaluate it.",
             latest_volume=float(volumes[-1]),
         )  # fmt: skip
-    speaks = launch + SPEAKS_FROM
+    speaks = launch + TESTS_FROM
     day = min((len(volumes) - launch) // 24 + 1, 10)
     return _answer(
-        "insufficient", "learning", f"Learning: day {day} of 10; speaks from hour {speaks}.",
+        "insufficient", "learning", f"Learning: day {day} of 10; tests from hour {speaks}.",
         latest_volume=float(volumes[-1]), speaks_from=speaks,
     )  # fmt: skip
 
