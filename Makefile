@@ -1,4 +1,4 @@
-# The commands of the house. `make help` lists them.
+# Make targets. `make help` lists them.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -19,7 +19,7 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@$(PIP) -e '.[$*]'
 	@touch $@
 
-demo: $(VENV)/.installed-ui ## write seeded records, audit them through Dagster, show what was blocked and told
+demo: $(VENV)/.installed-ui ## write sample records, audit them in Dagster, show what was blocked and notified
 	@$(BIN)/exd-dagster demo
 
 ui: $(VENV)/.installed-ui ## dagster dev on the demo project
@@ -76,5 +76,5 @@ constraints: $(VENV)/.installed-dev ## resolve constraints.txt again, for all su
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --extra dev --extra engines \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml -o constraints.txt
 
-clean: ## remove what the commands made
+clean: ## remove generated files
 	rm -rf .demo .dagster build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -91,7 +91,7 @@ def _split_words(name: str) -> list[str]:
 
 
 def srm_result(verdict: SrmVerdict, declared: Declared, variants: Sequence[str]) -> Result:
-    """Return the cumulative verdict under the notebook's keys; detected means an ERROR at the level corrected for looks."""
+    """Return the cumulative verdict under the notebook's keys; detected means severity ERROR."""
     seen = {**verdict.undeclared, **verdict.zero_share, **verdict.observed}
     given = [plain(part.model_dump()) if isinstance(part, Phase) else part for part in declared]
     return {
