@@ -6,10 +6,9 @@ once as a `ConfigError`. Instants are UTC: give them with an offset, or as a bar
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from math import fsum, isfinite
-from re import fullmatch
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -17,6 +16,10 @@ from typing_extensions import Self
 
 from exd_dagster.config.calendar import Holidays, Zone, as_event
 from exd_dagster.config.faults import faults_of
+from exd_dagster.config.instants import Duration as Duration
+from exd_dagster.config.instants import Instant as Instant
+from exd_dagster.config.instants import to_duration as to_duration
+from exd_dagster.config.instants import to_utc as to_utc
 from exd_dagster.config.labels import Tags, is_owner
 from exd_dagster.config.reasons import EXCLUDED_REASONS
 from exd_dagster.errors import ConfigError
@@ -32,45 +35,9 @@ UPTAKE = timedelta(hours=1)
 """How long clients take to follow a declared change by default; docs/statistics.md says how it was chosen."""
 
 
-def to_utc(value: object) -> object:
-    """Read an instant as a UTC-aware datetime; a bare date is its midnight in UTC.
-
-    Raises:
-        ValueError: for a time of day without an offset, which would mean a different hour elsewhere.
-    """
-    if isinstance(value, str):
-        text = value.strip()
-        value = date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(_iso(text))
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise ValueError(f"{value.isoformat()} has no UTC offset; write {value.isoformat()}Z for UTC")
-        return value.astimezone(timezone.utc)
-    if isinstance(value, date):
-        return datetime.combine(value, time(), timezone.utc)
-    return value
-
-
-def _iso(text: str) -> str:
-    """Python 3.10 does not read the "Z" of RFC 3339."""
-    return text[:-1] + "+00:00" if text.endswith(("Z", "z")) else text
-
-
 def floor_hour(instant: datetime) -> datetime:
     """Return the start of the UTC hour that holds `instant`."""
     return instant.replace(minute=0, second=0, microsecond=0)
-
-
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-def to_duration(value: object) -> object:
-    """Read a duration such as 30m, 1h, 2d or 1w; anything else is left to pydantic."""
-    found = fullmatch(r"(\d{1,6})([mhdw])", value.strip()) if isinstance(value, str) else None
-    return timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else value
-
-
-Instant = Annotated[datetime, BeforeValidator(to_utc)]
-Duration = Annotated[timedelta, BeforeValidator(to_duration)]
 
 
 def validate_split(split: Mapping[str, float]) -> dict[str, float]:
@@ -84,7 +51,7 @@ def validate_split(split: Mapping[str, float]) -> dict[str, float]:
             "declares no variant; write the share of each, for example {control: .5, treatment: .5}"
         )
     for variant, share in split.items():
-        if not isfinite(share) or share < 0:
+        if not isfinite(share) or share < 0 or share > _LARGEST_SHARE:
             raise ValueError(f"share of '{variant}' is {share}; a share is a number from 0 to 1")
     total = fsum(split.values())
     if abs(total - 1) > SPLIT_TOLERANCE:
@@ -92,7 +59,17 @@ def validate_split(split: Mapping[str, float]) -> dict[str, float]:
     return {variant: share / total for variant, share in split.items()}
 
 
-Split = Annotated[dict[str, float], BeforeValidator(dict)]
+def _as_dict(split: object) -> object:
+    """Copy a mapping or its pairs; what is neither is left to pydantic, which names it."""
+    try:
+        return dict(split)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        return split
+
+
+Split = Annotated[dict[str, float], BeforeValidator(_as_dict)]
+_LARGEST_SHARE = 1e6
+"""Shares between 1 and this are told by their sum, for they may be percentages or weights."""
 
 
 class ConfigModel(BaseModel):
@@ -243,8 +220,8 @@ class FlagAudit(ConfigModel):
             object.__setattr__(self, "split", validate_split(self.split))
         if self.end is not None and self.end <= self.start:
             raise ValueError(f"end {self.end} is not after start {self.start}")
-        for name in ("key", "namespace", "environment"):
-            if not _storable(getattr(self, name) or ""):
+        for name, texts in self._texts.items():
+            if not all(map(_storable, texts)):
                 raise ValueError(f"{name} holds half a character; copy it from the log anew")
         if strange := [owner for owner in self.owners if not is_owner(owner)]:
             listed = ", ".join(repr(owner)[:80] for owner in strange)
@@ -261,6 +238,18 @@ class FlagAudit(ConfigModel):
         if both:
             raise ValueError(f"ignore_variants names declared variants: {', '.join(both)}")
         return self
+
+    @property
+    def _texts(self) -> dict[str, list[str]]:
+        """Everything that is compared with a log, by field."""
+        texts = {name: [getattr(self, name) or ""] for name in ("key", "namespace", "environment")}
+        texts |= {
+            name: list(getattr(self, name)) for name in ("ignore_variants", "exclude_reasons", "dimensions")
+        }
+        for name in ("include", "exclude"):
+            filters: dict[str, list[Scalar]] = getattr(self, name)
+            texts[name] = [*filters, *(str(value) for values in filters.values() for value in values)]
+        return {**texts, "split": [variant for phase in self.schedule for variant in phase.split]}
 
     @property
     def id(self) -> FlagId:

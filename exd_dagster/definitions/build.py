@@ -29,7 +29,7 @@ from exd_dagster.definitions.checks import check_keys, flag_checks, trust_key
 from exd_dagster.definitions.decisions.asset import build_flag_decisions
 from exd_dagster.definitions.decisions.sensor import build_decision_sensor
 from exd_dagster.definitions.flag_trust import build_flag_trust
-from exd_dagster.definitions.fleet.dagster_values import check_dagster_values
+from exd_dagster.definitions.fleet.dagster_values import check_dagster_values, check_types
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.fleet.plan import plan_audit, remember
 from exd_dagster.definitions.run_tags import AUDIT_TAG
@@ -127,6 +127,7 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
         ...     store=DuckDBResource(database="exd.duckdb"),
         ... )
     """
+    check_types(flags, store, alerts)
     check_dagster_values(
         group_name=group_name, key_prefix=key_prefix, pool=pool, cron=cron, cron_timezone=cron_timezone
     )

@@ -4,8 +4,38 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import dagster as dg
+from dagster_duckdb import DuckDBResource
 
+from exd_dagster.config import FlagAudit
 from exd_dagster.errors import ConfigError
+
+
+def check_types(flags: object, store: object, alerts: object) -> None:
+    """Refuse arguments of a wrong type.
+
+    Raises:
+        ConfigError: with every fault.
+    """
+    faults = [
+        f"{name}: {type(value).__name__!s} is no list; write {name}=[...]"
+        for name, value in (("flags", flags), ("alerts", alerts))
+        if not isinstance(value, (list, tuple))
+    ]
+    others = (
+        [flag for flag in flags if not isinstance(flag, FlagAudit)]
+        if isinstance(flags, (list, tuple))
+        else []
+    )
+    faults += [f"flags: {repr(flag)[:80]} is no FlagAudit; write exd.FlagAudit(key=...)" for flag in others]
+    if isinstance(alerts, (list, tuple)):
+        strange = [type(each).__name__ for each in alerts if not hasattr(each, "name")]
+        faults += [
+            f"alerts: {kind} is no destination; write for example exd.SlackAlerts(...)" for kind in strange
+        ]
+    if not isinstance(store, DuckDBResource):
+        faults.append('store: write DuckDBResource(database="exd.duckdb"), from dagster_duckdb')
+    if faults:
+        raise ConfigError("build_flag_audit_defs", faults)
 
 
 def check_dagster_values(

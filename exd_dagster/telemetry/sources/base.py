@@ -75,7 +75,7 @@ class Records(ConfigModel):
         try:
             datetime.strptime(datetime(2026, 3, 14, tzinfo=timezone.utc).strftime(pattern), pattern)  # noqa: DTZ007
         except ValueError:
-            raise ValueError(f"'{pattern}' is not a strptime pattern such as %d/%m/%Y %H:%M:%S") from None
+            raise ValueError(f"{pattern!r} is not a strptime pattern such as %d/%m/%Y %H:%M:%S") from None
         if "'" in pattern or "%" not in pattern:
             raise ValueError(f"{pattern!r} is not a strptime pattern such as %d/%m/%Y %H:%M:%S")
         return pattern

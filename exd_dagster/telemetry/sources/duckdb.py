@@ -44,7 +44,9 @@ class _Files(Records):
     def _as_text(cls, path: object) -> object:
         if isinstance(path, PathLike):
             return fspath(path)
-        return tuple(fspath(p) for p in path) if isinstance(path, (list, tuple)) else path
+        if not isinstance(path, (list, tuple)):
+            return path
+        return tuple(fspath(p) if isinstance(p, PathLike) else p for p in path)
 
     @property
     def paths(self) -> tuple[str, ...]:
