@@ -43,6 +43,16 @@ def test_records_removed_from_an_old_window_are_noticed_when_it_is_read_again(st
     assert cells(store.read(flag())) == {(20, "control"): (1, 1, 1)}
 
 
+def test_an_exposure_at_the_end_of_the_hours_read_again_is_kept(store):
+    """The first instant after them: a late record before it makes the unit one of two variants."""
+    whole = log((0.5, "u", "treatment"), (1, "u", "control"), LATE)
+    update(store, log((1, "u", "control"), LATE))
+    update(store, whole, hours=(0, 1), lookback=timedelta(0))
+    bins = store.read(flag())
+    assert bins.fact_total("multi_variant_units") == 1
+    assert cells(bins) == {(0, "treatment"): (1, 1, 1), (1, "control"): (0, 1, 1)}
+
+
 def test_the_calendar_is_complete_and_ends_with_the_last_closed_hour(store):
     update(store, log((1, "u", "control"), (5.5, "v", "control")))
     bins = store.read(flag())

@@ -329,7 +329,7 @@ class TestTwoFolders:
         self.rewrite(folders, "name: search", "name: exd")
         said = self.refused(folders)
         assert "name: 'exd' is that of another component too, which audits new-" in said
-        assert "give the newer one a name of its own" in said
+        assert "give the newer one a `name`" in said
 
     def test_with_the_same_flag_they_are_told_how_to_go_on(self, folders):
         self.rewrite(folders, "new-search-flow", "new-checkout-flow")

@@ -2,7 +2,7 @@
 
 import json
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import dagster as dg
@@ -10,8 +10,8 @@ import pytest
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
 from exd_dagster.definitions.checks import check_keys
-from exd_dagster.definitions.gate import blocked_by, gate_condition, gated_job
-from exd_dagster.definitions.internals import latest_checks
+from exd_dagster.definitions.gate import blocked_by, gate_condition, gated_job, why_not_trusted
+from exd_dagster.definitions.internals import CheckRecord, latest_checks
 from exd_dagster.stats.checks import CHECKS
 from tests.fleet import Fleet, built, verdicts
 from tests.logs import broken, healthy
@@ -204,3 +204,16 @@ def say_freshness(instance: dg.DagsterInstance, asset: dg.AssetKey, state: str) 
 
 def fleet_keys(fleet: Fleet) -> list[dg.AssetKey]:
     return [report.key for report in fleet.reports]
+
+
+@pytest.mark.parametrize(("before", "refused"), [(timedelta(microseconds=1), False), (timedelta(0), True)])
+def test_a_waiver_ends_at_the_instant_it_names(
+    instance: dg.DagsterInstance, before: timedelta, refused: bool
+) -> None:
+    until = datetime(2026, 3, 2, 12, tzinfo=timezone.utc)
+    key = dg.AssetCheckKey(dg.AssetKey("bad_bins"), "trust")
+    facts = {"waived_until": "2026-03-02T12:00:00Z"}
+    record = CheckRecord(key=key, passed=True, metadata=facts, at=until - timedelta(hours=1), run_id="0b1c")
+    reason = why_not_trusted(instance, key, record, until - before, None)
+    assert reason.startswith("it was waived until 2026-03-02 12:00 UTC") is refused
+    assert bool(reason) is refused
