@@ -82,7 +82,7 @@ def _broken_store(folder: Path, kind: str) -> Path:
     [
         ("folder", "give the path of a file"),
         ("text", "give another path"),
-        ("corrupt", "put back a copy"),
+        ("corrupt", "restore a copy"),
         ("missing", "create "),
     ],
 )
