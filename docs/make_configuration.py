@@ -20,6 +20,7 @@ from exd_dagster.definitions.component.component import (
     FlagAuditComponent,
     ManifestFlags,
 )
+from exd_dagster.definitions.component.vendor_flags import VendorFlags
 from exd_dagster.definitions.component.yaml import READ_WHEN_SENDING, SECRETS, Kinds
 from exd_dagster.telemetry.sources.duckdb import IbisRecords
 
@@ -103,6 +104,26 @@ attributes:
 and `dg check yaml` holds a file to the schema.
 """
 
+VENDOR_FLAGS = """ In Python: `flags_from`. In YAML one of `flags_from`:
+
+```yaml
+type: exd_dagster.StateBackedFlagAuditComponent
+
+attributes:
+  records: exposures/*.parquet
+  store: bins.duckdb
+  flags_from:
+    - url: https://us.posthog.com/api/projects/1/feature_flags/
+      headers: {Authorization: "Bearer {{ env.POSTHOG_KEY }}"}
+      history: flags/posthog
+      start: 2026-03-01
+```
+
+`FlagAuditComponent` takes `path`. `StateBackedFlagAuditComponent`, a state-backed component of Dagster, takes
+`url` too: `dg utils refresh-defs-state` asks the API, `dagster dev` does so when it starts, and definitions
+load from the state alone. Its `defs_state` says where the state is kept (`management_type`:
+`LOCAL_FILESYSTEM` or `VERSIONED_STATE_STORAGE`)."""
+
 RECORDS_SECTION = """\
 ## Records
 
@@ -165,6 +186,7 @@ def sections() -> Iterator[str]:
     yield section(
         "ManifestFlags", ManifestFlags, _first(ManifestFlags) + " In Python: `flags_from_manifest`."
     )
+    yield section("VendorFlags", VendorFlags, _first(VendorFlags) + VENDOR_FLAGS)
     yield RECORDS_SECTION
     for name, model in RECORDS.items():
         yield section(model.__name__, model, f"{_first(model)} In YAML: `type: {name}`.")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from exd_dagster.definitions.build import build_flag_audit_defs
     from exd_dagster.definitions.checks import build_flag_audit_checks
     from exd_dagster.definitions.component.component import FlagAuditComponent
+    from exd_dagster.definitions.component.state_backed import StateBackedFlagAuditComponent
     from exd_dagster.definitions.flag_trust import trust
     from exd_dagster.definitions.gate import blocked_by, gate_condition, gated_job
     from exd_dagster.definitions.schedules import build_nightly_audit_schedule
@@ -45,6 +46,7 @@ _HOME = {
     "ParquetRecords": "telemetry.sources.duckdb",
     "Phase": "config",
     "SlackAlerts": "definitions.alerting.destinations",
+    "StateBackedFlagAuditComponent": "definitions.component.state_backed",
     "TableRecords": "telemetry.sources.duckdb",
     "Thresholds": "config",
     "WebhookAlertDispatcher": "notebook",
@@ -75,6 +77,7 @@ __all__ = [
     "ParquetRecords",
     "Phase",
     "SlackAlerts",
+    "StateBackedFlagAuditComponent",
     "TableRecords",
     "Thresholds",
     "WebhookAlertDispatcher",

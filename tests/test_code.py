@@ -15,10 +15,10 @@ HEAVY = ("scipy", "pandas", "slack_sdk", "ibis", "matplotlib", "xpyrment", "pysp
 
 PUBLIC = """
     CallbackAlerts EmailAlerts FileRecords FlagAudit FlagAuditComponent IbisRecords LiveMonitor ParquetRecords
-    Phase SlackAlerts TableRecords Thresholds WebhookAlertDispatcher WebhookAlerts blocked_by
-    build_check_alert_sensor build_flag_audit_checks build_flag_audit_defs build_nightly_audit_schedule
-    build_variant_bins_assets flags_from flags_from_manifest gate_condition gated_job plan_detection trust
-    variant_bins
+    Phase SlackAlerts StateBackedFlagAuditComponent TableRecords Thresholds WebhookAlertDispatcher
+    WebhookAlerts blocked_by build_check_alert_sensor build_flag_audit_checks build_flag_audit_defs
+    build_nightly_audit_schedule build_variant_bins_assets flags_from flags_from_manifest gate_condition
+    gated_job plan_detection trust variant_bins
 """
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import dagster as dg
 from dagster.components import Scaffolder, ScaffoldRequest
@@ -24,6 +24,7 @@ from exd_dagster.definitions.alerting.destinations import (
 from exd_dagster.definitions.assets import STORE_POOL, Grain, bins_asset_keys
 from exd_dagster.definitions.build import build_flag_audit_defs
 from exd_dagster.definitions.component.scaffold import component_yaml, example
+from exd_dagster.definitions.component.vendor_flags import VendorFlags
 from exd_dagster.definitions.component.yaml import Kinds, Rendering, file_of, with_lines, yaml_schema
 from exd_dagster.definitions.fleet.clash import Claim, clash
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET
@@ -127,6 +128,10 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
     manifest: ManifestFlags | None = Field(
         default=None, description="A manifest whose flags are audited, with the splits it declares."
     )
+    flags_from: tuple[VendorFlags, ...] = Field(
+        default=(),
+        description="Exports of vendors whose flags are audited; `flags` replaces one that it names.",
+    )
     alerts: tuple[AnyAlerts, ...] = Field(
         default=(), description="Alert destinations; none: nothing is sent, the checks still block."
     )
@@ -198,6 +203,8 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
         default=None,
         description="A flag whose newest audited hour is older than this is not trusted, for example 2d.",
     )
+    _urls_allowed: ClassVar[bool] = False
+
     base_url: str | None = Field(default=None, description="Address of the Dagster UI, for links in alerts.")
 
     @model_validator(mode="before")
@@ -222,14 +229,21 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
 
     @model_validator(mode="after")
     def _some_flags(self) -> Self:
-        if not self.flags and self.manifest is None:
-            raise ValueError("flags: is empty; list the flags to audit, or name a manifest")
+        if not self.flags and self.manifest is None and not self.flags_from:
+            raise ValueError("flags: is empty; list the flags to audit, or name a manifest or flags_from")
+        if not self._urls_allowed and any(source.url for source in self.flags_from):
+            fix = "write type: exd_dagster.StateBackedFlagAuditComponent, which keeps the answer as state"
+            raise ValueError(f"flags_from: url is asked for by no plain component; {fix}")
         return self
 
     @classmethod
     def model(cls) -> type[BaseModel]:
         """Return what Dagster reads the YAML into; the values are checked here, with instructive faults."""
-        return _Written
+
+        class Written(_Written):
+            component: ClassVar[type[BaseModel]] = cls
+
+        return Written
 
     @classmethod
     def resolve_from_model(cls, context: dg.ResolutionContext, model: BaseModel) -> "FlagAuditComponent":
@@ -250,13 +264,21 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
         return component
 
     def audits(self) -> list[FlagAudit]:
-        """Return the flags of the manifest and those listed, which replace the manifest's.
+        """Return the flags of the manifest, of vendors and those listed; a later one replaces an earlier.
 
         Raises:
-            ConfigError: when the manifest cannot be read.
+            ConfigError: when the manifest or an export cannot be read.
         """
-        named = {flag.id: flag for flag in self._manifest_flags()}
-        return list({**named, **{flag.id: flag for flag in self.flags}}.values())
+        vendors = [FlagAudit(**{**self.defaults, **_given(flag)}) for flag in self.vendor_flags()]
+        return list({flag.id: flag for flag in [*self._manifest_flags(), *vendors, *self.flags]}.values())
+
+    def vendor_flags(self) -> list[FlagAudit]:
+        """Return the flags of the exports.
+
+        Raises:
+            ConfigError: when an export cannot be read.
+        """
+        return [flag for source in self.flags_from for flag in source.of_path()]
 
     def _manifest_flags(self) -> list[FlagAudit]:
         if self.manifest is None:
@@ -336,10 +358,12 @@ class _Written(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
+    component: ClassVar[type[BaseModel]] = FlagAuditComponent
+
     @classmethod
     def model_json_schema(cls, *_: Any, **__: Any) -> dict[str, Any]:
         """Return the schema that `dg check yaml` validates a file against."""
-        schema = yaml_schema(FlagAuditComponent)
+        schema = yaml_schema(cls.component)
         flag = schema["properties"]["flags"]["items"]
         flag["required"] = ["key"]  # start may come from defaults
         schema["properties"]["defaults"] = {

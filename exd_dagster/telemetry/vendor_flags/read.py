@@ -12,7 +12,15 @@ from typing import Any
 from exd_dagster.config import FlagAudit, Mode, Phase
 from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.telemetry.vendor_flags.files import Copy, InstantLike, Source, copies_of, instant_of
-from exd_dagster.telemetry.vendor_flags.model import FORMS, Arm, Form, Stage, Underivable, VendorFlag
+from exd_dagster.telemetry.vendor_flags.model import (
+    FORMS,
+    Arm,
+    Document,
+    Form,
+    Stage,
+    Underivable,
+    VendorFlag,
+)
 from exd_dagster.telemetry.vendor_flags.registry import reader_of
 
 _log = logging.getLogger(__name__)
@@ -61,17 +69,47 @@ def flags_from(
     Raises:
         ConfigError: when the export cannot be read, its form is not known, or the environment is not in it.
     """
+    copies = copies_of(source)
+    return flags_of(
+        copies,
+        vendor=vendor,
+        environment=environment,
+        keys=keys,
+        variants=variants,
+        start=start,
+        end=end,
+        namespace=namespace,
+        mode=mode,
+    )
+
+
+def flags_of(
+    copies: Sequence[Copy],
+    *,
+    vendor: str | None = None,
+    environment: str | None = None,
+    keys: str | Sequence[str] = "*",
+    variants: Form | None = None,
+    start: InstantLike | None = None,
+    end: InstantLike | None = None,
+    namespace: str | None = None,
+    mode: Mode = "block",
+) -> list[FlagAudit]:
+    """Return the audits of copies that were read already; else as `flags_from`.
+
+    Raises:
+        ConfigError: when a copy is of no known form, or the environment is not in it.
+    """
     if variants is not None and variants not in FORMS:
         raise ConfigError(
             "flags_from", [f"variants: '{variants}' is not known.{did_you_mean(variants, FORMS)}"]
         )
-    copies = copies_of(source)
     floor = None if start is None else instant_of(start)
     histories: dict[str, list[tuple[Copy, VendorFlag | None]]] = {}
     forms: dict[str, Form] = {}
     globs = [keys] if isinstance(keys, str) else list(keys)
     for copy in copies:
-        found = _read(copy, vendor, environment, variants, forms)
+        found = declarations(copy, vendor, environment, variants, forms)
         for key in {**histories, **found}:
             if any(fnmatchcase(key, glob) for glob in globs):
                 histories.setdefault(key, []).append((copy, found.get(key)))
@@ -83,11 +121,25 @@ def flags_from(
     return audits
 
 
-def _read(
-    copy: Copy, vendor: str | None, environment: str | None, variants: Form | None, forms: dict[str, Form]
+def declarations(
+    copy: Copy,
+    vendor: str | None,
+    environment: str | None,
+    variants: Form | None = None,
+    forms: dict[str, Form] | None = None,
 ) -> dict[str, VendorFlag]:
-    """Return the flags of one copy by key, and note the form of their arms."""
+    """Return the flags of one copy by key, and note the form of their arms in `forms`.
+
+    Raises:
+        ConfigError: when the copy is of no known form, or the environment is not in it.
+    """
     flags: dict[str, VendorFlag] = {}
+    more = [key for document in copy.documents.values() if (key := _goes_on(document))]
+    if len(more) == len(copy.documents):
+        _log.warning(
+            "the flags of %s are one page of several (%s): fetch the others into one folder",
+            next(iter(copy.documents)), more[0],
+        )  # fmt: skip
     for name, document in copy.documents.items():
         reader = reader_of(document, vendor, f"flags '{name}'")
         more = [key for key in _PAGES if isinstance(document, Mapping) and document.get(key)]
@@ -102,8 +154,14 @@ def _read(
         for flag in found:
             key = flag.id if variants == "id" and flag.id else flag.key
             flags[key] = flag
-            forms[key] = variants or reader.form
+            if forms is not None:
+                forms[key] = variants or reader.form
     return flags
+
+
+def _goes_on(document: Document) -> str:
+    """Return the key by which an answer says that it is not the last page; "" for the last one."""
+    return next((key for key in _PAGES if isinstance(document, Mapping) and document.get(key)), "")
 
 
 class _Audit:

@@ -74,7 +74,7 @@ def test_an_inactive_or_deleted_flag_is_left_out(tmp_path, change):
 
 def test_one_page_of_several_is_told(tmp_path, caplog):
     read(tmp_path, {**flag(filters()), "next": "https://us.posthog.com/api/..."})
-    assert "is one page of several (next)" in caplog.text
+    assert "are one page of several (next)" in caplog.text
 
 
 def test_an_experiment_counts_from_its_start(tmp_path):
