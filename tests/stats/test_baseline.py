@@ -61,9 +61,10 @@ def brute_force(volumes: list[float], hour: int) -> float:
     recent = median(volumes[hour - 24 * j] for j in range(1, 8) if hour >= 24 * j)
     if len(weeks) == 1:
         begin = hour // 24 * 24
-        ratios = [volumes[t] / volumes[t - 168] for t in range(begin - 72, begin) if t >= 168]
-        level = min(median(ratios), 1) if len(ratios) >= 24 else 1
-        return min(weeks[0] * level, recent if weeks[0] > 1.4 * recent else weeks[0])
+        known = [range(max(day, 168), day + 24) for day in range(begin - 72, begin, 24)]
+        ratios = [[volumes[t] / volumes[t - 168] for t in day] for day in known if day]
+        level = min(max(map(median, ratios)), 1) if sum(map(len, ratios)) >= 60 else 1
+        return min(weeks[0] * level, recent)
     if max(weeks) <= 1.4 * min(weeks) + 3 * min(weeks) ** 0.5:
         return mean(weeks)
     if len(weeks) == 2:

@@ -1,15 +1,16 @@
 r"""The expected volume of an hour: the same local hour of earlier weeks, robust against one unusual week.
 
 Let A_1..A_K be the K <= 3 newest usable volumes of the same local hour in earlier weeks, B the median of the
-same hour over the last seven days, and R the median of volume / A_1 over the last 72 hours, at most 1.
+same hour over the last seven days, and R <= 1 the largest of the medians of volume / A_1 on each of the last
+three days: the fading of a launch must not be taken for its level.
 While the weeks agree, max A <= L min A + 3 sqrt(min A) with L = 1.4, mu is their mean: what chance alone does
 to small counts is no disagreement. Otherwise
 
     K = 3:  the median of A, and the mean of those with A <= L max(B, min A) where that is less,
     K = 2:  the smaller A,
 
-and with K = 1, which nothing can be compared with, mu = min(A R, B if A > L B): other days of the same week
-take the place of the other weeks. The median has breakdown point 1/2 (Hampel et al., Robust Statistics,
+and with K = 1, which no other week can be compared with, mu = min(A R, B): other days of the same week take
+the place of the other weeks. The median has breakdown point 1/2 (Hampel et al., Robust Statistics,
 1986); with the rule of agreement ordinary weeks keep the efficiency of the mean.
 
 `baseline="mean"` takes the mean of A always.
@@ -30,6 +31,8 @@ LAGS = 3
 OLDEST_LAG = 6
 AGREE = 1.4
 """Weeks agree while the largest is at most this many times the smallest, and what chance adds."""
+ENOUGH_RATIOS = 60
+"""Of 72 hours: the ratio to a single day, the first of a launch, tells no level."""
 CHANCE = 3.0
 """Deviations of a Poisson count that the largest may lie above that."""
 
@@ -111,8 +114,7 @@ def cautious(history: History, weeks: Weeks) -> Floats:
     if one.any():
         recent = _recent_days(history, weeks.hours[one])
         level = _recent_levels(history, weeks.hours[one], int(weeks.hours[0]))
-        loud = mu[one] > AGREE * recent
-        mu[one] = np.minimum(mu[one] * level, np.where(loud, recent, mu[one]))
+        mu[one] = np.fmin(mu[one] * level, recent)
     return mu
 
 
@@ -124,7 +126,7 @@ def _recent_days(history: History, hours: NDArray[np.int64]) -> Floats:
 
 
 def _recent_levels(history: History, hours: NDArray[np.int64], first: int) -> Floats:
-    """Return R of each hour: the median of volume / last week's over the 72 hours before its day, at most 1.
+    """Return R of each hour: of volume / last week's on three days before its own, the largest daily median.
 
     `first` is the first hour of some day.
     """
@@ -136,8 +138,9 @@ def _recent_levels(history: History, hours: NDArray[np.int64], first: int) -> Fl
     ratios = np.full(len(recent), np.nan)
     ratios[usable] = history.volumes[recent[usable]] / history.volumes[lag[usable]]
     ratio = ratios.reshape(72, -1)
-    enough = np.isfinite(ratio).sum(axis=0) >= DAY
-    return np.asarray(np.where(enough, np.minimum(_median(ratio), 1.0), 1.0)[place])
+    enough = np.isfinite(ratio).sum(axis=0) >= ENOUGH_RATIOS
+    by_day = np.stack([_median(ratio[begin : begin + DAY]) for begin in range(0, 72, DAY)])
+    return np.asarray(np.where(enough, np.minimum(np.fmax.reduce(by_day), 1.0), 1.0)[place])
 
 
 def _median(values: Floats) -> Floats:
