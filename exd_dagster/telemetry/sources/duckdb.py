@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from typing_extensions import Self
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.records import Scan, Unreadable, ident
 from exd_dagster.telemetry.sources.base import Connection, Records, describe, scratch_name
-from exd_dagster.telemetry.sources.files import file_marks, list_files
+from exd_dagster.telemetry.sources.files import file_marks, list_files, path_text
 from exd_dagster.telemetry.sources.frames import as_columns
 from exd_dagster.telemetry.sources.ibis import IbisRecords, ibis_records
 from exd_dagster.telemetry.sources.parquet import damaged_files, open_parquet
@@ -42,11 +42,7 @@ class _Files(Records):
     @field_validator("path", mode="before")
     @classmethod
     def _as_text(cls, path: object) -> object:
-        if isinstance(path, PathLike):
-            return fspath(path)
-        if not isinstance(path, (list, tuple)):
-            return path
-        return tuple(fspath(p) if isinstance(p, PathLike) else p for p in path)
+        return tuple(map(path_text, path)) if isinstance(path, (list, tuple)) else path_text(path)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -139,7 +135,7 @@ class TableRecords(Records):
     @field_validator("database", mode="before")
     @classmethod
     def _path(cls, database: object) -> object:
-        return fspath(database) if isinstance(database, PathLike) else database
+        return path_text(database)
 
     @property
     def place(self) -> str:
@@ -230,9 +226,11 @@ def as_records(source: object) -> Records:
         return DataFrameRecords(frame=source)
     if kind == "ibis.Table":
         return ibis_records(source)
+    if kind == "polars.LazyFrame":
+        raise RecordsError("a polars.LazyFrame holds no rows yet; give frame.collect()")
     listed = tuple(source) if isinstance(source, (list, tuple)) else (source,)
     if listed and all(isinstance(path, (str, PathLike)) and str(path) for path in listed):
-        paths = tuple(str(fspath(path)) for path in listed)
+        paths = tuple(str(path_text(path)) for path in listed)
         path = paths if len(paths) > 1 else paths[0]
         return FileRecords(path=path) if text_format(paths[0]) else ParquetRecords(path=path)
     raise RecordsError(

@@ -2,6 +2,7 @@
 
 import glob
 import gzip
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime, timedelta
@@ -17,6 +18,22 @@ _STEPS = (("%H", timedelta(hours=1)), ("%d", timedelta(days=1)), ("%m", timedelt
 _CODES = ("%Y", "%m", "%d", "%H")
 MOST_STEPS = 5000
 """Hours, days or months of a window that are listed one by one; of more, every file is listed."""
+
+
+def path_text(path: object) -> Any:
+    """Return a path as text, read from the environment where it is a `dagster.EnvVar`.
+
+    Raises:
+        ValueError: when the environment variable is not set.
+    """
+    if hasattr(path, "env_var_name"):
+        value = os.environ.get(path.env_var_name)
+        if not value:
+            raise ValueError(
+                f"the environment variable {path.env_var_name} is not set; set it where this runs"
+            )
+        return value
+    return os.fspath(path) if isinstance(path, os.PathLike) else path
 
 
 def list_files(

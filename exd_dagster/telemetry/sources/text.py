@@ -2,6 +2,7 @@
 
 import csv
 import json
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ _ENDINGS: dict[str, Format] = {
     ".tsv": "csv",
     ".txt": "csv",
 }
-_FAULTS = (duckdb.Error, OSError, EOFError, ValueError, csv.Error, RecordsError)
+_FAULTS = (duckdb.Error, OSError, EOFError, ValueError, csv.Error, zlib.error, RecordsError)
 _NAMED_LINES = 5
 """How many line numbers a message names."""
 
@@ -165,10 +166,14 @@ class TextStage:
         )
         self._insert([*values], ", ".join(values.values()), rows)
         rejects = self.connection.execute(
-            f"SELECT file_path, list(DISTINCT line ORDER BY line) FROM {errors} "
+            f"SELECT file_path, list(DISTINCT line ORDER BY line), "
+            f"bool_or(error_type IN ('INVALID ENCODING', 'INVALID UNICODE')) FROM {errors} "
             f"JOIN {scans} USING (scan_id, file_id) GROUP BY 1 ORDER BY 1"
         ).fetchall()
-        self.unreadable.extend(_named(file, len(lines), lines) for file, lines in rejects)
+        self.unreadable.extend(
+            _named(file, len(lines), lines, "not UTF-8 text; convert the file" if coded else "")
+            for file, lines, coded in rejects
+        )
         self.connection.execute(f"DROP TABLE {errors}; DROP TABLE {scans}")
 
     def _read_wrapped(self, files: str, names: Sequence[str], delimiter: str, skip: int) -> None:
@@ -229,10 +234,10 @@ class TextStage:
         self.others.update(names)
 
 
-def _named(file: str, count: int, numbers: Sequence[int]) -> Unreadable:
+def _named(file: str, count: int, numbers: Sequence[int], why: str = "") -> Unreadable:
     shown = ", ".join(map(str, numbers[:_NAMED_LINES])) + (", ..." if count > _NAMED_LINES else "")
     what = "1 line cannot be read: line" if count == 1 else f"{count} lines cannot be read: lines"
-    return Unreadable(file, f"{what} {shown}", count)
+    return Unreadable(file, f"{what} {shown}{f' ({why})' if why else ''}", count)
 
 
 def _bad_numbers(file: str, is_bad: Callable[[str], bool]) -> Iterator[int]:
