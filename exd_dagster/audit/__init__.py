@@ -1,4 +1,4 @@
-"""One flag judged: its verdicts after mode and decisions, and the one answer in row, table and page."""
+"""Evaluation of one flag: verdicts after mode and decisions, `trust`, and its row, table and page."""
 
 from exd_dagster.audit.flag import Audit, audit
 

@@ -1,4 +1,4 @@
-"""One flag judged: its bins, the verdicts on them after mode and decisions, and its one answer."""
+"""Evaluation of one flag: its bins, the verdicts after mode and decisions, and `trust`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -66,7 +66,7 @@ class Audit:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Names of the configuration that the log does not hold, each with the nearest that it does.
+        """Configured names that are not in the log, each with the nearest that is.
 
         Phases without a unit follow.
         """
@@ -119,7 +119,7 @@ def audit(
     judged: tuple[datetime, datetime] | None = None,
     max_age: timedelta | None = None,
 ) -> Audit:
-    """Judge one flag.
+    """Evaluate one flag.
 
     Args:
         flag: the flag.

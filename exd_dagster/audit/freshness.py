@@ -11,11 +11,12 @@ def fresh_until(flag: FlagAudit, audited_through: datetime, max_age: timedelta |
 
     Args:
         flag: whose answer it is.
-        audited_through: end of the last hour it speaks of (UTC).
+        audited_through: end of the last hour covered (UTC).
         max_age: how old that hour may be; None: any age.
 
     Returns:
-        None without a limit, and for a flag that has ended and was audited to its end: its answer stands.
+        None without a limit, and for a flag that has ended and was audited to its end: its result remains
+            valid.
     """
     over = flag.end is not None and audited_through >= floor_hour(flag.end)
     return None if max_age is None or over else audited_through + max_age
@@ -25,7 +26,7 @@ def stale_verdict(audited_through: datetime, until: datetime | None, now: dateti
     """Return the failure of an answer that is too old, None while it is fresh.
 
     Args:
-        audited_through: end of the last hour it speaks of (UTC).
+        audited_through: end of the last hour covered (UTC).
         until: from `fresh_until`.
         now: the time (UTC).
     """

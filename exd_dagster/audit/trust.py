@@ -10,7 +10,7 @@ from exd_dagster.stats.verdict import NEVER_COUNTED, Answer, State, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Waiver:
-    """A person's decision that reports run although a check fails.
+    """A decision that lets reports run although a check fails.
 
     Attributes:
         by: who decided.
@@ -46,7 +46,7 @@ class TrustVerdict(Verdict):
 
 
 def apply_mode(verdict: Verdict, mode: Mode, waiver: Waiver | None = None) -> Verdict:
-    """Return `verdict` with the severity it has after the flag's mode and a person's waiver.
+    """Return `verdict` with its severity after mode and waivers.
 
     The answer itself never changes: a waived failure is still a failure.
     """
@@ -84,7 +84,7 @@ def trust_verdict(
         mode: the flag's mode.
         waivers: the waiver in force by name of the failing check.
         would_block: from `withheld`.
-        stale: steady failure of an answer that is too old; nobody can waive it.
+        stale: failure of a result that is too old; it cannot be waived.
     """
     failing = [verdict for verdict in (*verdicts, *([stale] if stale else [])) if verdict.failed]
     blocking = [verdict for verdict in failing if verdict.severity == "ERROR"]
@@ -112,7 +112,7 @@ def trust_verdict(
 
 
 def _answer(verdicts: Sequence[Verdict], blocking: Sequence[Verdict]) -> Answer:
-    """What no test has answered is not checked, unless a person ended the audit."""
+    """Without any result the flag is not checked, unless a person ended the audit."""
     if blocking:
         return "fail"
     answers = {verdict.verdict for verdict in verdicts}
@@ -155,17 +155,17 @@ def _sentence(
         return _untested(verdicts)
     silent = [verdict for verdict in verdicts if verdict.verdict in ("insufficient", "not_checked")]
     skipped = [verdict for verdict in verdicts if verdict.verdict == "skipped"]
-    told = f"{_listed(passed)} {'passes' if len(passed) == 1 else 'pass'}"
+    passing = f"{_listed(passed)} {'passes' if len(passed) == 1 else 'pass'}"
     rest = [f"{_listed([v.check for v in found])} {_why(found)}" for found in _alike([*silent, *skipped])]
-    return f"Trusted{' so far' if silent else ''}: {'; '.join([told, *rest])}."
+    return f"Trusted{' so far' if silent else ''}: {'; '.join([passing, *rest])}."
 
 
 def _untested(verdicts: Sequence[Verdict]) -> str:
     """Return what is said of a flag of which no test has answered."""
     if len({verdict.sentence for verdict in verdicts}) == 1:
         return verdicts[0].sentence
-    told = [f"{_listed([v.check for v in found])} {_why(found)}" for found in _alike(verdicts)]
-    return f"Not checked: {'; '.join(told)}."
+    passing = [f"{_listed([v.check for v in found])} {_why(found)}" for found in _alike(verdicts)]
+    return f"Not checked: {'; '.join(passing)}."
 
 
 def _alike(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:

@@ -1,4 +1,4 @@
-"""Which flags may be used, as one HTML file: no request leaves it, it reads on a phone, and it prints."""
+"""Which flags may be used, as one HTML file without external requests, for phone and print."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Standing: TypeAlias = Literal["not-trusted", "not-checked", "waived", "warning",
 STANDINGS: dict[Standing, tuple[str, str, str]] = {
     "not-trusted": ("✕", "Not trusted", "What builds on these flags is withheld."),
     "not-checked": ("?", "Not checked", "No answer could be computed: neither healthy nor broken."),
-    "waived": ("!", "Waived", "A check fails; a person let reports run."),
+    "waived": ("!", "Waived", "A check fails; a person waived it."),
     "warning": ("!", "Trusted with a warning", "A check fails and does not block."),
     "trusted": ("✓", "Trusted", "No check fails."),
 }
@@ -34,14 +34,14 @@ class TrustRow:
         sentence: the answer in one plain sentence.
         mode: what a failure does.
         failing: names of the checks that fail, blocking or not.
-        since: since when it stands as it does.
+        since: start of its current status.
         usable_until: end of the last hour before a fault.
-        audited_through: end of the last hour the answer speaks of.
+        audited_through: end of the last hour covered.
         contained: True when a fault is over and its hours are still in the window.
         waived_by: who let reports run although a check fails.
         waived_until: when that ends.
         discovery: True when the flag is among those e-BH discovers in its fleet.
-        owners: who is told.
+        owners: the owners.
         run_url: the Dagster run that gave the answer: its address, or its id.
         picture: SVG of the failing check, "" for none.
     """
@@ -65,7 +65,7 @@ class TrustRow:
 
     @property
     def standing(self) -> Standing:
-        """How the flag stands, in one word."""
+        """The status of the flag, in one word."""
         if self.trusted is None:
             return "not-checked"
         if not self.trusted:
@@ -147,7 +147,7 @@ def _card(row: TrustRow, *, is_newest: bool) -> str:
 
 
 def _facts(row: TrustRow) -> list[tuple[str, str]]:
-    """Return (name, HTML) of what is known beside the sentence."""
+    """Return (name, HTML) of further facts."""
     waived = f"by {escape(row.waived_by)}" if row.waived_by else ""
     if row.waived_until:
         waived += f" until {_time(row.waived_until)}"

@@ -39,7 +39,7 @@ def trust_row(flag: FlagAudit, verdict: TrustVerdict, picture: str = "") -> Trus
 
 
 def iteration_start(flag: FlagAudit, through: datetime | None) -> datetime:
-    """Return the first hour (UTC) of the iteration that `through` lies in."""
+    """Return the first hour (UTC) of the iteration that contains `through`."""
     begun = max((s for s in flag.iterations if through is None or s <= through), default=flag.start)
     return floor_hour(begun)
 

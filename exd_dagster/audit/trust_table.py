@@ -2,7 +2,7 @@
 
     SELECT m.* FROM metrics m JOIN flag_trust t USING (flag_key) WHERE t.trusted
 
-It lies in the main schema of the bin store and is brought up to date by the checks themselves, in the same
+It is in the main schema of the bin store and is updated by the checks themselves, in the same
 step in which they answer, so that it is never older than the checks.
 """
 

@@ -50,7 +50,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a subcommand; a typo is told the nearest one."""
+        """Find a subcommand; a typo gets a suggestion."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             ctx.fail(f"No such command '{args[0]}'.{did_you_mean(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
@@ -61,7 +61,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **extra: Any) -> NoReturn:
-        """Run, then exit: 0 fine, 1 a finding was asked to fail, 2 wrong usage or unusable input."""
+        """Run, then exit: 0 success, 1 a finding with --fail-on-error, 2 wrong usage or unusable input."""
         arguments = list(sys.argv[1:] if args is None else args)
         settings = {**extra, "prog_name": "exd-dagster", "obj": arguments, "standalone_mode": False}
         try:
@@ -90,7 +90,7 @@ def _instruction(error: Exception) -> str:
 
 
 def _tell(message: str, arguments: Sequence[str]) -> NoReturn:
-    """Say what to do: as JSON on standard output where JSON was asked for, else on standard error."""
+    """Report an error: as JSON on standard output if JSON was requested, else on standard error."""
     if "--format=json" in arguments or ("--format", "json") in pairwise(arguments):
         import json
 

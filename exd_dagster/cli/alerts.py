@@ -30,7 +30,7 @@ def alerts() -> None:
 @click.option("--last", default=20, show_default=True, help="Deliveries to show, newest last.")
 @click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def status(last: int, shape: str) -> None:
-    """Show what is open, what waits, and what was told to whom."""
+    """Show open incidents, pending messages and deliveries."""
     with open_instance() as instance:
         states = load_states(instance)
     if shape == "json":
@@ -49,7 +49,7 @@ def _show(name: str, state: AlertState, last: int) -> None:
             f"  open since {utc(incident.opened_at)}  {incident.flag}: {', '.join(_open_checks(incident))}"
         )
     for until_name, until in state.paused.items():
-        click.echo(f"  {until_name} asked to be left alone until {utc(until)}")
+        click.echo(f"  {until_name} is rate limiting until {utc(until)}")
     for row in state.deliveries()[-last:]:
         click.echo("  " + _line(row))
 
@@ -60,8 +60,8 @@ def _open_checks(incident: Incident) -> list[str]:
 
 def _line(row: Delivery) -> str:
     flag = clip_name(visible(row.flag))
-    told = f"{utc(row.at)}  {row.status:<8} {row.destination:<12} {row.reason:<11} {flag} {row.check}"
-    return f"{told}  {row.detail}".rstrip()
+    line = f"{utc(row.at)}  {row.status:<8} {row.destination:<12} {row.reason:<11} {flag} {row.check}"
+    return f"{line}  {row.detail}".rstrip()
 
 
 def _as_json(state: AlertState, last: int) -> dict[str, object]:
@@ -95,7 +95,7 @@ def _as_json(state: AlertState, last: int) -> dict[str, object]:
 @alerts.command()
 @sensor_option
 def retry(sensor: str | None) -> None:
-    """Send undeliverable messages again at the sensor's next tick."""
+    """Send dead letters again at the sensor's next tick."""
     with open_instance() as instance:
         store = StateStore(cursor_storage(instance), _chosen(load_states(instance), sensor))
         store.ask_replay(datetime.now().astimezone())
@@ -104,9 +104,9 @@ def retry(sensor: str | None) -> None:
 
 @alerts.command()
 @sensor_option
-@click.confirmation_option(prompt="Forget what was told? Every check that still fails is told again")
+@click.confirmation_option(prompt="Delete the alerting state? Every check that still fails is sent again")
 def reset(sensor: str | None) -> None:
-    """Forget the alerting state; what still fails is told again."""
+    """Delete the alerting state; what still fails is sent again."""
     with open_instance() as instance:
         name = sensor or _chosen(load_states(instance), sensor)
         StateStore(cursor_storage(instance), name).reset()

@@ -1,4 +1,4 @@
-"""`exd-dagster decide`: record what a person decided about failing flags."""
+"""`exd-dagster decide`: record a decision about failing flags."""
 
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -24,9 +24,7 @@ from exd_dagster.definitions.decisions.asset import (
 @click.option("--check", "checks", default="*", show_default=True, help="Check name, or a glob.")
 @click.option("--reason", required=True, help="Why.")
 @click.option("--by", required=True, help="Who decides.")
-@click.option(
-    "--until", required=True, help="First instant it no longer holds: 2026-05-01 or 2026-05-01T09:00Z."
-)
+@click.option("--until", required=True, help="When it ends: 2026-05-01 or 2026-05-01T09:00Z.")
 @fleet_option
 @module_option
 def decide(
@@ -41,7 +39,7 @@ def decide(
 ) -> None:
     """Record a decision: silence (no messages), waive (reports run), or end (the audit is over).
 
-    It is recorded in every fleet of the project that has a flag it speaks of.
+    It is recorded in every fleet of the project with a matching flag.
     """
     config = {"kind": kind, "flags": flags, "checks": checks, "reason": reason, "by": by, "until": until}
     fleets: dict[str, dict[AssetCheckKey, FlagAudit]] = {}

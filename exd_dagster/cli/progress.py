@@ -1,4 +1,4 @@
-"""A live bar on standard error while DuckDB works; nothing at all where nobody watches."""
+"""A progress bar on standard error while DuckDB works, on terminals only."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Find the project and the Dagster instance a command speaks of."""
+"""Find the project and the Dagster instance of a command."""
 
 import os
 import sys

@@ -77,7 +77,7 @@ def read_sources(
     """
     if not uris:
         raise click.UsageError(
-            "say where the records are: --source 'logs/*.parquet' (Parquet, NDJSON, CSV, a DuckDB file, s3://...)."
+            "give the records: --source 'logs/*.parquet' (Parquet, NDJSON, CSV, a DuckDB file, s3://...)."
         )
     named: dict[str, Any] = {
         "columns": read_pairs(columns, "--column"),
@@ -140,7 +140,7 @@ def read_pairs(texts: Sequence[str], option: str) -> dict[str, str]:
 
 
 def _expanded(place: str) -> str:
-    """A directory or a prefix stands for the Parquet files under it, or else its NDJSON."""
+    """A directory or a prefix means the Parquet files under it, or else its NDJSON."""
     if place.endswith("/") and "://" in place:
         return f"{place}**/*.parquet"
     root = Path(place)
@@ -150,7 +150,7 @@ def _expanded(place: str) -> str:
         if next(root.rglob(f"*.{ending}"), None):
             return f"{root}/**/*.{ending}"
     raise RecordsError(
-        f"no Parquet, NDJSON or CSV file lies under {place}; pass a glob, for example '{place}/*'"
+        f"no Parquet, NDJSON or CSV file is under {place}; pass a glob, for example '{place}/*'"
     )
 
 

@@ -1,4 +1,4 @@
-"""A first look at a log: which column may be which, and which flags it holds with the splits seen."""
+"""Survey of a log: likely columns, and its flags with their observed splits."""
 
 import json
 import re
@@ -39,7 +39,7 @@ NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class SeenFlag:
-    """One flag as it stands in a log.
+    """One flag of a log.
 
     Attributes:
         namespace: "" where the log has none.
@@ -69,7 +69,7 @@ class SeenFlag:
 
 
 def guess_columns(names: Sequence[str]) -> dict[str, str]:
-    """Return exd's name to the log's own for every column that could be told, where the two differ.
+    """Return exd's name to the log's own for every recognised column, where the two differ.
 
     Args:
         names: the columns of the log.

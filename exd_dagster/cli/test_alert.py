@@ -1,4 +1,4 @@
-"""`exd-dagster test-alert`: walk the real path of an alert."""
+"""`exd-dagster test-alert`: send a test notification through the configured routes."""
 
 from datetime import datetime, timezone
 
@@ -14,11 +14,11 @@ from exd_dagster.stats.checks import able_to_block
 
 
 @click.command("test-alert")
-@click.option("--flag", required=True, help="Key of an audited flag; its owner decides who is told.")
+@click.option("--flag", required=True, help="Key of an audited flag; its owner determines the route.")
 @click.option(
     "--check", default="srm", show_default=True, type=click.Choice(able_to_block()), help="Which check."
 )
-@click.option("--to", multiple=True, help="Only these destinations, whatever the routes say. Repeatable.")
+@click.option("--to", multiple=True, help="Only these destinations, ignoring the routes. Repeatable.")
 @click.option("--dry-run", is_flag=True, help="Show the message, send nothing.")
 @fleet_option
 @module_option
@@ -45,9 +45,9 @@ def test_alert(
         alert = example_alert(audit, check, key.asset_key.path, now)
         usable = channels(plan.alerts) if dry_run else setup.channels
         asked = {name: channel for name, channel in usable.items() if name in (to or usable)}
-        told = send_test_alert(setup, alert, now, channels=asked, to=to, dry_run=dry_run)
-        failed |= len(told) < max(len(set(to)), 1)
-        for done in told:
+        line = send_test_alert(setup, alert, now, channels=asked, to=to, dry_run=dry_run)
+        failed |= len(line) < max(len(set(to)), 1)
+        for done in line:
             failed |= _show(done)
     if not found:
         known = {audit.key for plan in load_plans(module, fleet) for audit in plan.monitored.values()}

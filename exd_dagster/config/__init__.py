@@ -32,11 +32,11 @@ SPLIT_TOLERANCE = 0.001
 
 
 UPTAKE = timedelta(hours=1)
-"""How long clients take to follow a declared change by default; docs/statistics.md says how it was chosen."""
+"""How long clients take to follow a declared change by default; docs/statistics.md explains the choice."""
 
 
 def floor_hour(instant: datetime) -> datetime:
-    """Return the start of the UTC hour that holds `instant`."""
+    """Return the start of the UTC hour that contains `instant`."""
     return instant.replace(minute=0, second=0, microsecond=0)
 
 
@@ -93,7 +93,7 @@ class Phase(ConfigModel):
     """A stretch of a rollout with one declared split.
 
     A ramp or a mid-flight change is a new phase and is tested within itself. `rerandomized=True` starts a new
-    iteration: units were assigned afresh, so first exposures, counts and evidence begin anew. Until `uptake`
+    iteration: units were assigned afresh, so first exposures, counts and evidence restart. Until `uptake`
     has passed, clients may still be served the phase before.
     """
 
@@ -111,7 +111,7 @@ class Phase(ConfigModel):
         default=None,
         gt=0,
         le=1,
-        description="Share of the eligible audience that is exposed; None: not told, so traffic learns the "
+        description="Share of the eligible audience that is exposed; None: unknown, so traffic learns the "
         "level of the phase from its first day.",
     )
 
@@ -127,7 +127,7 @@ class Event(ConfigModel):
     start: Instant = Field(description="First instant (UTC).")
     end: Instant = Field(description="First instant after it (UTC).")
     note: str = Field(default="event", min_length=1, description="What it is, for verdict and picture.")
-    judge: bool = Field(default=False, description="True: left out of baselines alone, still judged.")
+    judge: bool = Field(default=False, description="True: excluded from baselines only, still evaluated.")
 
     @model_validator(mode="after")
     def _runs_forward(self) -> Self:
@@ -210,7 +210,7 @@ class FlagAudit(ConfigModel):
     )
     mode: Mode = Field(
         default="block",
-        description="What a failure does: observe (the digest tells), warn (told at once), or block (told at "
+        description="What a failure does: observe (digest only), warn (alert at once), or block (alert at "
         "once, and reports stop).",
     )
 
@@ -222,15 +222,15 @@ class FlagAudit(ConfigModel):
             raise ValueError(f"end {self.end} is not after start {self.start}")
         for name, texts in self._texts.items():
             if not all(map(_storable, texts)):
-                raise ValueError(f"{name} holds half a character; copy it from the log anew")
+                raise ValueError(f"{name} contains half a character; copy it from the log again")
         if strange := [owner for owner in self.owners if not is_owner(owner)]:
             listed = ", ".join(repr(owner)[:80] for owner in strange)
-            raise ValueError(f"owners: {listed}: write an e-mail address, or team:name, as Dagster asks for")
+            raise ValueError(f"owners: {listed}: write an e-mail address, or team:name, as Dagster requires")
         starts = [phase.start for phase in self.phases]
         if starts != sorted(set(starts)) or (starts and starts[0] < self.start):
             raise ValueError(f"phases must start after one another, none before start {self.start}")
         if self.phases and self.split is not None and starts[0] == self.start:
-            raise ValueError("split and a phase both describe the first instant; keep one of them")
+            raise ValueError("split and a phase both describe the first instant; keep only one")
         if self.phases and self.split is None and starts[0] != self.start:
             raise ValueError(f"without split, the first phase must begin at start {self.start}")
         declared = {variant for phase in self.schedule for variant in phase.split}
@@ -324,7 +324,9 @@ class EvaluationRateAnomalyThresholds(ConfigModel):
     drop_fraction: float = Field(
         default=0.5, gt=0, lt=1, description="A drop blocks only when at least this share of volume is lost."
     )
-    window: str = Field(default="1h", description="exd's window; kept for its files, the test uses its own.")
+    window: str = Field(
+        default="1h", description="exd's window; accepted for compatibility, the test uses its own."
+    )
 
 
 class ManifestSkewThresholds(ConfigModel):
@@ -366,7 +368,7 @@ class Timing(ConfigModel):
         description="Re-read before each window for late records.",
     )
     future_tolerance: Duration = Field(
-        default=timedelta(minutes=5), description="Records further ahead of the clock are set apart."
+        default=timedelta(minutes=5), description="Records further in the future are quarantined."
     )
     retention: Duration | None = Field(
         default=None,

@@ -45,7 +45,7 @@ def checked_holidays(value: object) -> object:
 
 
 def as_event(value: object) -> object:
-    """Read (from, to) or (from, to, note) as the mapping it stands for."""
+    """Read (from, to) or (from, to, note) as a mapping."""
     if isinstance(value, (list, tuple)):
         if len(value) not in (2, 3):
             raise ValueError("an event is (from, to, note)")

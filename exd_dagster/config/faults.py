@@ -34,7 +34,7 @@ def nearest_faults(names: Sequence[str], known: Sequence[str], what: str) -> lis
 
 
 def _at(place: str, fault: str) -> str:
-    """Put `place` in front of a fault, which begins with a field or speaks of the whole object."""
+    """Prefix a fault, which starts with a field or concerns the whole object, with `place`."""
     joint = "." if fullmatch(r"[\w.]+:.*", fault, DOTALL) else ": "
     return f"{place}{joint}{fault}" if place else fault
 

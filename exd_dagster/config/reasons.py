@@ -2,7 +2,7 @@
 
 `ERROR`, `error` and `Error` are one reason, and so are `PREREQUISITE_FAILED` and `prerequisiteFailed`: case
 and separators say nothing. LaunchDarkly's reason is an object, `{"kind": "ERROR", "errorKind": "..."}`: its
-`kind` is the reason, whether the log holds it as JSON, as text of a struct, or as a struct.
+`kind` is the reason, whether the log has it as JSON, as text of a struct, or as a struct.
 """
 
 import re
@@ -42,7 +42,7 @@ def reason_form_sql(reason: str) -> str:
 
 
 def is_reason(column: str, reasons: Iterable[str]) -> str:
-    """Return SQL for "the column, NULL or not, holds one of these reasons"."""
+    """Return SQL for "the column, NULL or not, has one of these reasons"."""
     forms = ", ".join("'" + form.replace("'", "''") + "'" for form in sorted(set(map(reason_form, reasons))))
     written = reason_form_sql(f"coalesce({column}, '')")
     return f"({written} IN ({forms}))" if forms else "false"

@@ -49,7 +49,7 @@ def _progress(console: Console) -> Progress:
 
 
 def outcome_table(summary: "Summary") -> Table:
-    """Return one row per flag: what was declared, what was seen, what the checks say, what followed."""
+    """Return one row per flag: declared and observed split, verdicts, effect."""
     table = Table(title="Audit of six flags", title_justify="left", header_style="bold", box=SIMPLE_HEAD)
     for heading in (
         "flag",

@@ -157,7 +157,7 @@ def write_records(folder: Path, *, seed: int = SEED, progress: Progress | None =
         progress: called after each file.
 
     Returns:
-        The files, one per UTC day from START on, the last of which holds the 65 minutes after END.
+        The files, one per UTC day from START on, the last of which has the 65 minutes after END.
     """
     folder.mkdir(parents=True, exist_ok=True)
     records = _records(seed)

@@ -1,4 +1,4 @@
-"""A local inbox: servers on 127.0.0.1 that speak Slack's API, SMTP and HTTP, and write what they receive.
+"""A local inbox: servers on 127.0.0.1 for Slack's API, SMTP and HTTP, which save what they receive.
 
 For the demonstration and for trying destinations out; no authentication, no TLS, loopback only.
 """
@@ -24,7 +24,7 @@ class Inbox:
     """Receives Slack messages, e-mail and webhooks while it is open.
 
     Attributes:
-        folder: below it `slack/`, `email/` and `webhook/` hold numbered files one can open.
+        folder: below it `slack/`, `email/` and `webhook/` contain numbered files.
         slack_url: base address of the Web API, for `SlackAlerts(base_url=...)`.
         webhook_url: address for `WebhookAlerts(url=...)`.
         smtp_port: port for `EmailAlerts(host="127.0.0.1", port=...)`.
@@ -94,7 +94,7 @@ def _http_handler(inbox: Inbox) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(data)
 
         def log_message(self, *_: Any) -> None:
-            """Stay silent; the files tell."""
+            """Log nothing; the files are the record."""
 
     return Handler
 

@@ -29,7 +29,7 @@ TICKS = 20
 
 @dataclass(frozen=True, slots=True)
 class FlagOutcome:
-    """What the audit said of one flag, and whether its report was built."""
+    """The verdicts of one flag, and whether its report was built."""
 
     key: str
     verdicts: Mapping[str, str]
@@ -51,7 +51,7 @@ class DeliveryOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The whole demo in numbers, as `summary.json` keeps it."""
+    """The results of the demo, as in `summary.json`."""
 
     flags: tuple[FlagOutcome, ...]
     deliveries: tuple[DeliveryOutcome, ...]
@@ -70,7 +70,7 @@ def run_demo(home: Path, folder: Path, progress: Progress) -> Summary:
     Args:
         home: folder with dagster.yaml; `dagster dev` started there shows the result.
         folder: where records, bins, reports and the inbox go.
-        progress: told what is being done.
+        progress: called with each step.
     """
     write_demo_records(folder, progress)
     prepare_home(home)
@@ -131,7 +131,7 @@ def audit(
 def execute(
     defs: dg.Definitions, job: str, instance: dg.DagsterInstance, **options: Any
 ) -> dg.ExecuteInProcessResult:
-    """Run a job here, with its log kept in the instance only."""
+    """Run a job in process, with its log in the instance only."""
     silent = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     return defs.resolve_job_def(job).execute_in_process(
         instance=instance, run_config=silent, raise_on_error=False, **options

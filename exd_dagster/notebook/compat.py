@@ -2,7 +2,7 @@
 
 Units are counted once in each bin, the newest bin is tested though it may be partial, the chi-square is of
 daily counts, the sequential test reads rows: that is what these rules do, and why they are not the default.
-Where xpyrment raises or gives no answer, the answer here says so and the other checks go on.
+Where xpyrment raises or gives no result, the result here says so and the other checks continue.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -95,7 +95,7 @@ def live_srm(daily: "pd.DataFrame", ratios: Ratios) -> Result:
 def sequential_srm(
     frame: "pd.DataFrame", time_col: str, variant_col: str, ratio: float, delta: float, alpha: float
 ) -> Result:
-    """Run the two-arm mixture over rows in time order; the control is the first label that says so."""
+    """Run the two-arm mixture over rows in time order; the control is the first matching label."""
     from exd_dagster.stats.methods.sprt import sprt_by_unit
 
     labels = sorted(frame[variant_col].dropna().unique())
@@ -128,7 +128,7 @@ def sequential_in_run(
 
 
 def answered(check: Callable[[], Result], detected: str) -> Result:
-    """Return what a check answers; what keeps it from an answer becomes the answer."""
+    """Return the result of a check; an error becomes the result."""
     try:
         return check()
     except (LookupError, TypeError, ValueError, AttributeError) as error:

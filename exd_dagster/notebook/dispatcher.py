@@ -1,4 +1,4 @@
-"""Alerts out of a notebook: every registered destination is told, at once, and says what became of it."""
+"""Alerts from a notebook: sent at once to every registered destination, with the result of each."""
 
 import json
 import logging
@@ -134,7 +134,7 @@ class WebhookAlertDispatcher:
         self._destinations.append(_Destination("callback", name, call))
 
     def dispatch(self, alert_type: str, message: str, payload: dict[str, Any]) -> list[DeliveryResult]:
-        """Tell every destination and return what became of it: Slack, e-mail, webhooks, then callbacks.
+        """Send to every destination and return the results: Slack, e-mail, webhooks, then callbacks.
 
         Args:
             alert_type: for example TRAFFIC_DROP_ANOMALY.
@@ -207,7 +207,7 @@ def _post(url: str, host: str, body: Mapping[str, Any]) -> Outcome:
 
 
 def _notification(alert_type: str, message: str, payload: Any, now: datetime) -> Notification:
-    """Say it as the alert sensor says it: the same neutral message, rendered by each channel."""
+    """Compose the same message as the alert sensor, rendered by each channel."""
     check = next(
         (check.name for check in CHECKS.values() if check.alert_type == alert_type), alert_type.lower()
     )

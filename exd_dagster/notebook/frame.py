@@ -124,7 +124,7 @@ def _from_first(bins: FlagBins) -> FlagBins:
 
 
 def _extended(bins: FlagBins, through: datetime) -> FlagBins:
-    """Add the empty hours up to `through`; all that a frame does not hold did not happen."""
+    """Add the empty hours up to `through`; missing hours count as zero."""
     missing = max((through - bins.audited_through) // HOUR, 0)
 
     def padded(counts: Counts) -> Counts:

@@ -44,12 +44,12 @@ class LiveMonitor:
 
     A unit counts once, in the hour and variant of its first exposure; every variant is tested, by name; hours
     without a record are zero. The traffic test reads whole hours only. Results are plain Python, so that they
-    are strict JSON as they stand.
+    are strict JSON.
 
     Attributes:
         df: the log, one row per exposure; may be replaced by a newer one.
         time_col: its column of instants.
-        dispatcher: told of new alerts; None: nobody is.
+        dispatcher: receives new alerts; None: no alerts.
         shutoff_triggered: True while the last run found a split at fault.
     """
 
@@ -69,7 +69,7 @@ class LiveMonitor:
         Args:
             df: the log.
             time_col: column of the instant of exposure.
-            dispatcher: told of new alerts.
+            dispatcher: receives new alerts.
             unit_col: column of the unit; None: `unit_id` or `unit_id_hash`.
             time_zone: zone of times without an offset.
             now: when the log was read (UTC): silence up to then is an outage. None: the log ends with its
@@ -119,7 +119,7 @@ class LiveMonitor:
 
         Returns:
             anomaly_detected, latest_volume, historical_mean, historical_std, z_score (of the bins at fault,
-            else of the newest), message; details holds the verdict.
+            else of the newest), message; details is the verdict.
         """
         if self._seed:
             volumes = self.get_binned_traffic(variant_col, freq).sum(axis=1).to_numpy()
@@ -135,7 +135,7 @@ class LiveMonitor:
 
         Returns:
             srm_detected, p_value, observed_counts (in the order of `variants`), expected_ratios, message;
-            details and variant_integrity hold the verdicts.
+            details and variant_integrity are the verdicts.
 
         Raises:
             InputError: when the ratios are no positive numbers.
@@ -166,10 +166,10 @@ class LiveMonitor:
 
         Returns:
             srm_detected, running_likelihood_ratios (one per hour), stopped_index (hour of detection, -1 if
-            none), message; details holds the verdict.
+            none), message; details is the verdict.
 
         Raises:
-            InputError: when the treatment cannot be told, or a ratio is no positive number.
+            InputError: when the treatment is ambiguous, or a ratio is not a positive number.
         """
         if self._seed and expected_ratios is not None:
             return seed.sequential_in_run(
@@ -192,20 +192,20 @@ class LiveMonitor:
         window: int = 7,
         z_threshold: float = 3.0,
     ) -> Result:
-        """Run the three checks and tell the dispatcher what is new.
+        """Run the three checks and send new alerts to the dispatcher.
 
-        An alert is sent when it begins, and not again while it holds unless nobody could be reached.
+        An alert is sent when it begins, and not again while it lasts unless no destination was reached.
 
         Args:
             expected_ratios: by variant name; a list in order of variant name; or the phases of a ramp.
             variant_col: column of the variant.
             freq: bins of the traffic check, and with compat of its table.
-            window: bins of `freq` in which lost traffic is told.
+            window: bins of `freq` in which lost traffic is reported.
             z_threshold: level of the plain traffic test.
 
         Returns:
-            shutoff_triggered, alerts_triggered (those that hold now), traffic_anomaly, cumulative_srm,
-            sequential_srm; deliveries holds a `DeliveryResult` as a dict for each message sent.
+            shutoff_triggered, alerts_triggered (those active now), traffic_anomaly, cumulative_srm,
+            sequential_srm; deliveries has a `DeliveryResult` as a dict for each message sent.
         """
         self._declared = expected_ratios
         if self._seed:
@@ -242,7 +242,7 @@ class LiveMonitor:
         }
 
     def plot(self, expected_ratios: Declared | None = None, variant_col: str = "variant") -> Picture:
-        """Draw units so far, R(t) and the sequential evidence; a notebook shows the picture by itself.
+        """Draw units so far, R(t) and the sequential evidence; a notebook displays the chart.
 
         Args:
             expected_ratios: the declared split; None: that of the last check, if any.
@@ -278,7 +278,7 @@ class LiveMonitor:
         return result | {"set_apart": dict(counted.set_apart)}
 
     def _tell(self, alerts: Mapping[str, Result | None]) -> list[DeliveryResult]:
-        """Send what begins; remember what was told, forget what ended. Compatible mode sends every time."""
+        """Send new alerts and drop ended ones. Compatible mode sends every time."""
         self._notified = {name for name in self._notified if alerts[name] is not None}
         if self.dispatcher is None:
             return []
@@ -309,12 +309,12 @@ def _judge(flag: FlagAudit, bins: FlagBins, alpha: float) -> FlagVerdicts:
 
 
 def _constant(declared: Declared) -> Ratios:
-    """Return ratios that hold throughout; the compatible rules know no other."""
+    """Return constant ratios, the only kind that the compatible rules support."""
     if isinstance(declared, Mapping):
         return declared
     ratios = [part for part in declared if not isinstance(part, Phase)]
     if len(ratios) != len(declared):
-        raise InputError("compat='xpyrment' knows no phases; leave compat out to judge a ramp")
+        raise InputError("compat='xpyrment' supports no phases; omit compat to test a ramp")
     return ratios
 
 
@@ -329,7 +329,7 @@ def _two_arms(bins: FlagBins, treatment: float) -> Ratios:
     if len(names) <= 2 and treatment == 0.5:
         return [0.5, 0.5]
     raise InputError(
-        f"variants seen are {names}: the treatment cannot be told; pass expected_ratios={{name: share, ...}}"
+        f"variants seen are {names}: the treatment is ambiguous; pass expected_ratios={{name: share, ...}}"
     )
 
 

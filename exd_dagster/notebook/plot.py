@@ -19,7 +19,7 @@ HEIGHT = 620
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An SVG document that a notebook shows by itself."""
+    """An SVG document displayed by notebooks."""
 
     svg: str
 

@@ -24,7 +24,7 @@ UNSEEN = "(unseen {})"
 
 
 def declared_flag(key: str, declared: Declared, bins: FlagBins) -> FlagAudit:
-    """Return the flag with its declared split: ratios that hold throughout, or phases of a planned ramp.
+    """Return the flag with its declared split: constant ratios, or phases of a planned ramp.
 
     Raises:
         InputError: when a ratio cannot be used, or a phase assigns units afresh.
@@ -43,7 +43,7 @@ def declared_flag(key: str, declared: Declared, bins: FlagBins) -> FlagAudit:
 def ratios_by_name(ratios: Ratios, counts: Mapping[str, int]) -> dict[str, float]:
     """Return the declared share of each variant, summing to 1.
 
-    A mapping names its variants. A list holds the ratios in order of variant name. Where it is longer than
+    A mapping names its variants. A list has the ratios in order of variant name. Where it is longer than
     the variants seen, some have no unit at all: the seen ones take the places that fit best, so that only
     what no placement explains is a mismatch. Where it is shorter, the variants with most units are meant.
 

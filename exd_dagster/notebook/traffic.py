@@ -1,4 +1,4 @@
-"""The traffic answer of `LiveMonitor`: the seasonal test, and a plain calibrated one until it speaks."""
+"""The traffic result of `LiveMonitor`: the seasonal test, and a plain calibrated one before hour 240."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -57,9 +57,9 @@ def _offset(freq: str) -> Any:
 def traffic_result(
     bins: FlagBins, *, freq: str, window: int, z_threshold: float, drop_threshold: float
 ) -> Result:
-    """Judge the closed hours of a flag; alarms in the last `window` bins of `freq` count, 24 hours at least.
+    """Test the closed hours of a flag; alarms in the last `window` bins of `freq` count, 24 hours at least.
 
-    Until the seasonal test speaks (hour 240) each bin of `freq` is compared with up to `window` before it.
+    Until the seasonal test starts (hour 240) each bin of `freq` is compared with up to `window` before it.
     """
     whole = _whole(in_bins(bins, bins.units, freq), bins.audited_through).sum(axis=1)
     first = bins.index(whole.index[-window].to_pydatetime()) if len(whole) >= window else 0

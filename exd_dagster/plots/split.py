@@ -36,8 +36,9 @@ _POINTS = 400
 def split_plot(bins: FlagBins, flag: FlagAudit, verdict: Verdict) -> str:
     """Draw R(t) of each arm above the units counted so far.
 
-    The band, in the colour of one arm, holds R(t) of that arm at every hour with probability .999 while the
-    split is healthy: the two-sided normal mixture boundary of Howard, Ramdas, McAuliffe and Sekhon (2021). It
+    The band, in the colour of one arm, contains R(t) of that arm at every hour with probability .999 while
+    the split is healthy: the two-sided normal mixture boundary of Howard, Ramdas, McAuliffe and Sekhon
+    (2021). It
     is drawn for the arm that differs most where the verdict failed, else for the smallest.
 
     Hours in which a declared change was being taken up are grey, and count below only: what share each arm

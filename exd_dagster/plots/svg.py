@@ -82,15 +82,15 @@ class Panel:
     high: float
 
     def x(self, hour: float) -> int:
-        """Return where an hour lies, counted from the first."""
+        """Return the x coordinate of an hour, counted from the first."""
         return round(LEFT + (RIGHT - LEFT) * hour / max(self.hours, 1))
 
     def x_at(self, instant: datetime) -> int:
-        """Return where an instant lies, kept inside the panel."""
+        """Return the x coordinate of an instant, clipped to the panel."""
         return self.x(min(max((instant - self.start) / HOUR, 0), self.hours))
 
     def y(self, value: float) -> int:
-        """Return where a value lies, kept inside the panel."""
+        """Return the y coordinate of a value, clipped to the panel."""
         share = (min(max(value, self.low), self.high) - self.low) / ((self.high - self.low) or 1)
         return round(self.bottom - (self.bottom - self.top) * share)
 
@@ -196,7 +196,7 @@ def _pieces(
 
 
 def straightened(points: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Leave out points that lie within one unit of the line between those kept, which nobody can see.
+    """Drop points within one unit of the line between their neighbours, which are not visible.
 
     Args:
         points: (x, y), x ascending. Of points at one x some may be left out.

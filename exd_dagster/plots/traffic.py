@@ -25,8 +25,8 @@ LONGEST_LABEL, LETTER = 40, 12
 def traffic_plot(bins: FlagBins, flag: FlagAudit, verdict: Verdict) -> str:
     """Draw the distinct units of each hour of the last week in the band of what was expected of it.
 
-    Events and holidays are shaded under their names, and hours of them that are not judged are drawn in grey.
-    A dashed line stands where a phase changes the coverage, or does not tell it.
+    Events and holidays are shaded under their names, and their excluded hours are drawn in grey.
+    A dashed line marks a phase that changes the coverage, or declares none.
 
     Args:
         bins: the flag's closed hours. Hours in which nothing landed for any flag leave a gap.
@@ -74,7 +74,7 @@ def _hours(panel: Panel, day: Event) -> slice:
 
 
 def _left_out(panel: Panel, days: Sequence[Event]) -> Booleans:
-    """Return which hours of the panel are not judged, bool (hours,)."""
+    """Return which hours of the panel are not evaluated, bool (hours,)."""
     hours = np.zeros(panel.hours, dtype=bool)
     for day in days:
         hours[_hours(panel, day)] |= not day.judge

@@ -1,1 +1,1 @@
-"""What comes in: evaluation records, manifests and thresholds."""
+"""Inputs: evaluation records, manifests and thresholds."""

@@ -1,4 +1,4 @@
-"""Instants of every form that logs write, as SQL for microseconds since 1970 in UTC.
+"""Parse timestamps of all common formats, as SQL for microseconds since 1970 in UTC.
 
 | form | written by |
 |---|---|
@@ -10,8 +10,8 @@
 | `Sun Mar 01 2026 09:00:00 GMT+0100 (Central European Standard Time)` | JavaScript |
 | `Sun, 01 Mar 2026 09:00:00 GMT`, `01/Mar/2026:09:00:00 +0000` | HTTP, mail, web servers |
 
-What could be read in two ways is not guessed at: `3/1/2026` (day or month first), and abbreviations of zones
-that several countries use (`IST`). A log whose times are written so names their form with `time_format`.
+Ambiguous timestamps are not guessed: `3/1/2026` (day or month first), and abbreviations of zones
+that several countries use (`IST`). Set their format with `time_format`.
 """
 
 from exd_dagster.errors import RecordsError
@@ -57,14 +57,14 @@ _LOCAL_FORMS = (
     "%Y%m%d%H%M%S",
 )
 AMBIGUOUS = "^ *[0-9]{1,2}[/.-][0-9]{1,2}[/.-][0-9]{2,4}"
-"""Text that begins with a date of which nobody can tell whether day or month comes first."""
+"""Text that starts with a date whose day and month are ambiguous."""
 
 
 def time_sql(column: str, kind: str, zone: str, time_format: str | None = None) -> str:
     """Return SQL for microseconds since 1970 in UTC, NULL where a value cannot be read.
 
     Times without an offset are times of `zone`. Numbers are seconds, milliseconds, microseconds or
-    nanoseconds since 1970, told apart by their size, which leaves no doubt from 1973 to 2286.
+    nanoseconds since 1970, distinguished by their size, which is unambiguous from 1973 to 2286.
 
     Args:
         column: SQL of the value.
@@ -73,7 +73,7 @@ def time_sql(column: str, kind: str, zone: str, time_format: str | None = None) 
         time_format: strptime pattern of text; None: the forms above.
 
     Raises:
-        RecordsError: for a type that cannot hold an instant.
+        RecordsError: for a type that is not a time.
     """
     if kind == "TIMESTAMP WITH TIME ZONE":
         return f"epoch_us({column})"
@@ -86,7 +86,7 @@ def time_sql(column: str, kind: str, zone: str, time_format: str | None = None) 
     if kind == "VARCHAR":
         return _from_format(column, zone, time_format) if time_format else _from_text(column, zone)
     raise RecordsError(
-        f"has type {kind}, which holds no instant; give a timestamp, RFC 3339 text, or a number since 1970"
+        f"has type {kind}, which is not a time; give a timestamp, RFC 3339 text, or a number since 1970"
     )
 
 
@@ -115,7 +115,7 @@ def _from_iso(text: str, zone: str) -> str:
     aware = f"regexp_matches({text}, ':[0-9.:]+ *[a-zA-Z+-]')"
     doubtful = f"regexp_matches({text}, '({'|'.join(_AMBIGUOUS_ZONES)}) *$', 'i')"
     tight = f"replace(replace(replace(upper({text}), ' +', '+'), ' -', '-'), ' Z', 'Z')"
-    # 12:30Z has no seconds, which DuckDB asks for before version 2
+    # 12:30Z has no seconds, which DuckDB requires before version 2
     whole = f"regexp_replace({tight}, '([T ][0-9]+:[0-9]+)( ?[A-Z+-])', '\\1:00\\2')"
     offset = f"epoch_us(coalesce(TRY_CAST({tight} AS TIMESTAMPTZ), TRY_CAST({whole} AS TIMESTAMPTZ)))"
     local = f"epoch_us({_local(f'TRY_CAST({text} AS TIMESTAMP)', zone)})"

@@ -1,13 +1,13 @@
-"""Fields inside a column, by path, in the way JSON is usually written down.
+"""Fields inside a column, by JSON path.
 
 | path | names |
 |---|---|
 | `context.userId` | a field of an object, struct or map |
-| `attributes."feature_flag.key"`, `attributes['feature_flag.key']` | one whose name holds dots |
+| `attributes."feature_flag.key"`, `attributes['feature_flag.key']` | one whose name contains dots |
 | `variants[0]` | an element of a list, from 0 |
 | `event_params[key=flag].value.string_value` | of a list of records, the first whose `key` is `flag` |
 
-A column may be an object, a struct, a map, or text that holds JSON. What a row does not have is empty.
+A column may be an object, a struct, a map, or text that contains JSON. Missing fields are empty.
 """
 
 import json
@@ -98,7 +98,7 @@ def field_sql(column: str, kind: str, steps: Sequence[Step]) -> tuple[str, str] 
 
 
 def _joined(steps: Sequence[Step]) -> Iterator[str]:
-    """A struct may have fields whose names hold dots, as converters from maps write them."""
+    """A struct may have fields whose names contain dots, as converters from maps write them."""
     if all(step.name and step.wanted is None for step in steps):
         yield ".".join(step.name for step in steps)
 

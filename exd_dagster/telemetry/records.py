@@ -1,7 +1,7 @@
-"""The evaluation record: which columns are read, under which names, and what makes a row unusable.
+"""The evaluation record: which columns are read, under which names, and which rows are quarantined.
 
-A record says that one unit was given one variant of one flag at one instant. The columns are those of exd's
-`flag_evaluations`; a log with other names is mapped with `columns`, a fact it does not carry with
+A record states that one unit was given one variant of one flag at one instant. The columns are those of exd's
+`flag_evaluations`; a log with other names is mapped with `columns`, a value it does not have with
 `constants`. This module turns the columns of any DuckDB relation into the one canonical form that
 everything else counts:
 
@@ -43,7 +43,7 @@ FACTS_OFF = {
     "evaluation_id": "repeated rows are counted as evaluations of their own",
     "namespace": "the namespace of a record is not checked",
     "environment": "the environment of a record is not checked",
-    "manifest_version": "manifest versions are not told apart",
+    "manifest_version": "manifest versions are unknown",
     "evaluation_reason": "evaluations without an assignment are not left out",
     "ingested_at": "late rows are not recognised",
 }
@@ -79,16 +79,16 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """An open source: a relation DuckDB can read, with what was found when it was opened.
+    """An open source: a relation that DuckDB can read, with what was found on opening.
 
     Attributes:
-        place: what to call it in a message.
-        relation: SQL that stands in a FROM clause.
+        place: its name in messages.
+        relation: SQL for a FROM clause.
         types: DuckDB type of each raw column.
         unreadable: files and lines that are missing from the relation.
-        others: columns of the log that were not asked for, to name in a message.
+        others: other columns of the log, for messages.
         files: the files the relation reads, where each could be left out.
-        renamed: SQL names of raw columns that the relation calls otherwise, for they differ in case only.
+        renamed: SQL names of raw columns renamed in the relation because they differ only in case.
     """
 
     place: str
@@ -104,11 +104,11 @@ class Scan:
         return ident(self.renamed.get(name, name))
 
     def hint(self, name: str) -> str:
-        """Return " Did you mean ...?" for a column, or a field of one, that is not there."""
+        """Return " Did you mean ...?" for a missing column, or field of one."""
         return did_you_mean(name, self.near(name))
 
     def near(self, name: str) -> list[str]:
-        """Return the columns there are, or the fields of one where a field of it is asked for."""
+        """Return the existing columns, or the fields of one if a field was requested."""
         path = parse_path(name)
         base = path[0] if path else ""
         inner = [f"{base}.{field}" for field in fields_of(self.types.get(base, ""))]
@@ -181,7 +181,7 @@ class Columns:
 
     @property
     def implausible(self) -> str:
-        """A condition for records without a usable time; cheap where the file keeps statistics."""
+        """A condition for records without a usable time; cheap if the file has statistics."""
         if self.time_type.startswith("TIMESTAMP"):
             return f"{self.raw_time} IS NULL OR {self.raw_time} < {self._stamp(EARLIEST)}"
         return f"{self.expressions['us']} IS NULL OR {self.expressions['us']} < {EARLIEST * 1000}"
@@ -222,7 +222,7 @@ def text_sql(column: str, kind: str) -> str:
 
 
 def is_nested(kind: str) -> bool:
-    """Return True for a DuckDB type that holds more than one value."""
+    """Return True for a DuckDB type with more than one value."""
     return kind.startswith(_NESTED) or kind.endswith("[]")
 
 
@@ -235,7 +235,7 @@ def unit_sql(column: str, kind: str, function: str = NATIVE) -> tuple[str, str]:
 
 
 def stored_unit_sql(unit: str, columns: "Columns", seed: int) -> str:
-    """Return SQL for a unit as the store keeps it: the same for 5 and '5', different in every store."""
+    """Return SQL for the stored form of a unit: the same for 5 and '5', different in every store."""
     function = columns.hash_function
     hashed = f"{function}(CAST({unit} AS VARCHAR))" if columns.unit_type in INTEGERS else unit
     return seeded_sql(function, hashed, seed)
@@ -252,11 +252,11 @@ TEXTS = {
 
 
 class ColumnMap:
-    """Which raw column, or field of one, stands for which of exd's names.
+    """The raw column, or field of one, for each of exd's names.
 
     Args:
         columns: exd's name to the log's own name, or to a path (see `paths`).
-        constants: exd's name to one value for every row, for what the log does not carry.
+        constants: exd's name to one value for every row, for columns that the log does not have.
         time_zone: of timestamps without an offset.
         time_format: strptime pattern of timestamps written as text.
     """
@@ -279,7 +279,7 @@ class ColumnMap:
         Args:
             scan: the open source.
             extras: further columns wanted (filters, dimensions); those not found are left out.
-            hash_function: of units that are text; the store's own where its units are continued.
+            hash_function: of units that are text; the store's own when its units are reused.
 
         Raises:
             RecordsError: naming every required column that is missing or of a wrong type, with the fix.

@@ -24,7 +24,7 @@ Hashes: TypeAlias = npt.NDArray[np.uint64]
 
 NATIVE = "hash"
 OURS = "exd_hash"
-"""The SQL function that stands in for `hash` of a text; with `_seeded`, for that of a number and a seed."""
+"""The SQL function that replaces `hash` of a text; with `_seeded`, for that of a number and a seed."""
 
 _SAMPLES = ("", "a", "unit-1", "12345678", "twelve bytes", "thirteen byte", "Ünït-✓-\U0001f680", "x" * 100)
 """Texts of every length that DuckDB treats apart: none, within a block, whole blocks, inlined or not."""
@@ -53,15 +53,15 @@ def hash_seeded(value: int, seed: int) -> int:
 
 
 def combine(first: int, second: int) -> int:
-    """Return the hash of two values whose hashes are given."""
+    """Combine two hashes."""
     return (((first ^ (first >> 32)) * _FACTOR) & _ALL) ^ second
 
 
 def hash_function(connection: duckdb.DuckDBPyConnection) -> str:
-    """Return the SQL function of this connection that hashes as this file says: `hash`, or one made here.
+    """Return the SQL function of this connection that hashes as defined here: `hash`, or one made here.
 
     Args:
-        connection: open; where `hash` gives something else, `exd_hash` and `exd_hash_seeded` are made in it.
+        connection: open; if `hash` differs, `exd_hash` and `exd_hash_seeded` are made in it.
     """
     if hashes_natively(connection):
         return NATIVE
@@ -87,10 +87,10 @@ def seeded_sql(function: str, value: str, seed: int) -> str:
 
 
 def _make_functions(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the functions; a value at a time, which takes some ten times as long, where there is no pyarrow.
+    """Create the functions; without pyarrow they work on single values, which is about ten times slower.
 
     They belong to the database, which other connections share and which may outlive this one. DuckDB keeps no
-    hold on them beyond this connection, so they must be functions that nothing frees: of this module.
+    reference to them beyond this connection, so they must be functions of this module.
     """
     number, text = duckdb.type("UBIGINT"), duckdb.type("VARCHAR")
     arrow = _has_pyarrow()
@@ -111,7 +111,7 @@ def _has_pyarrow() -> bool:
 def _hash_arrow_texts(column: Any) -> Any:
     import pyarrow as pa
 
-    # large offsets: a chunk may hold more than 2 GiB of text
+    # large offsets: a chunk may have more than 2 GiB of text
     whole = pa.concat_arrays(column.cast(pa.large_binary()).chunks)
     _, offsets, data = whole.buffers()
     edges = np.frombuffer(offsets, np.int64)[whole.offset : whole.offset + len(whole) + 1]
@@ -133,7 +133,7 @@ def hash_bytes(data: npt.NDArray[np.uint8], edges: Sequence[int] | npt.NDArray[n
 
     Args:
         data: their UTF-8 bytes, one text after the other.
-        edges: where each begins in `data`, then where the last one ends.
+        edges: start of each in `data`, then the end of the last one.
     """
     edges = np.asarray(edges, np.int64)
     starts, lengths = edges[:-1], np.diff(edges)

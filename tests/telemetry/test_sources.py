@@ -108,7 +108,7 @@ def test_a_timestamp_of_a_type_that_holds_no_instant_is_named(tmp_path):
     with pytest.raises(RecordsError, match=r"column 'timestamp' for timestamp has type BIGINT\[\]"):
         counted(tmp_path / "log.parquet")
     log(*ROWS).assign(timestamp=True).to_parquet(tmp_path / "log.parquet")
-    with pytest.raises(RecordsError, match="type BOOLEAN, which holds no instant"):
+    with pytest.raises(RecordsError, match="type BOOLEAN, which is not a time"):
         counted(tmp_path / "log.parquet")
 
 
@@ -289,7 +289,7 @@ def test_a_source_is_checked_when_it_is_written_down():
         ParquetRecords(path="x", columns={"flag_key": "f"}, constants={"flag_key": "f"})
     with pytest.raises(ConfigError, match="give format="):
         FileRecords(path="logs/*")
-    with pytest.raises(ConfigError, match="constants cannot stand for timestamp"):
+    with pytest.raises(ConfigError, match="constants cannot replace timestamp"):
         ParquetRecords(path="x", constants={"timestamp": 5})
 
 

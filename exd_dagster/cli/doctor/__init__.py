@@ -1,1 +1,1 @@
-"""Can an audit project do its work? One diagnosis per subject, each bad one with its fix."""
+"""Check an audit project. One diagnosis per subject, each fault with its fix."""

@@ -1,4 +1,4 @@
-"""The people's side: can every destination be used, and does alerting itself work?"""
+"""Diagnose alerts: can every destination be used, and does alerting work?"""
 
 from datetime import datetime
 
@@ -18,7 +18,7 @@ def diagnose_alerts(plan: AlertPlan, state: AlertState | None, now: datetime) ->
     """
     if not plan.alerts:
         return [
-            warn("alerts", "nobody is told: no destination", "give alerts=[...], for example SlackAlerts")
+            warn("alerts", "no destination: no alert is sent", "give alerts=[...], for example SlackAlerts")
         ]
     unready = plan.setup().unready
     found = [
@@ -28,11 +28,9 @@ def diagnose_alerts(plan: AlertPlan, state: AlertState | None, now: datetime) ->
     ready = [alert.name for alert in plan.alerts if alert.name not in unready]
     if ready:
         found.append(ok("alerts", f"ready: {', '.join(ready)} (try one with exd-dagster test-alert)"))
-    found += [
-        warn("routes", fault, "correct the route, or the flag it speaks of") for fault in plan.idle_routes
-    ]
+    found += [warn("routes", fault, "correct the route, or the flag it names") for fault in plan.idle_routes]
     if off := alerts_off():
-        found.append(warn("alerts", f"only logged, not sent: {off}", "unset it where alerts should go out"))
+        found.append(warn("alerts", f"only logged, not sent: {off}", "unset it where alerts should be sent"))
     faults = health_faults(state, now) if state is not None else []
     found += [warn("alerts", fault, "see exd-dagster alerts status") for fault in faults]
     return [*found, _links(plan)]

@@ -1,4 +1,4 @@
-"""`exd-dagster doctor`: can this project do its work?"""
+"""`exd-dagster doctor`: check the setup of a project."""
 
 import json
 from dataclasses import asdict
@@ -26,15 +26,15 @@ from exd_dagster.errors import ConfigError
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-@click.command(short_help="Check that an audit project can do its work.")
-@click.option("--manifest", type=click.Path(path_type=Path), help="Hold the declared splits against it.")
-@click.option("--environment", help="Environment to ask the manifest for, where a flag names none.")
+@click.command(short_help="Check the setup of an audit project.")
+@click.option("--manifest", type=click.Path(path_type=Path), help="Compare the declared splits with it.")
+@click.option("--environment", help="Environment in the manifest, for flags that name none.")
 @click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @module_option
 def doctor(manifest: Path | None, environment: str | None, shape: str, module: str | None) -> int:
-    """Look at records, flags, store, instance, schedule, sensors, destinations and versions.
+    """Check records, flags, store, instance, schedule, sensors, destinations and versions.
 
-    Nothing is changed and nothing is sent. Exits with 1 when something does not work.
+    Changes nothing and sends nothing. Exits with 1 if a check fails.
     """
     now = datetime.now(timezone.utc)
     diagnoses = examine(module, now)

@@ -1,4 +1,4 @@
-"""Records, flags and store: is there something to count, and somewhere to keep it?"""
+"""Diagnose records, flags and store."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ def _records_and_flags(plan: AuditPlan, now: datetime) -> list[Diagnosis]:
 
 
 def _in_engine(plan: AuditPlan, records: IbisRecords, start: datetime, now: datetime) -> list[Diagnosis]:
-    """Ask the engine for its newest record and the flags it holds, then look at both as at a file's."""
+    """Query the newest record and the flags of an engine, then check both as for files."""
     with duckdb.connect() as connection:
         log = EngineLog(connection, records, records.expression(), 0)
         hours = log.hours(instant_ms(start), instant_ms(now))
@@ -70,7 +70,7 @@ _SCOPE = ("namespace", "environment", "flag")
 
 
 def _shown_splits(plan: AuditPlan, seen: Seen, now: datetime) -> list[Diagnosis]:
-    """Hold the splits of the flags that the log holds in one place against it."""
+    """Compare the splits of flags that the log has in one scope with the log."""
     whole = [flag for flag in plan.flags if len(_places(flag, seen)) == 1]
     if not whole:
         return []
@@ -88,7 +88,7 @@ def _seen(connection: duckdb.DuckDBPyConnection, columns: Columns, start: dateti
 
 
 def diagnose_records(scan: Scan, columns: Columns, seen: Seen, now: datetime | None) -> Diagnosis:
-    """Diagnose what was read of a log.
+    """Diagnose a scanned log.
 
     Args:
         scan: the open log.
@@ -112,7 +112,7 @@ def diagnose_records(scan: Scan, columns: Columns, seen: Seen, now: datetime | N
 
 
 def diagnose_flags(flags: Sequence[FlagAudit], seen: Seen) -> list[Diagnosis]:
-    """Say which flags have no record, more than one environment, or no declared split."""
+    """Report flags without records, with several environments, or without a declared split."""
     found = []
     for flag in flags:
         there = _places(flag, seen)
@@ -128,7 +128,7 @@ def diagnose_flags(flags: Sequence[FlagAudit], seen: Seen) -> list[Diagnosis]:
 
 
 def _places(flag: FlagAudit, seen: Seen) -> list[tuple[str, str, str]]:
-    """Return the scopes of the log that a flag speaks of."""
+    """Return the scopes of the log that match a flag."""
     return [
         scope
         for scope in seen
@@ -143,13 +143,13 @@ def _named(what: str, name: str) -> str:
 
 
 def _why_absent(flag: FlagAudit, seen: Seen) -> str:
-    """Return the fix for a flag of which the log holds nothing: its key, or else where it is looked for."""
+    """Return the fix for a flag without records: correct its key, or else its scope."""
     own = sorted(scope for scope in seen if scope[2] == flag.key)[:_NAMED]
     if not own:
         near = did_you_mean(flag.key, {key for _, _, key in seen})
         return f"write the key as the records do, or end the flag.{near}"
     held = "; ".join(f"{_named('namespace', n)}, {_named('environment', e)}" for n, e, _ in own)
-    return f"correct namespace= and environment=; the log holds it with {held}"
+    return f"correct namespace= and environment=; the log has it with {held}"
 
 
 def _splits(flags: Sequence[FlagAudit]) -> list[Diagnosis]:
@@ -165,10 +165,10 @@ def diagnose_store(plan: AuditPlan) -> Diagnosis:
     """Say whether the store can be written and has a format this version reads."""
     path = plan.store_path
     if path in ("", ":memory:"):
-        said = "the store's path is empty" if not path else "bins kept in memory are lost after each run"
+        said = "the store's path is empty" if not path else "bins in memory are lost after each run"
         return fail("store", said, 'give store=DuckDBResource(database="bins.duckdb")')
     if ":" in path.partition("/")[0]:
-        return ok("store", f"{path} is not a file here; not looked into")
+        return ok("store", f"{path} is not a local file; not checked")
     file = Path(path)
     if not file.exists():
         if file.parent.is_dir() and os.access(file.parent, os.W_OK):

@@ -1,4 +1,4 @@
-"""Do the decisions in force speak of flags and checks that there are?"""
+"""Diagnose decisions in force: do they match existing flags and checks?"""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -8,13 +8,13 @@ from exd_dagster.cli.doctor.diagnosis import Diagnosis, counted, ok, warn
 from exd_dagster.config import FlagId
 from exd_dagster.definitions.decisions.asset import idle_parts
 
-_FIX = "record it anew with the right name, exd-dagster decide, or leave it to its end"
+_FIX = "record it again with the right name (exd-dagster decide), or let it expire"
 
 
 def diagnose_decisions(
     decisions: Sequence[Decision], flags: Iterable[FlagId], now: datetime
 ) -> list[Diagnosis]:
-    """Say which decisions in force change nothing, because what they speak of is gone or misspelt.
+    """Report decisions in force without effect, because their flag or check is gone or misspelt.
 
     Args:
         decisions: every decision recorded about the flags of a fleet.

@@ -1,4 +1,4 @@
-"""The Diagnosis: one subject, whether it is well, and the fix where it is not."""
+"""The Diagnosis: one subject, its state, and the fix if there is a fault."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -24,17 +24,17 @@ class Diagnosis:
 
 
 def ok(subject: str, said: str) -> Diagnosis:
-    """Return the diagnosis of something that is well."""
+    """Return a diagnosis without a fault."""
     return Diagnosis(subject, "ok", said)
 
 
 def warn(subject: str, said: str, fix: str) -> Diagnosis:
-    """Return the diagnosis of something that works, but less well than it could."""
+    """Return the diagnosis of something that works with limits."""
     return Diagnosis(subject, "warn", said, fix)
 
 
 def fail(subject: str, said: str, fix: str) -> Diagnosis:
-    """Return the diagnosis of something that does not work."""
+    """Return the diagnosis of a fault."""
     return Diagnosis(subject, "fail", said, fix)
 
 

@@ -24,13 +24,13 @@ def diagnose_instance(facts: InstanceFacts, plans: Sequence[AuditPlan], now: dat
 
 
 def diagnose_daemons(facts: InstanceFacts, now: datetime) -> Diagnosis:
-    """Say whether every daemon beats."""
+    """Check the heartbeat of every daemon."""
     start = "start it: dagster dev here, dagster-daemon run in production"
     never = sorted(name for name, beat in facts.daemons.items() if beat is None)
     silent = sorted(name for name, beat in facts.daemons.items() if beat is not None and now - beat > SILENT)
     if len(never) == len(facts.daemons):
         return fail(
-            "daemon", "no daemon ever ran on this instance: nothing is audited and nobody is told", start
+            "daemon", "no daemon ever ran on this instance: nothing is audited and no alert is sent", start
         )
     if never or silent:
         last = max(beat for beat in facts.daemons.values() if beat is not None)
@@ -41,11 +41,11 @@ def diagnose_daemons(facts: InstanceFacts, now: datetime) -> Diagnosis:
     if facts.errors:
         name, error = next(iter(facts.errors.items()))
         return warn("daemon", f"{name} reports: {error}", "see the daemon's log")
-    return ok("daemon", f"{len(facts.daemons)} daemons beat")
+    return ok("daemon", f"{len(facts.daemons)} daemons running")
 
 
 def diagnose_switches(facts: InstanceFacts, plan: AuditPlan, now: datetime) -> list[Diagnosis]:
-    """Say whether each schedule and sensor of a fleet runs."""
+    """Check that each schedule and sensor of a fleet runs."""
     if all(flag.end is not None and flag.end <= now for flag in plan.flags):
         return [ok("schedule", f"{plan.name}: every flag has ended, nothing needs to run")]
     stopped = [name for name, starts in plan.running.items() if not facts.switches.get(name, starts)]
@@ -58,14 +58,14 @@ def diagnose_switches(facts: InstanceFacts, plan: AuditPlan, now: datetime) -> l
 
 
 def diagnose_settings(facts: InstanceFacts) -> list[Diagnosis]:
-    """Say whether dagster.yaml has what an audit needs."""
+    """Check the settings in dagster.yaml."""
     found = []
     if not facts.run_monitoring:
-        said = "run monitoring is off: a run whose process is lost stays started for ever"
+        said = "run monitoring is off: a run whose process is lost remains started for ever"
         fix = "in dagster.yaml: run_monitoring: {enabled: true, max_runtime_seconds: 3600}"
         found.append(warn("settings", said, fix))
     if facts.retries_failed_checks:
-        said = "a run that a failed check stopped is tried again, and fails again"
+        said = "a run that failed a check is retried, and fails again"
         fix = "in dagster.yaml: run_retries: {retry_on_asset_or_op_failure: false}"
         found.append(warn("settings", said, fix))
     for pool, limit in facts.pool_limits.items():
@@ -78,13 +78,13 @@ def diagnose_settings(facts: InstanceFacts) -> list[Diagnosis]:
 
 
 def diagnose_version(version: str) -> Diagnosis:
-    """Say whether this version of Dagster is one the contract tests were run on."""
+    """Check that the contract tests were run on this version of Dagster."""
     minor = ".".join(version.split(".")[:2])
     if minor in PROVEN:
         return ok("dagster", f"version {version}")
-    said = f"version {version} was not tried; proven: {', '.join(PROVEN)}"
+    said = f"version {version} was not tested; tested: {', '.join(PROVEN)}"
     return warn(
         "dagster",
         said,
-        "install a proven one, or run the contract tests: pytest tests/definitions/test_internals.py",
+        "install a tested one, or run the contract tests: pytest tests/definitions/test_internals.py",
     )

@@ -1,4 +1,4 @@
-"""Does the manifest declare the splits that are audited?"""
+"""Compare the audited splits with a manifest."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -19,18 +19,20 @@ _FIX = "correct split=, or add a phase from the instant the manifest changed"
 def diagnose_manifest(
     path: Path, environment: str | None, flags: Sequence[FlagAudit], now: datetime
 ) -> list[Diagnosis]:
-    """Hold the audited flags against a manifest.
+    """Compare the audited flags with a manifest.
 
     Args:
         path: a namespace directory, a folder of them, or an archive.
-        environment: the one to ask for where a flag names none.
+        environment: environment in the manifest, for flags that name none.
         flags: what is audited.
         now: which phase of each is compared: the one in force (UTC).
     """
     try:
         manifests = {manifest.namespace: manifest for manifest in read_manifest(path)}
     except ConfigError as error:
-        return [fail("manifest", "; ".join(error.faults), "give the namespace directory that holds flags/")]
+        return [
+            fail("manifest", "; ".join(error.faults), "give the namespace directory that contains flags/")
+        ]
     found: list[Diagnosis] = []
     compared = 0
     for flag in flags:

@@ -1,4 +1,4 @@
-"""Does the log show the splits that are declared? Its newest closed day is counted, and nothing is kept."""
+"""Compare the declared splits with the newest closed day of the log; nothing is stored."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -18,13 +18,13 @@ from exd_dagster.stats.srm.srm import srm_test
 
 DAY = timedelta(hours=24)
 CLEARLY = 1e-6
-"""A split whose p-value is below this disagrees clearly: a day is looked at, by a person, without levels."""
+"""A split whose p-value is below this clearly disagrees."""
 SAME_WITHIN = 0.01
-"""A plausible split that is this near to the declared one is the declared one."""
+"""A plausible split this close to the declared one counts as equal."""
 
 
 def diagnose_splits(plan: AuditPlan, newest: datetime, now: datetime) -> list[Diagnosis]:
-    """Hold the declared splits against the shares seen in the newest 24 closed hours.
+    """Compare the declared splits with the shares of the newest 24 closed hours.
 
     Not looked at are flags without a split, flags that have ended, and flags in a phase whose units may have
     been assigned in an earlier one.
@@ -51,12 +51,12 @@ def diagnose_splits(plan: AuditPlan, newest: datetime, now: datetime) -> list[Di
     found = [diagnosis for diagnosis in told if diagnosis is not None]
     found += [fail("splits", error, "correct this flag; its bins cannot be built so") for error in errors]
     units = sum(int(each.new_units.sum()) for each in bins)
-    agree = f"{units:,} units of a day do not disagree with {counted(len(bins), 'declared split')}"
+    agree = f"{units:,} units of one day agree with {counted(len(bins), 'declared split')}"
     return found or ([ok("splits", agree)] if units else [])
 
 
 def of_one_day(flag: FlagAudit, start: datetime, end: datetime) -> FlagAudit | None:
-    """Return the flag as it is declared within `[start, end)` (UTC); None where that cannot be told."""
+    """Return the flag as it is declared within `[start, end)` (UTC); None if it is unknown."""
     phase = flag.phase_at(end - timedelta(hours=1))
     if phase is None or end <= flag.start or (flag.end is not None and flag.end <= end - timedelta(hours=1)):
         return None
@@ -69,7 +69,7 @@ def of_one_day(flag: FlagAudit, start: datetime, end: datetime) -> FlagAudit | N
 
 
 def split_disagrees(flag: FlagAudit, bins: FlagBins) -> Diagnosis | None:
-    """Say that a day of a flag clearly disagrees with its split, and which split is plausible; else None."""
+    """Report that a day of a flag clearly disagrees with its split, with a plausible split; else None."""
     declared = dict(flag.split or {})
     seen = dict(zip(bins.variants, bins.new_units.sum(axis=0).tolist(), strict=True))
     verdict = srm_test(seen, declared, significance_level=CLEARLY)
@@ -83,11 +83,11 @@ def split_disagrees(flag: FlagAudit, bins: FlagBins) -> Diagnosis | None:
     )
     if silent := [name for name, share in declared.items() if share and not seen.get(name)]:
         named = ", ".join(clip_name(visible(name), 40) for name in silent)
-        return warn("splits", said, f"look whether {named} is served at all, and is spelt so in the records")
+        return warn("splits", said, f"check that {named} is served, and is spelled this way in the records")
     plausible = plausible_split(bins.new_units.astype(float), bins.variants).split
     names = {*declared, *plausible}
     if all(abs(declared.get(name, 0) - plausible.get(name, 0)) <= SAME_WITHIN for name in names):
-        return warn("splits", said, "look at its checks: no other split that people declare is as near")
+        return warn("splits", said, "look at its checks: no other common split is as close")
     fix = f"if {_shares(plausible)} was configured, correct split= or add a phase; if not, look at its checks"
     return warn("splits", said, fix)
 

@@ -1,1 +1,1 @@
-"""`exd-dagster drill`: plant a fault in a copy of the records and see when it is found."""
+"""`exd-dagster drill`: inject a fault into a copy of the records and measure detection."""

@@ -1,4 +1,4 @@
-"""`exd-dagster drill`: plant a fault in a copy of one's own records and watch it be found."""
+"""`exd-dagster drill`: inject a fault into a copy of the records and measure detection."""
 
 import json
 from datetime import datetime, timezone
@@ -15,9 +15,9 @@ from exd_dagster.errors import ConfigError, did_you_mean
 _COLOURS = {"pass": "green", "fail": "red"}
 
 
-@click.command(short_help="Plant a fault in a copy of your records and watch it be found.")
+@click.command(short_help="Inject a fault into a copy of your records and measure detection.")
 @click.option("--flag", "key", required=True, help="Key of an audited flag.")
-@click.option("--fault", "kind", required=True, type=click.Choice(list(SIZES)), help="What to plant.")
+@click.option("--fault", "kind", required=True, type=click.Choice(list(SIZES)), help="Fault to inject.")
 @click.option("--from", "since", help="When it begins (UTC); default: 48 h before the end of the log.")
 @click.option("--size", type=click.FloatRange(0, 1, min_open=True), help="Share of the units lost.")
 @click.option("--arm", help="The variant that loses units; default: the last one declared.")
@@ -34,7 +34,7 @@ def drill(
     fleet: str | None,
     module: str | None,
 ) -> None:
-    """Copy a flag's records, plant a fault, and audit hour by hour: when would each check have detection?
+    """Copy a flag's records, inject a fault, and audit hour by hour until each check detects it.
 
     srm: an arm loses 20 % of its units. dead_arm: an arm loses all. drop: 80 % of all units are lost. Your
     log, your bins and your alerts are not touched.
@@ -83,12 +83,12 @@ def _instant(text: str) -> datetime:
 
 
 def as_text(done: DrillResult) -> str:
-    """Return the drill for a person: what was planted, then when each check spoke and what it said."""
+    """Return the drill as text: the fault, then when each check failed and its sentence."""
     lines = [
         f"{click.style(str(done.flag.id), bold=True)}  {done.fault}",
         f"Audited hour by hour up to {done.through:%Y-%m-%d %H:%M} UTC.",
         "",
-        f"{'check':<16}{'before':<14}{'spoke':<16}blocks",
+        f"{'check':<16}{'before':<14}{'fails':<16}blocks",
     ]
     lines += [_row(done, detection) for detection in done.checks]
     lines += [""]
@@ -100,9 +100,9 @@ def as_text(done: DrillResult) -> str:
 
 def _row(done: DrillResult, detection: Detection) -> str:
     before = click.style(f"{detection.before:<14}", fg=_COLOURS.get(detection.before, "yellow"))
-    told = [_after(delay(done.fault, instant)) for instant in (detection.warned, detection.blocked)]
-    told = ["already"] if detection.before == "fail" else told
-    return f"{detection.check:<16}{before}" + "".join(f"{text:<16}" for text in told).rstrip()
+    delays = [_after(delay(done.fault, instant)) for instant in (detection.warned, detection.blocked)]
+    delays = ["already"] if detection.before == "fail" else delays
+    return f"{detection.check:<16}{before}" + "".join(f"{text:<16}" for text in delays).rstrip()
 
 
 def _after(hours: float | None) -> str:

@@ -1,4 +1,4 @@
-"""A drill: plant a fault in a copy of a flag's own records and see when each check would have detection."""
+"""A drill: inject a fault into a copy of a flag's records and find when each check detects it."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,10 +21,10 @@ from exd_dagster.telemetry.sources.duckdb import IbisRecords, Records, TableReco
 FaultKind: TypeAlias = Literal["srm", "dead_arm", "drop"]
 
 SIZES: Mapping[FaultKind, float] = {"srm": 0.2, "dead_arm": 1.0, "drop": 0.8}
-"""Share of the units that each fault loses unless told otherwise."""
+"""Default share of the units that each fault removes."""
 
 DEFAULT_LENGTH = timedelta(hours=48)
-"""The fault begins this long before the end of the log unless told otherwise."""
+"""Default start of the fault, before the end of the log."""
 
 _COPY = "exd_drill_copy"
 _PLANTED = "exd_drill_planted"
@@ -33,7 +33,7 @@ _GRAINS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is planted.
+    """The injected fault.
 
     Attributes:
         kind: srm (an arm loses some of its units), dead_arm (it loses them all) or drop (all arms lose some).
@@ -48,13 +48,13 @@ class Fault:
     arm: str = ""
 
     def __str__(self) -> str:
-        """Say it in one sentence."""
+        """Return it as one sentence."""
         share = f"{100 * self.size:.4g} % of the units"
         who = f"{share} of '{self.arm}'" if self.arm else share
         return f"From {self.since:%Y-%m-%d %H:%M} UTC on, {who} are lost."
 
     def lost(self, columns: Columns) -> str:
-        """Return the SQL condition of the records that the fault loses."""
+        """Return the SQL condition of the records that the fault removes."""
         sql = columns.expressions
         conditions = [
             f"{sql['us']} >= {instant_ms(self.since) * 1000}",
@@ -67,7 +67,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """When one check spoke.
+    """When one check failed.
 
     Attributes:
         check: its name.
@@ -86,13 +86,13 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class DrillResult:
-    """What came of a drill.
+    """The result of a drill.
 
     Attributes:
         flag: the flag.
         fault: what was planted.
         through: end of the last hour audited (UTC).
-        checks: when each check spoke.
+        checks: when each check failed.
     """
 
     flag: FlagAudit
@@ -101,7 +101,7 @@ class DrillResult:
     checks: tuple[Detection, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as strict JSON; delays are in hours from the beginning of the fault."""
+        """Return it as strict JSON; delays are in hours from the start of the fault."""
         return {
             "flag": str(self.flag.id),
             "fault": {

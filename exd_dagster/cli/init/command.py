@@ -22,7 +22,7 @@ from exd_dagster.telemetry.sources.duckdb import FileRecords, ParquetRecords, Re
 from exd_dagster.telemetry.toml import parse_toml
 
 LISTED = 3
-"""Flags written without being asked for: those with the most units."""
+"""Maximum number of flags written by default: those with the most units."""
 
 OVER = timedelta(days=7)
 """A flag whose last record is older than this gets an end: nothing of it is left to audit."""
@@ -61,11 +61,11 @@ def init(
     as_yaml: bool,
     force: bool,
 ) -> None:
-    """Look at the records in LOG and write a project that audits its flags.
+    """Inspect the records in LOG and write a project that audits its flags.
 
     LOG is a path, glob, folder or URL of Parquet, CSV or NDJSON files, or a DuckDB file:table.
 
-    What is written observes only: no report is blocked before you flip the line that says so, and no split is
+    The project starts in mode observe: no report is blocked before you set mode="block", and no split is
     declared before you confirm it.
     """
     place = log or click.prompt(
@@ -99,17 +99,17 @@ def look(
     columns: Mapping[str, str],
     constants: Mapping[str, str],
 ) -> Records:
-    """Return the log with its columns mapped as well as they can be told.
+    """Return the log with the recognised columns mapped.
 
     Args:
         connection: an open connection.
         log: where the records are.
         span: what to read (UTC).
-        columns: what the person said of the columns.
-        constants: what every row repeats, where no column says it; a log without a flag column is one flag.
+        columns: columns given by the user.
+        constants: values without a column; a log without a flag column is one flag.
 
     Raises:
-        RecordsError: when the log cannot be read or a column cannot be told.
+        RecordsError: when the log cannot be read or a column is not recognised.
     """
     names = _column_names(connection, log, span)
     told = {**guess_columns(names), **columns}
@@ -120,7 +120,7 @@ def look(
     if lacking:
         ask = " ".join(f"--column {name}=..." for name in lacking)
         which = " and ".join(lacking)
-        raise RecordsError(f"{log.place}: cannot tell which column is {which} of {names}; give {ask}")
+        raise RecordsError(f"{log.place}: cannot recognise the column {which} among {names}; give {ask}")
     renamed = {name: own for name, own in told.items() if name != own}
     return type(log)(**{**_location(log), "columns": renamed, "constants": repeated})
 
@@ -138,7 +138,7 @@ def _column_names(
 
 
 def _location(records: Records) -> dict[str, Any]:
-    """Return the fields that say where the records are; one path as text."""
+    """Return the fields of the records object; one path as text."""
     fields = ("path", "format", "database", "table")
     found = {name: getattr(records, name) for name in fields if getattr(records, name, None)}
     paths = found.get("path")
@@ -148,7 +148,7 @@ def _location(records: Records) -> dict[str, Any]:
 
 
 def anchored(records: Records, folder: Path) -> Records:
-    """Return the records with a path that holds in `folder`: as given there, absolute from elsewhere."""
+    """Return the records with a path valid in `folder`: as given there, absolute from elsewhere."""
     if folder.resolve() == Path.cwd():
         return records
     location = _location(records)
@@ -161,7 +161,7 @@ def anchored(records: Records, folder: Path) -> Records:
 def _absolute(path: str | list[str]) -> str | tuple[str, ...]:
     if isinstance(path, list):
         return tuple(str(_absolute(one)) for one in path)
-    return path if "://" in path else os.path.abspath(path)  # noqa: PTH100 - Path keeps ".."
+    return path if "://" in path else os.path.abspath(path)  # noqa: PTH100 - Path does not resolve ".."
 
 
 def chosen(seen: Sequence[SeenFlag], keys: Sequence[str]) -> list[SeenFlag]:
@@ -186,12 +186,12 @@ def chosen(seen: Sequence[SeenFlag], keys: Sequence[str]) -> list[SeenFlag]:
 def make_draft(
     records: Records, flags: Sequence[SeenFlag], looks: Sequence[SplitLook], known: int, now: datetime
 ) -> Draft:
-    """Return what the project says.
+    """Return the contents of the project.
 
     Args:
         records: the log, its columns mapped.
         flags: the flags to list.
-        looks: what was seen of the split of each.
+        looks: the observed split of each.
         known: how many the log has.
         now: the clock (UTC).
     """
@@ -222,7 +222,7 @@ def _flag_draft(flag: SeenFlag, look: SplitLook, now: datetime) -> FlagDraft:
 
 
 def percents(shares: Mapping[str, float]) -> str:
-    """Return shares as a person writes them, the first six."""
+    """Return shares as text, the first six."""
     shown = [f"{variant} {100 * share:.1f} %" for variant, share in list(shares.items())[:6]]
     return ", ".join(shown) + (", ..." if len(shares) > 6 else "")
 

@@ -1,4 +1,4 @@
-"""What `init` says of the splits it saw: what may be declared, what disagrees, what is left out."""
+"""The report of `init` on observed splits: suggestions, deviations, flags left out."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from exd_dagster.stats.inputs import Floats
 from exd_dagster.stats.srm.plausible_split import plausible_split
 
 FEW = 10
-"""A flag with fewer units is not written without being asked for."""
+"""A flag with fewer units is not written by default."""
 _NAMED = 5
 _NAME = 40
 _HOUR = timedelta(hours=1)
@@ -34,7 +34,7 @@ class SplitLook:
 
 
 def look_at_split(start: datetime, names: Sequence[str], counts: Floats) -> SplitLook:
-    """Suggest a split, and say what of the log disagrees with it.
+    """Suggest a split, and report what disagrees with it in the log.
 
     Args:
         start: first hour (UTC).
@@ -74,18 +74,18 @@ def _shares(shares: Mapping[str, float]) -> str:
 
 
 def remarks(flags: Sequence[SeenFlag], looks: Sequence[SplitLook]) -> list[str]:
-    """Return what to look at before a split is confirmed, for the terminal."""
+    """Return what to check before a split is confirmed, as text."""
     lines = [
         f"  {_shown(flag.key)}: {remark}"
         for flag, look in zip(flags, looks, strict=True)
         for remark in look.remarks
     ]
     told = "A split suggested from a log cannot disagree with it: compare it with the configuration."
-    return [*(["Look at these before you confirm a split:", *lines] if lines else []), told, ""]
+    return [*(["Check these before you confirm a split:", *lines] if lines else []), told, ""]
 
 
 def why_left_out(flag: SeenFlag) -> str:
-    """Return why a flag is not written without being asked for; "" for none."""
+    """Return why a flag is not written by default; "" for none."""
     if not flag.total:
         return "no record names a unit"
     if flag.total < FEW:

@@ -1,4 +1,4 @@
-"""`exd-dagster telemetry`: the questions of `exd telemetry`, asked of units, with the same verdicts."""
+"""`exd-dagster telemetry`: the commands of `exd telemetry`, counting units, with the same verdicts."""
 
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -30,7 +30,7 @@ _COMMON = (
     ),
     click.option("--format", "format_", type=click.Choice(["human", "json"]), default="human"),
     click.option(
-        "--thresholds", metavar="FILE", help="thresholds.toml; without it the built-in levels hold."
+        "--thresholds", metavar="FILE", help="thresholds.toml; without it the built-in levels apply."
     ),
     click.option(
         "--engine",
@@ -84,7 +84,7 @@ def srm(**given: Any) -> None:
 @click.option("--flag", required=True, help="Flag key.")
 @_with(*_SPLIT, *_COMMON)
 def sequential(**given: Any) -> None:
-    """Sequential SRM: did the split break at any hour? Valid however often it is asked."""
+    """Sequential SRM: did the split break at any hour? Valid at any number of looks."""
     _answer("sequential", given)
 
 

@@ -1,4 +1,4 @@
-"""A finding and its two faces: exd's JSON provenance envelope, and text for a person."""
+"""A finding in both formats: exd's JSON provenance envelope, and text."""
 
 import json
 import re
@@ -36,7 +36,7 @@ class Diagnostic:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under their headers; numbers and percentages stand to the right."""
+    """Rows under their headers; numbers and percentages are right-aligned."""
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str | int | None]]
@@ -55,9 +55,9 @@ class Finding:
         engine: name and version of what counted.
         record_count: evaluations counted for the answer.
         thresholds_source: where the levels came from.
-        title: first line for a person.
-        table: the numbers for a person.
-        verdict: last line for a person, its last word in capitals where it is a verdict.
+        title: first line of the text.
+        table: the numbers of the text.
+        verdict: last line of the text, its last word in capitals where it is a verdict.
         manifest_versions: those seen in the records, ascending.
         diagnostics: what the numbers mean.
         notes: how to read the numbers, one sentence each.
@@ -106,7 +106,7 @@ def as_json(finding: Finding, executed_at: datetime, arguments: Sequence[str]) -
 
 
 def as_text(finding: Finding) -> str:
-    """Return the finding for a person: title, numbers, verdict, and what to look at next."""
+    """Return the finding as text: title, numbers, verdict, and what to check next."""
     parts = [click.style(finding.title, bold=True), "\n".join(_table_lines(finding.table))]
     if finding.verdict:
         words, _, last = finding.verdict.rpartition(" ")

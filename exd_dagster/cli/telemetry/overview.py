@@ -1,4 +1,4 @@
-"""What a log holds, by flag and variant or by manifest version: one grouping, in DuckDB or in the engine."""
+"""The contents of a log, by flag and variant or by manifest version, in DuckDB or in an engine."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -47,7 +47,7 @@ class Row:
 
 
 def variant_rows(request: Request) -> tuple[list[Row], tuple[str, ...]]:
-    """Count evaluations and units by flag, namespace, environment and variant; say what was left out."""
+    """Count evaluations and units by flag, namespace, environment and variant; report what was excluded."""
     if isinstance(request.records, IbisRecords):
         return _variants_in_engine(request, request.records), ()
     with _opened(request) as (connection, columns):
@@ -64,7 +64,7 @@ def variant_rows(request: Request) -> tuple[list[Row], tuple[str, ...]]:
 
 
 def version_rows(request: Request) -> tuple[dict[int, int], tuple[str, ...]]:
-    """Count evaluations by manifest version, the most frequent first; say what was left out."""
+    """Count evaluations by manifest version, the most frequent first; report what was excluded."""
     if isinstance(request.records, IbisRecords):
         counts = _versions_in_engine(request, request.records)
         unread: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ def version_rows(request: Request) -> tuple[dict[int, int], tuple[str, ...]]:
 
 
 def whereabouts(request: Request) -> str:
-    """Say what the log holds where nothing was found: the nearest flag, or when its records are."""
+    """Describe the log when nothing was found: the nearest flag, or when it has records."""
     everything = replace(request.window, start=from_ms(EARLIEST), end=request.now + AT_ONCE.future_tolerance)
     rows, _ = variant_rows(replace(request, window=everything, flag=None, namespace=None, environment=None))
     flags = {row.flag for row in rows if row.flag}

@@ -227,7 +227,7 @@ def _flag_summary(rows: list[Row]) -> dict[str, Any]:
 
 
 def version_skew(request: Request) -> Finding:
-    """Evaluations by manifest version, judged against the versions a client may lag behind."""
+    """Evaluations by manifest version, against the allowed lag of clients."""
     versions, notes = version_rows(request)
     verdict = judge_versions(versions, request.thresholds)
     total = sum(versions.values())
@@ -273,7 +273,7 @@ def _finding(
         record_count = int(bins.evaluations.sum())
         versions = tuple(sorted(version_counts(bins)))
     if not record_count:
-        notes = (*notes, f"no record lies in the window. {whereabouts(request)}")
+        notes = (*notes, f"no record is in the window. {whereabouts(request)}")
     return Finding(
         inputs=request.inputs,
         window=request.window,

@@ -1,4 +1,4 @@
-"""What one telemetry command was asked, with its files read."""
+"""The arguments of a telemetry command, with its files read."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -167,7 +167,7 @@ def _declared(
 
 
 def _environment(manifest: Manifest, flag: str, environment: str | None) -> str | None:
-    """Without a name the catch-all speaks for all, unless some environment has a block of its own."""
+    """Without a name the catch-all applies, unless some environment has its own block."""
     own = [name for name in manifest.flags[flag].environments or {} if name != CATCH_ALL]
     if environment is None and own:
         raise click.UsageError(

@@ -34,7 +34,7 @@ def count_flag(request: Request, flag: FlagAudit, *, closed_only: bool = False) 
     Args:
         request: what to read.
         flag: who is counted.
-        closed_only: leave out the hour the newest record lies in.
+        closed_only: exclude the hour of the newest record.
 
     Raises:
         RecordsError: when the records cannot be read, or the flag cannot be counted.

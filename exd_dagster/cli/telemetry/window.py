@@ -1,4 +1,4 @@
-"""The window of time a telemetry command speaks of: `[from, to)`, UTC."""
+"""The time window of a telemetry command: `[from, to)`, UTC."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Half-open `[start, end)` in UTC, and the words a person gave for it."""
+    """Half-open `[start, end)` in UTC, and the text given for it."""
 
     start: datetime
     end: datetime

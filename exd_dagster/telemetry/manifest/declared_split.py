@@ -30,9 +30,9 @@ class DeclaredSplit:
 
     Attributes:
         split: share of each variant that can be served, in declared order; None when it cannot be derived.
-        matched_only: the shares hold among units that matched a rule: count only `MATCHED_REASONS`.
+        matched_only: the shares apply to units that matched a rule: count only `MATCHED_REASONS`.
         space: entity attribute and salt that assign the units; None where every unit gets one variant.
-        refusal: why there is no split, and what to pass instead.
+        refusal: why there is no split, and the fix.
     """
 
     split: Mapping[str, float] | None
@@ -41,14 +41,14 @@ class DeclaredSplit:
     refusal: str = ""
 
 
-class _Refused(Exception):  # noqa: N818 - an answer, not an error
-    """The split cannot be derived; the message says why and what to pass."""
+class _Refused(Exception):  # noqa: N818 - a result, not an error
+    """The split cannot be derived; the message gives the reason and the fix."""
 
 
 def declared_split(manifest: Manifest, key: str, environment: str | None = None) -> DeclaredSplit:
     """Derive the declared split of flag `key` in `environment` (None: the catch-all block).
 
-    Rules are walked in order; each claims the buckets of its segment that no earlier rule claimed, the rest
+    Rules are applied in order; each claims the buckets of its segment that no earlier rule claimed, the rest
     goes to the default variant. Segments that all carry one same predicate split only that audience: the
     shares are then those among the units that matched a rule.
     """
@@ -95,7 +95,7 @@ def _usable_flag(manifest: Manifest, key: str, environment: str | None) -> Manif
 
 
 def effective_rules(flag: ManifestFlag, environment: str) -> tuple[tuple[Rule, ...], str]:
-    """Return the rules walked for an ordinary evaluation, and the variant served when none matches.
+    """Return the rules applied in an ordinary evaluation, and the variant served when none matches.
 
     Declared environment rules replace the catch-all's, even when `testing` hides them; an environment
     with a variant and no rules never reaches the catch-all's rules: the kill switch.
@@ -137,7 +137,7 @@ def _common_predicate(manifest: Manifest, segments: Sequence[Segment]) -> Mappin
     for key in _referenced(first):
         segment = manifest.segments.get(key)
         if segment is None or segment.bucket is not None or segment.predicate is None:
-            raise _Refused(f"its predicate refers to segment '{key}', whose audience cannot be told apart")
+            raise _Refused(f"its predicate refers to segment '{key}', whose audience is unknown")
     return first
 
 
@@ -152,7 +152,7 @@ def _referenced(predicate: object) -> list[str]:
 
 
 def _claims(rules: Sequence[Rule], buckets: Sequence[Bucket]) -> dict[str, int]:
-    """Count the buckets each variant gets: the first rule to name a bucket keeps it."""
+    """Count the buckets each variant gets: the first rule with a bucket gets it."""
     unclaimed = set(range(BUCKETS))
     claimed: dict[str, int] = {}
     for rule, bucket in zip(rules, buckets, strict=True):

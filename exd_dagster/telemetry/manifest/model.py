@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any
 
 BUCKETS = 10_000
-"""Size of every assignment space; a bucket range holds (end - start + 1) / 10,000 of it."""
+"""Size of every assignment space; a bucket range covers (end - start + 1) / 10,000 of it."""
 
 CATCH_ALL = "_"
-"""The environment block every flag must have; it answers where a named block does not."""
+"""The environment block every flag must have; it applies where a named block does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +77,12 @@ class Manifest:
 
     Attributes:
         namespace: slug.
-        version: number of the push, where the archive's name tells it.
+        version: number of the push, if the archive's name contains it.
         environments: declared slugs; None in untyped mode, where every slug is accepted.
-        flags: by key, the faulty ones included.
-        segments: by key, the faulty ones included.
+        flags: by key, including faulty ones.
+        segments: by key, including faulty ones.
         changed: when its files were last modified (UTC).
-        faults: what is wrong outside any flag or segment, one line each.
+        faults: faults outside any flag or segment, one line each.
     """
 
     namespace: str

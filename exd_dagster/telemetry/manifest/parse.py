@@ -26,7 +26,7 @@ _Entity = TypeVar("_Entity", ManifestFlag, Segment)
 
 
 def parse_manifest(files: ManifestFiles) -> Manifest:
-    """Read every file; a faulty flag or segment carries its faults and never hides the others."""
+    """Read every file; faults are recorded per flag or segment and do not affect the others."""
     faults = list(files.faults)
     namespace = _namespace(files, faults)
     return Manifest(
@@ -65,7 +65,7 @@ def _entities(
 
 
 def _table(text: str, name: str, faults: list[str]) -> Mapping[str, Any]:
-    """Return the `[name]` table; every entity file holds one, beside its schema_version."""
+    """Return the `[name]` table; every entity file has one, in addition to its schema_version."""
     try:
         document = parse_toml(text)
     except TOMLDecodeError as error:
@@ -187,6 +187,6 @@ def _bucket(key: str, table: Mapping[str, Any], faults: list[str]) -> Bucket | N
 
 
 def _number(table: Mapping[str, Any], key: str) -> int:
-    """Return a bucket number; -1, which no range holds, for anything else."""
+    """Return a bucket number; -1, which is in no range, for anything else."""
     value = table.get(key)
     return value if isinstance(value, int) and not isinstance(value, bool) else -1

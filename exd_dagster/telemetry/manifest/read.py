@@ -41,15 +41,15 @@ def flags_from_manifest(
     """Return one audit per flag of the manifest, in order of namespace and key.
 
     A flag whose split cannot be derived is returned without one: its SRM checks are skipped, its traffic is
-    still tested, and a warning is logged that says why.
+    still tested, and a warning with the reason is logged.
 
     Args:
         path: a namespace directory, a folder of them, or an archive. Several versions are given as a mapping
             from the instant each took effect: a changed split is then a phase, and a changed salt or entity
-            attribute a phase whose units were assigned afresh.
+            attribute a phase whose units were assigned again.
         environment: slug of the environment audited.
         start: first instant counted (UTC). By default the instant of the first version that has the flag;
-            with one manifest when its files were last modified, which a warning tells.
+            with one manifest the modification time of its files, with a warning.
         end: first instant no longer counted (UTC).
         mode: what a failure does.
 
@@ -68,7 +68,7 @@ def flags_from_manifest(
 
 @dataclass(frozen=True, slots=True)
 class _Declaration:
-    """What holds for one flag from `effective` on."""
+    """The definition of one flag from `effective` on."""
 
     effective: datetime
     declared: DeclaredSplit
@@ -76,7 +76,7 @@ class _Declaration:
 
 @dataclass(frozen=True, slots=True)
 class _Version:
-    """Every namespace as it stood from `effective` on."""
+    """Every namespace from `effective` on."""
 
     effective: datetime
     flags: Mapping[tuple[str, str], Manifest]
@@ -96,10 +96,10 @@ def _versions(path: Manifests, start: InstantLike | None) -> list[_Version]:
 
 
 def _last_change(path: str | Path) -> datetime:
-    """Return when a manifest was last modified (UTC): what it says has held since then, perhaps longer."""
+    """Return when a manifest was last modified (UTC); its contents apply at least since then."""
     instant = max(manifest.changed for manifest in read_manifest(path)).replace(microsecond=0)
     _log.warning(
-        "manifest %s does not say when it took effect: its flags are counted from %s, when a file of it was "
+        "manifest %s has no effective time: its flags are counted from %s, when a file of it was "
         "last modified here; pass start='%s' so that a fresh checkout counts the same",
         path, f"{instant:%Y-%m-%d %H:%M} UTC", f"{instant:%Y-%m-%dT%H:%M:%SZ}",
     )  # fmt: skip

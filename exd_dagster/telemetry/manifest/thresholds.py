@@ -18,13 +18,13 @@ _TABLES = tuple(name for name in Thresholds.model_fields if name != "source")
 
 
 def read_thresholds(path: str | Path | None = None) -> Thresholds:
-    """Read a thresholds file; None gives the built-in levels. `source` says where the values came from.
+    """Read a thresholds file; None gives the built-in levels. `source` names the origin of the values.
 
-    Every table and key is optional. An unknown one is warned of with the nearest known name and ignored, so
-    that a file written for another version still works.
+    Every table and key is optional. An unknown one is ignored with a warning that suggests the nearest
+    known name, so that a file written for another version still works.
 
     Raises:
-        ConfigError: when the file cannot be read, is not TOML, or holds a value out of range; all faults.
+        ConfigError: when the file cannot be read, is not TOML, or has a value out of range; all faults.
     """
     if path is None:
         return Thresholds()

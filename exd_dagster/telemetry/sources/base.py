@@ -1,4 +1,4 @@
-"""What every source of evaluation records has: a name, names of columns, and a way to be opened."""
+"""The base of all sources of evaluation records."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -38,9 +38,9 @@ def reason_of(error: BaseException) -> str:
 
 
 class Records(ConfigModel):
-    """What every source has: how its columns are named.
+    """The base of all sources: the names of its columns.
 
-    A log without a column that every row would repeat says so once, for example
+    For a column that every row would repeat, set a constant, for example
     `constants={"flag_key": "landing-page"}`.
     """
 
@@ -84,11 +84,9 @@ class Records(ConfigModel):
     def _said_once(self) -> Self:
         twice = sorted(set(self.columns) & set(self.constants))
         if twice:
-            raise ValueError(f"{', '.join(twice)}: given in columns and in constants; keep one")
+            raise ValueError(f"{', '.join(twice)}: given in columns and in constants; keep only one")
         if "timestamp" in self.constants or "unit_id_hash" in self.constants:
-            raise ValueError(
-                "constants cannot stand for timestamp or unit_id_hash; map the columns that hold them"
-            )
+            raise ValueError("constants cannot replace timestamp or unit_id_hash; map their columns")
         return self
 
     @property
@@ -112,10 +110,10 @@ class Records(ConfigModel):
         """Open the records for reading with DuckDB.
 
         Args:
-            connection: an open connection; what is created in it is temporary and gone on exit.
+            connection: an open connection; objects created in it are temporary and dropped on exit.
             start: records before this instant (UTC) need not be listed.
             end: nor records at or after this one.
-            extras: columns wanted beside the contract's.
+            extras: further columns.
 
         Raises:
             RecordsError: when nothing can be read, naming file, column and fix.
@@ -127,7 +125,7 @@ class Records(ConfigModel):
         return None
 
     def marks(self, connection: Connection, start: datetime, end: datetime) -> Mapping[str, str] | None:  # noqa: ARG002
-        """Return by file what tells whether it was changed; None where the log is not made of files.
+        """Return a mark for each file that changes with it; None if the log is not made of files.
 
         Args:
             connection: an open connection.

@@ -1,4 +1,4 @@
-"""Where evaluation records are read from: plain values, opened only when they are used."""
+"""Sources of evaluation records: plain values, opened only when used."""
 
 import glob
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ __all__ = [
 
 class _Files(Records):
     path: str | tuple[str, ...] = Field(
-        description="Paths or globs, local or of any fsspec URL. %Y %m %d %H stand for the hour of the "
+        description="Paths or globs, local or of any fsspec URL. %Y %m %d %H are replaced by the hour of the "
         "records: then only the files of the window are listed."
     )
 
@@ -55,7 +55,7 @@ class _Files(Records):
         return ", ".join(self.paths)
 
     def marks(self, connection: Connection, start: datetime, end: datetime) -> dict[str, str]:
-        """Return by file what tells whether it was changed; see `Records.marks`."""
+        """Return a mark for each file that changes with it; see `Records.marks`."""
         return file_marks(connection, list_files(connection, self.paths, start, end))
 
     def only(self, files: Sequence[str]) -> Self:
@@ -93,7 +93,7 @@ class ParquetRecords(_Files):
 
 
 class FileRecords(_Files):
-    """NDJSON or CSV files, also gzipped; a line that cannot be read is counted and left out.
+    """NDJSON or CSV files, also gzipped; a line that cannot be read is counted and excluded.
 
     A CSV whose lines are each wrapped in one pair of quotes is read as if they were not.
     """
@@ -198,7 +198,7 @@ class DataFrameRecords(Records):
         end: datetime,  # noqa: ARG002
         extras: Sequence[str] = (),
     ) -> Iterator[Scan]:
-        """Show the frame to DuckDB; see `Records.open`."""
+        """Register the frame with DuckDB; see `Records.open`."""
         view = scratch_name("frame")
         columns = as_columns(self.frame, self.raw_columns(extras))
         try:
@@ -211,7 +211,7 @@ class DataFrameRecords(Records):
 
 
 def as_records(source: object) -> Records:
-    """Return the records object for what a person would call a log.
+    """Return the records object of a log.
 
     Args:
         source: a records object, a DataFrame, an Ibis table, or a path, glob or URL (or a list of them).

@@ -1,4 +1,4 @@
-"""Paths, globs and URLs to files: which there are, and how to look into one."""
+"""Paths, globs and URLs to files: listing and opening."""
 
 import glob
 import gzip
@@ -174,9 +174,9 @@ def _open_raw(path: str) -> AbstractContextManager[IO[bytes]]:
 
 
 def file_marks(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> dict[str, str]:
-    """Return by file what tells whether it was changed: size and time, or the tag of an object store.
+    """Return a mark for each file that changes with it: size and time, or the tag of an object store.
 
-    A file that has vanished since it was listed has none.
+    A file that was removed since it was listed has none.
 
     Args:
         connection: reads the attributes of objects where its own `httpfs` lists them.

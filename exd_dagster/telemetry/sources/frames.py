@@ -35,7 +35,7 @@ def as_columns(frame: Any, wanted: Sequence[str]) -> FrameColumns:
         wanted: names of columns, or paths.
 
     Raises:
-        RecordsError: for a frame without columns, a wanted column that stands twice, or one whose type holds
+        RecordsError: for a frame without columns, a duplicate wanted column, or one whose type has
             no plain values.
     """
     if type(frame).__module__.startswith("polars"):
@@ -69,7 +69,7 @@ def _places(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
 
 
 def _plain(values: Any, name: str) -> Any:
-    """Return a column as DuckDB reads it; missing values stay missing."""
+    """Return a column as DuckDB reads it; missing values remain missing."""
     kind = str(values.dtype).split("[")[0].rstrip("0123456789").lower()
     if kind in _REFUSED:
         raise RecordsError(f"DataFrame: column '{name}' has dtype {values.dtype}; {_REFUSED[kind]}")

@@ -38,7 +38,7 @@ class IbisRecords(Records):
         end: datetime,  # noqa: ARG002
         extras: Sequence[str] = (),  # noqa: ARG002
     ) -> AbstractContextManager[Scan]:
-        """Refuse: its records stay where they are.
+        """Refuse: its records are counted by their engine.
 
         Raises:
             RecordsError: always.
@@ -73,7 +73,7 @@ class IbisRecords(Records):
         """Return a column by exd's name, or a field of one by path; None when the table does not have it.
 
         Raises:
-            RecordsError: when several columns differ in case only and none is spelled as asked for.
+            RecordsError: when several columns differ in case only and none is spelled exactly so.
         """
         import ibis
 
@@ -100,7 +100,7 @@ class IbisRecords(Records):
         return alike[0] if alike else None
 
     def hint(self, table: Any, name: str) -> str:
-        """Return " Did you mean ...?" for a column that is not there."""
+        """Return " Did you mean ...?" for a missing column."""
         return did_you_mean(self.columns.get(name, name), table.columns)
 
 

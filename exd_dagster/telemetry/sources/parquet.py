@@ -30,14 +30,14 @@ def open_parquet(
 ) -> Scan:
     """Return a scan over every file whose footer can be read and that has the columns the others have.
 
-    A column whose type is not the same in all files is read as text where no narrower type holds them all.
+    A column whose type is not the same in all files is read as text if no narrower type fits all values.
 
     Args:
         connection: an open connection.
         files: paths or URLs.
         wanted: raw names of the columns that may be read, or paths.
         required: those of them that every log must have.
-        place: what to call the log in a message.
+        place: the name of the log in messages.
 
     Raises:
         RecordsError: when no file can be read.
@@ -67,7 +67,7 @@ def open_parquet(
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Files of one schema: the relation, the type of each column, and SQL names where they are others.
+    """Files of one schema: the relation, the type of each column, and SQL names that differ.
 
     DuckDB renames columns whose names differ in case only.
     """
@@ -103,7 +103,7 @@ def _columns(schema: Schema) -> list[str]:
 
 
 def _with_bases(names: Sequence[str]) -> list[str]:
-    """Return the names, and the columns that those which are paths begin with."""
+    """Return the names, and the columns at the start of paths."""
     bases = [path[0] for name in names if (path := parse_path(name)) is not None]
     return list(dict.fromkeys([*names, *bases]))
 
@@ -111,7 +111,7 @@ def _with_bases(names: Sequence[str]) -> list[str]:
 def _drop_lacking(
     schemas: dict[str, Schema], wanted: Set[str], required: Sequence[str]
 ) -> Iterator[Unreadable]:
-    """Drop the files that lack a required column which others have, and say so."""
+    """Drop the files that lack a required column which others have, and report them."""
     names = {file: {name for name, *_ in schema} for file, schema in schemas.items()}
     known = wanted & set().union(*names.values())
     for file, own in names.items():

@@ -35,7 +35,7 @@ _NAMED_LINES = 5
 
 
 def text_format(path: str) -> Format | None:
-    """Return the format that the ending of a path stands for, None when it is not one of text."""
+    """Return the format of a path by its suffix, None when it is not a text format."""
     endings = [suffix.lower() for suffix in PurePosixPath(path).suffixes]
     if endings and endings[-1] == ".gz":
         endings.pop()
@@ -70,7 +70,7 @@ class TextStage:
         Args:
             files: paths or URLs.
             kind: ndjson or csv.
-            place: what to call the log in a message.
+            place: the name of the log in messages.
 
         Raises:
             RecordsError: when no file can be read.
@@ -131,7 +131,7 @@ class TextStage:
         counts = ", ".join(f"count({ident(name)})" for name in self.wanted)
         filled = self.connection.execute(f"SELECT {counts} FROM {self.table}").fetchall()[0]
         self.found.update(name for name, count in zip(self.wanted, filled, strict=True) if count)
-        if not self.found.issuperset(self.required):  # empty everywhere, or not there at all?
+        if not self.found.issuperset(self.required):  # empty everywhere, or missing?
             query = f"SELECT DISTINCT unnest(json_keys(json)) FROM {objects}"
             self._meet([row[0] for row in self.connection.execute(query).fetchall()])
             for base in sorted(set(self._bases.values()) & self.others):
@@ -150,8 +150,8 @@ class TextStage:
             read = self._read_wrapped if wrapped else self._read_plain
             known = {*self.wanted, *self._bases.values()}
             if twice := sorted(name for name in known if names.count(name) > 1):
-                raise csv.Error(f"column '{twice[0]}' stands twice in its header; rename one of them")
-            if known & set(names):  # else there is nothing to read, and the columns say why
+                raise csv.Error(f"column '{twice[0]}' is twice in its header; rename one of them")
+            if known & set(names):  # else there is nothing to read, and the columns show why
                 read(", ".join(literal(file) for file in group), names, delimiter, header.skip)
             self._meet(names)
 
@@ -189,7 +189,7 @@ class TextStage:
 
     @property
     def _bases(self) -> dict[str, str]:
-        """The column that each path begins with."""
+        """The column at the start of each path."""
         return {name: path[0] for name in self.wanted if (path := parse_path(name)) is not None}
 
     def _values(self, columns: Mapping[str, str]) -> dict[str, str]:
@@ -216,7 +216,7 @@ class TextStage:
             self.unreadable.append(_named(file, count, numbers))
 
     def _says_nothing(self, line: str) -> bool:
-        """Return True for a line of JSON that holds none of the wanted columns."""
+        """Return True for a line of JSON with none of the wanted columns."""
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):

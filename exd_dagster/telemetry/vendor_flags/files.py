@@ -1,4 +1,4 @@
-"""The files of an export: one, several parts of one, or copies kept over time."""
+"""The files of an export: one, several parts of one, or copies made over time."""
 
 import json
 import re
@@ -23,11 +23,11 @@ _ENDINGS = (".json", ".yaml", ".yml")
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """An export as it was at one instant.
+    """An export at one time.
 
     Attributes:
         taken: when it was made (UTC).
-        dated: whether a person or a name said so; else it is when the file was last modified here.
+        dated: whether the time was given or is in a file name; otherwise it is the modification time.
         documents: the parsed files by their path.
     """
 
@@ -39,11 +39,11 @@ class Copy:
 def copies_of(source: Source) -> list[Copy]:
     """Read an export, in order of time.
 
-    A folder in which every name holds an instant (`2026-03-01.json`, `flags-20260301T0900.json`, folders too)
-    is read as copies kept over time, a folder in which none does as the parts of one export.
+    A folder in which every name contains an instant (`2026-03-01.json`, `flags-20260301T0900.json`, folders
+    too) is read as copies made over time, a folder in which none does as the parts of one export.
 
     Raises:
-        ConfigError: when nothing is there, a file cannot be parsed, or only some names hold an instant.
+        ConfigError: when nothing is there, a file cannot be parsed, or only some names contain an instant.
     """
     if isinstance(source, Mapping):
         dated = sorted((instant_of(when), Path(place)) for when, place in source.items())
@@ -55,7 +55,7 @@ def copies_of(source: Source) -> list[Copy]:
         odd = next(child.name for child in inside if _instant_in(child.name) is None)
         raise ConfigError(
             f"the copies in '{place}'",
-            [f"'{odd}' does not say when it was made, others do; name it like {named[0][1].name}"],
+            [f"'{odd}' has no time in its name, others do; name it like {named[0][1].name}"],
         )
     if named:
         return [Copy(when, True, _documents(child)) for when, child in sorted(named)]
@@ -65,7 +65,7 @@ def copies_of(source: Source) -> list[Copy]:
 
 
 def instant_of(value: InstantLike) -> datetime:
-    """Return an instant that a person wrote, in UTC.
+    """Parse an instant, in UTC.
 
     Raises:
         ConfigError: when it is none.
@@ -80,7 +80,7 @@ def instant_of(value: InstantLike) -> datetime:
 
 
 def _instant_in(name: str) -> datetime | None:
-    """Return the instant that a file's name holds, in UTC."""
+    """Return the instant in a file's name, in UTC."""
     found = _NAMED.search(name)
     if found is None:
         return None
@@ -103,7 +103,7 @@ def _documents(place: Path) -> dict[str, Document]:
     if place.is_dir():
         files = [child for child in _inside(place) if child.is_file()]
     if not files or not place.exists():
-        seen = "holds no .json, .yaml or .yml file" if place.is_dir() else "does not exist"
+        seen = "has no .json, .yaml or .yml file" if place.is_dir() else "does not exist"
         raise ConfigError(f"flags '{place}'", [f"{seen}; pass what the vendor exports, or its API returns"])
     return {str(file): _parsed(file) for file in files}
 

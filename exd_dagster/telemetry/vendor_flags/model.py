@@ -34,15 +34,15 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stretch in which one split holds.
+    """A period with one split.
 
     Attributes:
         shares: share of each arm among the units that the vendor records, sum 1; empty where not derivable.
         coverage: share of the eligible units that the vendor records, 0..1.
         space: what assigns the units: salt, seed, hash version, attribute. Another space assigns them afresh.
-        since: when the vendor says it began (UTC); None: when the export was made.
+        since: start according to the vendor (UTC); None: when the export was made.
         refusal: why there is no split, and what to declare.
-        exclude: records that the shares do not speak of, as `FlagAudit.exclude`.
+        exclude: records that the shares do not apply to, as `FlagAudit.exclude`.
         ignore: variants that say that a unit was given none.
     """
 
@@ -61,14 +61,14 @@ class VendorFlag:
 
     Attributes:
         key: as the records name it.
-        stages: in order of time; several only where the export holds the flag's history.
+        stages: in order of time; several only if the export contains the flag's history.
         status: whether it assigns units.
         owners: e-mail addresses, or team:name.
         tags: as the vendor lists them.
-        changed: when the vendor says it was changed last (UTC).
+        changed: last change according to the vendor (UTC).
         end: when it stopped (UTC).
         id: the key of records that go by ids; "" where none do.
-        notes: what a person should know about the split, one sentence each.
+        notes: remarks on the split, one sentence each.
     """
 
     key: str
@@ -88,11 +88,11 @@ class Reader:
 
     Attributes:
         name: what `vendor=` names it by.
-        looks_like: what an export is recognised by, in words.
+        looks_like: how an export is recognised, as text.
         fits: whether a document is such an export.
         read: its flags in one environment (None: the only one). Raises `Underivable` for a document as a
             whole that cannot be read.
-        form: the name under which the vendor's own exposures write an arm.
+        form: how the vendor's own exposures name an arm.
     """
 
     name: str
@@ -102,5 +102,5 @@ class Reader:
     form: Form = "key"
 
 
-class Underivable(Exception):  # noqa: N818 - an answer, not an error
-    """The split cannot be derived; the message says why, and what to declare."""
+class Underivable(Exception):  # noqa: N818 - a result, not an error
+    """The split cannot be derived; the message gives the reason and what to declare."""

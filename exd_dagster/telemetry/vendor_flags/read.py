@@ -26,7 +26,7 @@ from exd_dagster.telemetry.vendor_flags.registry import reader_of
 _log = logging.getLogger(__name__)
 
 _PAGES = ("hasMore", "next", "nextPage")
-"""Keys by which an answer says that it is not the last page."""
+"""Keys of a response that is not the last page."""
 
 
 def flags_from(
@@ -44,8 +44,8 @@ def flags_from(
     """Return one audit per flag that a vendor's export declares, in order of the key.
 
     A flag whose split cannot be derived is returned without one: its SRM checks are skipped, its traffic is
-    still tested, and a warning says why and what to declare. A draft, an archived flag and one that stopped
-    before `start` are left out, which is logged.
+    still tested, and a warning gives the reason and what to declare. A draft, an archived flag and one that
+    stopped before `start` are excluded, with a log line.
 
     Args:
         source: a file that the vendor exports or its API returns; a folder of its parts; or copies kept over
@@ -55,13 +55,13 @@ def flags_from(
             PostHog's activity log) is read likewise.
         vendor: growthbook, launchdarkly, unleash, posthog, statsig, eppo, optimizely, split or flagd; None:
             recognised from the content.
-        environment: name of the environment read, where the export holds several.
+        environment: name of the environment read, if the export has several.
         keys: glob, or globs, of the flags wanted.
         variants: what the records write for a variant: key, index, value or id; None: what the vendor's own
             exposures write, as its preset reads them. With id, Optimizely's experiments go by their ids too.
-        start: first instant counted (UTC). By default when the first copy was made. One file that is dated by
-            nobody counts from when the vendor says that the flag was changed last, since it cannot tell what
-            held before.
+        start: first instant counted (UTC). By default when the first copy was made. One file without a date
+            counts from the flag's last change according to the vendor, since it does not contain what
+            applied before.
         end: first instant no longer counted (UTC).
         namespace: of every flag.
         mode: what a failure does.
@@ -165,7 +165,7 @@ def _goes_on(document: Document) -> str:
 
 
 class _Audit:
-    """One flag, with what every copy says of it."""
+    """One flag, with its definition in every copy."""
 
     def __init__(
         self,
@@ -211,7 +211,7 @@ class _Audit:
         )
 
     def _timeline(self) -> tuple[list[tuple[datetime, Stage]], datetime | None]:
-        """Return each stage with its first instant, and when the flag stopped for good (None: it runs)."""
+        """Return each stage with its first instant, and when the flag stopped (None: it runs)."""
         last_copy, last = self._history[-1]
         if last is not None and any(stage.since is not None for stage in last.stages):
             dated = [(stage.since or last_copy.taken, stage) for stage in last.stages]
@@ -232,7 +232,7 @@ class _Audit:
         return stop
 
     def _since(self, copy: Copy, flag: VendorFlag) -> datetime:
-        """Return since when a copy says what it says; what it says of earlier is not known."""
+        """Return since when the contents of a copy apply."""
         if copy.dated:
             return copy.taken
         if flag.changed is not None:
@@ -246,7 +246,7 @@ class _Audit:
         if self._floor is not None:
             return self._floor
         _log.warning(
-            "flag %s: the export does not say since when it holds: it is counted from %s, when the file was "
+            "flag %s: the export has no effective time: it is counted from %s, when the file was "
             "last modified here; pass start='%s' so that a fresh checkout counts the same",
             self._key, f"{copy.taken:%Y-%m-%d %H:%M} UTC", f"{copy.taken:%Y-%m-%dT%H:%M:%SZ}",
         )  # fmt: skip
@@ -294,7 +294,7 @@ def name_of(arm: Arm, form: Form) -> str:
 
 
 def _from(timeline: Sequence[tuple[datetime, Stage]], floor: datetime | None) -> list[tuple[datetime, Stage]]:
-    """Return the stages from `floor` on; the one in force there begins with it."""
+    """Return the stages from `floor` on; the one in force then starts at `floor`."""
     if floor is None:
         return list(timeline)
     before = [(floor, stage) for instant, stage in timeline if instant <= floor]

@@ -22,7 +22,7 @@ READERS: dict[str, Reader] = {
 
 
 def reader_of(document: Document, vendor: str | None, where: str) -> Reader:
-    """Return the reader of a document: that of `vendor`, else the one whose form it has.
+    """Return the reader of a document: that of `vendor`, else the one whose format it has.
 
     Args:
         document: one parsed file.
@@ -40,11 +40,11 @@ def reader_of(document: Document, vendor: str | None, where: str) -> Reader:
         if wanted in fitting:
             return wanted
         looks = f"; it looks like {' or '.join(one.name for one in fitting)}" if fitting else ""
-        raise ConfigError(where, [f"is no export of {vendor}: it needs {wanted.looks_like}{looks}"])
+        raise ConfigError(where, [f"is not an export of {vendor}: it needs {wanted.looks_like}{looks}"])
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         names = " and ".join(one.name for one in fitting)
-        raise ConfigError(where, [f"looks like {names}; say which, for example vendor='{fitting[0].name}'"])
+        raise ConfigError(where, [f"looks like {names}; give one, for example vendor='{fitting[0].name}'"])
     forms = [f"{one.name}: {one.looks_like}" for one in READERS.values()]
     raise ConfigError(where, ["is of no known form; export the flags of one of these", *forms])

@@ -1,4 +1,4 @@
-"""Small arithmetic and look-ups that the readers share."""
+"""Arithmetic and look-ups shared by the readers."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
@@ -13,7 +13,7 @@ SHOWN = 6
 
 
 def derive(make: Callable[[], Stage], since: datetime | None = None) -> Stage:
-    """Return the stage that `make` derives, or one that carries why it could not."""
+    """Return the stage that `make` derives, or one with the reason why it could not."""
     try:
         return make()
     except Underivable as refused:
@@ -51,7 +51,7 @@ def switch(share: float) -> tuple[tuple[Arm, float], ...]:
 
 
 def written(shares: Shares) -> str:
-    """Return shares as a person would declare them: {a: 0.5, b: 0.5}."""
+    """Return shares as in a declaration: {a: 0.5, b: 0.5}."""
     parts = [f"{arm.key}: {share:.4g}" for arm, share in shares[:SHOWN]]
     return "{" + ", ".join([*parts, *(["..."] if len(shares) > SHOWN else [])]) + "}"
 
@@ -77,7 +77,7 @@ def _seconds(text: str) -> str:
 
 
 def owners_of(*names: Any) -> tuple[str, ...]:
-    """Return the e-mail addresses among what a vendor says of owners."""
+    """Return the e-mail addresses in a vendor's list of owners."""
     return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and is_owner(name)))
 
 
@@ -106,7 +106,7 @@ def pick(environments: Mapping[str, Any], wanted: str | None) -> Any:
 
 
 def items_of(document: Any, *names: str) -> list[Any]:
-    """Return the list that an API answer carries under one of `names`; a bare list or object is taken too."""
+    """Return the list under one of `names` in an API response; a plain list or object is accepted too."""
     if isinstance(document, list):
         return document
     for name in names:

@@ -35,7 +35,7 @@ def hours(control: int, treatment: int, count: int = 50) -> list[dict[str, int]]
 @pytest.mark.parametrize("place", PLACES)
 def test_a_split_that_the_log_shows_is_well(tmp_path, place):
     (well,) = told(tmp_path, place, hours(20, 20))
-    assert (well.state, well.said) == ("ok", "960 units of a day do not disagree with 1 declared split")
+    assert (well.state, well.said) == ("ok", "960 units of a day agree with 1 declared split")
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -57,7 +57,7 @@ def test_shares_that_only_a_fault_gives_are_told_without_another_split(tmp_path)
 
 def test_a_variant_that_has_no_unit_is_named(tmp_path):
     (wrong,) = told(tmp_path, "files", hours(40, 0))
-    assert wrong.fix == "look whether treatment is served at all, and is spelt so in the records"
+    assert wrong.fix == "check that treatment is served, and is spelled this way in the records"
 
 
 def test_a_variant_nobody_declared_is_in_the_shares(tmp_path):
@@ -109,8 +109,8 @@ def test_a_filter_on_a_column_that_is_not_there_fails(tmp_path):
     ("declared", "fix"),
     [
         ({"key": "Checkout"}, "Did you mean 'checkout'?"),
-        ({"environment": "Production"}, "the log holds it with no namespace, environment 'production'"),
-        ({"namespace": "shop"}, "the log holds it with no namespace, environment 'production'"),
+        ({"environment": "Production"}, "the log has it with no namespace, environment 'production'"),
+        ({"namespace": "shop"}, "the log has it with no namespace, environment 'production'"),
     ],
 )
 def test_a_flag_that_nothing_is_counted_of_says_what_to_correct(tmp_path, place, declared, fix):

@@ -87,7 +87,7 @@ def test_a_folder_without_instants_holds_the_parts_of_one_export(tmp_path):
 def test_a_folder_in_which_only_some_names_hold_an_instant_is_refused(tmp_path):
     write(tmp_path / "2026-03-01.json", colour())
     write(tmp_path / "latest.json", colour())
-    with pytest.raises(ConfigError, match=r"'latest.json' does not say when it was made, others do"):
+    with pytest.raises(ConfigError, match=r"'latest.json' has no time in its name, others do"):
         flags_from(tmp_path)
 
 
@@ -137,7 +137,7 @@ def test_another_vendors_export_is_refused_with_what_it_looks_like(tmp_path, nam
     if name == "flagd":
         assert flags_from(file, vendor=name, start="2026-03-01")
         return
-    with pytest.raises(ConfigError, match=f"is no export of {name}: .*; it looks like flagd"):
+    with pytest.raises(ConfigError, match=f"is not an export of {name}: .*; it looks like flagd"):
         flags_from(file, vendor=name)
 
 
@@ -170,7 +170,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name, text, why):
 def test_a_place_without_an_export_says_what_to_pass(tmp_path):
     with pytest.raises(ConfigError, match="does not exist; pass what the vendor exports"):
         flags_from(tmp_path / "nowhere.json")
-    with pytest.raises(ConfigError, match=r"holds no .json, .yaml or .yml file"):
+    with pytest.raises(ConfigError, match=r"has no .json, .yaml or .yml file"):
         flags_from(tmp_path)
 
 

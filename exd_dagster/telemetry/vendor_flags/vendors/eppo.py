@@ -99,7 +99,7 @@ def _shards(split: Mapping[str, Any]) -> Shards:
 
 
 def _buckets(of: Sequence[Sequence[tuple[int, int]]], total: int) -> set[int]:
-    """Return the shards that every one of several lists of ranges holds; all where there is none."""
+    """Return the shards in all of several lists of ranges; all if there is none."""
     buckets = set(range(total))
     for ranges in of:
         buckets &= {bucket for start, end in ranges for bucket in range(start, end)}

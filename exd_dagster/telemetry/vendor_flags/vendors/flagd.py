@@ -55,7 +55,7 @@ def _stage(key: str, flag: Mapping[str, Any], evaluators: Mapping[str, Any]) -> 
         )
     said = written(_fractional(key, inner, arms).shares)
     raise Underivable(
-        f"its targeting splits {said} only where a condition holds; declare split={said} with include= of "
+        f"its targeting splits {said} only if a condition is met; declare split={said} with include= of "
         "that audience"
     )
 

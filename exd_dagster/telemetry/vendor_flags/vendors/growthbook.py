@@ -108,7 +108,7 @@ def _rule_stage(rule: Mapping[str, Any], key: str) -> Stage:
 
 
 def _namespace(namespace: Any) -> float:
-    """Return the share of a namespace that the rule holds: [id, from, to], or {range: [from, to]}."""
+    """Return the share of a namespace that the rule covers: [id, from, to], or {range: [from, to]}."""
     if isinstance(namespace, Mapping):
         if namespace.get("enabled") is False:
             return 1.0
@@ -118,12 +118,12 @@ def _namespace(namespace: Any) -> float:
 
 def _bounded(coverage: float) -> float:
     if coverage <= 0:
-        raise Underivable("its coverage is 0: nobody is in it")
+        raise Underivable("its coverage is 0: it has no units")
     return min(1.0, coverage)
 
 
 def _feature(item: Mapping[str, Any], environment: str | None) -> Iterator[VendorFlag]:
-    """Yield the experiments that the rules of a feature hold."""
+    """Yield the experiments in the rules of a feature."""
     block = pick(item["environments"], environment)
     running = block.get("enabled", True) and not item.get("archived")
     status: Status = "running" if running else "archived" if item.get("archived") else "stopped"

@@ -59,7 +59,7 @@ def _read(document: Document, environment: str | None) -> list[VendorFlag]:
 
 
 def _history(log: Sequence[Mapping[str, Any]], environment: str | None) -> VendorFlag:
-    """Read the versions of one flag: each holds from its entry's date on."""
+    """Read the versions of one flag: each applies from its entry's date on."""
     last = _flag(log[-1]["currentVersion"], environment)
     stages = []
     for change in log:
@@ -124,9 +124,7 @@ def _notes(block: Mapping[str, Any]) -> tuple[str, ...]:
 def _served(key: str, block: Mapping[str, Any], arms: Sequence[Arm]) -> Stage:
     """Derive what is served where the flag is on: by its rules and, where none matches, its fallthrough."""
     if "fallthrough" not in block:
-        raise Underivable(
-            "the export leaves out its rules; ask the API for the environment (?env=...&summary=0)"
-        )
+        raise Underivable("the export has no rules; query the API for the environment (?env=...&summary=0)")
     fallthrough = _clause(key, block, block["fallthrough"], arms)
     if block.get("prerequisites"):
         raise Underivable(

@@ -75,21 +75,21 @@ def _flag(item: Mapping[str, Any], share: float) -> VendorFlag:
 
 def _stage(item: Mapping[str, Any], share: float) -> Stage:
     if item.get("cmab"):
-        raise Underivable("a bandit assigns its units, by shares that move; no split holds")
+        raise Underivable("a bandit assigns its units, with changing shares; no split applies")
     arms = {
         str(one["id"]): Arm(str(one["key"]), i, id=str(one["id"])) for i, one in enumerate(item["variations"])
     }
     widths = {key: width for key, width in _widths(item["trafficAllocation"]).items() if key in arms}
     coverage = share * sum(widths.values()) / _WHOLE
     if coverage <= 0:
-        raise Underivable("its traffic allocation is 0: nobody is in it")
+        raise Underivable("its traffic allocation is 0: it has no units")
     return Stage(
         shared([(arms[key], float(width)) for key, width in widths.items()]), coverage, (str(item["id"]),)
     )
 
 
 def _widths(allocation: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Return how many of the 10,000 buckets each entity holds."""
+    """Return how many of the 10,000 buckets each entity has."""
     widths: dict[str, int] = {}
     start = 0
     for one in allocation:

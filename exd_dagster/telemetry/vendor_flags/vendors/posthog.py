@@ -108,7 +108,7 @@ def _history(key: str, log: Sequence[Mapping[str, Any]]) -> VendorFlag:
         if active and filters is not None and ("filters" in fields or "active" in fields):
             stages.append(_flag({"key": key, "filters": filters, "active": True}, when).stages[0])
     if not stages:
-        stages = [Stage(refusal="its activity log holds no change of filters; export the flag itself")]
+        stages = [Stage(refusal="its activity log has no change of filters; export the flag itself")]
     return VendorFlag(key, tuple(stages), "running" if ended is None else "stopped", end=ended)
 
 
@@ -125,7 +125,7 @@ def _stage(key: str, filters: Mapping[str, Any], since: datetime | None) -> Stag
     declared = sum(weight for _, weight in weights)
     if declared > on + 1e-3:
         raise Underivable(f"its variants sum to {declared / on:.0%}, not 100%")
-    # a unit that no variant's range holds is answered with true
+    # a unit in no variant's range gets true
     rest = [(Arm("true", value=True), on - declared), (Arm("false", value=False), 1 - on)]
     return Stage(
         shared([*weights, *((arm, max(0.0, round(w, 9))) for arm, w in rest)]), 1.0, (key, by), since
@@ -140,7 +140,7 @@ def _rollout(filters: Mapping[str, Any]) -> float:
     """Return the share of units for which a flag is on: sets without properties share one hash."""
     groups = filters.get("groups") or []
     if not groups:
-        raise Underivable("it has no release condition: everybody is answered with false")
+        raise Underivable("it has no release condition: every unit gets false")
     special = ("super_groups", "holdout_groups", "holdout", "feature_enrollment")
     if any(filters.get(name) for name in special):
         raise Underivable(

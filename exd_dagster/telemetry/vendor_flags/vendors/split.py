@@ -146,7 +146,7 @@ def _allocated(item: Mapping[str, Any], served: Sequence[tuple[tuple[Arm, float]
         )
     allocation = float(item.get("trafficAllocation", 100))
     if allocation <= 0:
-        raise Underivable("its traffic allocation is 0: nobody is in it")
+        raise Underivable("its traffic allocation is 0: it has no units")
     space = (str(item.get("seed", item["name"])), str(item.get("algo") or 1))
     outside = {"evaluation_reason": ("not in split",)} if allocation < 100 else {}
     return Stage(served[-1], allocation / 100, space, exclude=outside)

@@ -103,7 +103,7 @@ def _groups(item: Mapping[str, Any]) -> Stage:
     ]
     allocation = float(item["allocation"])
     if allocation <= 0:
-        raise Underivable("its allocation is 0: nobody is in it")
+        raise Underivable("its allocation is 0: it has no units")
     space = (str(item.get("salt") or item.get("id")), str(item.get("idType") or "userID"))
     return Stage(shared(arms, 100), allocation / 100, space)
 
@@ -134,7 +134,7 @@ def _spec_gate(spec: Mapping[str, Any]) -> VendorFlag:
 
 
 def _passing(gate: Mapping[str, Any], rules: Sequence[Mapping[str, Any]]) -> Stage:
-    """Derive the share that passes: one rule for everybody is one; other rules hold shares of an audience."""
+    """Derive the share that passes: one rule for all units has one; others cover part of an audience."""
     if not rules:
         return Stage(switch(0.0))
     first = rules[0]
@@ -181,7 +181,7 @@ def _spec_groups(spec: Mapping[str, Any]) -> Stage:
             listed = len(condition.get("targetValue") or ()) / _BUCKETS  # who matches stays outside
             coverage *= 1 - listed if operator == "any" else listed
     if coverage <= 0:
-        raise Underivable("its allocation is 0: nobody is in it")
+        raise Underivable("its allocation is 0: it has no units")
     if len(salts) > 1:
         raise Underivable(f"its groups use {len(salts)} salts; declare the split")
     return Stage(shared(weights), coverage, (*salts, str(spec.get("idType") or "userID")))

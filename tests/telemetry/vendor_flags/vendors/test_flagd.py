@@ -41,7 +41,7 @@ def test_a_shared_evaluator_is_put_in_place(tmp_path):
 def test_a_split_inside_a_condition_is_refused_with_what_to_declare(tmp_path, caplog):
     targeting = {"if": [{"==": [{"var": "country"}, "US"]}, FRACTIONAL, "red"]}
     assert read(tmp_path, definitions(targeting))["colour"].split is None
-    assert "splits {red: 0.75, blue: 0.25} only where a condition holds" in caplog.text
+    assert "splits {red: 0.75, blue: 0.25} only if a condition is met" in caplog.text
 
 
 def test_targeting_without_a_split_is_refused(tmp_path, caplog):
