@@ -159,7 +159,7 @@ def lines_of(case: str) -> tuple[str, digest.Lines]:
     """Headline and lines of the cases that bring their own."""
     if case == "dead_letter":
         why = "Slack answered token_revoked: reinstall the Slack app and set its new token"
-        return CASES[case][2], (("Why", why), ("What it would have said", "fire: srm of checkout"))
+        return CASES[case][2], (("Why", why), ("Not delivered", "fire: srm of checkout"))
     if case == "digest_all_well":
         found = [check(name, "pass", key=key) for name in ("srm", "traffic_drop") for key in ("a", "b")]
         return digest.headline(found), digest.lines(AlertState(), found, (), NOW)

@@ -357,7 +357,7 @@ def test_summary_lists_every_flag_of_the_log(log):
 def test_empty_window_says_where_the_records_are(log, flag, words):
     window = ("--from", "2020-01-01", "--to", "2020-01-02")
     text = ask("srm", "--flag", flag, *HALF, *log(control=500), *window).stdout
-    assert f"note: no record lies in the window. {words}" in text
+    assert f"note: no record is in the window. {words}" in text
 
 
 @pytest.mark.parametrize(

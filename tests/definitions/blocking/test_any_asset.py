@@ -93,7 +93,7 @@ def test_a_multi_asset_as_a_whole_is_refused_with_the_way_out(tmp_path: Path) ->
     @dg.multi_asset(specs=[dg.AssetSpec("orders"), dg.AssetSpec("visits")])
     def dbt_project(): ...
 
-    with pytest.raises(ConfigError, match=r"holds several assets: orders, visits; give the key of one"):
+    with pytest.raises(ConfigError, match=r"has several assets: orders, visits; give the key of one"):
         build_flag_audit_checks(FLAG, asset=dbt_project, records="log/*.parquet")
 
 

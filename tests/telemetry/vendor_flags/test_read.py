@@ -149,7 +149,7 @@ def test_a_form_that_nobody_writes_is_refused_with_all_that_are_known(tmp_path):
 
 def test_a_form_of_two_vendors_is_asked_about(tmp_path):
     both = {"flags": {**colour()["flags"], "x": {"allocations": [], "enabled": True}}}
-    with pytest.raises(ConfigError, match="looks like eppo and flagd; say which, for example vendor='eppo'"):
+    with pytest.raises(ConfigError, match="looks like eppo and flagd; give one, for example vendor='eppo'"):
         flags_from(write(tmp_path / "x.json", both))
 
 
