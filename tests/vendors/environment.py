@@ -39,12 +39,15 @@ class Evaluated:
 
 
 @cache
-def evaluated(sdk: str, users: int = 50_000, flags: int = 1, fault: str = "none") -> Evaluated:
+def evaluated(
+    sdk: str, users: int = 50_000, flags: int = 1, fault: str = "none", *, silent: bool = False
+) -> Evaluated:
     """Run a driver in the environment of the SDKs; each evaluation once per session."""
     out = Path(mkdtemp(prefix=f"exd-{sdk}-"))
     arguments = [sdk, str(out), "--users", str(users), "--flags", str(flags), "--fault", fault]
+    arguments += ["--silent"] if silent else []
     command = [str(PYTHON), "-m", "drivers.run", *arguments]
-    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, timeout=3600, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assigned = json.loads((out / "assigned.json").read_text())
     return Evaluated(out / "definitions.json", out / "events.ndjson", assigned)

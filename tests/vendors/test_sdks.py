@@ -4,6 +4,7 @@ import pytest
 
 from tests.vendors.audits import audited, declared
 from tests.vendors.environment import SDKS, evaluated
+from tests.vendors.independence import worst_pair
 
 pytestmark = pytest.mark.vendors
 
@@ -29,6 +30,21 @@ def test_the_split_of_the_definitions_passes(sdk):
     verdicts = audited(sdk, run)
     assert declared(sdk, run, "flag-00").split == pytest.approx({"control": 0.6, "treatment": 0.4})
     assert (verdicts.verdicts.srm.verdict, verdicts.integrity.verdict) == ("pass", "pass")
+
+
+@pytest.mark.parametrize("sdk", EACH)
+def test_assignments_of_several_flags_are_independent(sdk):
+    """No pair of four flags is dependent, at .001 over all pairs of all SDKs."""
+    p, pairs, _ = worst_pair(evaluated(sdk, FEW, flags=4, silent=True).assigned)
+    assert pairs == 6
+    assert p * len(SDKS) > 0.001
+
+
+def test_two_flags_of_one_hash_are_found_dependent():
+    """The test of independence sees flags that share their hash."""
+    assigned = evaluated("eppo", FEW, flags=4, silent=True).assigned
+    p, _, phi = worst_pair({"one": assigned["flag-00"], "two": assigned["flag-00"]})
+    assert (p, round(phi, 6)) == (0, 1)
 
 
 @pytest.mark.parametrize("sdk", EACH)

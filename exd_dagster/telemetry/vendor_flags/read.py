@@ -113,12 +113,24 @@ def flags_of(
         for key in {**histories, **found}:
             if any(fnmatchcase(key, glob) for glob in globs):
                 histories.setdefault(key, []).append((copy, found.get(key)))
-    audits = []
-    for key, history in sorted(histories.items()):
-        audit = _Audit(key, history, floor, forms[key])
-        made = audit.flag(None if end is None else instant_of(end), namespace, environment, mode)
-        audits += [made] if made is not None else []
-    return audits
+    last = None if end is None else instant_of(end)
+    audits = [_Audit(key, history, floor, forms[key]) for key, history in sorted(histories.items())]
+    made = [(audit, audit.flag(last, namespace, environment, mode)) for audit in audits]
+    _warn_of_one_hash([audit for audit, flag in made if flag is not None])
+    return [flag for _, flag in made if flag is not None]
+
+
+def _warn_of_one_hash(audits: Sequence["_Audit"]) -> None:
+    """Tell which flags hash their units alike: their assignments are not independent of one another."""
+    alike: dict[tuple[str, ...], dict[str, str]] = {}
+    for audit in audits:
+        alike.setdefault(audit.space, {}).setdefault(audit.latest.id or audit.latest.key, audit.latest.key)
+    for space, keys in alike.items():
+        if space and len(keys) > 1:
+            _log.warning(
+                "flags %s are assigned by one hash (%s): their variants follow from one another",
+                ", ".join(keys.values()), ", ".join(space),
+            )  # fmt: skip
 
 
 def declarations(
@@ -175,7 +187,12 @@ class _Audit:
         form: Form,
     ) -> None:
         self._key, self._history, self._floor, self._form = key, history, floor, form
-        self._latest = next(flag for _, flag in reversed(history) if flag is not None)
+        self.latest = next(flag for _, flag in reversed(history) if flag is not None)
+
+    @property
+    def space(self) -> tuple[str, ...]:
+        """What assigns the units now; empty where every unit gets one variant or no split is known."""
+        return self.latest.stages[-1].space
 
     def flag(
         self, end: datetime | None, namespace: str | None, environment: str | None, mode: Mode
@@ -184,11 +201,11 @@ class _Audit:
         timeline, stopped = self._timeline()
         begin = self._floor or self._history[0][0].taken
         if not timeline or (stopped is not None and stopped <= begin):
-            _log.warning("flag %s is %s and left out", self._key, self._latest.status)
+            _log.warning("flag %s is %s and left out", self._key, self.latest.status)
             return None
         timeline = _from(timeline, self._floor)
         refusal = next((stage.refusal for _, stage in timeline if stage.refusal), "")
-        for note in self._latest.notes:
+        for note in self.latest.notes:
             _log.warning("flag %s: %s", self._key, note)
         if refusal:
             _log.warning("flag %s: no split declared: %s", self._key, refusal)
@@ -205,8 +222,8 @@ class _Audit:
             phases=() if refusal else self._phases(timeline),
             exclude={} if refusal else _excluded(timeline),
             ignore_variants=() if refusal else self._ignored(timeline),
-            owners=self._latest.owners,
-            tags=_tags(self._latest.tags),
+            owners=self.latest.owners,
+            tags=_tags(self.latest.tags),
             mode=mode,
         )
 

@@ -81,6 +81,7 @@ def _fractional(key: str, arguments: Sequence[Any], arms: Mapping[str, Arm]) -> 
     """Read [bucketing key], [variant, weight], ...: without a key the flag's and the targeting key."""
     own = bool(arguments) and not isinstance(arguments[0], list)
     by = json.dumps(arguments[0], sort_keys=True) if own else f"{key} targetingKey"
+    by = f"{key} {by}" if "$flagd.flagKey" in by else by
     weights = []
     for part in arguments[1:] if own else arguments:
         if not isinstance(part[0], str) or (len(part) > 1 and not isinstance(part[1], (int, float))):

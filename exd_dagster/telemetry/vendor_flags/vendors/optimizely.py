@@ -51,7 +51,7 @@ def _of_rules(
     elif item.get("rolloutId") and running and (stages[0].coverage < 1 or running[0].id in narrow):
         refusal = "units outside its experiment get a delivery; audit the experiment by its own key"
         stages = (Stage(refusal=refusal),)
-    return VendorFlag(str(item["key"]), stages, (running or own)[0].status)
+    return VendorFlag(str(item["key"]), stages, (running or own)[0].status, id=(running or own)[0].id)
 
 
 def _grouped(group: Mapping[str, Any]) -> Iterator[VendorFlag]:

@@ -119,7 +119,9 @@ def _stage(item: Mapping[str, Any]) -> Stage:
         raise Underivable("its variants have overrides; declare include= of units that have none")
     weights = [(Arm(str(one["name"]), i), float(one["weight"])) for i, one in enumerate(variants)]
     stickiness = str(variants[0].get("stickiness") or "default")
-    space = (*rollout_space, "variants", stickiness)
+    group = str((strategies[0].get("parameters") or {}).get("groupId") or "") if strategies else ""
+    hashed = group if strategies and strategies[0].get("variants") and group else str(item["name"])
+    space = (*rollout_space, "variants", hashed, stickiness)
     if on <= 0:
         raise Underivable("its rollout is 0: it is on for nobody")
     return Stage(shared(weights, 1000), on, space, ignore=(DISABLED,))

@@ -71,3 +71,17 @@ def test_yaml_is_read_too_and_a_disabled_flag_is_left_out(tmp_path):
     assert [flag.key for flag in flags_from(file, start=START)] == ["colour"]
     file.write_text(text.format("DISABLED"))
     assert flags_from(file, start=START) == []
+
+
+@pytest.mark.parametrize(
+    ("by", "alike"),
+    [
+        ({"var": "email"}, True),
+        ({"cat": [{"var": "$flagd.flagKey"}, {"var": "email"}]}, False),
+    ],
+)
+def test_flags_that_hash_their_units_alike_are_told(tmp_path, caplog, by, alike):
+    targeting = {"fractional": [by, ["red", 30], ["blue", 10]]}
+    flags = {key: definitions(targeting)["flags"]["colour"] for key in ("a", "b")}
+    read(tmp_path, {"flags": flags})
+    assert ("flags a, b are assigned by one hash" in caplog.text) == alike
