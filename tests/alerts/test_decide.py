@@ -86,6 +86,13 @@ def test_a_blocking_failure_is_reminded_of_once_after_24_hours():
     assert told == [("fire", "checkout", ("srm",)), ("remind", "checkout", ("srm",))]
 
 
+def test_the_reminder_is_due_24_hours_after_the_message_and_not_before():
+    story = Story()
+    story.tick(check(), after=DAY - timedelta(seconds=1))
+    assert story.tick(check(), after=timedelta(seconds=1)) == []
+    assert story.tick(check()) == [("remind", "checkout", ("srm",))]
+
+
 def test_a_failure_that_blocks_nothing_is_not_reminded_of():
     story = Story()
     told = [event for _ in range(60) for event in story.tick(check(mode="warn"))]
@@ -141,6 +148,14 @@ def test_a_failure_held_back_while_flapping_is_told_when_it_stays():
     story.tick(check(verdict="pass"))
     told = [reason for _ in range(8) for reason, *_ in story.tick(check())]
     assert told == ["fire"]
+
+
+def test_a_failure_held_back_is_told_6_hours_after_it_was_told_before():
+    story = Story()
+    story.tick(check())
+    story.tick(check(verdict="pass"), after=5 * HOUR - timedelta(seconds=1))
+    assert story.tick(check(), after=timedelta(seconds=1)) == []
+    assert story.tick(check()) == [("fire", "checkout", ("srm",))]
 
 
 def test_a_drop_in_traffic_mutes_a_split_that_broke_within_its_hours():

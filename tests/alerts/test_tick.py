@@ -13,9 +13,9 @@ from exd_dagster.alerts.channels.sender import Notification
 from exd_dagster.alerts.channels.slack import SlackBot
 from exd_dagster.alerts.channels.webhook import Webhook
 from exd_dagster.alerts.model import AlertState
-from exd_dagster.alerts.state import AlertStateError
+from exd_dagster.alerts.state import AlertStateError, prune
 from tests.alerts.alerting import KilledError, Office
-from tests.alerts.make import HOUR, check
+from tests.alerts.make import HOUR, NOW, alert, check
 from tests.servers.http import HttpServer, Reply, slack_answers, slack_refuses
 from tests.servers.smtp import SmtpServer
 
@@ -391,3 +391,9 @@ def test_the_state_survives_being_written_and_read():
     assert isinstance(office.state, AlertState)
     assert office.store.load() == office.state
     assert office.state.incidents["checkout"].flag.key == "checkout"
+
+
+def test_the_alert_of_an_outage_that_lasts_is_kept_until_its_end_is_told():
+    told, old = alert("traffic_drop"), alert("srm")
+    state = AlertState(alerts={told.id: told, old.id: old}, outage={"checkout": told.id})
+    assert prune(state, NOW).alerts == {told.id: told}

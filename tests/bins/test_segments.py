@@ -1,5 +1,7 @@
 """Bins by segment: which units are counted where, how many values are kept, and what a store knows of old."""
 
+from datetime import timedelta
+
 import duckdb
 import pandas as pd
 import pytest
@@ -85,6 +87,14 @@ def test_a_unit_met_earlier_leaves_the_segment_of_a_later_hour(store):
     source = log((2, "a", "control"), *later, sdk_name=["py", "js", "js"])
     update(store, source, SDK, hours=(0, 5))
     assert totals(store) == {"sdk_name": {"py": {"control": 1}}}
+
+
+def test_a_unit_met_earlier_leaves_the_segment_of_the_hour_right_after_those_read_again(store):
+    """Its first exposure was at the first instant that is not read again."""
+    update(store, log((1, "u", "control"), LATE, country=["de", "de"]), COUNTRY)
+    whole = log((0.5, "u", "control"), (1, "u", "control"), LATE, country=["fr", "de", "de"])
+    update(store, whole, COUNTRY, hours=(0, 1), lookback=timedelta(0))
+    assert totals(store, COUNTRY) == counted(whole, COUNTRY) == {"country": {"fr": {"control": 1}}}
 
 
 def test_a_dimension_declared_later_is_counted_from_the_hours_read_then(store):

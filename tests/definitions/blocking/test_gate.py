@@ -217,3 +217,16 @@ def test_a_waiver_ends_at_the_instant_it_names(
     reason = why_not_trusted(instance, key, record, until - before, None)
     assert reason.startswith("it was waived until 2026-03-02 12:00 UTC") is refused
     assert bool(reason) is refused
+
+
+@pytest.mark.parametrize(("before", "refused"), [(timedelta(microseconds=1), False), (timedelta(0), True)])
+def test_an_answer_is_too_old_from_the_instant_it_names(
+    instance: dg.DagsterInstance, before: timedelta, refused: bool
+) -> None:
+    until = datetime(2026, 3, 2, 12, tzinfo=timezone.utc)
+    key = dg.AssetCheckKey(dg.AssetKey("bad_bins"), "trust")
+    facts = {"fresh_until": "2026-03-02T12:00:00Z", "audited_through": "2026-03-01T12:00:00Z"}
+    record = CheckRecord(key=key, passed=True, metadata=facts, at=until - timedelta(hours=1), run_id="0b1c")
+    reason = why_not_trusted(instance, key, record, until - before, None)
+    assert reason.startswith("Stale: audited through 2026-03-01 12:00 UTC") is refused
+    assert bool(reason) is refused
