@@ -36,10 +36,9 @@ def open_counter(
     """
     target = Target(0, flag, instant_ms(max(start, flag.start)), instant_ms(min(end, flag.end or end)))
     wanted = sorted(target.extras)
-    with records.open(connection, from_ms(target.start), end, wanted) as scan:
-        columns = records.column_map.resolve(scan, wanted)
+    with records.resolved(connection, from_ms(target.start), end, wanted) as columns:
         for name in sorted(target.extras - set(columns.extras)):
-            raise RecordsError(f"{scan.place}: '{name}' is not a column.{scan.hint(name)}")
+            raise RecordsError(f"{columns.scan.place}: '{name}' is not a column.{columns.scan.hint(name)}")
         counter = Counter(connection, columns, [target])
         try:
             counter.look_briefly()

@@ -1,6 +1,6 @@
 """`--source` values -> one readable log: paths, globs, prefixes and URLs of files, and DuckDB tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from pydantic import Field
 
 from exd_dagster.cli.telemetry.finding import redacted
 from exd_dagster.errors import RecordsError, did_you_mean
+from exd_dagster.telemetry.preset import Row
 from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, Scan
 from exd_dagster.telemetry.sources.base import describe
 from exd_dagster.telemetry.sources.duckdb import (
@@ -31,7 +32,7 @@ _DATABASES = (".duckdb", ".ddb", ".db")
 
 
 class MergedRecords(Records):
-    """Several logs of different kinds, read as one; columns are matched by name."""
+    """Several logs of different kinds, read as one under exd's names."""
 
     parts: tuple[Records, ...] = Field(description="The logs.")
 
@@ -48,13 +49,22 @@ class MergedRecords(Records):
         end: datetime,
         extras: Sequence[str] = (),
     ) -> Iterator[Scan]:
-        """Open every part and stack them; see `Records.open`."""
+        """Open every part, find its columns and stack them; see `Records.open`."""
         with ExitStack() as stack:
-            scans = [stack.enter_context(part.open(connection, start, end, extras)) for part in self.parts]
-            union = " UNION ALL BY NAME ".join(f"FROM {scan.relation}" for scan in scans)
-            relation = f"({union})"
-            unreadable = tuple(line for scan in scans for line in scan.unreadable)
+            parts = [
+                stack.enter_context(part.resolved(connection, start, end, extras)) for part in self.parts
+            ]
+            relation = f"({' UNION ALL BY NAME '.join(part.select() for part in parts)})"
+            unreadable = tuple(line for part in parts for line in part.scan.unreadable)
             yield Scan(self.place, relation, describe(connection, relation, self.place), unreadable)
+
+    def sample(
+        self, connection: duckdb.DuckDBPyConnection, start: datetime, end: datetime
+    ) -> Mapping[str, Sequence[Row]]:
+        """Return some rows of every part; see `Records.sample`."""
+        return {
+            file: rows for part in self.parts for file, rows in part.sample(connection, start, end).items()
+        }
 
 
 def read_sources(
@@ -97,7 +107,7 @@ def read_sources(
     for kind, paths in files.items():
         source = ParquetRecords if kind is None else FileRecords
         parts.append(source(path=tuple(paths), **named))
-    return parts[0] if len(parts) == 1 else MergedRecords(parts=tuple(parts), **named)
+    return parts[0] if len(parts) == 1 else MergedRecords(parts=tuple(parts))
 
 
 def _engine_table(engine: str, uris: Sequence[str], named: dict[str, Any]) -> IbisRecords:

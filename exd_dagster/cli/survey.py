@@ -126,8 +126,7 @@ def survey(
     Raises:
         RecordsError: when the log cannot be read.
     """
-    with records.open(connection, start, end) as scan:
-        columns = records.column_map.resolve(scan)
+    with records.resolved(connection, start, end) as columns:
         sql = columns.expressions
         keys = ", ".join(
             f"coalesce({sql[name]}, '') AS {name}" for name in ("namespace", "environment", "flag", "variant")
@@ -135,7 +134,7 @@ def survey(
         assigned = f"NOT {is_reason(sql['reason'], EXCLUDED_REASONS)}"
         rows = connection.execute(
             f"SELECT {keys}, count(DISTINCT {sql['unit']}) FILTER ({sql['has_unit']}) AS units, "
-            f"min({sql['us']}) // 1000, max({sql['us']}) // 1000 FROM {scan.relation} "
+            f"min({sql['us']}) // 1000, max({sql['us']}) // 1000 FROM {columns.scan.relation} "
             f"WHERE {columns.between(instant_ms(start), instant_ms(end))} AND {assigned} GROUP BY 1, 2, 3, 4 "
             "HAVING flag <> '' AND variant <> '' ORDER BY units DESC, variant"
         ).fetchall()
@@ -175,15 +174,14 @@ def hourly_units(
         RecordsError: when the log cannot be read.
     """
     scope = {"namespace": flag.namespace, "environment": flag.environment, "flag": flag.key}
-    with records.open(connection, start, end) as scan:
-        columns = records.column_map.resolve(scan)
+    with records.resolved(connection, start, end) as columns:
         sql = columns.expressions
         wanted = [f"coalesce({sql[name]}, '') = {literal(value)}" for name, value in scope.items()]
         wanted += [sql["has_unit"], columns.between(instant_ms(start), instant_ms(end))]
         wanted += [f"NOT {is_reason(sql['reason'], EXCLUDED_REASONS)}"]
         rows = connection.execute(
             f"SELECT variant, us // 3600000000 AS hour, count(*) FROM (SELECT {sql['variant']} AS variant, "
-            f"min({sql['us']}) AS us FROM {scan.relation} WHERE {' AND '.join(wanted)} "
+            f"min({sql['us']}) AS us FROM {columns.scan.relation} WHERE {' AND '.join(wanted)} "
             f"GROUP BY {sql['variant']}, {sql['unit']}) WHERE variant <> '' GROUP BY ALL"
         ).fetchall()
     names = sorted({str(variant) for variant, _, _ in rows})

@@ -8,7 +8,10 @@ and separators say nothing. LaunchDarkly's reason is an object, `{"kind": "ERROR
 import re
 from collections.abc import Iterable
 
-EXCLUDED_REASONS = ("off", "error", "sdk_default", "prerequisite_failed", "disabled", "default")
+NOT_ASSIGNED = "not_assigned"
+"""The reason of a row whose values, by the preset of its log, say that the unit was given no variant."""
+
+EXCLUDED_REASONS = ("off", "error", "sdk_default", "prerequisite_failed", "disabled", "default", NOT_ASSIGNED)
 """Evaluation reasons that are counted apart by default: no assignment took place.
 
 | reason | who writes it | meaning |
@@ -17,6 +20,7 @@ EXCLUDED_REASONS = ("off", "error", "sdk_default", "prerequisite_failed", "disab
 | sdk_default | exd | the caller's default was served |
 | disabled | OpenFeature | the flag is disabled where it is managed |
 | default | OpenFeature | a pre-configured value: nothing was evaluated, or without a result |
+| not_assigned | a preset | a variant or reason by which the vendor says "in no variant" |
 
 OpenFeature's STATIC, CACHED, STALE, SPLIT, TARGETING_MATCH and UNKNOWN, and LaunchDarkly's FALLTHROUGH,
 RULE_MATCH and TARGET_MATCH count: a unit was given its variant, however fresh the answer.

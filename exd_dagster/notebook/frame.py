@@ -78,7 +78,7 @@ def read_frame(
     }
     records = DataFrameRecords(
         frame=frame[list(dict.fromkeys(columns.values()))],
-        columns=columns,
+        columns={**columns},
         constants={"flag_key": FLAG},
         time_zone=time_zone,
     )

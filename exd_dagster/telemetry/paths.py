@@ -6,6 +6,8 @@
 | `attributes."feature_flag.key"`, `attributes['feature_flag.key']` | one whose name contains dots |
 | `variants[0]` | an element of a list, from 0 |
 | `event_params[key=flag].value.string_value` | of a list of records, the first whose `key` is `flag` |
+| `context[kind=user].key` | of an object, only where its `kind` is `user` |
+| `logRecords[].traceId` | of every element of a list: each becomes a row of its own |
 
 A column may be an object, a struct, a map, or text that contains JSON. Missing fields are empty.
 """
@@ -14,13 +16,15 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import duckdb
 
 _STEP = re.compile(
     r"""(?P<dot>\.)?(?:
         (?P<name>[^.\[\]"']+)|"(?P<quoted>[^"]+)"
-        |\[(?P<index>-?\d+)\]|\[(?P<mark>["'])(?P<key>.+?)(?P=mark)\]
+        |\[(?P<index>-?\d+)\]|(?P<each>\[\])|\[(?P<mark>["'])(?P<key>.+?)(?P=mark)\]
         |\[(?P<field>[^=\]"']+)=(?P<wanted>"[^"]*"|'[^']*'|[^\]]*)\]
     )""",
     re.VERBOSE,
@@ -29,13 +33,15 @@ _STEP = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step into a value: the field `name`, the element `index`, or the record whose `name` is `wanted`."""
+    """A step into a value: field `name`, element `index`, `each` element, or what has `name` = `wanted`."""
 
     name: str = ""
     index: int | None = None
     wanted: str | None = None
+    each: bool = False
 
 
+@lru_cache(maxsize=4096)
 def parse_path(text: str) -> tuple[str, tuple[Step, ...]] | None:
     """Return the column and the steps of a path; None for a plain name or what is not a path.
 
@@ -50,12 +56,32 @@ def parse_path(text: str) -> tuple[str, tuple[Step, ...]] | None:
             return None
         steps.append(_step(found))
         at = found.end()
-    if len(steps) < 2 or not steps[0].name or steps[0].wanted is not None:
+    if len(steps) < 2 or not steps[0].name or steps[0].wanted is not None or steps[-1].each:
         return None
     return steps[0].name, tuple(steps[1:])
 
 
+def base_of(text: str) -> str:
+    """Return the column that a path begins with; a plain name is one."""
+    path = parse_path(text)
+    return path[0] if path else text
+
+
+def lists_of(text: str) -> tuple[str, ...]:
+    """Return the lists of which a path takes each element, the outermost first, each up to its `[]`."""
+    ends = [found.end() for found in re.finditer(r"\[\]", text)] if parse_path(text) else []
+    return tuple(text[:end] for end in ends)
+
+
+def below(text: str, outer: str) -> tuple[Step, ...]:
+    """Return the steps of a path below one of its lists."""
+    rest = parse_path(f"x{text.removeprefix(outer)}")
+    return rest[1] if rest else ()
+
+
 def _step(found: re.Match[str]) -> Step:
+    if found["each"]:
+        return Step(each=True)
     if found["index"]:
         return Step(index=int(found["index"]))
     if found["field"]:
@@ -77,15 +103,11 @@ def field_sql(column: str, kind: str, steps: Sequence[Step]) -> tuple[str, str] 
         return _json_sql(column, steps), "VARCHAR"
     step, rest = steps[0], steps[1:]
     if kind.endswith("]"):
-        item = kind[: kind.rindex("[")]
-        if step.index is not None:
-            place = step.index + (step.index >= 0)  # DuckDB counts from 1
-            return field_sql(f"({column})[{place}]", item, rest)
-        if step.wanted is None or (inner := field_sql("x", item, [Step(name=step.name)])) is None:
-            return None
-        same = f"CAST({inner[0]} AS VARCHAR) = {_text(step.wanted)}"
-        return field_sql(f"list_filter({column}, lambda x: {same})[1]", item, rest)
-    if kind.startswith(("STRUCT", "MAP")) and step.name and step.wanted is None:
+        return _element_sql(column, kind[: kind.rindex("[")], step, rest)
+    if step.wanted is not None:
+        same = _same_sql(column, kind, step)
+        return field_sql(f"CASE WHEN {same} THEN {column} END", kind, rest) if same else None
+    if kind.startswith(("STRUCT", "MAP")) and step.name:
         parts = dict(duckdb.sqltype(kind).children)
         if kind.startswith("MAP"):
             return field_sql(f"({column})[{_text(step.name)}]", str(parts["value"]), rest)
@@ -95,6 +117,40 @@ def field_sql(column: str, kind: str, steps: Sequence[Step]) -> tuple[str, str] 
         rest = rest if named == step.name else ()
         return field_sql(f"struct_extract({column}, {_text(named)})", str(parts[named]), rest)
     return None
+
+
+def _element_sql(column: str, item: str, step: Step, rest: Sequence[Step]) -> tuple[str, str] | None:
+    """Return SQL of what stands below one element of a list, and its type."""
+    if step.index is not None:
+        place = step.index + (step.index >= 0)  # DuckDB counts from 1
+        return field_sql(f"({column})[{place}]", item, rest)
+    same = None if step.wanted is None else _same_sql("x", item, step)
+    return field_sql(f"list_filter({column}, lambda x: {same})[1]", item, rest) if same else None
+
+
+def _same_sql(value: str, kind: str, step: Step) -> str | None:
+    """Return a condition for a value whose field is as the step wants it."""
+    inner = field_sql(value, kind, [Step(name=step.name)])
+    return f"CAST({inner[0]} AS VARCHAR) = {_text(step.wanted or '')}" if inner else None
+
+
+def list_sql(column: str, kind: str, steps: Sequence[Step]) -> tuple[str, str] | None:
+    """Return SQL of the list that steps lead to and the type of its elements; None where there is none.
+
+    Args:
+        column: SQL of the column.
+        kind: its DuckDB type.
+        steps: from `parse_path`, up to the list.
+    """
+    if kind in ("VARCHAR", "JSON"):
+        value, path = _json_parts(column, steps)
+        return f"CAST(json_extract({value}, {_text(path + '[*]')}) AS JSON[])", "JSON"
+    found = field_sql(column, kind, steps)
+    if found is None:
+        return None
+    if found[1] in ("VARCHAR", "JSON"):
+        return list_sql(*found, ())
+    return (found[0], found[1][: found[1].rindex("[")]) if found[1].endswith("]") else None
 
 
 def _joined(steps: Sequence[Step]) -> Iterator[str]:
@@ -110,19 +166,76 @@ def fields_of(kind: str) -> list[str]:
 
 def _json_sql(text: str, steps: Sequence[Step]) -> str:
     """Return SQL of a field of JSON text, NULL where the text is none."""
+    value, path = _json_parts(text, steps)
+    return f"json_extract_string({value}, {_text(path)})"
+
+
+def _json_parts(text: str, steps: Sequence[Step]) -> tuple[str, str]:
+    """Return SQL of a JSON value and the path in it to which steps lead."""
     value = f"CASE WHEN json_valid({text}) THEN {text} END"
     path = "$"
     for step in steps:
         if step.wanted is not None:
+            # of an object, it alone
             items = f"json_extract({value}, {_text(path + '[*]')})"
+            items = (
+                f"CASE WHEN json_type({value}, {_text(path)}) = 'OBJECT' THEN [json_extract({value}, "
+                f"{_text(path)})] ELSE {items} END"
+            )
             own = f"json_extract_string(x, {_text('$.' + json.dumps(step.name))})"
             value, path = f"list_filter({items}, lambda x: {own} = {_text(step.wanted)})[1]", "$"
         elif step.index is not None:
             path += f"[{step.index}]" if step.index >= 0 else f"[#{step.index}]"
         else:
             path += "." + json.dumps(step.name, ensure_ascii=False)
-    return f"json_extract_string({value}, {_text(path)})"
+    return value, path
 
 
 def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
+
+
+def values_at(row: Any, text: str) -> list[Any]:
+    """Return what stands at a path in one row of Python objects: one value, or those of every element.
+
+    Objects may be JSON text. What the row does not have is left out; NULL is a value.
+
+    Args:
+        row: by column.
+        text: a path, or the name of a column.
+    """
+    if text in row:
+        return [row[text]]
+    path = parse_path(text)
+    return _inside([row[path[0]]], path[1]) if path and path[0] in row else []
+
+
+def _inside(values: list[Any], steps: Sequence[Step]) -> list[Any]:
+    for step in steps:
+        values = [inner for value in values for inner in _step_into(opened(value), step)]
+    return values
+
+
+def opened(value: Any) -> Any:
+    """Return a Python object for JSON text of one."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _step_into(value: Any, step: Step) -> list[Any]:
+    if isinstance(value, (list, tuple)):
+        if step.each:
+            return list(value)
+        if step.index is not None:
+            return [value[step.index]] if -len(value) <= step.index < len(value) else []
+        named = [item for item in value if isinstance(item, dict) and str(item.get(step.name)) == step.wanted]
+        return named[:1] if step.wanted is not None else []
+    if not isinstance(value, dict) or step.each:
+        return []
+    if step.wanted is not None:
+        return [value] if str(value.get(step.name)) == step.wanted else []
+    return [value[step.name]] if step.name in value else []

@@ -25,7 +25,8 @@ from exd_dagster.bins.counting.audience import (
 from exd_dagster.bins.counting.distinct import NO_ID, count_kinds
 from exd_dagster.bins.hours import HOUR_MS
 from exd_dagster.bins.rows import insert_rows
-from exd_dagster.telemetry.records import Columns, literal, stored_unit_sql
+from exd_dagster.telemetry.canonical import Columns, stored_unit_sql
+from exd_dagster.telemetry.records import literal
 
 _HOUR_US = HOUR_MS * 1000
 

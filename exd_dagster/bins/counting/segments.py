@@ -18,7 +18,8 @@ from exd_dagster.bins.counting.audience import RANKS
 from exd_dagster.bins.counting.count import COUNTED, Counter, write_table
 from exd_dagster.bins.hours import HOUR_MS
 from exd_dagster.bins.model import OTHER
-from exd_dagster.telemetry.records import literal, stored_unit_sql
+from exd_dagster.telemetry.canonical import stored_unit_sql
+from exd_dagster.telemetry.records import literal
 
 SEGMENTS = 50
 """Number of values of a dimension kept by name in each hour; the rarer ones are summed as `OTHER`."""

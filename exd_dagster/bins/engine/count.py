@@ -33,6 +33,7 @@ from exd_dagster.bins.engine.expressions import (
     value_literal,
 )
 from exd_dagster.errors import RecordsError
+from exd_dagster.telemetry.canonical import TEXTS
 from exd_dagster.telemetry.records import (
     BEFORE_2000,
     EARLIEST,
@@ -40,7 +41,6 @@ from exd_dagster.telemetry.records import (
     NO_FLAG,
     OPTIONAL,
     PARTITION,
-    TEXTS,
     UNREADABLE_TIME,
     Unreadable,
 )

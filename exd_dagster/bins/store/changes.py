@@ -82,7 +82,7 @@ def _first_hour(connection: duckdb.DuckDBPyConnection, reading: Reading, file: s
         with source.open(connection, from_ms(EARLIEST), reading.listed_until) as scan:
             columns = source.column_map.resolve(scan)
             inside = columns.between(EARLIEST, reading.latest)
-            query = f"SELECT min({columns.expressions['us']}) FROM {scan.relation} WHERE {inside}"
+            query = f"SELECT min({columns.expressions['us']}) FROM {columns.scan.relation} WHERE {inside}"
             ((first,),) = connection.execute(query).fetchall()
     except (RecordsError, duckdb.Error):  # the reading itself will name it
         return None
@@ -96,11 +96,10 @@ def _first_other_count(connection: duckdb.DuckDBPyConnection, reading: Reading, 
     if not known or first >= last:
         return None
     source = reading.source
-    with source.open(connection, from_ms(first * HOUR_MS), from_ms(last * HOUR_MS)) as scan:
-        columns = source.column_map.resolve(scan)
+    with source.resolved(connection, from_ms(first * HOUR_MS), from_ms(last * HOUR_MS)) as columns:
         hour = f"{columns.expressions['us']} // {HOUR_MS * 1000}"
         rows = connection.execute(
-            f"SELECT {hour} AS hour, count(*) FROM {scan.relation} "
+            f"SELECT {hour} AS hour, count(*) FROM {columns.scan.relation} "
             f"WHERE {columns.between(first * HOUR_MS, last * HOUR_MS)} GROUP BY hour"
         ).fetchall()
     found = dict(rows)

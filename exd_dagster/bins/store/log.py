@@ -14,6 +14,7 @@ from exd_dagster.bins.hours import HOUR_MS
 from exd_dagster.bins.store.fingerprints import take_fingerprints
 from exd_dagster.bins.store.merge import drop_temporary, merge_units
 from exd_dagster.config.dimensions import dimensions_of
+from exd_dagster.telemetry.canonical import Columns
 from exd_dagster.telemetry.records import (
     AMBIGUOUS_TIME,
     BEFORE_2000,
@@ -22,7 +23,6 @@ from exd_dagster.telemetry.records import (
     NO_FLAG,
     UNREADABLE_LINE,
     UNREADABLE_TIME,
-    Columns,
     Unreadable,
     literal,
 )

@@ -166,8 +166,8 @@ class BinStore:
             return
         targets, _ = plan_targets(reading, Registry(self._connection).flags(), through)
         start, extras = from_ms(first_instant(reading, targets)), extra_columns(targets)
-        with source.open(self._connection, start, reading.listed_until, extras) as scan:
-            columns = source.column_map.resolve(scan, extras, self._hash_function)
+        opened = source.resolved(self._connection, start, reading.listed_until, extras, self._hash_function)
+        with opened as columns:
             yield DuckLog(self._connection, columns, reading.lateness_ms, self._seed)
 
 

@@ -16,7 +16,8 @@ from exd_dagster.cli.doctor.splits import diagnose_splits
 from exd_dagster.config import FlagAudit
 from exd_dagster.definitions.fleet.plan import AuditPlan
 from exd_dagster.errors import ExdError, did_you_mean
-from exd_dagster.telemetry.records import FACTS_OFF, Columns, Scan, from_ms, instant_ms
+from exd_dagster.telemetry.canonical import Columns
+from exd_dagster.telemetry.records import FACTS_OFF, Scan, from_ms, instant_ms
 from exd_dagster.telemetry.sources.duckdb import IbisRecords
 
 STALE = timedelta(hours=48)
@@ -37,16 +38,15 @@ def _records_and_flags(plan: AuditPlan, now: datetime) -> list[Diagnosis]:
     try:
         if isinstance(plan.records, IbisRecords):
             return _in_engine(plan, plan.records, start, now)
-        with duckdb.connect() as connection, plan.records.open(connection, start, now) as scan:
+        with duckdb.connect() as connection, plan.records.resolved(connection, start, now) as columns:
             connection.execute("SET enable_progress_bar = false")  # it would print to standard output
-            columns = plan.records.column_map.resolve(scan)
             seen = _seen(connection, columns, start, now)
     except (ExdError, duckdb.Error) as error:
         lines = str(error).splitlines()
         said = " ".join(line.strip(" -") for line in lines)
         return [fail("records", said, "correct records= so that it names your log and its columns")]
     running = [flag for flag in plan.flags if flag.end is None or flag.end > now]
-    found = [diagnose_records(scan, columns, seen, now if running else None)]
+    found = [diagnose_records(columns.scan, columns, seen, now if running else None)]
     return [*found, *diagnose_flags(plan.flags, seen), *_shown_splits(plan, seen, now)]
 
 

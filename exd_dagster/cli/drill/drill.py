@@ -12,10 +12,12 @@ import numpy as np
 from exd_dagster.bins.model import HOUR, FlagBins
 from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import FlagAudit, Thresholds, Timing, floor_hour
+from exd_dagster.config.dimensions import dimensions_of
 from exd_dagster.errors import ConfigError, RecordsError, did_you_mean
 from exd_dagster.stats.audit import audit_flag
 from exd_dagster.stats.verdict import Verdict, plain
-from exd_dagster.telemetry.records import Columns, instant_ms, literal
+from exd_dagster.telemetry.canonical import Columns
+from exd_dagster.telemetry.records import instant_ms, literal
 from exd_dagster.telemetry.sources.duckdb import IbisRecords, Records, TableRecords
 
 FaultKind: TypeAlias = Literal["srm", "dead_arm", "drop"]
@@ -180,8 +182,8 @@ def _copied(
 ) -> Iterator[TableRecords]:
     """Copy the records of one flag into a temporary table of this connection."""
     connection.execute("SET enable_progress_bar = false")  # it would print to standard output
-    with records.open(connection, flag.start, now, sorted({*flag.include, *flag.exclude})) as scan:
-        columns = records.column_map.resolve(scan)
+    extras = sorted({*flag.include, *flag.exclude, *dimensions_of(flag)})
+    with records.resolved(connection, flag.start, now, extras) as columns:
         scope = {"flag": flag.key, "namespace": flag.namespace, "environment": flag.environment}
         conditions = [
             f"{columns.expressions[name]} = {literal(value)}"
@@ -189,18 +191,14 @@ def _copied(
             if value is not None and name not in columns.absent
         ]
         where = " AND ".join([columns.between(instant_ms(flag.start), instant_ms(now)), *conditions])
-        connection.execute(f"CREATE TEMP TABLE {_COPY} AS SELECT * FROM {scan.relation} WHERE {where}")
-    yield TableRecords(
-        table=_COPY,
-        columns=records.columns,
-        constants=records.constants,
-        time_zone=records.time_zone,
-    )
+        connection.execute(f"CREATE TEMP TABLE {_COPY} AS {columns.select()} WHERE {where}")
+    # under exd's names: what renamed, chose and unnested the rows of the log is not applied again
+    yield TableRecords(table=_COPY, time_zone=records.time_zone, time_format=records.time_format)
 
 
 def _plant(connection: duckdb.DuckDBPyConnection, copy: TableRecords, fault: Fault) -> TableRecords:
-    with copy.open(connection, fault.since, fault.since) as scan:
-        lost = fault.lost(copy.column_map.resolve(scan))
+    with copy.resolved(connection, fault.since, fault.since) as columns:
+        lost = fault.lost(columns)
     connection.execute(
         f"CREATE TEMP TABLE {_PLANTED} AS SELECT * FROM {_COPY} WHERE NOT coalesce({lost}, false)"
     )

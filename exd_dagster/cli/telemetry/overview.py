@@ -13,7 +13,8 @@ from exd_dagster.cli.telemetry.request import Request
 from exd_dagster.cli.telemetry.scan import left_out
 from exd_dagster.config import AT_ONCE
 from exd_dagster.errors import did_you_mean
-from exd_dagster.telemetry.records import EARLIEST, Columns, from_ms, instant_ms, literal
+from exd_dagster.telemetry.canonical import Columns
+from exd_dagster.telemetry.records import EARLIEST, from_ms, instant_ms, literal
 from exd_dagster.telemetry.sources.duckdb import IbisRecords
 
 _KEYS = ("flag", "namespace", "environment", "variant")
@@ -96,10 +97,10 @@ def _opened(request: Request) -> Iterator[tuple[duckdb.DuckDBPyConnection, Colum
     window = request.window
     with (
         duckdb.connect() as connection,
-        request.records.open(connection, window.start, window.end) as scan,
+        request.records.resolved(connection, window.start, window.end) as columns,
         scanning(connection, "Counting"),
     ):
-        yield connection, request.records.column_map.resolve(scan)
+        yield connection, columns
 
 
 def _grouped(

@@ -1,7 +1,7 @@
 """The base of all sources of evaluation records."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timezone
 from itertools import count
 from re import DOTALL, sub
@@ -13,8 +13,13 @@ from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from exd_dagster.config import ConfigModel, Scalar
-from exd_dagster.errors import RecordsError
-from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, ColumnMap, Scan
+from exd_dagster.errors import ConfigError, RecordsError
+from exd_dagster.telemetry.canonical import Columns
+from exd_dagster.telemetry.columns import ColumnMap
+from exd_dagster.telemetry.export import check_export
+from exd_dagster.telemetry.preset import Row, read_preset
+from exd_dagster.telemetry.records import Scan
+from exd_dagster.telemetry.unit_hash import NATIVE
 
 Connection: TypeAlias = duckdb.DuckDBPyConnection
 
@@ -44,9 +49,24 @@ class Records(ConfigModel):
     `constants={"flag_key": "landing-page"}`.
     """
 
-    columns: dict[str, str] = Field(default={}, description="exd's column name: the log's own name.")
+    preset: str | None = Field(
+        default=None, description="The vendor or SDK whose export this is, such as posthog; None: no one's."
+    )
+    unit: str | None = Field(
+        default=None, description="Which of the preset's units is randomized; None: its usual one."
+    )
+    columns: dict[str, str | tuple[str, ...]] = Field(
+        default={},
+        description="exd's column name: the log's own name, a path to a field, or several of which a row's "
+        "first is taken.",
+    )
     constants: dict[str, Scalar] = Field(
         default={}, description="exd's column name: the one value of every row."
+    )
+    where: dict[str, str] = Field(
+        default={},
+        description="Which rows are exposures: own name or path: values, separated by |; '' is a missing "
+        "value, '*' any.",
     )
     time_zone: str = Field(default="UTC", description="Zone of timestamps without an offset (IANA name).")
     time_format: str | None = Field(
@@ -87,6 +107,12 @@ class Records(ConfigModel):
             raise ValueError(f"{', '.join(twice)}: given in columns and in constants; keep only one")
         if "timestamp" in self.constants or "unit_id_hash" in self.constants:
             raise ValueError("constants cannot replace timestamp or unit_id_hash; map their columns")
+        if self.unit is not None and self.preset is None:
+            raise ValueError("unit names one of a preset's units; give preset too, or map unit_id_hash")
+        try:
+            self.column_map  # noqa: B018 - an unknown preset or unit is told here
+        except ConfigError as error:
+            raise ValueError(f"{error.subject}: {'; '.join(error.faults)}") from None
         return self
 
     @property
@@ -102,7 +128,54 @@ class Records(ConfigModel):
     @property
     def column_map(self) -> ColumnMap:
         """How this log's columns become the canonical ones."""
-        return ColumnMap(self.columns, self.constants, self.time_zone, self.time_format)
+        zone, form = self.time_zone, self.time_format
+        if self.preset is None:
+            return ColumnMap(self.columns, self.constants, zone, form, where=self.where)
+        preset = read_preset(self.preset)
+        return preset.column_map(
+            self.unit, self.columns, self.constants, self.where, time_zone=zone, time_format=form
+        )
+
+    @contextmanager
+    def resolved(
+        self,
+        connection: Connection,
+        start: datetime,
+        end: datetime,
+        extras: Sequence[str] = (),
+        hash_function: str = NATIVE,
+    ) -> Iterator[Columns]:
+        """Open the records and find their canonical columns; of a preset's log, look at its rows first.
+
+        Args:
+            connection: an open connection.
+            start: records before this instant (UTC) need not be listed.
+            end: nor records at or after this one.
+            extras: columns wanted beside the contract's; those not found are left out.
+            hash_function: of units that are text.
+
+        Raises:
+            RecordsError: when nothing can be read, a column is missing, or the log is not the preset's
+                export.
+        """
+        column_map = self.column_map
+        if self.preset is not None:
+            check_export(self.place, column_map, self.sample(connection, start, end))
+        with self.open(connection, start, end, extras) as scan:
+            yield column_map.resolve(scan, extras, hash_function)
+
+    def sample(self, connection: Connection, start: datetime, end: datetime) -> Mapping[str, Sequence[Row]]:
+        """Return some rows of the log as Python objects, by file where it is made of files.
+
+        Args:
+            connection: an open connection.
+            start: files of records before this instant (UTC) need not be listed.
+            end: nor those of records at or after this one.
+
+        Raises:
+            RecordsError: when the log cannot be read.
+        """
+        raise NotImplementedError
 
     def open(
         self, connection: Connection, start: datetime, end: datetime, extras: Sequence[str] = ()
@@ -140,9 +213,7 @@ class Records(ConfigModel):
 
     def raw_columns(self, extras: Sequence[str] | None = None) -> list[str]:
         """Return the log's own names, or paths, of what is read; without `extras`, of what must be there."""
-        names = REQUIRED if extras is None else (*REQUIRED, *OPTIONAL, *extras)
-        raw = [self.columns.get(name, name) for name in names if name not in self.constants]
-        return list(dict.fromkeys(raw))
+        return self.column_map.raw(extras)
 
 
 def describe(connection: Connection, relation: str, place: str) -> Mapping[str, str]:

@@ -1,10 +1,11 @@
 """Sources of evaluation records: plain values, opened only when used."""
 
 import glob
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -14,12 +15,14 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 from typing_extensions import Self
 
 from exd_dagster.errors import RecordsError
-from exd_dagster.telemetry.records import Scan, Unreadable, ident
+from exd_dagster.telemetry.preset import Row
+from exd_dagster.telemetry.records import Scan, Unreadable, ident, literal
 from exd_dagster.telemetry.sources.base import Connection, Records, describe, scratch_name
 from exd_dagster.telemetry.sources.files import file_marks, list_files, path_text
 from exd_dagster.telemetry.sources.frames import as_columns
 from exd_dagster.telemetry.sources.ibis import IbisRecords, ibis_records
 from exd_dagster.telemetry.sources.parquet import damaged_files, open_parquet
+from exd_dagster.telemetry.sources.sample import MOST_ROWS, frame_rows, relation_rows, spread, text_rows
 from exd_dagster.telemetry.sources.text import TextStage, text_format
 
 __all__ = [
@@ -58,6 +61,14 @@ class _Files(Records):
         """Return a mark for each file that changes with it; see `Records.marks`."""
         return file_marks(connection, list_files(connection, self.paths, start, end))
 
+    def sample(self, connection: Connection, start: datetime, end: datetime) -> Mapping[str, Sequence[Row]]:
+        """Return some rows of some of the files; see `Records.sample`."""
+        files = spread(list_files(connection, self.paths, start, end))
+        return {file: self._rows(connection, file, MOST_ROWS // len(files)) for file in files}
+
+    def _rows(self, connection: Connection, file: str, most: int) -> list[Row]:
+        raise NotImplementedError
+
     def only(self, files: Sequence[str]) -> Self:
         """Return this log as if it had these of its files alone."""
         return self.model_copy(update={"path": tuple(map(glob.escape, files)), "name": self.label})
@@ -81,6 +92,9 @@ class ParquetRecords(_Files):
             )
         scan = open_parquet(connection, files, self.raw_columns(extras), self.raw_columns(), self.place)
         yield replace(scan, unreadable=(*scan.unreadable, *self._damaged))
+
+    def _rows(self, connection: Connection, file: str, most: int) -> list[Row]:
+        return relation_rows(connection, f"read_parquet({literal(file)})", most)
 
     def without_damaged(self, connection: Connection, files: Sequence[str]) -> Self | None:
         """Leave out the files that turned out to be damaged inside, behind a footer that can be read."""
@@ -120,10 +134,14 @@ class FileRecords(_Files):
         kind = self.format or text_format(self.paths[0]) or "ndjson"
         table = scratch_name("lines")
         try:
-            stage = TextStage(connection, table, self.raw_columns(extras), self.raw_columns())
+            keep = partial(self.column_map.kept, flat=True)
+            stage = TextStage(connection, table, self.raw_columns(extras), self.raw_columns(), keep)
             yield stage.read(files, kind, self.place)
         finally:
             connection.execute(f"DROP TABLE IF EXISTS {table}")
+
+    def _rows(self, connection: Connection, file: str, most: int) -> list[Row]:
+        return text_rows(connection, file, self.format or text_format(self.paths[0]) or "ndjson", most)
 
 
 class TableRecords(Records):
@@ -154,10 +172,21 @@ class TableRecords(Records):
 
         It stays attached until the connection closes: DuckDB detaches nothing inside a transaction.
         """
-        alias = self._attach(connection)
-        parts = ([alias] if alias else []) + self.table.split(".")
-        relation = ".".join(ident(part) for part in parts)
+        relation = self._relation(connection)
         yield Scan(self.place, relation, describe(connection, relation, self.place))
+
+    def sample(
+        self,
+        connection: Connection,
+        start: datetime,  # noqa: ARG002
+        end: datetime,  # noqa: ARG002
+    ) -> Mapping[str, Sequence[Row]]:
+        """Return the first rows; see `Records.sample`."""
+        return {self.place: relation_rows(connection, self._relation(connection), MOST_ROWS)}
+
+    def _relation(self, connection: Connection) -> str:
+        alias = self._attach(connection)
+        return ".".join(map(ident, ([alias] if alias else []) + self.table.split(".")))
 
     def _attach(self, connection: Connection) -> str | None:
         if self.database is None:
@@ -208,6 +237,15 @@ class DataFrameRecords(Records):
             raise RecordsError(f"{self.place} cannot be read: {error}") from error
         finally:
             connection.unregister(view)
+
+    def sample(
+        self,
+        connection: Connection,  # noqa: ARG002
+        start: datetime,  # noqa: ARG002
+        end: datetime,  # noqa: ARG002
+    ) -> Mapping[str, Sequence[Row]]:
+        """Return the first rows; see `Records.sample`."""
+        return {self.place: frame_rows(self.frame, MOST_ROWS)}
 
 
 def as_records(source: object) -> Records:

@@ -1,16 +1,23 @@
 """A table of a foreign engine as a source: named through Ibis, counted by `bins.engine`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from pydantic import Field
 
+from exd_dagster.config.reasons import NOT_ASSIGNED, reason_form
 from exd_dagster.errors import RecordsError, did_you_mean
-from exd_dagster.telemetry.paths import Step, parse_path
-from exd_dagster.telemetry.records import REQUIRED, Scan
+from exd_dagster.telemetry.columns import ANY
+from exd_dagster.telemetry.export import check_export
+from exd_dagster.telemetry.paths import Step, base_of, lists_of, parse_path
+from exd_dagster.telemetry.preset import Row, read_preset
+from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, Scan
 from exd_dagster.telemetry.sources.base import Connection, Records
+from exd_dagster.telemetry.sources.sample import MOST_ROWS
 
 
 class IbisRecords(Records):
@@ -55,8 +62,22 @@ class IbisRecords(Records):
             table = self.connection.table(self.table, database=self.database)
         except Exception as error:
             raise RecordsError(f"{self.place} cannot be read: {error}") from error
+        if self.preset is not None:
+            rows = table.limit(MOST_ROWS).to_pyarrow().to_pylist()
+            check_export(self.place, self.column_map, {self.place: rows})
+        own = self.column_map
         faults = [
-            f"it has no column '{self.columns.get(name, name)}' for {name}.{self.hint(table, name)}"
+            f"path '{path}' makes a row of each element of a list; give a view that unnests it"
+            for path in own.raw(OPTIONAL)
+            if lists_of(path) and self._spelled(table, base_of(path)) is not None
+        ]
+        faults += [
+            f"it has no column '{_or(own.paths(name))}', which tells the rows that are exposures"
+            for name, values in own.where.items()
+            if "" not in values.split("|") and not self._all(table, name)
+        ]
+        faults += [
+            f"it has no column '{_or(own.paths(name))}' for {name}.{self.hint(table, name)}"
             for name in REQUIRED
             if self.column(table, name) is None
         ]
@@ -67,7 +88,8 @@ class IbisRecords(Records):
             faults.append(f"time_zone is {self.time_zone}; give a view in which timestamp is in UTC")
         if faults:
             raise RecordsError("\n  - ".join([f"{self.place} cannot be read:", *faults]))
-        return table
+        kept = [_is_one_of(self._all(table, name), values) for name, values in own.where.items()]
+        return table.filter(kept) if kept else table
 
     def column(self, table: Any, name: str) -> Any:
         """Return a column by exd's name, or a field of one by path; None when the table does not have it.
@@ -77,16 +99,56 @@ class IbisRecords(Records):
         """
         import ibis
 
-        if name in self.constants:
-            value = self.constants[name]
+        own = self.column_map
+        if name in own.constants:
+            value = own.constants[name]
             return ibis.literal(str(value).lower() if isinstance(value, bool) else str(value))
-        wanted = self.columns.get(name, name)
-        raw = self._spelled(table, wanted)
-        if raw is not None:
-            return table[raw]
-        path = parse_path(wanted)
-        base = self._spelled(table, path[0]) if path else None
-        return _field(table[base], path[1]) if path and base is not None else None
+        found = _first_of(self._all(table, name))
+        if found is not None and name in own.extract:
+            found = found.cast("string").re_extract(own.extract[name], 1)
+        if found is not None and name in ("timestamp", "ingested_at"):
+            found = self._instant(found)
+        if name == "evaluation_reason" and own.not_assigned:
+            return self._reason(table, found)
+        return found
+
+    def _instant(self, value: Any) -> Any:
+        """Return a number of the preset's unit, or text, as an instant."""
+        unit = read_preset(self.preset).time_unit if self.preset else None
+        if value.type().is_integer() and unit:
+            return value.as_timestamp(unit)
+        if value.type().is_string() and self.preset:
+            return value.cast("int64").as_timestamp(unit) if unit else value.cast("timestamp")
+        return value
+
+    def _reason(self, table: Any, reason: Any) -> Any:
+        """Return the evaluation reason; that of a row without an assignment says so."""
+        import ibis
+
+        text = ibis.literal("") if reason is None else _reason_text(reason)
+        tests = []
+        for name, values in self.column_map.not_assigned.items():
+            value = reason if name == "evaluation_reason" else self.column(table, name)
+            if value is None:
+                continue
+            if name == "evaluation_reason":
+                folded = _reason_text(value).lower().re_replace("[ _-]", "")
+                tests.append(folded.isin(sorted(map(reason_form, values))))
+            else:
+                tests.append(value.cast("string").coalesce("").isin(list(values)))
+        return reduce(or_, tests).ifelse(NOT_ASSIGNED, text) if tests else text
+
+    def _all(self, table: Any, name: str) -> list[Any]:
+        return [value for path in self.column_map.paths(name) for value in self._values(table, path)]
+
+    def _values(self, table: Any, path: str) -> list[Any]:
+        """Return the column of that very name, and the field a path leads to."""
+        raw = self._spelled(table, path)
+        found = [] if raw is None else [table[raw]]
+        parsed = parse_path(path)
+        base = self._spelled(table, parsed[0]) if parsed else None
+        inner = _field(table[base], parsed[1]) if parsed and base is not None else None
+        return found if inner is None else [*found, inner]
 
     def _spelled(self, table: Any, wanted: str) -> str | None:
         """Return the table's own name of a column, exact spelling first."""
@@ -101,7 +163,48 @@ class IbisRecords(Records):
 
     def hint(self, table: Any, name: str) -> str:
         """Return " Did you mean ...?" for a missing column."""
-        return did_you_mean(self.columns.get(name, name), table.columns)
+        return did_you_mean(self.column_map.paths(name)[0], table.columns)
+
+    def sample(
+        self,
+        connection: Connection,  # noqa: ARG002
+        start: datetime,  # noqa: ARG002
+        end: datetime,  # noqa: ARG002
+    ) -> Mapping[str, Sequence[Row]]:
+        """Return the first rows; see `Records.sample`."""
+        table = self.connection.table(self.table, database=self.database)
+        return {self.place: table.limit(MOST_ROWS).to_pyarrow().to_pylist()}
+
+
+def _or(paths: Sequence[str]) -> str:
+    return "' or '".join(paths)
+
+
+def _first_of(found: Sequence[Any]) -> Any:
+    """Return the first value that a row has; None for none."""
+    if len(found) < 2:
+        return found[0] if found else None
+    kinds = {str(value.type()) for value in found}
+    if len(kinds) == 1 and kinds != {"string"}:
+        return found[0].coalesce(*found[1:])
+    texts = [value.cast("string").nullif("") for value in found]
+    return texts[0].coalesce(*texts[1:])
+
+
+def _is_one_of(found: Sequence[Any], values: str) -> Any:
+    """Return a test for the rows that hold one of the values of a `where`."""
+    import ibis
+
+    value = _first_of(found)
+    text = ibis.literal("") if value is None else value.cast("string").coalesce("")
+    return text != "" if values == ANY else text.isin(values.split("|"))
+
+
+def _reason_text(value: Any) -> Any:
+    """Return a reason as text; of an object, as LaunchDarkly writes it, its `kind`."""
+    if value.type().is_struct() and "kind" in value.type().names:
+        value = value["kind"]
+    return value.cast("string").coalesce("")
 
 
 def _field(value: Any, steps: Sequence[Step]) -> Any:
@@ -114,22 +217,29 @@ def _field(value: Any, steps: Sequence[Step]) -> Any:
     if kind.is_json():
         return _json_field(value, steps)
     if kind.is_array():
-        if step.index is not None:
-            return _field(value[step.index], rest)
-        if step.wanted is None or _field(value[0], [Step(name=step.name)]) is None:
-            return None
-        same = value.filter(lambda x: _field(x, [Step(name=step.name)]).cast("string") == step.wanted)
-        return _field(same[0], rest)
-    if kind.is_struct() and step.name in kind.names and step.wanted is None:
+        return _element(value, step, rest)
+    if step.wanted is not None and kind.is_struct() and step.name in kind.names:
+        return _field((value[step.name].cast("string") == step.wanted).ifelse(value, None), rest)
+    if kind.is_struct() and step.name in kind.names:
         return _field(value[step.name], rest)
     if kind.is_struct() and ".".join(s.name for s in steps) in kind.names:
         return value[".".join(s.name for s in steps)]
     return _field(value[step.name], rest) if kind.is_map() and step.name else None
 
 
+def _element(value: Any, step: Step, rest: Sequence[Step]) -> Any:
+    """Return what stands below one element of a list; None where its elements have no such field."""
+    if step.index is not None:
+        return _field(value[step.index], rest)
+    if step.wanted is None or _field(value[0], [Step(name=step.name)]) is None:
+        return None
+    same = value.filter(lambda x: _field(x, [Step(name=step.name)]).cast("string") == step.wanted)
+    return _field(same[0], rest)
+
+
 def _json_field(value: Any, steps: Sequence[Step]) -> Any:
     for step in steps:
-        if step.wanted is not None:
+        if step.wanted is not None or step.each:
             return None
         value = value[step.name if step.index is None else step.index]
     return value.str

@@ -8,9 +8,10 @@ from typing import Any, TypeAlias
 import duckdb
 
 from exd_dagster.errors import RecordsError
+from exd_dagster.telemetry.canonical import is_nested, text_sql
 from exd_dagster.telemetry.instants import AWARE
 from exd_dagster.telemetry.paths import parse_path
-from exd_dagster.telemetry.records import Scan, Unreadable, ident, is_nested, literal, text_sql
+from exd_dagster.telemetry.records import Scan, Unreadable, ident, literal
 from exd_dagster.telemetry.sources.base import describe, reason_of
 
 Schema: TypeAlias = tuple[tuple[Any, ...], ...]

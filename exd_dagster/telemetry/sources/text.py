@@ -1,10 +1,11 @@
-"""NDJSON and CSV: every line that can be read becomes a row of text, every other one is counted."""
+"""JSON and CSV: every line that can be read becomes a row, every other one is counted."""
 
 import csv
 import json
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import PurePosixPath
@@ -13,10 +14,12 @@ from typing import Literal, TypeAlias
 import duckdb
 
 from exd_dagster.errors import RecordsError
-from exd_dagster.telemetry.paths import field_sql, parse_path
+from exd_dagster.telemetry.paths import base_of, field_sql, lists_of, parse_path
 from exd_dagster.telemetry.records import Scan, Unreadable, ident, literal
+from exd_dagster.telemetry.shapes import Shape, shapes
 from exd_dagster.telemetry.sources.base import reason_of
 from exd_dagster.telemetry.sources.files import open_bytes
+from exd_dagster.telemetry.sources.json_rows import json_objects, json_rows
 from exd_dagster.telemetry.sources.text_head import Header, Layout, csv_head, json_layout
 
 Format: TypeAlias = Literal["ndjson", "csv"]
@@ -30,6 +33,7 @@ _ENDINGS: dict[str, Format] = {
     ".txt": "csv",
 }
 _FAULTS = (duckdb.Error, OSError, EOFError, ValueError, csv.Error, zlib.error, RecordsError)
+_FIRST_ROWS = 1000
 _NAMED_LINES = 5
 """How many line numbers a message names."""
 
@@ -44,25 +48,31 @@ def text_format(path: str) -> Format | None:
 
 @dataclass(frozen=True, slots=True)
 class TextStage:
-    """A temporary table that takes the lines of text files.
+    """A temporary table that takes the rows of text files.
 
     Attributes:
         connection: an open connection.
         table: name of the table to make.
         wanted: raw names of the columns that may be read, or paths.
         required: those of them that every log must have.
+        keep: gives the condition for the rows to keep, from the scan of all.
         found: the wanted columns that the files have.
         others: further columns they have.
         unreadable: files and lines that were left out.
+        written: columns that were found to hold objects as text.
+        passed_over: spellings of columns that are not read, for another was chosen.
     """
 
     connection: duckdb.DuckDBPyConnection
     table: str
     wanted: Sequence[str]
     required: Sequence[str]
+    keep: Callable[[Scan], str]
     found: set[str] = field(default_factory=set)
     others: set[str] = field(default_factory=set)
     unreadable: list[Unreadable] = field(default_factory=list)
+    written: set[str] = field(default_factory=set)
+    passed_over: set[str] = field(default_factory=set)
 
     def read(self, files: Sequence[str], kind: Format, place: str) -> Scan:
         """Read all files, one by one where they cannot be read together.
@@ -75,16 +85,14 @@ class TextStage:
         Raises:
             RecordsError: when no file can be read.
         """
-        columns = ", ".join(f"{ident(name)} VARCHAR" for name in self.wanted)
+        self._choose_spellings(files, kind)
+        columns = ", ".join(f"{ident(name)} {shape.type}" for name, shape in self._shapes.items())
         self.connection.execute(f"CREATE TEMP TABLE {self.table} ({columns})")
-        read = self._read_ndjson if kind == "ndjson" else self._read_csv
-        try:
-            read(files)
-        except _FAULTS:
-            self.unreadable.clear()
-            self.connection.execute(f"DELETE FROM {self.table}")
-            for file in files:
-                self._read_alone(read, file)
+        self._read_all(files, kind)
+        if kind == "ndjson" and (written := self._objects_as_text(files)):
+            self.written.update(written)
+            self._read_all(files, kind)
+        self._find()
         nothing = not (self.found or self.others)
         lost = [str(fault) for fault in self.unreadable if nothing or fault.lines is None]
         if lost and (nothing or len(lost) == len(files)):
@@ -93,51 +101,139 @@ class TextStage:
             raise RecordsError("\n".join(filter(None, [told, fix if nothing else ""])))
         if not (self.found or self.others or self.unreadable):
             self.found.update(self.required)  # no line was written yet, so nothing is known to be missing
-        types = {name: "VARCHAR" for name in self.wanted if name in self.found}
+        there = {*self.found, *map(base_of, self.found)}
+        types = {name: shape.type for name, shape in self._shapes.items() if name in there}
         others = tuple(sorted(self.others - self.found))
-        return Scan(place, self.table, types, tuple(self.unreadable), others)
+        lacking = frozenset(name for name in self.wanted if parse_path(name) and name not in self.found)
+        return Scan(place, self.table, types, tuple(self.unreadable), others, lacking=lacking)
 
-    def _read_alone(self, read: Callable[[Sequence[str]], None], file: str) -> None:
-        try:
-            read([file])
-        except _FAULTS as error:
-            self.unreadable.append(Unreadable(file, f"cannot be read: {reason_of(error)}"))
+    @property
+    def _shapes(self) -> dict[str, Shape]:
+        """What is read of each column: those wanted, and those that wanted paths begin with."""
+        return {name: shape for name, shape in shapes(self.wanted).items() if name not in self.passed_over}
 
-    def _read_ndjson(self, files: Sequence[str]) -> None:
-        layouts: dict[Layout, list[str]] = defaultdict(list)
-        for file in files:
-            layouts[json_layout(file)].append(file)
-        for layout, group in layouts.items():
-            self._read_json(group, layout)
+    def _choose_spellings(self, files: Sequence[str], kind: Format) -> None:
+        """Of wanted columns whose names differ in case only, read the one that the first file has."""
+        spellings: dict[str, list[str]] = defaultdict(list)
+        for name in shapes(self.wanted):
+            spellings[name.lower()].append(name)
+        several = [same for same in spellings.values() if len(same) > 1]
+        there = self._first_names(files[0], kind) if several else set()
+        for same in several:
+            chosen = next((name for name in same if name in there), same[0])
+            self.passed_over.update(name for name in same if name != chosen)
 
-    def _read_json(self, files: Sequence[str], layout: Layout) -> None:
-        listed = ", ".join(literal(file) for file in files)
-        keys = list(dict.fromkeys([*self.wanted, *self._bases.values()]))
-        objects = json_objects(listed, layout)
-        lines = json_rows(listed, layout, keys)
-        empty = " AND ".join(f"{ident(name)} IS NULL" for name in keys)
-        values = ", ".join(self._value(name, {key: ident(key) for key in keys}) for name in self.wanted)
-        self._insert(self.wanted, values, f"{lines} WHERE NOT ({empty})")
-        if layout == "newline_delimited":
-            self._name_lines(f"{lines} WHERE {empty}", self._says_nothing)
-        elif layout == "marked":  # lines that are not UTF-8 are not in the rows
-            named = [(file, list(_bad_numbers(file, self._says_nothing))) for file in files]
-            self.unreadable.extend(_named(file, len(found), found) for file, found in named if found)
-        else:
-            query = f"SELECT exd_file, count(*) FROM {lines} WHERE {empty} GROUP BY 1 ORDER BY 1"
-            for file, count in self.connection.execute(query).fetchall():
-                what = f"{count} of its JSON values hold none of the columns"
-                self.unreadable.append(Unreadable(file, what, count))
-        counts = ", ".join(f"count({ident(name)})" for name in self.wanted)
-        filled = self.connection.execute(f"SELECT {counts} FROM {self.table}").fetchall()[0]
-        self.found.update(name for name, count in zip(self.wanted, filled, strict=True) if count)
-        if not self.found.issuperset(self.required):  # empty everywhere, or missing?
+    def _first_names(self, file: str, kind: Format) -> set[str]:
+        """Return the names of the columns in the first rows of a file; none of one that cannot be read."""
+        with suppress(*_FAULTS):
+            if kind == "csv":
+                return set(csv_header(csv_head(file).text)[2])
+            objects = (
+                f"(SELECT json FROM {json_objects(literal(file), json_layout(file))} LIMIT {_FIRST_ROWS})"
+            )
             query = f"SELECT DISTINCT unnest(json_keys(json)) FROM {objects}"
-            self._meet([row[0] for row in self.connection.execute(query).fetchall()])
-            for base in sorted(set(self._bases.values()) & self.others):
-                path = literal("$." + ident(base))
-                query = f"SELECT DISTINCT unnest(json_keys(json, {path})) FROM {objects}"
-                self.others.update(f"{base}.{row[0]}" for row in self.connection.execute(query).fetchall())
+            return {row[0] for row in self.connection.execute(query).fetchall()}
+        return set()
+
+    def _find(self) -> None:
+        """Note which of the wanted columns, and fields, some row has."""
+        read = self._shapes
+        scan = Scan("", self.table, {name: shape.type for name, shape in read.items()})
+        counts = {name: f"count({ident(name)})" for name in read}
+        for name in self.wanted:
+            path = parse_path(name)
+            if path is None or lists_of(name) or path[0] not in read:
+                continue
+            inner = field_sql(ident(path[0]), scan.types[path[0]], path[1])
+            values = [ident(name)] * (name in read) + ([inner[0]] if inner else [])
+            counts[name] = f"count(coalesce({', '.join(values) or 'NULL'}, NULL))"
+        query = f"SELECT count(*), {', '.join(counts.values())} FROM {self.table}"
+        rows, *filled = self.connection.execute(query).fetchall()[0]
+        some = {name for name, count in zip(counts, filled, strict=True) if count}
+        some |= {name for name in self.wanted if lists_of(name) and base_of(name) in some}
+        if not rows:  # no row is an exposure, so nothing is known of fields
+            some |= {name for name in self.wanted if parse_path(name) and base_of(name) in self.others}
+        self.found.update(some & set(self.wanted))
+
+    def _read_all(self, files: Sequence[str], kind: Format) -> None:
+        read = self._read_json if kind == "ndjson" else self._read_csv
+        self._forget()
+        try:
+            read(files)
+        except _FAULTS:
+            self._forget()
+            for file in files:
+                try:
+                    read([file])
+                except _FAULTS as error:
+                    self.unreadable.append(Unreadable(file, f"cannot be read: {reason_of(error)}"))
+
+    def _forget(self) -> None:
+        self.unreadable.clear()
+        self.connection.execute(f"DELETE FROM {self.table}")
+
+    def _read_json(self, files: Sequence[str]) -> None:
+        for layout, group in by_layout(files).items():
+            listed = ", ".join(map(literal, group))
+            rows = json_rows(listed, layout, self._json_types(layout))
+            values = {name: self._json_value(name, shape, layout) for name, shape in self._shapes.items()}
+            self._insert(values, rows)
+            empty = " AND ".join(f"{ident(name)} IS NULL" for name in values)
+            if layout == "newline_delimited":
+                self._name_lines(f"{rows} WHERE {empty}", self._says_nothing)
+            elif layout == "marked":  # lines that are not UTF-8 are not in the rows
+                named = [(file, list(_bad_numbers(file, self._says_nothing))) for file in group]
+                self.unreadable.extend(_named(file, len(found), found) for file, found in named if found)
+            else:
+                query = f"SELECT exd_file, count(*) FROM {rows} WHERE {empty} GROUP BY 1 ORDER BY 1"
+                for file, count in self.connection.execute(query).fetchall():
+                    what = f"{count} of its JSON values hold none of the columns"
+                    self.unreadable.append(Unreadable(file, what, count))
+            self._look_for_names(json_objects(listed, layout))
+
+    def _json_types(self, layout: Layout) -> dict[str, str]:
+        as_text = {*self._shapes} if layout == "marked" else self.written
+        return {name: "VARCHAR" if name in as_text else shape.type for name, shape in self._shapes.items()}
+
+    def _json_value(self, name: str, shape: Shape, layout: Layout) -> str:
+        as_text = layout == "marked" or name in self.written
+        return shape.transformed(ident(name)) if as_text else ident(name)
+
+    def _objects_as_text(self, files: Sequence[str]) -> set[str]:
+        """Return the columns in which some file writes objects as text that holds JSON."""
+        doubtful = [
+            name
+            for name, shape in self._shapes.items()
+            if not shape.is_text and self._any(f"{self.table} WHERE {shape.empty(ident(name))}")
+        ]
+        found: set[str] = set()
+        if not doubtful:
+            return found
+        lost = {fault.file for fault in self.unreadable if fault.lines is None}
+        texts = ", ".join(f"bool_or(starts_with(CAST({ident(name)} AS VARCHAR), '\"'))" for name in doubtful)
+        for layout, group in by_layout([file for file in files if file not in lost]).items():
+            if layout != "marked":
+                rows = json_rows(", ".join(map(literal, group)), layout, dict.fromkeys(doubtful, "JSON"))
+                (told,) = self.connection.execute(f"SELECT {texts} FROM {rows}").fetchall()
+                found.update(name for name, text in zip(doubtful, told, strict=True) if text)
+        return found
+
+    def _any(self, rows: str) -> bool:
+        return self.connection.execute(f"SELECT 1 FROM {rows} LIMIT 1").fetchone() is not None
+
+    def _look_for_names(self, objects: str) -> None:
+        """Where a column that must be there has no value: is it empty everywhere, or not there at all?"""
+        self._find()
+        if self.found.issuperset(self.required):
+            return
+        query = f"SELECT DISTINCT unnest(json_keys(json)) FROM {objects}"
+        names = [row[0] for row in self.connection.execute(query).fetchall()]
+        self.others.update(names)
+        self.found.update(set(names) & set(self.wanted))
+        for base in sorted({base_of(name) for name in self.wanted if parse_path(name)} & self.others):
+            path = literal("$." + ident(base))
+            query = f"SELECT DISTINCT unnest(json_keys(json, {path})) FROM {objects}"
+            self.others.update(f"{base}.{row[0]}" for row in self.connection.execute(query).fetchall())
 
     def _read_csv(self, files: Sequence[str]) -> None:
         groups: dict[Header, list[str]] = defaultdict(list)
@@ -148,12 +244,13 @@ class TextStage:
         for header, group in groups.items():
             wrapped, delimiter, names = csv_header(header.text)
             read = self._read_wrapped if wrapped else self._read_plain
-            known = {*self.wanted, *self._bases.values()}
+            known = {*self._shapes}
             if twice := sorted(name for name in known if names.count(name) > 1):
                 raise csv.Error(f"column '{twice[0]}' is twice in its header; rename one of them")
             if known & set(names):  # else there is nothing to read, and the columns show why
                 read(", ".join(literal(file) for file in group), names, delimiter, header.skip)
-            self._meet(names)
+            self.others.update(names)
+            self.found.update(set(names) & set(self.wanted))
 
     def _read_plain(self, files: str, names: Sequence[str], delimiter: str, skip: int) -> None:
         errors, scans = f"{self.table}_errors", f"{self.table}_scans"
@@ -164,7 +261,7 @@ class TextStage:
             f"delim={literal(delimiter)}, quote='\"', escape='\"', store_rejects=true, "
             f"rejects_table='{errors}', rejects_scan='{scans}')"
         )
-        self._insert([*values], ", ".join(values.values()), rows)
+        self._insert(values, rows)
         rejects = self.connection.execute(
             f"SELECT file_path, list(DISTINCT line ORDER BY line), "
             f"bool_or(error_type IN ('INVALID ENCODING', 'INVALID UNICODE')) FROM {errors} "
@@ -184,30 +281,24 @@ class TextStage:
         )
         values = self._values({name: f"fields[{place}]" for place, name in enumerate(names, 1)})
         whole = f"len(fields) = {len(names)}"
-        self._insert([*values], ", ".join(values.values()), f"{lines} WHERE {whole}")
+        self._insert(values, f"(FROM {lines} WHERE {whole})")
         self._name_lines(f"{lines} WHERE NOT ({whole})", lambda line: line.count(delimiter) != len(names) - 1)
 
-    @property
-    def _bases(self) -> dict[str, str]:
-        """The column at the start of each path."""
-        return {name: path[0] for name in self.wanted if (path := parse_path(name)) is not None}
-
     def _values(self, columns: Mapping[str, str]) -> dict[str, str]:
-        """Return SQL of each wanted column that there is, given that of each column of the file."""
-        found = [name for name in self.wanted if name in columns or self._bases.get(name) in columns]
-        return {name: self._value(name, columns) for name in found}
+        """Return SQL of each column to read that there is, given that of each column of the file."""
+        read = self._shapes
+        return {name: read[name].transformed(sql) for name, sql in columns.items() if name in read}
 
-    def _value(self, name: str, columns: Mapping[str, str]) -> str:
-        """Return SQL of one wanted column; a column of that very name goes before the path."""
-        path, own = parse_path(name), columns.get(name)
-        base = columns.get(path[0]) if path else None
-        inner = field_sql(base, "VARCHAR", path[1]) if path and base is not None else None
-        return f"coalesce({own}, {inner[0]})" if own and inner else own or (inner[0] if inner else "NULL")
-
-    def _insert(self, names: Sequence[str], values: str, rows: str) -> None:
-        if names:
-            columns = ", ".join(ident(name) for name in names)
-            self.connection.execute(f"INSERT INTO {self.table} ({columns}) SELECT {values} FROM {rows}")
+    def _insert(self, values: Mapping[str, str], rows: str) -> None:
+        """Add rows, those that say something and are to be kept."""
+        read = self._shapes
+        selected = ", ".join(f"{sql} AS {ident(name)}" for name, sql in values.items())
+        some = " OR ".join(f"{ident(name)} IS NOT NULL" for name in values)
+        kept = self.keep(Scan("", "", {name: read[name].type for name in values}))
+        self.connection.execute(
+            f"INSERT INTO {self.table} BY NAME SELECT * FROM (SELECT {selected} FROM {rows}) "
+            f"WHERE ({some}) AND {kept or 'true'}"
+        )
 
     def _name_lines(self, rows: str, is_bad: Callable[[str], bool]) -> None:
         query = f"SELECT exd_file, count(*) FROM {rows} GROUP BY 1 ORDER BY 1"
@@ -221,17 +312,15 @@ class TextStage:
             value = json.loads(line)
         except (ValueError, RecursionError):
             return bool(line.strip())
-        keys = [*self.wanted, *self._bases.values()]
-        return not isinstance(value, dict) or all(value.get(name) is None for name in keys)
+        return not isinstance(value, dict) or all(value.get(name) is None for name in self._shapes)
 
-    def _meet(self, names: Sequence[str]) -> None:
-        self.found.update(set(names) & set(self.wanted))
-        paths = [name for name, base in self._bases.items() if base in names and name not in self.found]
-        if paths:
-            counts = ", ".join(f"count({ident(name)})" for name in paths)
-            filled = self.connection.execute(f"SELECT {counts} FROM {self.table}").fetchall()[0]
-            self.found.update(name for name, count in zip(paths, filled, strict=True) if count)
-        self.others.update(names)
+
+def by_layout(files: Sequence[str]) -> dict[Layout, list[str]]:
+    """Return the files by how their JSON is laid out."""
+    layouts: dict[Layout, list[str]] = defaultdict(list)
+    for file in files:
+        layouts[json_layout(file)].append(file)
+    return layouts
 
 
 def _named(file: str, count: int, numbers: Sequence[int], why: str = "") -> Unreadable:
@@ -246,33 +335,6 @@ def _bad_numbers(file: str, is_bad: Callable[[str], bool]) -> Iterator[int]:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8", "replace")
             if "\N{REPLACEMENT CHARACTER}" in text or is_bad(text):
                 yield number
-
-
-def json_objects(files: str, layout: Layout) -> str:
-    """Return SQL that stands in a FROM clause for the objects of JSON files, as `json`."""
-    if layout == "marked":
-        return f"(SELECT line::JSON AS json FROM {_marked_lines(files)}) WHERE json_type(json) = 'OBJECT'"
-    kind = f"format='{layout}', ignore_errors={str(layout != 'unstructured').lower()}"
-    return f"read_json_objects([{files}], {kind}) WHERE json_type(json) = 'OBJECT'"
-
-
-def json_rows(files: str, layout: Layout, keys: Sequence[str]) -> str:
-    """Return SQL for one row of text for each JSON value, with these keys and the name of its file."""
-    if layout == "marked":
-        values = ", ".join(f"line ->> {literal('$.' + ident(key))} AS {ident(key)}" for key in keys)
-        return f"(SELECT exd_file, {values} FROM {_marked_lines(files)})"
-    columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in keys)
-    kind = f"format='{layout}', ignore_errors={str(layout != 'unstructured').lower()}"
-    return f"read_json([{files}], {kind}, columns={{{columns}}}, filename='exd_file')"
-
-
-def _marked_lines(files: str) -> str:
-    """Return SQL for lines of JSON; only the reader of CSV passes over a byte order mark."""
-    return (
-        f"(FROM read_csv([{files}], columns={{'line': 'VARCHAR'}}, header=false, auto_detect=false, "
-        "delim='\x01', quote='', escape='', ignore_errors=true, filename='exd_file') "
-        "WHERE json_valid(line))"
-    )
 
 
 def csv_header(line: str) -> tuple[bool, str, list[str]]:
