@@ -169,10 +169,10 @@ def test_reset_forgets_and_what_fails_is_told_again(instance, server):
 
 def test_decide_records_who_why_and_until_when(instance):
     evaluate(instance, "checkout", "srm", FAILED)
-    arguments = ("--flag", "checkout", "--reason", "cache known", "--by", "ana", "--until", "2999-01-01")
+    arguments = ("--flag", "checkout", "--reason", "cache known", "--by", "ana", "--until", "2199-01-01")
     done = run("decide", "waive", *arguments)
     assert done.exit_code == 0, done.output
-    assert "waive until 2999-01-01 00:00 UTC for checkout: reports run" in done.output
+    assert "waive until 2199-01-01 00:00 UTC for checkout: reports run" in done.output
     (decision,) = load_decisions(instance)
     assert (decision.by, decision.reason) == ("ana", "cache known")
     assert decision.basis["checkout:srm"]["reason"] == "ratio_mismatch"
@@ -186,10 +186,10 @@ def test_decide_names_every_fault_at_once(instance):
 
 
 def test_decide_accepts_a_flag_that_failed_when_it_left_the_project(instance):
-    arguments = ("--flag", "search", "--reason", "over", "--by", "ana", "--until", "2999-01-01")
+    arguments = ("--flag", "search", "--reason", "over", "--by", "ana", "--until", "2199-01-01")
     assert run("decide", "end", *arguments).exit_code == 2
     left = Incident(id="i", flag=FlagId("", "", "search"), opened_at=NOW, notified_at=NOW, unmonitored_at=NOW)
     StateStore(cursor_storage(instance), "exd_check_alerts").save(AlertState(unmonitored={"search": left}))
     done = run("decide", "end", *arguments)
-    assert "end until 2999-01-01 00:00 UTC for search: the audit of this flag is over" in done.output
+    assert "end until 2199-01-01 00:00 UTC for search: the audit of this flag is over" in done.output
     assert [decision.flags for decision in load_decisions(instance)] == ["search"]

@@ -52,7 +52,7 @@ def test_it_tells_what_was_planted_when_each_check_spoke_and_what_it_said(projec
     assert "100 % of the units of 'treatment' are lost." in said
     line = next(line for line in said.splitlines() if line.startswith("sequential_srm "))
     assert line.split()[1:] == ["pass", "after", "1", "h", "after", "1", "h"]
-    assert "sequential_srm: Split broke: treatment got" in said
+    assert "sequential_srm: treatment gets no unit since 2026-03-02" in said
     assert 'nothing is blocked until you set mode="block".' in said
 
 

@@ -63,7 +63,7 @@ def test_a_route_that_some_alert_can_take_is_not_told(route):
 
 def decide(**changes: str) -> Decision:
     given = {"kind": "silence", "flags": "checkout", "checks": "*", "reason": "known", "by": "ana"}
-    return make_decision({**given, "until": "2999-01-01", **changes}, FLAGS, {}, NOW)
+    return make_decision({**given, "until": "2199-01-01", **changes}, FLAGS, {}, NOW)
 
 
 @pytest.mark.parametrize(

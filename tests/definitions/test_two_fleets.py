@@ -320,7 +320,7 @@ class TestCommandLine:
         return CliRunner().invoke(main, [*arguments, "-f", "two.py"])
 
     def decide(self, flags: str, *more: str) -> Result:
-        whole = ("--flag", flags, "--reason", "known", "--by", "ana", "--until", "2999-01-01")
+        whole = ("--flag", flags, "--reason", "known", "--by", "ana", "--until", "2199-01-01")
         return self.run("decide", "silence", *whole, *more)
 
     def test_decide_records_where_the_flag_is_audited(self, home: dg.DagsterInstance) -> None:

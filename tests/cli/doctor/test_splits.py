@@ -35,7 +35,7 @@ def hours(control: int, treatment: int, count: int = 50) -> list[dict[str, int]]
 @pytest.mark.parametrize("place", PLACES)
 def test_a_split_that_the_log_shows_is_well(tmp_path, place):
     (well,) = told(tmp_path, place, hours(20, 20))
-    assert (well.state, well.said) == ("ok", "960 units of a day agree with 1 declared split")
+    assert (well.state, well.said) == ("ok", "960 units of one day agree with 1 declared split")
 
 
 @pytest.mark.parametrize("place", PLACES)
