@@ -28,6 +28,8 @@ def variant_bins(
     end: datetime | date | str | None = None,
     freq: Literal["h", "D"] = "h",
     now: datetime | None = None,
+    preset: str | None = None,
+    unit: str | None = None,
 ) -> "pd.DataFrame":
     """Count the units, first exposures and evaluations of one flag by hour (or day) and variant.
 
@@ -44,6 +46,8 @@ def variant_bins(
         end: first instant no longer counted (UTC); None: the end of the log.
         freq: "h" for hours, "D" for days: new units are summed, active units counted once a day.
         now: the clock (UTC); None: the machine's.
+        preset: the vendor or SDK whose export the source is.
+        unit: which of the preset's units is randomized.
 
     Returns:
         One row per bin and variant, in that order: hour (UTC, start of the bin), variant, new_units, units,
@@ -54,7 +58,7 @@ def variant_bins(
         RecordsError: when the log cannot be read or the flag cannot be counted.
         ConfigError: when the arguments make no flag.
     """
-    records = as_records(source)
+    records = as_records(source, preset, unit)
     audit = _audit(records, flag, start, end)
     clock = now or datetime.now(timezone.utc)
     with duckdb.connect() as connection:

@@ -72,6 +72,8 @@ def read_sources(
     columns: Sequence[str] = (),
     constants: Sequence[str] = (),
     engine: str = "duckdb",
+    preset: str | None = None,
+    unit: str | None = None,
 ) -> Records:
     """Return the log that `--source` names, once or several times.
 
@@ -80,6 +82,8 @@ def read_sources(
         columns: `exd's name=own name` of columns that are named otherwise.
         constants: `exd's name=value` of columns the log does not have.
         engine: where the counting is done; another than duckdb reads one table.
+        preset: the vendor or SDK whose export it is.
+        unit: which of the preset's units is randomized.
 
     Raises:
         click.UsageError: when no source is named, or a pair cannot be read.
@@ -92,6 +96,8 @@ def read_sources(
     named: dict[str, Any] = {
         "columns": read_pairs(columns, "--column"),
         "constants": read_pairs(constants, "--constant"),
+        "preset": preset,
+        "unit": unit,
     }
     if engine != "duckdb":
         return _engine_table(engine, uris, named)

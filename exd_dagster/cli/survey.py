@@ -1,7 +1,5 @@
-"""Survey of a log: likely columns, and its flags with their observed splits."""
+"""Survey of a log: its flags with their observed splits."""
 
-import json
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,30 +9,9 @@ import duckdb
 import numpy as np
 
 from exd_dagster.config.reasons import EXCLUDED_REASONS, is_reason
-from exd_dagster.errors import RecordsError
 from exd_dagster.stats.inputs import Floats
-from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, from_ms, instant_ms, literal
-from exd_dagster.telemetry.sources.duckdb import FileRecords, Records
-from exd_dagster.telemetry.sources.files import list_files, open_bytes
-from exd_dagster.telemetry.sources.text import csv_header, text_format
-
-NAMES = {
-    "timestamp": "timestamp ts time event_time event_timestamp evaluated_at exposed_at exposure_time "
-    "occurred_at created_at datetime date",
-    "flag_key": "flag_key flag flag_name feature_flag feature_key feature experiment_key experiment_id "
-    "experiment_name experiment test_id test_name test",
-    "variant_key": "variant_key variant variant_name variation_key variation_id variation treatment arm "
-    "group bucket value",
-    "unit_id_hash": "unit_id_hash unit_id unit user_id_hash user_id userid user anonymous_id visitor_id "
-    "device_id account_id customer_id session_id entity_id id",
-    "evaluation_id": "evaluation_id exposure_id event_id insert_id",
-    "namespace": "namespace project project_key",
-    "environment": "environment environment_key env",
-    "manifest_version": "manifest_version config_version",
-    "evaluation_reason": "evaluation_reason reason",
-    "ingested_at": "ingested_at received_at loaded_at inserted_at",
-}
-"""Names that logs give to exd's columns, the likeliest first."""
+from exd_dagster.telemetry.records import from_ms, instant_ms, literal
+from exd_dagster.telemetry.sources.duckdb import Records
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,48 +43,6 @@ class SeenFlag:
     def shares(self) -> dict[str, float]:
         """Share of each variant among the units."""
         return {variant: count / self.total for variant, count in self.units.items()}
-
-
-def guess_columns(names: Sequence[str]) -> dict[str, str]:
-    """Return exd's name to the log's own for every recognised column, where the two differ.
-
-    Args:
-        names: the columns of the log.
-    """
-    known = {_snake(name): name for name in reversed(names)}
-    found: dict[str, str] = {}
-    for column in (*REQUIRED, *OPTIONAL):
-        own = next((known[name] for name in NAMES[column].split() if name in known), None)
-        if own is not None and own not in found.values():
-            found[column] = own
-    return found
-
-
-def _snake(name: str) -> str:
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
-    return re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")
-
-
-def column_names(
-    connection: duckdb.DuckDBPyConnection, records: Records, start: datetime, end: datetime
-) -> list[str]:
-    """Return the names of the columns of a log.
-
-    Raises:
-        RecordsError: when the log cannot be read.
-    """
-    if not isinstance(records, FileRecords):
-        with records.open(connection, start, end) as scan:
-            return list(scan.types)
-    file = list_files(connection, records.paths, start, end)[0]
-    with open_bytes(file) as lines:
-        first = lines.readline().decode("utf-8-sig", "replace").strip()
-    if (records.format or text_format(records.paths[0])) == "csv":
-        return csv_header(first)[2]
-    try:
-        return list(json.loads(first))
-    except (ValueError, TypeError):
-        raise RecordsError(f"{file}: line 1 is no JSON object; give a file of one object a line") from None
 
 
 def survey(

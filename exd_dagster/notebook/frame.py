@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 FLAG = "live"
 """A frame is the log of one flag."""
 
+_NOT_COUNTED = ("null_units", "null_variants", "excluded_reason")
+
 UNIT_COLUMNS = ("unit_id", "unit_id_hash")
 """Columns taken for the unit when none is named."""
 
@@ -82,15 +84,58 @@ def read_frame(
         constants={"flag_key": FLAG},
         time_zone=time_zone,
     )
+    return _counted(records, FLAG, now)
+
+
+def read_export(
+    frame: "pd.DataFrame",
+    *,
+    preset: str,
+    unit: str | None,
+    flag: str | None,
+    time_zone: str,
+    now: datetime | None,
+) -> FrameBins:
+    """Count a frame of what a vendor or SDK writes: each unit once, in the hour of its first exposure.
+
+    Args:
+        frame: its rows, objects inside columns as they are or as JSON.
+        preset: the vendor or SDK.
+        unit: which of its units is randomized; None: the usual one.
+        flag: the flag to watch; may be left out where the frame holds one alone.
+        time_zone: zone of times without an offset.
+        now: as for `read_frame`.
+
+    Raises:
+        ConfigError: for a preset or unit there is none of, or a flag that is not told.
+        RecordsError: when the frame is another export, or cannot be counted.
+    """
+    records = DataFrameRecords(frame=frame, preset=preset, unit=unit, time_zone=time_zone)
+    return _counted(records, flag or _only_flag(records), now)
+
+
+def _only_flag(records: DataFrameRecords) -> str:
+    first, last = from_ms(EARLIEST), datetime.now(timezone.utc)
+    with duckdb.connect() as connection, records.resolved(connection, first, last) as columns:
+        flag = columns.expressions["flag"]
+        query = f"SELECT DISTINCT {flag} FROM {columns.scan.relation} WHERE {flag} <> '' ORDER BY 1"  # noqa: S608
+        flags = [str(row[0]) for row in connection.execute(query).fetchall()]
+    if len(flags) != 1:
+        held = f"it holds {len(flags)}: {', '.join(flags[:20])}" if flags else "no row names one"
+        raise ConfigError("the frame", [f"flag: name the flag to watch; {held}"])
+    return flags[0]
+
+
+def _counted(records: DataFrameRecords, key: str, now: datetime | None) -> FrameBins:
     clock = now or datetime.now(timezone.utc)
-    flag = FlagAudit(key=FLAG, start=from_ms(EARLIEST))
+    flag = FlagAudit(key=key, start=from_ms(EARLIEST))
     with duckdb.connect() as connection:
         store = BinStore(connection)
         report = store.update(records, [flag], flag.start, clock, timing=AT_ONCE, now=clock)
         if error := report.flags[flag.id].error:
             raise RecordsError(error)
         bins = _from_first(select_bins(connection, flag, closed_only=False))
-    missing = {name: bins.fact_total(name) for name in ("null_units", "null_variants")}
+    missing = {name: bins.fact_total(name) for name in _NOT_COUNTED}
     set_apart = {name: count for name, count in {**report.quarantined, **missing}.items() if count}
     if report.watermark is None:
         return FrameBins(bins, 0, set_apart)

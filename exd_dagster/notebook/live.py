@@ -10,7 +10,7 @@ from exd_dagster.config import FlagAudit, Phase, SequentialSrmThresholds, Thresh
 from exd_dagster.errors import ConfigError, InputError
 from exd_dagster.notebook import compat as seed
 from exd_dagster.notebook.dispatcher import DeliveryResult, WebhookAlertDispatcher
-from exd_dagster.notebook.frame import FLAG, FrameBins, read_frame
+from exd_dagster.notebook.frame import FLAG, FrameBins, read_export, read_frame
 from exd_dagster.notebook.plot import Picture, monitor_plot
 from exd_dagster.notebook.srm import (
     Declared,
@@ -23,6 +23,7 @@ from exd_dagster.notebook.srm import (
 from exd_dagster.notebook.traffic import in_bins, traffic_result
 from exd_dagster.stats.audit import FlagVerdicts, audit_flag
 from exd_dagster.stats.checks.variant_integrity import variant_integrity
+from exd_dagster.telemetry.preset import read_preset
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,10 +57,13 @@ class LiveMonitor:
     def __init__(
         self,
         df: "pd.DataFrame",
-        time_col: str,
+        time_col: str = "",
         dispatcher: WebhookAlertDispatcher | None = None,
         *,
         unit_col: str | None = None,
+        preset: str | None = None,
+        unit: str | None = None,
+        flag: str | None = None,
         time_zone: str = "UTC",
         now: datetime | str | None = None,
         compat: Literal["xpyrment"] | None = None,
@@ -68,24 +72,37 @@ class LiveMonitor:
 
         Args:
             df: the log.
-            time_col: column of the instant of exposure.
+            time_col: column of the instant of exposure; with a preset it is not needed.
             dispatcher: receives new alerts.
             unit_col: column of the unit; None: `unit_id` or `unit_id_hash`.
+            preset: the vendor or SDK that wrote the rows, such as posthog; columns are then not named.
+            unit: which of the preset's units is randomized; None: the usual one.
+            flag: with a preset, the flag to watch; may be left out where the log holds one alone.
             time_zone: zone of times without an offset.
             now: when the log was read (UTC): silence up to then is an outage. None: the log ends with its
                 newest record.
             compat: "xpyrment" gives the numbers of xpyrment's monitor, with what is wrong about them.
 
         Raises:
-            ConfigError: for an unknown `compat` or an unreadable `now`.
+            ConfigError: for an unknown `compat` or preset, an unreadable `now`, or columns beside a preset.
         """
         if compat not in (None, "xpyrment"):
             raise ConfigError("LiveMonitor", [f"compat: is {compat!r}; write 'xpyrment' or leave it out"])
+        if preset is None and not time_col:
+            raise ConfigError("LiveMonitor", ["time_col: name the column of the instant, or give preset"])
+        if preset is not None:
+            read_preset(preset)
+        if preset is not None and (time_col or unit_col or compat):
+            raise ConfigError(
+                "LiveMonitor",
+                ["preset: says where time and unit stand; leave out time_col, unit_col and compat"],
+            )
         self.df = df
         self.time_col = time_col
         self.dispatcher = dispatcher
         self.shutoff_triggered = False
         self._unit_col = unit_col
+        self._export = (preset, unit, flag)
         self._time_zone = time_zone
         self._now = None if now is None else _instant(now)
         self._seed = compat is not None
@@ -256,6 +273,11 @@ class LiveMonitor:
         return monitor_plot(bins, control_of(bins.variants), verdict)
 
     def _count(self, variant_col: str) -> FrameBins:
+        preset, unit, flag = self._export
+        if preset is not None:
+            return read_export(
+                self.df, preset=preset, unit=unit, flag=flag, time_zone=self._time_zone, now=self._now
+            )
         return read_frame(
             self.df,
             time_col=self.time_col,

@@ -163,7 +163,7 @@ class Preset(ConfigModel):
     def weight(self) -> int:
         """How much its signs say: a named value is worth more than a field."""
         told = [*self.signs.all.values(), *list(self.signs.any.values())[:1]]
-        return sum(1 if values in (ANY, THERE, "") else 2 for values in told)
+        return sum((values != "") + (values not in (ANY, THERE, "")) for values in told)
 
 
 def holds(row: Row, path: str, values: str) -> bool:
@@ -207,6 +207,17 @@ def read_preset(name: str) -> Preset:
     if name not in _folder():
         raise ConfigError("preset", [f"'{name}' is not one.{did_you_mean(name, presets())}"])
     return Preset(name=name, **parse_toml(_folder()[name].read_text(encoding="utf-8")))
+
+
+def covers(preset: Preset, rows: Sequence[Row]) -> bool:
+    """Return True where most rows that have the signs of an export have its required columns, too."""
+    own = [row for row in rows if preset.fits(row)]
+    asked = [preset.mapped()[name] for name in REQUIRED if name not in preset.constants]
+    units = tuple(path for unit in preset.units for path in preset.unit_paths(unit))
+    needed = [*(paths for paths in asked if paths != preset.unit_paths(None)), units]
+    return all(
+        sum(any(values_at(row, path) for path in paths) for row in own) > 0.5 * len(own) for paths in needed
+    )
 
 
 class Match(ConfigModel):

@@ -5,58 +5,12 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
-import pytest
 
-from exd_dagster.cli.survey import column_names, guess_columns, hourly_units, survey
-from exd_dagster.errors import RecordsError
-from exd_dagster.telemetry.sources.duckdb import FileRecords, ParquetRecords, Records
+from exd_dagster.cli.survey import hourly_units, survey
+from exd_dagster.telemetry.sources.duckdb import ParquetRecords
 from tests.logs import rows, write
 
 SPAN = (datetime(2000, 1, 1, tzinfo=timezone.utc), datetime(2030, 1, 1, tzinfo=timezone.utc))
-
-
-def names(records: Records) -> list[str]:
-    with duckdb.connect() as connection:
-        return column_names(connection, records, *SPAN)
-
-
-@pytest.mark.parametrize(
-    ("own", "told"),
-    [
-        (
-            ["userId", "ts", "experimentName", "variationId"],
-            {
-                "timestamp": "ts",
-                "flag_key": "experimentName",
-                "variant_key": "variationId",
-                "unit_id_hash": "userId",
-            },
-        ),
-        (
-            ["user_id", "timestamp", "group", "landing_page", "converted"],
-            {"timestamp": "timestamp", "variant_key": "group", "unit_id_hash": "user_id"},
-        ),
-        (["a", "b"], {}),
-    ],
-)
-def test_columns_are_told_by_the_names_logs_use(own, told):
-    assert guess_columns(own) == told
-
-
-def test_a_csv_whose_lines_are_quoted_has_its_columns(tmp_path):
-    (tmp_path / "log.csv").write_text('"user_id,timestamp,group"\n"1,2026-01-01 00:00:00,a"\n')
-    assert names(FileRecords(path=tmp_path / "log.csv")) == ["user_id", "timestamp", "group"]
-
-
-def test_ndjson_has_the_keys_of_its_first_line(tmp_path):
-    (tmp_path / "log.ndjson").write_text('{"ts": 1, "user": "u"}\n')
-    assert names(FileRecords(path=tmp_path / "log.ndjson")) == ["ts", "user"]
-
-
-def test_a_file_that_is_no_ndjson_says_what_to_give(tmp_path):
-    (tmp_path / "log.ndjson").write_text("[1, 2\n")
-    with pytest.raises(RecordsError, match="one object a line"):
-        names(FileRecords(path=tmp_path / "log.ndjson"))
 
 
 def test_flags_are_listed_with_their_units_the_largest_first(tmp_path: Path):

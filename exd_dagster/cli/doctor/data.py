@@ -17,8 +17,9 @@ from exd_dagster.config import FlagAudit
 from exd_dagster.definitions.fleet.plan import AuditPlan
 from exd_dagster.errors import ExdError, did_you_mean
 from exd_dagster.telemetry.canonical import Columns
+from exd_dagster.telemetry.preset import likeliest, read_preset, recognise
 from exd_dagster.telemetry.records import FACTS_OFF, Scan, from_ms, instant_ms
-from exd_dagster.telemetry.sources.duckdb import IbisRecords
+from exd_dagster.telemetry.sources.duckdb import IbisRecords, Records
 
 STALE = timedelta(hours=48)
 """A log whose newest record is older than this is probably no longer loaded."""
@@ -44,10 +45,23 @@ def _records_and_flags(plan: AuditPlan, now: datetime) -> list[Diagnosis]:
     except (ExdError, duckdb.Error) as error:
         lines = str(error).splitlines()
         said = " ".join(line.strip(" -") for line in lines)
-        return [fail("records", said, "correct records= so that it names your log and its columns")]
+        fix = "correct records= so that it names your log and its columns"
+        return [fail("records", said, _other_export(plan.records, start, now) or fix)]
     running = [flag for flag in plan.flags if flag.end is None or flag.end > now]
-    found = [diagnose_records(columns.scan, columns, seen, now if running else None)]
+    found = [diagnose_records(plan.records, columns.scan, columns, seen, now if running else None)]
     return [*found, *diagnose_flags(plan.flags, seen), *_shown_splits(plan, seen, now)]
+
+
+def _other_export(records: Records, start: datetime, now: datetime) -> str:
+    """Return which preset would read the log of records that cannot be read; "" where none is recognised."""
+    try:
+        with duckdb.connect() as connection:
+            sample = records.sample(connection, start, now)
+    except (ExdError, duckdb.Error):
+        return ""
+    matches = likeliest(recognise([row for rows in sample.values() for row in rows]))
+    fitting = [match for match in matches if match.preset != records.preset]
+    return "; or ".join(f"it {match}: give records= preset='{match.preset}'" for match in fitting)
 
 
 def _in_engine(plan: AuditPlan, records: IbisRecords, start: datetime, now: datetime) -> list[Diagnosis]:
@@ -87,10 +101,13 @@ def _seen(connection: duckdb.DuckDBPyConnection, columns: Columns, start: dateti
     return {(namespace, environment, key): from_ms(last) for namespace, environment, key, last in rows}
 
 
-def diagnose_records(scan: Scan, columns: Columns, seen: Seen, now: datetime | None) -> Diagnosis:
+def diagnose_records(
+    records: Records, scan: Scan, columns: Columns, seen: Seen, now: datetime | None
+) -> Diagnosis:
     """Diagnose a scanned log.
 
     Args:
+        records: the log as it was declared.
         scan: the open log.
         columns: its columns.
         seen: the flags in it.
@@ -107,6 +124,8 @@ def diagnose_records(scan: Scan, columns: Columns, seen: Seen, now: datetime | N
     if now is not None and now - newest > STALE:
         return warn("records", f"{said}, and nothing since", "check the job that loads the records")
     off = [FACTS_OFF[name] for name in columns.absent if name in ("evaluation_id", "evaluation_reason")]
+    if records.preset is not None:
+        said += f", read as {read_preset(records.preset).title} (preset '{records.preset}')"
     absent = f"; without {', '.join(columns.absent)}" if columns.absent else ""
     return ok("records", said + absent + (f" ({'; '.join(off)})" if off else ""))
 

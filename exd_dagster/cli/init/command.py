@@ -1,7 +1,6 @@
 """`exd-dagster init`: a first audit project for one's own records."""
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -10,14 +9,15 @@ from typing import Any
 import click
 import duckdb
 
+from exd_dagster.cli.init.export import location, told_export
 from exd_dagster.cli.init.split_look import SplitLook, left_out, look_at_split, remarks, why_left_out
 from exd_dagster.cli.progress import scanning
 from exd_dagster.cli.sources import read_pairs, read_sources
-from exd_dagster.cli.survey import SeenFlag, column_names, guess_columns, hourly_units, survey
+from exd_dagster.cli.survey import SeenFlag, hourly_units, survey
 from exd_dagster.definitions.component import scaffold
 from exd_dagster.definitions.component.scaffold import Draft, FlagDraft
 from exd_dagster.errors import RecordsError, did_you_mean
-from exd_dagster.telemetry.records import EARLIEST, REQUIRED, from_ms
+from exd_dagster.telemetry.records import EARLIEST, from_ms
 from exd_dagster.telemetry.sources.duckdb import FileRecords, ParquetRecords, Records, TableRecords
 from exd_dagster.telemetry.toml import parse_toml
 
@@ -39,6 +39,8 @@ _KINDS = {ParquetRecords: "parquet", FileRecords: "files", TableRecords: "table"
 
 @click.command(short_help="Write a first audit project for your own records.")
 @click.argument("log", required=False)
+@click.option("--preset", metavar="NAME", help="The vendor or SDK whose export it is; default: told.")
+@click.option("--unit", metavar="NAME", help="Which of the preset's units is randomized.")
 @click.option("--column", multiple=True, metavar="NAME=OWN", help="The log's own name of a column of exd's.")
 @click.option("--constant", multiple=True, metavar="NAME=VALUE", help="A column that the log does not have.")
 @click.option(
@@ -54,6 +56,8 @@ _KINDS = {ParquetRecords: "parquet", FileRecords: "files", TableRecords: "table"
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 def init(
     log: str | None,
+    preset: str | None,
+    unit: str | None,
     column: tuple[str, ...],
     constant: tuple[str, ...],
     keys: tuple[str, ...],
@@ -77,7 +81,8 @@ def init(
     now = datetime.now(timezone.utc)
     span = (now - DATED if "%" in place else from_ms(EARLIEST)), now
     with duckdb.connect() as connection:
-        records = look(connection, read_sources([place]), span, columns, constants)
+        source = read_sources([place])
+        records, told = told_export(connection, source, span, columns, constants, preset, unit)
         with scanning(connection, "looking at the records"):
             seen = survey(connection, records, *span)
             usable = [flag for flag in seen if flag.total]
@@ -88,73 +93,21 @@ def init(
     draft = make_draft(anchored(records, folder), flags, looks, len(usable), now)
     files = component_files(draft, folder) if as_yaml else python_files(draft)
     said = [*remarks(flags, looks), *([] if keys else left_out(seen, flags))]
-    for line in (*_found(records, usable), *said, *write(files, folder, force=force), *_next(draft, folder)):
+    for line in (
+        *_found(records, told, usable),
+        *said,
+        *write(files, folder, force=force),
+        *_next(draft, folder),
+    ):
         click.echo(line)
-
-
-def look(
-    connection: duckdb.DuckDBPyConnection,
-    log: Records,
-    span: tuple[datetime, datetime],
-    columns: Mapping[str, str],
-    constants: Mapping[str, str],
-) -> Records:
-    """Return the log with the recognised columns mapped.
-
-    Args:
-        connection: an open connection.
-        log: where the records are.
-        span: what to read (UTC).
-        columns: columns given by the user.
-        constants: values without a column; a log without a flag column is one flag.
-
-    Raises:
-        RecordsError: when the log cannot be read or a column is not recognised.
-    """
-    names = _column_names(connection, log, span)
-    told = {**guess_columns(names), **columns}
-    repeated = {name: value for name, value in constants.items() if name not in told}
-    if "flag_key" not in told:
-        repeated.setdefault("flag_key", re.sub(r"[^\w-]+", "", Path(log.place).stem) or "my-flag")
-    lacking = [name for name in REQUIRED if name not in told and name not in repeated]
-    if lacking:
-        ask = " ".join(f"--column {name}=..." for name in lacking)
-        which = " and ".join(lacking)
-        raise RecordsError(f"{log.place}: cannot recognise the column {which} among {names}; give {ask}")
-    renamed = {name: own for name, own in told.items() if name != own}
-    return type(log)(**{**_location(log), "columns": renamed, "constants": repeated})
-
-
-def _column_names(
-    connection: duckdb.DuckDBPyConnection, log: Records, span: tuple[datetime, datetime]
-) -> list[str]:
-    try:
-        return column_names(connection, log, *span)
-    except RecordsError as error:
-        if not isinstance(log, TableRecords):
-            raise
-        said = " ".join(str(error).splitlines()[:2])
-        raise RecordsError(f"{said} If it is another table, write {log.database}:TABLE.") from None
-
-
-def _location(records: Records) -> dict[str, Any]:
-    """Return the fields of the records object; one path as text."""
-    fields = ("path", "format", "database", "table")
-    found = {name: getattr(records, name) for name in fields if getattr(records, name, None)}
-    paths = found.get("path")
-    return (
-        {**found, "path": paths[0] if len(paths) == 1 else list(paths)} if isinstance(paths, tuple) else found
-    )
 
 
 def anchored(records: Records, folder: Path) -> Records:
     """Return the records with a path valid in `folder`: as given there, absolute from elsewhere."""
     if folder.resolve() == Path.cwd():
         return records
-    location = _location(records)
-    moved: dict[str, Any] = {
-        name: _absolute(location[name]) for name in ("path", "database") if name in location
-    }
+    place = location(records)
+    moved: dict[str, Any] = {name: _absolute(place[name]) for name in ("path", "database") if name in place}
     return records.model_copy(update=moved)
 
 
@@ -195,7 +148,10 @@ def make_draft(
         known: how many the log has.
         now: the clock (UTC).
     """
-    said = {**_location(records), "columns": records.columns, "constants": records.constants}
+    said = {
+        **location(records),
+        **{name: getattr(records, name) for name in ("preset", "unit", "columns", "constants", "where")},
+    }
     others = f"{known - len(flags)} more were seen; list the ones you own" if known > len(flags) else ""
     ends = [now if now - flag.last < OVER else flag.last for flag in flags]
     return Draft(
@@ -294,9 +250,14 @@ def write(files: Mapping[Path, str], folder: Path, *, force: bool) -> list[str]:
     return [f"{'kept ' if path in kept else 'wrote'} {folder / path}" for path, text in files.items() if text]
 
 
-def _found(records: Records, seen: Sequence[SeenFlag]) -> list[str]:
-    mapped = ", ".join(f"{name} = {own}" for name, own in records.columns.items()) or "exd's own names"
-    lines = [f"Read {records.place}", f"  columns: {mapped}"]
+def _found(records: Records, told: Sequence[str], seen: Sequence[SeenFlag]) -> list[str]:
+    usual = "those of the preset" if records.preset else "exd's own names"
+    mapped = ", ".join(f"{name} = {own}" for name, own in records.columns.items()) or usual
+    lines = [f"Read {records.place}", *told, f"  columns: {mapped}"]
+    if records.where:
+        lines.append(
+            f"  exposures: {', '.join(f'{path} = {value}' for path, value in records.where.items())}"
+        )
     if "flag_key" in records.constants:
         lines.append(
             f"  no column names the flag: every row is of '{records.constants['flag_key']}' (--flag names it)"

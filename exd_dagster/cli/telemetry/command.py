@@ -22,6 +22,8 @@ _COMMON = (
         metavar="URI",
         help="Files, globs, a DuckDB file[:table], or s3:// and other URLs. May be repeated.",
     ),
+    click.option("--preset", metavar="NAME", help="The vendor or SDK whose export --source is."),
+    click.option("--unit", metavar="NAME", help="Which of the preset's units is randomized."),
     click.option(
         "--column", multiple=True, metavar="NAME=OWN", help="The log's own name of a column of exd's."
     ),

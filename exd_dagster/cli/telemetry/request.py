@@ -110,6 +110,8 @@ def read_request(
     environment: str | None,
     thresholds: str | None,
     engine: str,
+    preset: str | None = None,
+    unit: str | None = None,
     expected: str | None = None,
     manifest: str | None = None,
     **own: Any,
@@ -127,7 +129,7 @@ def read_request(
     return Request(
         window=window,
         now=now,
-        records=read_sources(source, column, constant, engine),
+        records=read_sources(source, column, constant, engine, preset, unit),
         source=tuple(source),
         flag=flag,
         namespace=namespace,

@@ -248,15 +248,22 @@ class DataFrameRecords(Records):
         return {self.place: frame_rows(self.frame, MOST_ROWS)}
 
 
-def as_records(source: object) -> Records:
+def as_records(source: object, preset: str | None = None, unit: str | None = None) -> Records:
     """Return the records object of a log.
 
     Args:
         source: a records object, a DataFrame, an Ibis table, or a path, glob or URL (or a list of them).
+        preset: the vendor or SDK whose export it is; None: as the records object says.
+        unit: which of the preset's units is randomized.
 
     Raises:
         RecordsError: when it is none of these.
+        ConfigError: for a preset or unit there is none of.
     """
+    if preset is not None or unit is not None:
+        plain = as_records(source)
+        given = {name: getattr(plain, name) for name in plain.model_fields_set}
+        return type(plain)(**{**given, "preset": preset or plain.preset, "unit": unit or plain.unit})
     if isinstance(source, Records):
         return source
     kind = f"{type(source).__module__.split('.')[0]}.{type(source).__name__}"
