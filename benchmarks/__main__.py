@@ -6,6 +6,7 @@ from benchmarks import (
     bench_bins,
     bench_cli,
     bench_import,
+    bench_presets,
     bench_stats,
 )
 from benchmarks.line import summary
@@ -14,6 +15,7 @@ if __name__ == "__main__":
     bench_import.main()
     bench_stats.main()
     bench_bins.main()
+    bench_presets.main()
     bench_audit.main()
     bench_alerts.main()
     bench_cli.main()

@@ -182,7 +182,9 @@ class TableRecords(Records):
         end: datetime,  # noqa: ARG002
     ) -> Mapping[str, Sequence[Row]]:
         """Return the first rows; see `Records.sample`."""
-        return {self.place: relation_rows(connection, self._relation(connection), MOST_ROWS)}
+        relation = self._relation(connection)
+        describe(connection, relation, self.place)
+        return {self.place: relation_rows(connection, relation, MOST_ROWS)}
 
     def _relation(self, connection: Connection) -> str:
         alias = self._attach(connection)
