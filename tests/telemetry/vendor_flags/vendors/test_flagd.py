@@ -22,6 +22,7 @@ def definitions(targeting, **changes):
     [
         ([["red", 30], ["blue", 10]], {"red": 0.75, "blue": 0.25}),
         ([{"var": "email"}, ["red"], ["blue"]], {"red": 0.5, "blue": 0.5}),
+        ([["red"], ["blue", 3]], {"red": 0.25, "blue": 0.75}),
         ([["red", 30], ["blue", 10], ["red", 60]], {"red": 0.9, "blue": 0.1}),
     ],
 )

@@ -65,12 +65,14 @@ def test_a_decided_experiment_ends_when_it_was_decided(tmp_path):
     assert flag.end == datetime(2026, 3, 15, 18, 40, tzinfo=timezone.utc)
 
 
-def test_buckets_of_config_specs_are_thresholds(tmp_path):
-    outside = {"id": "layerAssignment", "passPercentage": 100, "returnValue": {}, "conditions": [
-        {"type": "user_bucket", "operator": "none", "targetValue": list(range(500)),
-         "additionalValues": {"salt": "l"}}]}  # fmt: skip
+@pytest.mark.parametrize(("operator", "coverage"), [("none", 0.3), ("any", 0.7)])
+def test_buckets_of_config_specs_are_thresholds(tmp_path, operator, coverage):
+    """Who matches the rule before the groups stays outside the experiment."""
+    condition = {"type": "user_bucket", "operator": operator, "targetValue": list(range(300))}
+    outside = {"id": "layerAssignment", "passPercentage": 100, "returnValue": {}, "conditions": [condition]}
     flag = read(tmp_path, specs(outside, bucket(300, "Control"), bucket(1000, "Test")))["checkout"]
-    assert (shares(flag), flag.coverage) == ({"Control": 0.3, "Test": 0.7}, 0.5)
+    assert shares(flag) == {"Control": 0.3, "Test": 0.7}
+    assert flag.coverage == pytest.approx(coverage)
 
 
 def test_conditions_kept_apart_are_put_in_place(tmp_path):
