@@ -1,7 +1,8 @@
 """Unleash: features as clients get them, the export of an instance, and one feature of the admin API.
 
 Sources: schemas `clientFeaturesSchema`, `exportResultSchema` and `featureSchema` of unleash-server 7.4.0
-(dist/lib/openapi/spec; weights are thousandths), and the client specification as `UnleashClient` 6.9.1 with
+(dist/lib/openapi/spec; weights of variants are thousandths there,
+relative to their sum in github.com/Unleash/client-specification), and the client specification as `UnleashClient` 6.9.1 with
 `yggdrasil-engine` evaluates it: rollout and variants are hashed with different seeds; read on 2026-11-27.
 
 An impression is written whether the flag is on or off. Flags with variants go by the name of the variant; one
@@ -124,7 +125,7 @@ def _stage(item: Mapping[str, Any]) -> Stage:
     space = (*rollout_space, "variants", hashed, stickiness)
     if on <= 0:
         raise Underivable("its rollout is 0: it is on for nobody")
-    return Stage(shared(weights, 1000), on, space, ignore=(DISABLED,))
+    return Stage(shared(weights), on, space, ignore=(DISABLED,))
 
 
 def _enabled(strategies: Sequence[Mapping[str, Any]]) -> tuple[float, tuple[str, ...]]:

@@ -34,6 +34,14 @@ def test_variants_split_what_the_rollout_lets_in_and_disabled_is_no_variant(tmp_
     )
 
 
+def test_weights_of_variants_are_relative(tmp_path):
+    variants = [{"name": "a", "weight": 1}, {"name": "b", "weight": 3}]
+    assert shares(read(tmp_path, feature(strategy(), variants=variants))["checkout"]) == {
+        "a": 0.25,
+        "b": 0.75,
+    }
+
+
 def test_variants_of_the_strategy_replace_those_of_the_flag(tmp_path):
     own = [{"name": "x", "weight": 1000, "stickiness": "userId"}]
     assert shares(read(tmp_path, feature(strategy(variants=own), variants=VARIANTS))["checkout"]) == {"x": 1}
@@ -53,7 +61,7 @@ def test_a_strategy_for_everybody_makes_the_others_irrelevant(tmp_path):
         (feature(strategy("10"), strategy("20")), "declare the split with include="),
         (feature({"name": "userWithId", "parameters": {"userIds": "a"}}), "chooses units by name"),
         (feature(strategy(), dependencies=[{"feature": "parent"}]), "depends on another flag"),
-        (feature(strategy(), variants=VARIANTS[:1]), "sum to 600, not 1000"),
+        (feature(strategy(), variants=[{**VARIANTS[0], "weight": 0}]), "sum to 0"),
     ],
 )
 def test_what_makes_the_shares_unknown_is_refused(tmp_path, caplog, document, why):
