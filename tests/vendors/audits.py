@@ -1,40 +1,29 @@
-"""Audits of what an SDK wrote: its columns, its declared split, and the verdicts."""
+"""Audits of what an SDK wrote: read by its preset, declared by its definitions, judged."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 import duckdb
-from exd_dagster.stats.integrity import VariantIntegrityVerdict, variant_integrity
 
 from exd_dagster.bins.model import FlagBins
 from exd_dagster.bins.store.select import select_bins
 from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import FlagAudit, Thresholds, Timing
 from exd_dagster.stats.audit import FlagVerdicts, audit_flag
+from exd_dagster.stats.checks.variant_integrity import VariantIntegrityVerdict, variant_integrity
 from exd_dagster.telemetry.sources.duckdb import FileRecords, Records
 from exd_dagster.telemetry.vendor_flags.read import flags_from
 from exd_dagster.telemetry.vendor_flags.registry import READERS
 from tests.vendors.environment import Evaluated
 
-COLUMNS = {
-    "configcat": ("timestamp", "key", "value", "user.identifier"),
-    "eppo": ("timestamp", "featureFlag", "variation", "subject"),
-    "flagsmith": ("timestamp", "feature_name", "value", "identifier"),
-    "growthbook": ("timestamp", "experiment_id", "variation_id", "user_id"),
-    "launchdarkly": ("creationDate", "key", "value", "context.key"),
-    "openfeature": (
-        "timestamp",
-        'attributes."feature_flag.key"',
-        'attributes."feature_flag.result.variant"',
-        'attributes."feature_flag.context.id"',
-    ),
-    "optimizely": ("timestamp", "decision_info.flag_key", "decision_info.variation_key", "user_id"),
-    "posthog": ("timestamp", "properties.$feature_flag", "properties.$feature_flag_response", "distinct_id"),
-    "split": ("time", "feature", "treatment", "key"),
-    "statsig": ("time", "metadata.config", "metadata.ruleID", "user.userID"),
-    "unleash": ("timestamp", "featureName", "variant", "context.userId"),
-}
-"""Time, flag, variant and unit in the events of each SDK."""
+PRESETS = {"openfeature": "opentelemetry", "optimizely": "optimizely-sdk", "statsig": "statsig-events"}
+"""Preset of an SDK's events, where it is not called as the SDK is."""
+
+NAMES = {"launchdarkly": {"control": "0", "treatment": "1"}}
+"""What the records write for the arm that an SDK returned, where it is something else."""
+
+KEYS = {"eppo": "{}-experiment"}
+"""Key under which the records and the definitions know a flag, where it is another."""
 
 FORMS = {"statsig": "id"}
 """What an SDK's own events write for an arm, where it is not what the vendor's exposures write."""
@@ -58,15 +47,20 @@ class Audited:
 
 
 def records_of(sdk: str, evaluated: Evaluated) -> Records:
-    """Return the events as records."""
-    names = ("timestamp", "flag_key", "variant_key", "unit_id_hash")
-    columns = dict(zip(names, COLUMNS[sdk], strict=True))
-    return FileRecords(path=str(evaluated.events), columns=columns)
+    """Return the events as records, read by the preset alone."""
+    return FileRecords(path=str(evaluated.events), preset=PRESETS.get(sdk, sdk))
+
+
+def recount(sdk: str, evaluated: Evaluated, key: str = "flag-00") -> dict[str, int]:
+    """Count the users of each arm as the SDK returned it, by the arm's name in the records."""
+    names = NAMES.get(sdk, {})
+    return {names.get(arm, arm): n for arm, n in evaluated.recount(key).items()}
 
 
 def declared(sdk: str, evaluated: Evaluated, key: str) -> FlagAudit:
     """Return the flag as the definitions declare it; by hand where no reader knows the vendor."""
     start = datetime.now(timezone.utc) - timedelta(hours=6)
+    key = KEYS.get(sdk, "{}").format(key)
     vendor = VENDORS.get(sdk, sdk)
     if vendor not in READERS:
         return FlagAudit(key=key, split={"control": 0.6, "treatment": 0.4}, start=start)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.vendors.audits import audited, declared
+from tests.vendors.audits import audited, declared, recount
 from tests.vendors.environment import SDKS, evaluated
 from tests.vendors.independence import worst_pair
 
@@ -19,8 +19,8 @@ FEW = 10_000
 def test_every_user_is_counted_in_the_arm_that_the_sdk_returned(sdk):
     """The audit's counts equal a recount of what the SDK returned to its caller."""
     run = evaluated(sdk)
-    assert audited(sdk, run).counted == run.recount("flag-00")
-    assert sum(run.recount("flag-00").values()) == 50_000
+    assert audited(sdk, run).counted == recount(sdk, run)
+    assert sum(recount(sdk, run).values()) == 50_000
 
 
 @pytest.mark.parametrize("sdk", EACH)
@@ -28,7 +28,7 @@ def test_the_split_of_the_definitions_passes(sdk):
     """The split read from the SDK's own definitions holds, and no unit changed its arm."""
     run = evaluated(sdk)
     verdicts = audited(sdk, run)
-    assert declared(sdk, run, "flag-00").split == pytest.approx({"control": 0.6, "treatment": 0.4})
+    assert list((declared(sdk, run, "flag-00").split or {}).values()) == pytest.approx([0.6, 0.4])
     assert (verdicts.verdicts.srm.verdict, verdicts.integrity.verdict) == ("pass", "pass")
 
 

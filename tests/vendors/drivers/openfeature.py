@@ -36,7 +36,7 @@ def evaluate(document, users, keys, write):
         file = Path(folder) / "flags.json"
         file.write_text(json.dumps(document))
         provider = FlagdProvider(resolver_type=ResolverType.FILE, offline_flag_source_path=str(file))
-        api.set_provider(provider)
+        api.set_provider_and_wait(provider)  # without waiting the first users get the default
         api.add_hooks([TracingHook()] if write else [])
         client = api.get_client()
         tracer = TracerProvider().get_tracer("exd")

@@ -1,9 +1,9 @@
 """Unleash: features as clients get them, the export of an instance, and one feature of the admin API.
 
 Sources: schemas `clientFeaturesSchema`, `exportResultSchema` and `featureSchema` of unleash-server 7.4.0
-(dist/lib/openapi/spec; weights of variants are thousandths there,
-relative to their sum in github.com/Unleash/client-specification), and the client specification as `UnleashClient` 6.9.1 with
-`yggdrasil-engine` evaluates it: rollout and variants are hashed with different seeds; read on 2026-11-27.
+(dist/lib/openapi/spec; weights of variants are thousandths), and github.com/Unleash/client-specification as
+`UnleashClient` 6.9.1 with `yggdrasil-engine` evaluates it: weights are relative to their sum, rollout and
+variants are hashed with different seeds; read on 2026-11-27.
 
 An impression is written whether the flag is on or off. Flags with variants go by the name of the variant; one
 called `disabled` says that the flag is off for a unit. Flags without variants go by `true` and `false`.
