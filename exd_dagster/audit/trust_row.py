@@ -8,6 +8,7 @@ from exd_dagster.audit.trust import TrustVerdict
 from exd_dagster.audit.trust_page import TrustRow
 from exd_dagster.audit.trust_table import TrustEntry
 from exd_dagster.config import FlagAudit, floor_hour
+from exd_dagster.stats.window import iteration_begun
 
 
 def trust_row(flag: FlagAudit, verdict: TrustVerdict, picture: str = "") -> TrustRow:
@@ -40,8 +41,7 @@ def trust_row(flag: FlagAudit, verdict: TrustVerdict, picture: str = "") -> Trus
 
 def iteration_start(flag: FlagAudit, through: datetime | None) -> datetime:
     """Return the first hour (UTC) of the iteration that contains `through`."""
-    begun = max((s for s in flag.iterations if through is None or s <= through), default=flag.start)
-    return floor_hour(begun)
+    return floor_hour(flag.iterations[-1] if through is None else iteration_begun(flag, through))
 
 
 def not_checked_entry(

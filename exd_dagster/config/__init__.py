@@ -273,10 +273,6 @@ class FlagAudit(ConfigModel):
         begun = [phase for phase in self.schedule if phase.start <= instant]
         return next(iter(begun[-1:] or self.schedule), None)
 
-    def iteration_at(self, end: datetime) -> datetime:
-        """Return the start of the iteration that what comes right before `end` belongs to (UTC)."""
-        return max((start for start in self.iterations if start < end), default=self.start)
-
     def taken_up(self, phase: Phase) -> datetime:
         """Return the first instant at which no client serves what was declared before `phase` (UTC)."""
         return phase.start + (self.uptake if phase.uptake is None else phase.uptake)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
+from exd_dagster.errors import ConfigError
+
 
 def to_utc(value: object) -> object:
     """Read an instant as a UTC-aware datetime; a bare date is its midnight in UTC.
@@ -28,6 +30,26 @@ def to_utc(value: object) -> object:
     if isinstance(value, date):
         return datetime.combine(value, time(), timezone.utc)
     return value
+
+
+def instant_of(value: object, what: str, field: str) -> datetime:
+    """Read an instant that was given as an argument (UTC).
+
+    Args:
+        value: what was given.
+        what: whose argument it is.
+        field: its name.
+
+    Raises:
+        ConfigError: when it is not an instant.
+    """
+    try:
+        instant = to_utc(value)
+    except ValueError as error:
+        raise ConfigError(what, [f"{field}: {error}"]) from None
+    if not isinstance(instant, datetime):
+        raise ConfigError(what, [f"{field}: {value!r} is not an instant; write '2026-03-01'"])
+    return instant
 
 
 _FIRST_YEAR, _LAST_YEAR = 1970, 2200

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from exd_dagster.bins.model import FlagBins
-from exd_dagster.config import FlagAudit, Phase, SequentialSrmThresholds, Thresholds, to_utc
+from exd_dagster.config import FlagAudit, Phase, SequentialSrmThresholds, Thresholds
+from exd_dagster.config.instants import instant_of
 from exd_dagster.errors import ConfigError, InputError
 from exd_dagster.notebook import compat as seed
 from exd_dagster.notebook.dispatcher import DeliveryResult, WebhookAlertDispatcher
@@ -104,7 +105,7 @@ class LiveMonitor:
         self._unit_col = unit_col
         self._export = (preset, unit, flag)
         self._time_zone = time_zone
-        self._now = None if now is None else _instant(now)
+        self._now = None if now is None else instant_of(now, "LiveMonitor", "now")
         self._seed = compat is not None
         self._notified: set[str] = set()
         self._declared: Declared | None = None
@@ -353,13 +354,3 @@ def _two_arms(bins: FlagBins, treatment: float) -> Ratios:
     raise InputError(
         f"variants seen are {names}: the treatment is ambiguous; pass expected_ratios={{name: share, ...}}"
     )
-
-
-def _instant(value: datetime | str) -> datetime:
-    try:
-        instant = to_utc(value)
-    except ValueError as error:
-        raise ConfigError("LiveMonitor", [f"now: {error}"]) from None
-    if not isinstance(instant, datetime):
-        raise ConfigError("LiveMonitor", [f"now: {value!r} is not an instant; write '2026-03-01T00:00Z'"])
-    return instant

@@ -397,3 +397,12 @@ def test_the_alert_of_an_outage_that_lasts_is_kept_until_its_end_is_told():
     told, old = alert("traffic_drop"), alert("srm")
     state = AlertState(alerts={told.id: told, old.id: old}, outage={"checkout": told.id})
     assert prune(state, NOW).alerts == {told.id: told}
+
+
+def test_alerts_of_a_destination_that_cannot_be_used_go_to_the_default_route_and_no_further():
+    told = {name: [] for name in ("third", "first", "default")}
+    senders = [Callback(name=name, function=notes.append) for name, notes in told.items()]
+    office = Office(*senders, routes=[{"check": "srm", "to": ["first"]}, {"to": ["default"]}])
+    office.without("first")
+    office.tick(check("srm"))
+    assert {name: len(notes) for name, notes in told.items()} == {"third": 0, "first": 0, "default": 1}

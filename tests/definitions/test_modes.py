@@ -9,7 +9,7 @@ import pytest
 from dagster_duckdb import DuckDBResource
 
 from exd_dagster.alerts.channels.sender import Notification
-from exd_dagster.audit.trust import apply_mode, trust_verdict, withheld
+from exd_dagster.audit.trust import Waiver, apply_mode, trust_verdict, withheld
 from exd_dagster.config import FlagAudit, Mode
 from exd_dagster.definitions.alerting.destinations import CallbackAlerts
 from exd_dagster.definitions.alerting.sensor import load_states, run_alert_sensor
@@ -170,3 +170,10 @@ class TestWeakFailure:
         held = withheld([self.VERDICT], mode, {})
         answer = trust_verdict([apply_mode(self.VERDICT, mode)], mode, {}, held)
         assert (held, answer.sentence) == ((), "Trusted, with a warning. p < .001 alone.")
+
+
+def test_a_failure_that_a_person_waived_would_not_have_blocked() -> None:
+    failed = Verdict(check="srm", verdict="fail", severity="ERROR", sentence="SRM.")
+    waived = Waiver("ana", START + HOUR, "known")
+    assert withheld([failed], "warn", {"srm": None}) == ("srm",)
+    assert withheld([failed], "warn", {"srm": waived}) == ()

@@ -228,6 +228,13 @@ def test_dilution_does_not_lift_an_undeclared_variant():
     assert (verdict.reason, verdict.severity, verdict.state) == ("undeclared_variant", "ERROR", "contained")
 
 
+@pytest.mark.parametrize(("hours_ago", "state"), [(24, "ongoing"), (25, "contained")])
+def test_an_undeclared_variant_is_still_served_when_it_was_seen_in_the_last_24_hours(hours_ago, state):
+    new_units = np.hstack([draw(5, 1000, (100, HALVES)), np.zeros((100, 1), dtype=int)])
+    new_units[-hours_ago, 2] = 5000
+    assert audit_flag(flag(), bins_of(new_units, ("control", "treatment", "beta"))).srm.state == state
+
+
 def test_an_undeclared_variant_blocks_though_the_split_only_warns():
     new_units = np.zeros((30 * 24, 3))
     new_units[-1] = 5165, 4835, 400

@@ -8,7 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
 
-from exd_dagster.config import FlagAudit, Mode, Phase, to_utc
+from exd_dagster.config import FlagAudit, Mode, Phase
+from exd_dagster.config.instants import instant_of
 from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.telemetry.manifest.declared_split import MATCHED_REASONS, DeclaredSplit, declared_split
 from exd_dagster.telemetry.manifest.files import manifest_files
@@ -88,8 +89,11 @@ class _Version:
 def _versions(path: Manifests, start: InstantLike | None) -> list[_Version]:
     if not isinstance(path, Mapping):
         path = {_last_change(path) if start is None else start: path}
-    versions = sorted(((_instant(when), place) for when, place in path.items()), key=lambda pair: pair[0])
-    floor = versions[0][0] if start is None else _instant(start)
+    versions = sorted(
+        ((instant_of(when, "manifest", "start"), place) for when, place in path.items()),
+        key=lambda pair: pair[0],
+    )
+    floor = versions[0][0] if start is None else instant_of(start, "manifest", "start")
     before = [place for when, place in versions if when <= floor]
     after = [_Version(when, _flags(place)) for when, place in versions if when > floor]
     return [_Version(floor, _flags(place)) for place in before[-1:]] + after
@@ -127,16 +131,6 @@ def _flags(place: str | Path) -> dict[tuple[str, str], Manifest]:
     return flags
 
 
-def _instant(value: InstantLike) -> datetime:
-    try:
-        instant = to_utc(value)
-    except ValueError as error:
-        raise ConfigError("manifest", [f"start: {error}"]) from None
-    if not isinstance(instant, datetime):
-        raise ConfigError("manifest", [f"start: {value!r} is not an instant; write '2026-03-01'"])
-    return instant
-
-
 def _audit(
     key: tuple[str, str],
     environment: str,
@@ -155,7 +149,7 @@ def _audit(
         namespace=namespace,
         environment=environment,
         start=history[0].effective,
-        end=None if end is None else _instant(end),
+        end=None if end is None else instant_of(end, "manifest", "end"),
         split=None if refusal else dict(history[0].declared.split or {}),
         phases=() if refusal else _phases(history),
         include={"evaluation_reason": list(MATCHED_REASONS)} if matched else {},

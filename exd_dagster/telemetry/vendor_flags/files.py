@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import yaml
 
-from exd_dagster.config import to_utc
+from exd_dagster.config.instants import instant_of
 from exd_dagster.errors import ConfigError
 from exd_dagster.telemetry.vendor_flags.model import Document
 
@@ -46,7 +46,9 @@ def copies_of(source: Source) -> list[Copy]:
         ConfigError: when nothing is there, a file cannot be parsed, or only some names contain an instant.
     """
     if isinstance(source, Mapping):
-        dated = sorted((instant_of(when), Path(place)) for when, place in source.items())
+        dated = sorted(
+            (instant_of(when, "flags_from", "start"), Path(place)) for when, place in source.items()
+        )
         return [Copy(when, True, _documents(place)) for when, place in dated]
     place = Path(source)
     inside = _inside(place) if place.is_dir() else []
@@ -62,21 +64,6 @@ def copies_of(source: Source) -> list[Copy]:
     documents = _documents(place)
     taken = max(Path(name).stat().st_mtime for name in documents)
     return [Copy(datetime.fromtimestamp(taken, timezone.utc).replace(microsecond=0), False, documents)]
-
-
-def instant_of(value: InstantLike) -> datetime:
-    """Parse an instant, in UTC.
-
-    Raises:
-        ConfigError: when it is none.
-    """
-    try:
-        instant = to_utc(value)
-    except ValueError as error:
-        raise ConfigError("flags_from", [f"start: {error}"]) from None
-    if not isinstance(instant, datetime):
-        raise ConfigError("flags_from", [f"start: {value!r} is not an instant; write '2026-03-01'"])
-    return instant
 
 
 def _instant_in(name: str) -> datetime | None:

@@ -10,8 +10,9 @@ from itertools import pairwise
 from typing import Any
 
 from exd_dagster.config import FlagAudit, Mode, Phase
+from exd_dagster.config.instants import instant_of
 from exd_dagster.errors import ConfigError, did_you_mean
-from exd_dagster.telemetry.vendor_flags.files import Copy, InstantLike, Source, copies_of, instant_of
+from exd_dagster.telemetry.vendor_flags.files import Copy, InstantLike, Source, copies_of
 from exd_dagster.telemetry.vendor_flags.model import (
     FORMS,
     Arm,
@@ -104,7 +105,7 @@ def flags_of(
         raise ConfigError(
             "flags_from", [f"variants: '{variants}' is not known.{did_you_mean(variants, FORMS)}"]
         )
-    floor = None if start is None else instant_of(start)
+    floor = None if start is None else instant_of(start, "flags_from", "start")
     histories: dict[str, list[tuple[Copy, VendorFlag | None]]] = {}
     forms: dict[str, Form] = {}
     globs = [keys] if isinstance(keys, str) else list(keys)
@@ -113,7 +114,7 @@ def flags_of(
         for key in {**histories, **found}:
             if any(fnmatchcase(key, glob) for glob in globs):
                 histories.setdefault(key, []).append((copy, found.get(key)))
-    last = None if end is None else instant_of(end)
+    last = None if end is None else instant_of(end, "flags_from", "end")
     audits = [_Audit(key, history, floor, forms[key]) for key, history in sorted(histories.items())]
     made = [(audit, audit.flag(last, namespace, environment, mode)) for audit in audits]
     _warn_of_one_hash([audit for audit, flag in made if flag is not None])
