@@ -82,7 +82,10 @@ def test_the_audit_of_the_next_night_equals_that_of_a_new_store(
         "log/*.parquet", FLAGS, START, START + (HOURS + NEXT) * HOUR, now=START + (HOURS + NEXT + 3) * HOUR
     )
     assert answers(before) == answers(fresh)
-    assert {key: told[0].verdict for key, told in answers(before).items()} == {"good": "fail", "bad": "fail"}
+    assert {key: reported[0].verdict for key, reported in answers(before).items()} == {
+        "good": "fail",
+        "bad": "fail",
+    }
 
 
 def test_the_next_night_goes_on_from_the_hours_that_were_counted(
@@ -109,13 +112,13 @@ class Destination:
         return Outcome(status="sent")
 
     @property
-    def told(self) -> list[tuple[str, str]]:
+    def reported(self) -> list[tuple[str, str]]:
         return sorted((note.reason, alert.flag.key) for note in self.taken for alert in note.alerts)
 
 
 @pytest.fixture(params=VERSIONS)
 def written(request: pytest.FixtureRequest) -> str:
-    """The state after two ticks: `up` was told of `checkout` and `gone`, which then left; `down` was not."""
+    """The state after two ticks: `up` was reported of `checkout` and `gone`, which then left; `down` not."""
     return (FIXTURES / request.param / "state.json").read_text(encoding="utf-8")
 
 
@@ -131,7 +134,7 @@ def office(written: str) -> Office:
 def sent_by(office: Office, name: str) -> list[tuple[str, str]]:
     destination = office.setup.senders[name]
     assert isinstance(destination, Destination)
-    return destination.told
+    return destination.reported
 
 
 def test_a_state_of_an_earlier_version_is_read_as_one_of_today(office: Office) -> None:
@@ -153,7 +156,7 @@ def test_nothing_that_waited_is_lost_and_it_keeps_its_id(office: Office, written
     down = office.setup.senders["down"]
     assert isinstance(down, Destination)
     assert {note.id for note in down.taken} == waited
-    assert down.told == [("fire", "checkout"), ("fire", "gone"), ("not_monitored", "gone")]
+    assert down.reported == [("fire", "checkout"), ("fire", "gone"), ("not_monitored", "gone")]
     assert office.state.outbox == ()
 
 

@@ -102,8 +102,8 @@ def test_the_subject_of_a_mail_is_short_and_its_text_names_the_whole_flag(story)
 
 
 def test_a_webhook_has_the_whole_key(story):
-    told = [json.loads(path.read_text()) for path in (story.inbox / "webhook").glob("*.json")]
-    assert {each["details"]["flag"] for each in told if each["status"] == "firing"} == {BROKEN}
+    reported = [json.loads(path.read_text()) for path in (story.inbox / "webhook").glob("*.json")]
+    assert {each["details"]["flag"] for each in reported if each["status"] == "firing"} == {BROKEN}
 
 
 def test_the_trust_table_page_and_function_keep_them_apart(story):
@@ -113,10 +113,10 @@ def test_the_trust_table_page_and_function_keep_them_apart(story):
     assert job.execute_in_process(instance=story.instance).success
     page = (story.fleet.folder / "flag_trust.html").read_text()
     assert page.count("<h3") == 2
-    told = attention(by_urgency([trust(BROKEN, store), trust(WELL, store)]))
-    assert len(told) < 1000
-    assert "…" in told
-    assert "stepA" in told.replace("\\", "") or "A**" in told
+    reported = attention(by_urgency([trust(BROKEN, store), trust(WELL, store)]))
+    assert len(reported) < 1000
+    assert "…" in reported
+    assert "stepA" in reported.replace("\\", "") or "A**" in reported
 
 
 def test_a_decision_by_the_whole_key_touches_that_flag_alone(story, monkeypatch, tmp_path):
@@ -184,7 +184,7 @@ def test_a_name_that_is_cut_keeps_its_start_and_its_end():
 
 
 @pytest.mark.parametrize("other", [{"namespace": "shop"}, {"environment": "shop"}])
-def test_two_flags_that_would_be_told_by_one_name_are_refused(other):
+def test_two_flags_that_would_be_reported_by_one_name_are_refused(other):
     flags = [FlagAudit(key="shop/checkout", start=START), FlagAudit(key="checkout", start=START, **other)]
     with pytest.raises(ConfigError, match="are both shown as 'shop/checkout'"):
         bins_asset_keys(flags)

@@ -40,12 +40,12 @@ def hook(server: HttpServer, name: str) -> Webhook:
     return Webhook(name=name, url=server.url, allow_hosts=("127.0.0.1",))
 
 
-def test_a_verdict_once_recorded_reaches_every_destination_or_you_are_told_within_24_h_that_it_did_not():
-    told: list[Notification] = []
+def test_a_verdict_once_recorded_reaches_every_destination_or_you_are_reported_within_24_h_that_it_did_not():
+    reported: list[Notification] = []
     replies = [Reply(503), Reply(429), Reply(reset=True), Reply(500)]
     with HttpServer(*replies) as flaky, HttpServer(default=Reply(503)) as down:
         office = Office(
-            hook(flaky, "flaky"), hook(down, "down"), Callback(name="other", function=told.append)
+            hook(flaky, "flaky"), hook(down, "down"), Callback(name="other", function=reported.append)
         )
         while office.now <= NOW + timedelta(hours=24):
             office.tick(check(), after=timedelta(minutes=15))
@@ -61,13 +61,13 @@ def test_a_verdict_once_recorded_reaches_every_destination_or_you_are_told_withi
 
 
 def test_in_normal_operation_you_get_one_message_per_episode_and_destination_and_one_when_it_ends():
-    told: list[Notification] = []
-    office = Office(Callback(name="one", function=told.append))
+    reported: list[Notification] = []
+    office = Office(Callback(name="one", function=reported.append))
     for hour in range(12):
         for _ in range(10):
             found = check(at=NOW + hour * HOUR) if hour < 8 else check("srm", "pass", at=NOW + hour * HOUR)
             office.tick(found, after=timedelta(minutes=6))
-    assert [n.reason for n in told] == ["fire", "resolve"]
+    assert [n.reason for n in reported] == ["fire", "resolve"]
 
 
 def test_a_crash_at_any_write_leaves_no_lost_or_falsely_confirmed_alert():
@@ -89,7 +89,7 @@ def test_a_crash_at_any_write_leaves_no_lost_or_falsely_confirmed_alert():
 
 
 def test_one_broken_destination_never_stops_the_others():
-    told: list[Notification] = []
+    reported: list[Notification] = []
 
     def broken(_: Notification) -> None:
         raise ValueError("broken")
@@ -98,10 +98,10 @@ def test_one_broken_destination_never_stops_the_others():
         office = Office(
             hook(server, "resets"),
             Callback(name="raises", function=broken),
-            Callback(name="well", function=told.append),
+            Callback(name="well", function=reported.append),
         )
         office.tick(*(check(key=f"flag-{i}") for i in range(20)))
-    assert len(told) == 20
+    assert len(reported) == 20
 
 
 SECRETS = (
@@ -118,7 +118,7 @@ def test_no_secret_appears_in_logs_metadata_errors_the_state_or_messages(monkeyp
     """Scenario 39: every channel fails in its own way, at DEBUG."""
     for name, value in zip(("TOKEN", "PASSWORD", "KEY", "PATH_", "AUTH"), SECRETS, strict=True):
         monkeypatch.setenv(f"EXD_TEST_{name}", value)
-    told: list[Notification] = []
+    reported: list[Notification] = []
     echo = Reply(500, f"you sent {SECRETS[2]} {SECRETS[3]} {SECRETS[4]}")
     caplog.set_level(logging.DEBUG)
     with (
@@ -152,7 +152,7 @@ def test_no_secret_appears_in_logs_metadata_errors_the_state_or_messages(monkeyp
                 ),
                 WebhookAlerts(name="gone", url="http://127.0.0.1:1/hook-S3CRET", allow_hosts=local),
                 CallbackAlerts(_leaking, name="leaking"),
-                CallbackAlerts(told.append),
+                CallbackAlerts(reported.append),
             ],
         )
         evaluate(instance, "checkout", "srm", FAILED)
@@ -164,9 +164,9 @@ def test_no_secret_appears_in_logs_metadata_errors_the_state_or_messages(monkeyp
             "summaries": " ".join(said),
             "state": repr(load_states(instance)),
             "deliveries": repr(deliveries(instance)),
-            "messages": " ".join(n.text for n in told),
+            "messages": " ".join(n.text for n in reported),
         }
-        assert len(told) >= 3
+        assert len(reported) >= 3
     assert {place for place, text in seen.items() if "S3CRET" in text or SECRETS[2] in text} == set()
 
 
@@ -175,29 +175,29 @@ def _leaking(_: Notification) -> None:
 
 
 def test_text_from_flags_and_variants_never_becomes_markup_or_headers():
-    told = notification("fire_hostile")
-    assert "<img" not in html_body(told.message)
-    assert "<!channel>" not in json.dumps(slack_blocks(told.message))
-    assert email_message(told.message, "exd@example.com", ["a@example.com"], NOW)["Bcc"] is None
+    reported = notification("fire_hostile")
+    assert "<img" not in html_body(reported.message)
+    assert "<!channel>" not in json.dumps(slack_blocks(reported.message))
+    assert email_message(reported.message, "exd@example.com", ["a@example.com"], NOW)["Bcc"] is None
 
 
-def test_could_not_check_and_too_little_data_are_never_told_as_healthy_and_neither_raise_nor_resolve():
+def test_could_not_check_and_too_little_data_are_never_reported_as_healthy_and_neither_raise_nor_resolve():
     chance = random.Random(7)
     answers = ("fail", "pass", "insufficient", "not_checked", "skipped")
-    told: list[Notification] = []
-    office = Office(Callback(name="one", function=told.append))
+    reported: list[Notification] = []
+    office = Office(Callback(name="one", function=reported.append))
     history: list[str] = []
     for _ in range(400):
         verdict = chance.choice(answers)
         history.append(verdict)
-        before = len(told)
+        before = len(reported)
         office.tick(check(verdict=verdict), after=HOUR)
-        for event in told[before:]:
+        for event in reported[before:]:
             if event.reason == "resolve":
                 assert verdict == "pass"
             if event.reason == "fire":
                 assert verdict == "fail"
-    assert {n.reason for n in told} >= {"fire", "resolve", "not_checked"}
+    assert {n.reason for n in reported} >= {"fire", "resolve", "not_checked"}
 
 
 @pytest.mark.parametrize("verdict", ["insufficient", "not_checked"])
@@ -211,17 +211,17 @@ def test_an_answer_that_is_none_is_not_counted_as_well_in_the_digest(verdict):
     assert headline(found) != headline([check("srm", "pass", key="a"), check("srm", "pass", key="b")])
 
 
-def test_alerts_that_are_switched_off_are_logged_and_told_once_they_are_on(monkeypatch, caplog):
-    told: list[Notification] = []
+def test_alerts_that_are_switched_off_are_logged_and_reported_once_they_are_on(monkeypatch, caplog):
+    reported: list[Notification] = []
     with dg.DagsterInstance.ephemeral() as instance:
-        sensor = build_check_alert_sensor(monitored(audit("checkout")), [CallbackAlerts(told.append)])
+        sensor = build_check_alert_sensor(monitored(audit("checkout")), [CallbackAlerts(reported.append)])
         evaluate(instance, "checkout", "srm", FAILED)
         monkeypatch.setenv("EXD_DAGSTER_ALERTS", "off")
         caplog.set_level(logging.INFO)
         run_alert_sensor(sensor, instance)
-        assert told == []
+        assert reported == []
         monkeypatch.delenv("EXD_DAGSTER_ALERTS")
         run_alert_sensor(sensor, instance)
         evaluate(instance, "checkout", "srm", PASSED)
         run_alert_sensor(sensor, instance)
-    assert [n.reason for n in told] == ["fire", "resolve"]
+    assert [n.reason for n in reported] == ["fire", "resolve"]

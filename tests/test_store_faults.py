@@ -163,14 +163,14 @@ def test_a_new_file_in_a_folder_this_user_may_not_write_is_refused_at_once(denie
         pass
 
 
-def test_a_store_in_a_folder_this_user_may_not_write_is_not_told_as_another_run(denied, tmp_path) -> None:
+def test_a_store_in_a_folder_this_user_may_not_write_is_not_reported_as_another_run(denied, tmp_path) -> None:
     file = database(tmp_path / "exd.duckdb")
     denied(tmp_path, 0o500)
     with refused("cannot be written.*correct the permissions", file), duckdb.connect(str(file)) as connection:
         BinStore(connection)
 
 
-def test_a_log_for_changes_that_cannot_be_made_is_told_as_the_store(tmp_path: Path) -> None:
+def test_a_log_for_changes_that_cannot_be_made_is_reported_as_the_store(tmp_path: Path) -> None:
     """As in a folder this user may not write, whoever runs the test: a folder has the name of that log."""
     file = tmp_path / "exd.duckdb"
     with duckdb.connect(str(file)) as connection:

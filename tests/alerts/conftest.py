@@ -30,16 +30,16 @@ def tls() -> ssl.SSLContext:
 
 @pytest.fixture
 def notification() -> Notification:
-    told = alert()
+    reported = alert()
     entry = OutboxEntry(
         id="5ea1" * 8,
         destination="any",
         channel="webhook",
         reason="fire",
-        alerts=(told.id,),
+        alerts=(reported.id,),
         incidents=("incident-1",),
         created_at=NOW,
         next_attempt_at=NOW,
     )
-    message = compose(entry, AlertState(alerts={told.id: told}), Context())
-    return Notification(id=entry.id, reason="fire", message=message, alerts=(told,), created_at=NOW)
+    message = compose(entry, AlertState(alerts={reported.id: reported}), Context())
+    return Notification(id=entry.id, reason="fire", message=message, alerts=(reported,), created_at=NOW)

@@ -83,7 +83,7 @@ def watching(*flags: FlagId) -> dict[FlagId, Collection[str]]:
 
 
 class Story:
-    """Ticks one after another; remembers the state and collects what was told."""
+    """Ticks one after another; remembers the state and collects what was reported."""
 
     def __init__(self, *decisions: Decision) -> None:
         self.state = AlertState(started=True)

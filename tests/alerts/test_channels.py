@@ -113,7 +113,7 @@ def test_blocks_refused_once_the_thread_is_gone_become_plain_text_outside_it(not
 
 
 @pytest.mark.parametrize("error", ["restricted_action", "user_not_found", "not_in_channel", "missing_scope"])
-def test_a_destination_slack_refuses_is_told_with_the_fix_and_not_asked_twice(notification, error):
+def test_a_destination_slack_refuses_is_reported_with_the_fix_and_not_asked_twice(notification, error):
     with HttpServer(default=slack_refuses(error)) as server:
         outcome = bot(server).send(notification, NOW)
     assert (outcome.status, outcome.whole, len(server.received)) == ("dead", True, 1)
@@ -359,7 +359,7 @@ def test_a_server_without_starttls_never_sees_the_password(notification):
     assert server.mails == []
 
 
-def test_a_wrong_password_is_dead_and_not_told_to_anyone(notification, tls, ca_file):
+def test_a_wrong_password_is_dead_and_not_reported_to_anyone(notification, tls, ca_file):
     with SmtpServer(tls=tls, user="exd", password="right") as server:
         sender = smtp(server, tls="starttls", user="exd", password="wr0ng-secret", ca_file=ca_file)
         outcome = sender.send(notification, NOW)

@@ -1,4 +1,4 @@
-"""What is told, and what is not: the state found against what was last told."""
+"""What is reported, and what is not: the state found against what was last reported."""
 
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ def decision(kind: str, **changes) -> Decision:
     return Decision(kind=kind, **{**values, **changes})
 
 
-def test_a_failure_is_told_once_however_often_it_is_found():
+def test_a_failure_is_reported_once_however_often_it_is_found():
     story = Story()
     assert story.tick(check()) == [("fire", "checkout", ("srm",))]
     assert story.tick(check()) == []
@@ -64,7 +64,7 @@ def test_an_answer_that_is_no_failure_opens_nothing(verdict):
     assert Story().tick(check(verdict=verdict)) == []
 
 
-def test_not_checked_is_told_once_as_itself_and_again_after_an_answer():
+def test_not_checked_is_reported_once_as_itself_and_again_after_an_answer():
     story = Story()
     assert story.tick(check(verdict="not_checked")) == [("not_checked", "checkout", ("srm",))]
     assert story.tick(check(verdict="not_checked")) == []
@@ -72,7 +72,7 @@ def test_not_checked_is_told_once_as_itself_and_again_after_an_answer():
     assert story.tick(check(verdict="not_checked")) == [("not_checked", "checkout", ("srm",))]
 
 
-def test_a_flag_without_a_closed_hour_yet_is_not_told_as_not_checked():
+def test_a_flag_without_a_closed_hour_yet_is_not_reported_as_not_checked():
     assert Story().tick(check(verdict="not_checked", reason="no_closed_hour")) == []
 
 
@@ -82,8 +82,8 @@ def test_a_warning_waits_for_the_digest():
 
 def test_a_blocking_failure_is_reminded_of_once_after_24_hours():
     story = Story()
-    told = [event for _ in range(60) for event in story.tick(check())]
-    assert told == [("fire", "checkout", ("srm",)), ("remind", "checkout", ("srm",))]
+    reported = [event for _ in range(60) for event in story.tick(check())]
+    assert reported == [("fire", "checkout", ("srm",)), ("remind", "checkout", ("srm",))]
 
 
 def test_the_reminder_is_due_24_hours_after_the_message_and_not_before():
@@ -95,8 +95,8 @@ def test_the_reminder_is_due_24_hours_after_the_message_and_not_before():
 
 def test_a_failure_that_blocks_nothing_is_not_reminded_of():
     story = Story()
-    told = [event for _ in range(60) for event in story.tick(check(mode="warn"))]
-    assert told == [("fire", "checkout", ("srm",))]
+    reported = [event for _ in range(60) for event in story.tick(check(mode="warn"))]
+    assert reported == [("fire", "checkout", ("srm",))]
 
 
 def test_a_clock_that_jumps_forward_a_year_reminds_once():
@@ -114,7 +114,7 @@ def test_a_clock_that_jumps_back_tells_nothing_again():
     assert story.tick(check()) == []
 
 
-def test_contained_is_told_once_and_does_not_close_the_incident():
+def test_contained_is_reported_once_and_does_not_close_the_incident():
     story = Story()
     story.tick(check())
     contained = check(state="contained", bad_until="2026-03-05T01:00:00Z")
@@ -131,26 +131,26 @@ def test_a_new_iteration_closes_the_incident_and_may_open_another():
     assert story.note == "A new iteration began at 2026-03-04T00:00:00Z"
 
 
-def test_flapping_is_told_again_at_most_once_in_6_hours():
+def test_flapping_is_reported_again_at_most_once_in_6_hours():
     """Scenario 42: fail, pass, fail every hour."""
     story = Story()
-    told = [
+    reported = [
         (reason, hour)
         for hour in range(13)
         for reason, *_ in story.tick(check() if hour % 2 == 0 else check(verdict="pass"))
     ]
-    assert told == [("fire", 0), ("resolve", 1), ("fire", 6), ("resolve", 7), ("fire", 12)]
+    assert reported == [("fire", 0), ("resolve", 1), ("fire", 6), ("resolve", 7), ("fire", 12)]
 
 
-def test_a_failure_held_back_while_flapping_is_told_when_it_stays():
+def test_a_failure_held_back_while_flapping_is_reported_when_it_stays():
     story = Story()
     story.tick(check())
     story.tick(check(verdict="pass"))
-    told = [reason for _ in range(8) for reason, *_ in story.tick(check())]
-    assert told == ["fire"]
+    reported = [reason for _ in range(8) for reason, *_ in story.tick(check())]
+    assert reported == ["fire"]
 
 
-def test_a_failure_held_back_is_told_6_hours_after_it_was_told_before():
+def test_a_failure_held_back_is_reported_6_hours_after_it_was_reported_before():
     story = Story()
     story.tick(check())
     story.tick(check(verdict="pass"), after=5 * HOUR - timedelta(seconds=1))
@@ -171,14 +171,14 @@ def test_a_split_that_broke_before_the_drop_is_not_muted():
     assert Story().tick(drop, earlier) == [("fire", "checkout", ("traffic_drop", "srm"))]
 
 
-def test_a_muted_split_is_told_when_the_drop_is_over():
+def test_a_muted_split_is_reported_when_the_drop_is_over():
     story = Story()
     inside = check("srm", bad_from="2026-03-04T21:00:00Z")
     story.tick(check("traffic_drop", bad_from="2026-03-04T20:00:00Z"), inside)
     assert story.tick(check("traffic_drop", "pass"), inside) == [("fire", "checkout", ("srm",))]
 
 
-def test_a_silenced_failure_is_told_when_the_silence_ends():
+def test_a_silenced_failure_is_reported_when_the_silence_ends():
     story = Story(decision("silence"))
     assert story.tick(check(), after=DAY) == []
     assert story.tick(check()) == [("fire", "checkout", ("srm",))]
@@ -197,7 +197,7 @@ def test_a_waiver_closes_the_incident_and_says_who_and_until_when():
     assert story.note == "Waived by ana until 2026-04-01T00:00:00Z; reports run"
 
 
-def test_a_failure_is_told_again_when_its_waiver_has_ended():
+def test_a_failure_is_reported_again_when_its_waiver_has_ended():
     story = Story()
     story.tick(check())
     story.tick(check(severity="WARN", waived_by="ana"), after=DAY)
@@ -272,18 +272,18 @@ def test_three_flags_and_a_fifth_of_all_down_at_once_are_an_outage_of_the_source
 
 
 @pytest.mark.parametrize(("down", "well"), [(2, 2), (3, 13)])
-def test_fewer_flags_down_are_told_each_for_itself(down, well):
+def test_fewer_flags_down_are_reported_each_for_itself(down, well):
     found = drops(*(f"down-{i}" for i in range(down))) + drops(
         *(f"well-{i}" for i in range(well)), verdict="pass"
     )
     assert [reason for reason, *_ in Story().tick(*found)] == ["fire"] * down
 
 
-def test_the_end_of_an_outage_is_told_and_what_is_still_down_is_told_for_itself():
+def test_the_end_of_an_outage_is_reported_and_what_is_still_down_is_reported_for_itself():
     story = Story()
     story.tick(*drops("a", "b", "c"))
-    told = story.tick(*drops("a", "b", verdict="pass"), *drops("c"))
-    assert told == [
+    reported = story.tick(*drops("a", "b", verdict="pass"), *drops("c"))
+    assert reported == [
         ("fire", "c", ("traffic_drop",)),
         ("resolve", "a", ("traffic_drop",)),
         ("resolve", "b", ("traffic_drop",)),
@@ -291,13 +291,13 @@ def test_the_end_of_an_outage_is_told_and_what_is_still_down_is_told_for_itself(
     assert story.tick(*drops("a", "b", verdict="pass"), *drops("c")) == []
 
 
-def test_a_split_that_broke_before_the_outage_is_told_while_it_lasts():
+def test_a_split_that_broke_before_the_outage_is_reported_while_it_lasts():
     story = Story()
     split = check("srm", key="a", bad_from="2026-03-02T00:00:00Z")
     assert ("fire", "a", ("srm",)) in story.tick(*drops("a", "b", "c"), split)
 
 
-def test_a_drop_told_before_the_outage_keeps_its_incident():
+def test_a_drop_reported_before_the_outage_keeps_its_incident():
     story = Story()
     story.tick(*drops("a"), *drops("b", "c", verdict="pass"))
     assert story.tick(*drops("a", "b", "c")) == [

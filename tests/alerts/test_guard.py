@@ -72,7 +72,7 @@ def test_a_resolver_error_refuses():
         "Basic dXNlcjpwYXNz",
     ],
 )
-def test_a_recognisable_secret_is_redacted_without_being_told(secret):
+def test_a_recognisable_secret_is_redacted_without_being_reported(secret):
     assert redact(f"cannot reach {secret}") == "cannot reach ***"
 
 

@@ -222,15 +222,15 @@ def written(reason: str, *alerts: Alert) -> Message:
 
 def rendered(case: str) -> dict[str, str]:
     """Return the text of each form by file ending."""
-    told = notification(case)
-    slack = {"text": slack_summary(told.message), "blocks": slack_blocks(told.message)}
+    reported = notification(case)
+    slack = {"text": slack_summary(reported.message), "blocks": slack_blocks(reported.message)}
     forms = {
         "slack.json": json.dumps(slack, indent=1, ensure_ascii=False),
-        "txt": plain_text(told.message),
-        "html": html_body(told.message),
+        "txt": plain_text(reported.message),
+        "html": html_body(reported.message),
     }
-    if len(told.alerts) <= 1:
-        forms["webhook.json"] = json.dumps(payload(told), indent=1, ensure_ascii=False, sort_keys=True)
+    if len(reported.alerts) <= 1:
+        forms["webhook.json"] = json.dumps(payload(reported), indent=1, ensure_ascii=False, sort_keys=True)
     return forms
 
 
@@ -298,16 +298,18 @@ def test_a_mail_of_a_name_of_any_length_and_script_has_a_subject_and_lines_withi
 
 def test_a_hostile_flag_is_only_ever_text():
     """Scenario 36: no mention, no link, no tag, no header, in any form."""
-    told = notification("fire_hostile")
-    slack = json.dumps([slack_summary(told.message), slack_text(told.message), slack_blocks(told.message)])
+    reported = notification("fire_hostile")
+    slack = json.dumps(
+        [slack_summary(reported.message), slack_text(reported.message), slack_blocks(reported.message)]
+    )
     assert re.findall(r"<(?!https://dagster\.example\.com/)", slack) == []
-    page = html_body(told.message)
+    page = html_body(reported.message)
     assert "<img" not in page
     assert "<!channel" not in page
-    mail = email_message(told.message, "exd@example.com", ["a@example.com"], NOW)
+    mail = email_message(reported.message, "exd@example.com", ["a@example.com"], NOW)
     assert "\nBcc:" not in mail.as_string()
     assert mail["Bcc"] is None
-    assert "\u202e" not in page + slack + plain_text(told.message)
+    assert "\u202e" not in page + slack + plain_text(reported.message)
 
 
 def test_people_read_who_blocks_what_and_what_to_do():
@@ -356,7 +358,7 @@ def test_a_message_that_says_not_checked_says_nothing_of_health():
 
 
 @pytest.mark.parametrize(
-    ("told", "headline", "lead", "step"),
+    ("reported", "headline", "lead", "step"),
     [
         (DEAD_ARM, "SRM on checkout: treatment gets nothing since 4 Mar 14:00 UTC",
          "treatment gets no user at all since 2026-03-04 14:00 UTC", "the rule that serves treatment"),
@@ -371,8 +373,8 @@ def test_a_message_that_says_not_checked_says_nothing_of_health():
         (DROP, "Traffic drop on checkout: 20% of the expected volume", "Far fewer users", "still evaluated"),
     ],
 )  # fmt: skip
-def test_headline_first_sentence_and_next_step_fit_the_kind_of_the_fault(told, headline, lead, step):
-    message = written("fire", told)
+def test_headline_first_sentence_and_next_step_fit_the_kind_of_the_fault(reported, headline, lead, step):
+    message = written("fire", reported)
     assert message.headline == headline
     assert message.lead.startswith(lead)
     (steps,) = [section.points for section in message.sections if section.heading == "What to do next"]
@@ -386,5 +388,5 @@ def test_of_several_checks_the_worst_gives_headline_and_first_sentence():
 
 def test_a_check_without_an_answer_says_where_to_look():
     late = replace(UNCHECKED, facts={"reason": "nothing_landed"})
-    for told, step in ((late, "Look at the loader of the log"), (UNCHECKED, "Open the run in Dagster")):
-        assert any(step in p for section in written("not_checked", told).sections for p in section.points)
+    for reported, step in ((late, "Look at the loader of the log"), (UNCHECKED, "Open the run in Dagster")):
+        assert any(step in p for section in written("not_checked", reported).sections for p in section.points)

@@ -91,7 +91,7 @@ class Week:
 
     size: int
     chance: random.Random = field(default_factory=lambda: random.Random(SEED))
-    told: list[Notification] = field(default_factory=list)
+    reported: list[Notification] = field(default_factory=list)
     killed: int = 0
 
     def __post_init__(self) -> None:
@@ -105,7 +105,7 @@ class Week:
     def callback(self, notification: Notification) -> None:
         if self.chance.random() < 0.05:
             raise RuntimeError("no luck")
-        self.told.append(notification)
+        self.reported.append(notification)
 
     @contextmanager
     def servers(self) -> Iterator[None]:
@@ -180,16 +180,16 @@ def test_every_failing_check_reached_the_webhook(week):
 
 
 @pytest.mark.parametrize("destination", ["slack", "email", "web", "callback"])
-def test_every_incident_was_told_on_every_destination_that_recovers(week, destination):
-    told = {
+def test_every_incident_was_reported_on_every_destination_that_recovers(week, destination):
+    reported = {
         row.flag.key
         for row in week.office.deliveries()
         if (row.destination, row.status, row.reason) == (destination, "sent", "fire")
     }
-    assert told == week.broken
+    assert reported == week.broken
 
 
-def test_exactly_the_mended_flags_were_told_as_resolved(week):
+def test_exactly_the_mended_flags_were_reported_as_resolved(week):
     assert {h["details"]["flag"] for h in week.hooks if h["reason"] == "resolve"} == week.mended
 
 
@@ -198,8 +198,8 @@ def test_no_healthy_flag_was_ever_named(week, channel):
     assert {key for key in week.flags if key in week.texts[channel]} <= week.broken
 
 
-def test_what_the_endpoint_that_is_gone_lost_was_told_elsewhere(week):
-    heard = [n.message.headline for n in week.told] + [h["message"] for h in week.hooks]
+def test_what_the_endpoint_that_is_gone_lost_was_reported_elsewhere(week):
+    heard = [n.message.headline for n in week.reported] + [h["message"] for h in week.hooks]
     assert any(" to gone" in text for text in [*heard, *week.texts.values()])
 
 
@@ -209,7 +209,7 @@ def test_there_are_at_most_as_many_repeats_as_kills(week):
         "slack": repeated(FOOTER.findall(json.dumps(r.json["blocks"], ensure_ascii=False))[0] for r in posts),
         "email": repeated(str(mail["Message-ID"]) for mail in week.mail.mails),
         "web": repeated(hook["id"] for hook in week.hooks),
-        "callback": repeated(notification.id for notification in week.told),
+        "callback": repeated(notification.id for notification in week.reported),
     }
     assert sum(repeats.values()) <= week.killed, repeats
 

@@ -28,8 +28,8 @@ def bot(server: HttpServer, name: str = "slack") -> SlackBot:
     return SlackBot(name=name, token="xoxb-1", conversation="#growth", base_url=f"{server.url}/api/")
 
 
-def collector(told: list[Notification], name: str = "callback") -> Callback:
-    return Callback(name=name, function=told.append)
+def collector(reported: list[Notification], name: str = "callback") -> Callback:
+    return Callback(name=name, function=reported.append)
 
 
 def test_a_destination_that_was_down_gets_its_message_once_when_it_is_back():
@@ -69,44 +69,44 @@ def test_retry_after_is_honoured_for_the_whole_destination_and_the_tick_goes_on(
     assert {row.status for row in office.deliveries()} == {"sent"}
 
 
-def test_a_message_that_is_refused_for_good_is_told_on_another_destination():
+def test_a_message_that_is_refused_for_good_is_reported_on_another_destination():
     """Scenario 30."""
-    told: list[Notification] = []
+    reported: list[Notification] = []
     with HttpServer(default=slack_refuses("token_revoked")) as server:
-        office = Office(bot(server), collector(told))
+        office = Office(bot(server), collector(reported))
         office.tick(check())
-    assert [(n.reason, n.message.headline) for n in told] == [
+    assert [(n.reason, n.message.headline) for n in reported] == [
         ("fire", "SRM on checkout: on 53% vs 50% expected"),
         ("dead_letter", "Undelivered: 1 message to slack"),
     ]
-    assert "reinstall the Slack app" in told[1].text
+    assert "reinstall the Slack app" in reported[1].text
     assert [(row.destination, row.status) for row in office.deliveries() if row.channel == "slack"] == [
         ("slack", "dead")
     ]
 
 
 def test_a_revoked_token_loses_every_waiting_message_in_one_notice():
-    told: list[Notification] = []
+    reported: list[Notification] = []
     with HttpServer(slack_refuses("token_revoked")) as server:
-        office = Office(bot(server), collector(told))
+        office = Office(bot(server), collector(reported))
         office.tick(check(key="one", owners=("team:a",)), check(key="two", owners=("team:b",)))
     assert len(server.received) == 1
-    assert [n.message.headline for n in told if n.reason == "dead_letter"] == [
+    assert [n.message.headline for n in reported if n.reason == "dead_letter"] == [
         "Undelivered: 2 messages to slack"
     ]
 
 
-def test_a_message_undelivered_for_24_hours_is_told_on_another_destination():
-    told: list[Notification] = []
+def test_a_message_undelivered_for_24_hours_is_reported_on_another_destination():
+    reported: list[Notification] = []
     with HttpServer(default=Reply(503)) as server:
-        office = Office(hook(server), collector(told))
+        office = Office(hook(server), collector(reported))
         for _ in range(50):
             office.tick(check(), after=timedelta(minutes=30))
-    assert [n.reason for n in told] == ["fire", "dead_letter", "remind"]
-    assert "given up after" in told[1].text
+    assert [n.reason for n in reported] == ["fire", "dead_letter", "remind"]
+    assert "given up after" in reported[1].text
 
 
-def test_the_death_of_a_dead_letter_notice_is_told_to_nobody():
+def test_the_death_of_a_dead_letter_notice_is_reported_to_nobody():
     with HttpServer(default=Reply(400)) as one, HttpServer(default=Reply(400)) as two:
         office = Office(hook(one, "one"), hook(two, "two"))
         for _ in range(5):
@@ -115,9 +115,9 @@ def test_the_death_of_a_dead_letter_notice_is_told_to_nobody():
     assert office.state.outbox == ()
 
 
-def test_a_recipient_refused_for_good_is_told_on_another_destination():
+def test_a_recipient_refused_for_good_is_reported_on_another_destination():
     """Scenario 31: two recipients get the mail, the third is a dead letter."""
-    told: list[Notification] = []
+    reported: list[Notification] = []
     with SmtpServer(**{"c@example.com": "550 no such user"}) as server:
         mail = Smtp(
             name="email",
@@ -127,13 +127,13 @@ def test_a_recipient_refused_for_good_is_told_on_another_destination():
             to=("a@example.com", "c@example.com"),
             tls="none",
         )
-        office = Office(mail, collector(told))
+        office = Office(mail, collector(reported))
         office.tick(check())
     assert server.envelopes == [["a@example.com"]]
-    assert "c@example.com refused: SMTP 550 no such user" in told[-1].text
+    assert "c@example.com refused: SMTP 550 no such user" in reported[-1].text
 
 
-def test_a_callback_that_always_raises_is_given_up_after_three_attempts_and_told_elsewhere():
+def test_a_callback_that_always_raises_is_given_up_after_three_attempts_and_reported_elsewhere():
     calls: list[Notification] = []
 
     def raising(notification: Notification) -> None:
@@ -189,18 +189,18 @@ def test_a_damaged_state_is_refused_with_the_fix(damaged):
         office.tick(check())
 
 
-def test_a_lost_state_is_rebuilt_loudly_and_what_fails_is_told_again(caplog):
-    """Scenario 33: resolved checks are not told."""
-    told: list[Notification] = []
-    office = Office(collector(told))
+def test_a_lost_state_is_rebuilt_loudly_and_what_fails_is_reported_again(caplog):
+    """Scenario 33: resolved checks are not reported."""
+    reported: list[Notification] = []
+    office = Office(collector(reported))
     office.tick(check(key="bad"), check("srm", "pass", key="good"))
     office.store.reset()
     office.tick(check(key="bad"), check("srm", "pass", key="good"), last_revision=7)
-    assert [(n.reason, n.alerts[0].flag.key) for n in told] == [("fire", "bad"), ("fire", "bad")]
+    assert [(n.reason, n.alerts[0].flag.key) for n in reported] == [("fire", "bad"), ("fire", "bad")]
     assert "the alerting state is gone" in caplog.text
 
 
-def test_two_code_locations_with_the_same_sensor_name_are_told_apart():
+def test_two_code_locations_with_the_same_sensor_name_are_reported_apart():
     office = Office(collector([]))
     office.tick(check(), home="growth")
     with pytest.raises(AlertStateError, match="Give one of them another"):
@@ -295,42 +295,42 @@ def test_an_outage_of_the_source_is_one_message_to_people_and_named_in_the_diges
     assert "5 flags lost traffic together; check the log first" in digest
 
 
-def test_without_a_usable_destination_nothing_counts_as_told():
-    told: list[Notification] = []
-    office = Office(collector(told))
+def test_without_a_usable_destination_nothing_counts_as_reported():
+    reported: list[Notification] = []
+    office = Office(collector(reported))
     setup = office.setup
     office.without("callback")
     office.tick(check())
     office.setup = setup
     office.tick(check())
-    assert [n.reason for n in told] == ["fire"]
+    assert [n.reason for n in reported] == ["fire"]
 
 
 def test_an_alert_for_an_unready_destination_goes_to_the_default():
-    told: list[Notification] = []
+    reported: list[Notification] = []
     with HttpServer(default=slack_answers) as server:
         routes = [{"owner": "team:growth", "to": ["slack"]}, {"to": ["callback"]}]
-        office = Office(bot(server), collector(told), routes=routes)
+        office = Office(bot(server), collector(reported), routes=routes)
         office.without("slack")
         office.tick(check())
-    assert [n.reason for n in told] == ["fire"]
+    assert [n.reason for n in reported] == ["fire"]
 
 
-def test_a_destination_taken_out_of_the_configuration_is_told_as_a_dead_letter():
-    told: list[Notification] = []
+def test_a_destination_taken_out_of_the_configuration_is_reported_as_a_dead_letter():
+    reported: list[Notification] = []
     with HttpServer(default=Reply(503)) as server:
-        office = Office(hook(server), collector(told))
+        office = Office(hook(server), collector(reported))
         office.tick(check())
         office.without("webhook")
         office.setup = replace(office.setup, unready={})
         office.tick(check())
-    assert "no longer configured" in told[-1].text
+    assert "no longer configured" in reported[-1].text
 
 
 def test_dead_messages_are_queued_again_when_a_person_asks():
-    told: list[Notification] = []
+    reported: list[Notification] = []
     with HttpServer(slack_refuses("is_archived"), default=slack_answers) as server:
-        office = Office(bot(server), collector(told))
+        office = Office(bot(server), collector(reported))
         office.tick(check())
         office.store.ask_replay(office.now)
         office.tick(check())
@@ -355,10 +355,10 @@ def test_the_shutoff_hook_is_called_once_per_incident_with_one_id():
     [(200, "assignment suspended by the shutoff hook"), (503, "the flag itself was not changed")],
 )
 def test_people_read_suspended_only_after_the_hook_answered(status, said):
-    told: list[Notification] = []
+    reported: list[Notification] = []
     with HttpServer(default=Reply(status)) as hook_server:
-        Office(collector(told), hook=hook(hook_server, "on_shutoff")).tick(check())
-    assert said in told[0].text
+        Office(collector(reported), hook=hook(hook_server, "on_shutoff")).tick(check())
+    assert said in reported[0].text
 
 
 def test_a_hook_that_becomes_ready_later_is_asked_for_the_open_incident():

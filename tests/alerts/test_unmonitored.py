@@ -30,7 +30,7 @@ def decision(kind: str, until: timedelta = timedelta(days=1)) -> Decision:
     return Decision(kind=kind, flags="checkout", reason="over", by="ana", made_at=NOW, until=NOW + until)
 
 
-def test_a_failing_flag_that_leaves_the_project_is_told_once_and_not_as_resolved():
+def test_a_failing_flag_that_leaves_the_project_is_reported_once_and_not_as_resolved():
     """Scenario 14."""
     story = gone_story()
     assert story.tick(OTHER, monitored=GONE) == TOLD_GONE
@@ -39,7 +39,7 @@ def test_a_failing_flag_that_leaves_the_project_is_told_once_and_not_as_resolved
     assert [story.tick(OTHER, monitored=GONE) for _ in range(3)] == [[], [], []]
 
 
-def test_its_return_still_failing_is_told_at_once_in_the_same_incident_with_when_it_was_told_before():
+def test_its_return_still_failing_is_reported_at_once_in_the_same_incident_with_when_it_was_reported_before():
     story = gone_story()
     before = story.state.incidents["checkout"].id
     story.tick(OTHER, monitored=GONE)
@@ -49,7 +49,7 @@ def test_its_return_still_failing_is_told_at_once_in_the_same_incident_with_when
     assert story.tick(check(), OTHER) == []
 
 
-def test_its_return_long_after_is_told_and_reminded_of_as_anew():
+def test_its_return_long_after_is_reported_and_reminded_of_as_anew():
     story = gone_story()
     story.tick(OTHER, monitored=GONE, after=timedelta(days=9))
     assert story.tick(check(), OTHER, after=timedelta(days=2)) == FIRED
@@ -64,13 +64,13 @@ def test_its_return_without_an_answer_waits_for_one():
     assert story.tick(check(), OTHER) == FIRED
 
 
-def test_its_return_passing_is_what_is_told_as_resolved():
+def test_its_return_passing_is_what_is_reported_as_resolved():
     story = gone_story()
     story.tick(OTHER, monitored=GONE)
     assert story.tick(check(verdict="pass"), OTHER) == [("resolve", "checkout", ("srm",))]
 
 
-def test_a_flag_taken_out_again_before_its_return_was_told_says_nothing_more():
+def test_a_flag_taken_out_again_before_its_return_was_reported_says_nothing_more():
     story = gone_story()
     story.tick(OTHER, monitored=GONE)
     story.decisions = (decision("silence", timedelta(hours=3)),)
@@ -87,7 +87,7 @@ def test_a_monitored_flag_whose_record_is_not_there_yet_stays_open():
     assert "checkout" in story.state.incidents
 
 
-def test_a_check_that_is_dropped_is_told_while_the_others_stay_open():
+def test_a_check_that_is_dropped_is_reported_while_the_others_stay_open():
     story = Story()
     story.tick(check("srm"), check("traffic_drop", bad_from="2026-03-05T01:00:00Z"))
     watched = {flag(): ("traffic_drop",)}
@@ -98,7 +98,7 @@ def test_a_check_that_is_dropped_is_told_while_the_others_stay_open():
     ]
 
 
-def test_a_dropped_check_never_lets_the_rest_of_its_incident_be_told_as_resolved():
+def test_a_dropped_check_never_lets_the_rest_of_its_incident_be_reported_as_resolved():
     story = Story()
     story.tick(check("srm"), check("sequential_srm"))
     watched = {flag(): ("sequential_srm",)}
@@ -106,7 +106,7 @@ def test_a_dropped_check_never_lets_the_rest_of_its_incident_be_told_as_resolved
     assert story.state.incidents == {}
 
 
-def test_a_failing_flag_put_into_mode_observe_is_told_as_only_observed_and_back_in_block_as_failing():
+def test_a_failing_flag_put_into_mode_observe_is_reported_as_only_observed_and_back_in_block_as_failing():
     story = gone_story()
     observed = check(severity="WARN", mode="observe", would_block=True)
     assert story.tick(observed, OTHER) == TOLD_GONE
@@ -115,7 +115,7 @@ def test_a_failing_flag_put_into_mode_observe_is_told_as_only_observed_and_back_
     assert story.tick(check(), OTHER) == FIRED
 
 
-def test_a_silenced_flag_that_leaves_is_told_when_the_silence_ends():
+def test_a_silenced_flag_that_leaves_is_reported_when_the_silence_ends():
     story = gone_story()
     story.decisions = (decision("silence", timedelta(hours=3)),)
     assert story.tick(OTHER, monitored=GONE) == []
@@ -138,12 +138,12 @@ def test_a_flag_whose_end_has_passed_is_over_when_it_leaves():
     assert story.note.startswith("The flag ended at 2026-03-05 02:00 UTC")
 
 
-def test_a_flag_of_an_outage_that_leaves_is_told_too():
+def test_a_flag_of_an_outage_that_leaves_is_reported_too():
     story = Story()
     down = [check("traffic_drop", key=key) for key in ("a", "b", "c")]
     story.tick(*down)
-    told = story.tick(*down[1:], monitored=watching(flag("b"), flag("c")))
-    assert ("not_monitored", "a", ("traffic_drop",)) in told
+    reported = story.tick(*down[1:], monitored=watching(flag("b"), flag("c")))
+    assert ("not_monitored", "a", ("traffic_drop",)) in reported
 
 
 def test_what_is_not_monitored_is_remembered_for_a_month():
@@ -155,17 +155,17 @@ def test_what_is_not_monitored_is_remembered_for_a_month():
 
 
 def test_programs_and_people_read_another_status_than_resolved():
-    told = []
-    office = Office(Callback(name="hook", function=told.append))
+    reported = []
+    office = Office(Callback(name="hook", function=reported.append))
     office.tick(check(), OTHER)
     office.tick(OTHER)
     office.tick(check(), OTHER)
     office.tick(check(verdict="pass"), OTHER)
-    assert [note.message.status for note in told] == ["firing", "not_monitored", "firing", "resolved"]
-    assert told[1].message.headline == "No longer monitored: checkout"
-    assert "exd-dagster decide end --flag checkout" in told[1].text
-    assert "previously sent on 2026-03-05 03:00 UTC" in told[2].message.lead
-    assert len({note.message.threads for note in told}) == 1
+    assert [note.message.status for note in reported] == ["firing", "not_monitored", "firing", "resolved"]
+    assert reported[1].message.headline == "No longer monitored: checkout"
+    assert "exd-dagster decide end --flag checkout" in reported[1].text
+    assert "previously sent on 2026-03-05 03:00 UTC" in reported[2].message.lead
+    assert len({note.message.threads for note in reported}) == 1
 
 
 def v1_state(**more) -> str:

@@ -61,7 +61,7 @@ def test_rows_of_equal_urgency_are_in_order_of_name_whatever_order_they_came_in(
     assert [r.flag.key for r in by_urgency(rows)] == ["a", "b", "c"]
 
 
-def test_a_flag_that_could_not_be_checked_is_not_told_as_trusted() -> None:
+def test_a_flag_that_could_not_be_checked_is_not_reported_as_trusted() -> None:
     shown = page(row(trusted=None))
     assert "Not checked" in shown.text
     assert "Trusted" not in shown.text

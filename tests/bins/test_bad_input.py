@@ -162,7 +162,7 @@ def test_nan_units_and_variants_are_missing_ones():
     assert table[["variant", "new_units", "units", "evaluations"]].to_numpy().tolist() == [["a", 1, 1, 1]]
 
 
-def test_facts_of_hours_that_are_not_closed_are_not_told(store):
+def test_facts_of_hours_that_are_not_closed_are_not_reported(store):
     update(store, log((1, None, "control"), (2, "a", "control")))
     assert facts(store.read(flag())) == {}
     assert store.read(flag()).audited_through == START + HOUR

@@ -1,4 +1,4 @@
-"""Hours that were not delivered are told from hours in which flags fell."""
+"""Hours that were not delivered are reported from hours in which flags fell."""
 
 import numpy as np
 import pytest

@@ -55,7 +55,7 @@ def test_a_partition_may_be_the_day_of_another_zone(late):
     assert cells(store.read(flag())) == {(1, "control"): (1, 1, 1), (25, "control"): (1, 1, 1)}
 
 
-def test_records_whose_partition_is_not_told_are_read():
+def test_records_whose_partition_is_not_reported_are_read():
     store = BinStore(duckdb.connect())
     update(store, in_duckdb(partitioned().assign(**{PARTITION: None}), BY_DAY))
     assert cells(store.read(flag())) == {(1, "control"): (1, 1, 1), (25, "control"): (1, 1, 1)}

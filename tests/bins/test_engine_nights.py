@@ -37,7 +37,7 @@ def test_rows_that_come_after_more_than_48_hours_are_counted(store, records_of, 
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_rows_that_were_ingested_late_are_told(store, records_of, place):
+def test_rows_that_were_ingested_late_are_reported(store, records_of, place):
     table = steady(1, per_hour=2)
     at = table["timestamp"] + timedelta(seconds=5)
     table["ingested_at"] = at.where(table.index != 9, at + timedelta(hours=90))

@@ -145,9 +145,11 @@ def test_segments_and_active_units_of_a_day_are_the_same_in_the_engine():
     found = []
     for records in (log, source):
         store = BinStore(duckdb.connect())
-        told = [audit.model_copy(update={"dimensions": ("country", "score", "not there")}) for audit in FLAGS]
-        update(store, records, *told)
-        found.append([store.segments(audit, store.read(audit)).totals() for audit in told])
+        reported = [
+            audit.model_copy(update={"dimensions": ("country", "score", "not there")}) for audit in FLAGS
+        ]
+        update(store, records, *reported)
+        found.append([store.segments(audit, store.read(audit)).totals() for audit in reported])
     assert found[0] == found[1]
     assert {"country", "score"} <= set(found[0][0])
     assert "not there" not in found[0][0]

@@ -29,7 +29,7 @@ def test_rows_without_an_id_each_count(store):
     assert cells(store.read(flag())) == {(1, "control"): (1, 1, 2)}
 
 
-def test_rows_that_repeat_an_evaluation_are_told_by_variant(store):
+def test_rows_that_repeat_an_evaluation_are_reported_by_variant(store):
     rows = [(1, "a", "control")] * 3 + [(1, "b", "treatment")] * 2 + [(2, "a", "control"), LATE]
     update(store, log(*rows, evaluation_id=["e1", "e1", "e2", "e3", "e3", "e1", "e9"]))
     bins = store.read(flag())
@@ -37,7 +37,7 @@ def test_rows_that_repeat_an_evaluation_are_told_by_variant(store):
     assert facts(bins) == {(1, "duplicate_rows", "control"): 1, (1, "duplicate_rows", "treatment"): 1}
 
 
-def test_ids_that_units_share_are_told_and_each_unit_counts(store):
+def test_ids_that_units_share_are_reported_and_each_unit_counts(store):
     """Such ids name no evaluation: taking them at their word would lose all units but one."""
     rows = [(1, unit, "control") for unit in "abc"] + [LATE]
     update(store, log(*rows, evaluation_id=["e1", "e1", "e1", "e9"]))
@@ -55,7 +55,7 @@ def test_rows_without_unit_or_variant_are_counted_apart(store):
 
 
 @pytest.mark.parametrize("variants", [2, 8, 9, 16, 17, 32, 33, 64, 65, 70])
-def test_a_unit_in_several_variants_is_told_however_many_there_are(store, variants):
+def test_a_unit_in_several_variants_is_reported_however_many_there_are(store, variants):
     names = [f"v{i:02}" for i in range(variants)]
     rows = [(1, f"u{i}", name) for i, name in enumerate(names)]
     update(store, log(*rows, (2, "u0", names[-1]), (30, "end", names[0])))
@@ -100,7 +100,7 @@ def test_unusable_rows_are_counted_by_reason_and_in_no_bin(store):
 
 
 @pytest.mark.parametrize("read", [lambda table: table, in_duckdb], ids=["DuckDB", "an engine"])
-def test_a_flag_is_told_of_its_own_rows_that_were_set_apart(store, read):
+def test_a_flag_is_reported_of_its_own_rows_that_were_set_apart(store, read):
     rows = [(1, "a", "control"), (1, "b", "control"), (1, "c", "control"), (1, "d", "control"), LATE]
     source = log(*rows).assign(flag_key=["checkout", "checkout", "other", "unheard of", "checkout"])
     source["timestamp"] = [START + HOUR, None, NOW + HOUR, None, START + 30 * HOUR]

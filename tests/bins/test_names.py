@@ -1,4 +1,4 @@
-"""Names that a configuration uses and the log does not: found on files and on an engine, kept, and told."""
+"""Names that a configuration uses and the log does not: found on files and engines, stored and reported."""
 
 import pandas as pd
 import pytest
@@ -66,7 +66,7 @@ def test_a_log_without_namespaces_or_environments_says_that_it_has_none(store, r
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_what_was_never_seen_is_still_told_when_later_hours_are_read(store, records_of, place):
+def test_what_was_never_seen_is_still_reported_when_later_hours_are_read(store, records_of, place):
     table = log(*ROWS, country="DE")
     source = records_of(place, table)
     declared = flag(
@@ -92,7 +92,7 @@ def test_a_dimension_that_is_named_later_is_looked_for_without_counting_anew(sto
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_phase_without_a_unit_is_told_with_the_hour_it_was_tested_up_to(store, records_of, place):
+def test_a_phase_without_a_unit_is_reported_with_the_hour_it_was_tested_up_to(store, records_of, place):
     rows = [row for row in ROWS if not 20 <= row[0] < 30]
     other = log(*ROWS)
     other["flag_key"] = "other"
@@ -155,7 +155,9 @@ def test_a_flag_whose_records_come_after_all_is_checked(store, records_of):
         ({"phases": (phase(30),), "end": END}, "begins after the flag's end, 2026-03-02 00:00 UTC"),
     ],
 )
-def test_a_value_that_was_never_seen_is_told_and_changes_no_verdict(store, records_of, place, changes, said):
+def test_a_value_that_was_never_seen_is_reported_and_changes_no_verdict(
+    store, records_of, place, changes, said
+):
     done = audited(store, records_of, place, flag(**changes))
     (note,) = done.notes
     assert said in note
@@ -163,14 +165,14 @@ def test_a_value_that_was_never_seen_is_told_and_changes_no_verdict(store, recor
     assert done.verdicts[1].verdict == "pass"
 
 
-def test_values_that_were_seen_are_not_told(store):
+def test_values_that_were_seen_are_not_reported(store):
     declared = flag(include={"country": ["DE"]}, environment="production", ignore_variants=("holdout",))
     rows = log(*ROWS, (39, "h", "holdout"), country="DE", environment="production")
     update(store, rows, declared, hours=(0, 40))
     assert store.read(declared).unmatched == ()
 
 
-def test_a_value_that_shows_later_is_no_longer_told(store):
+def test_a_value_that_shows_later_is_no_longer_reported(store):
     declared = flag(include={"country": ["DE", "fr"]})
     update(store, log(*ROWS[:30], country="DE"), declared, hours=(0, 30))
     assert store.read(declared).unmatched

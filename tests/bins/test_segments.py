@@ -43,12 +43,12 @@ def test_a_unit_counts_once_in_each_iteration():
     assert counted(source, audit) == {"sdk_name": {"py": {"control": 1}, "js": {"control": 1}}}
 
 
-def test_hours_are_told_apart():
+def test_hours_are_reported_apart():
     source = log((1, "a", "control"), (3, "a", "control"), (3, "b", "treatment"), LATE, sdk_name="py")
     assert counted(source, start=2, end=9) == {"sdk_name": {"py": {"treatment": 1}}}
 
 
-def test_reason_and_version_are_told_apart_within_an_hour_and_by_hour():
+def test_reason_and_version_are_reported_apart_within_an_hour_and_by_hour():
     """Either way they are counted: from the look where each hour has one, else from the records."""
     rows = [(1, "a", "control"), (2, "b", "treatment"), LATE]
     by_hour = counted(log(*rows, manifest_version=[1, 2, 2], evaluation_reason="split"))

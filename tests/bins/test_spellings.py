@@ -43,8 +43,8 @@ def counted(store, give, place, audit, rows, **columns):
 def test_a_reason_without_an_assignment_is_left_out_however_it_is_written(store, records_of, place, reason):
     reasons = [reason, "SPLIT", reason, "SPLIT"]
     assert counted(store, records_of, place, flag(), 3, evaluation_reason=reasons) == 1
-    ((_, _, told),) = facts(store.read(flag()))
-    assert reason_form(told) == reason_form(reason)
+    ((_, _, reported),) = facts(store.read(flag()))
+    assert reason_form(reported) == reason_form(reason)
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -34,8 +34,8 @@ def judged(volumes: np.ndarray, start: datetime = START, **declared) -> Seasonal
     """Return what the traffic test of a flag that is declared so makes of each hour."""
     known, series = np.ones(len(volumes), dtype=bool), volumes.astype(float)
     bins = bins_of(volumes, ("control",), start=start)
-    told, _ = declared_hours(flag(start=start, **declared), bins, known, series, "robust")
-    return scan(series, known, 1e-4, told)
+    notified, _ = declared_hours(flag(start=start, **declared), bins, known, series, "robust")
+    return scan(series, known, 1e-4, notified)
 
 
 def blocking(seen: SeasonalScan) -> np.ndarray:
@@ -242,7 +242,7 @@ def test_a_loader_that_stopped_is_no_fall_of_any_flag(measured):
 
     Beside it the same log delivered in full, in which one flag falls to a tenth at 18:00.
     """
-    random, runs, fallen, told, found = np.random.default_rng(56), 10, 0, 0, 0
+    random, runs, fallen, notified, found = np.random.default_rng(56), 10, 0, 0, 0
     end = hours(DAYS * DAY)
     for _ in range(runs):
         shares = np.ones((DAYS * DAY, len(FLAGS)))
@@ -254,7 +254,7 @@ def test_a_loader_that_stopped_is_no_fall_of_any_flag(measured):
         fast = fast.assign(timestamp=fast.timestamp + ahead, unit_id_hash="fast-" + fast.unit_id_hash)
         fast = fast[fast.timestamp >= pd.Timestamp(hours(STOPPED))]
         lost, bins = counted(pd.concat([late, fast]), end)
-        told += lost > 0
+        notified += lost > 0
         for key, one in zip(FLAGS, bins, strict=True):
             fallen += audit_flag(flag(key=key), one).traffic_drop.failed
         _, bins = counted(frame, end)
@@ -263,12 +263,12 @@ def test_a_loader_that_stopped_is_no_fall_of_any_flag(measured):
     measured(
         "late delivery with fast clocks: flags called fallen, logs told as not delivered",
         "0, all",
-        f"{fallen} of {runs * len(FLAGS)}, {told} of {runs}",
+        f"{fallen} of {runs * len(FLAGS)}, {notified} of {runs}",
     )
     measured(
         "the same log delivered in full: one flag's fall to 10 % blocks, dated to the hour",
         ">= .95",
         f"{found / runs:.3f}",
     )
-    assert (fallen, told) == (0, runs)
+    assert (fallen, notified) == (0, runs)
     assert found / runs >= 0.95

@@ -77,7 +77,7 @@ def project_name(folder: Path) -> str:
     return "project_" + folder.name.replace("-", "_")
 
 
-def test_test_alert_shows_who_is_told_why_and_the_answer(instance, server):
+def test_test_alert_shows_who_is_reported_why_and_the_answer(instance, server):
     done = run("test-alert", "--flag", "checkout")
     assert done.exit_code == 0, done.output
     assert "slack-growth: skipped, environment variable NO_SUCH_TOKEN is not set (token)" in done.output
@@ -109,7 +109,7 @@ def test_a_dry_run_shows_the_message_before_its_secret_is_set(instance):
     assert "slack-growth (slack), by name\nTest alert: checkout, srm" in done.output
 
 
-def test_test_alert_fails_when_nobody_could_be_told(instance):
+def test_test_alert_fails_when_nobody_could_be_reported(instance):
     done = run("test-alert", "--flag", "checkout", "--to", "slack-growth")
     assert done.exit_code == 1
     assert done.output.startswith("slack-growth: skipped, ")
@@ -159,7 +159,7 @@ def test_retry_sends_again_what_was_given_up(instance, server):
     assert [row.status for row in deliveries(instance)] == ["sent"]
 
 
-def test_reset_forgets_and_what_fails_is_told_again(instance, server):
+def test_reset_forgets_and_what_fails_is_reported_again(instance, server):
     evaluate(instance, "checkout", "srm", FAILED)
     tick(instance)
     assert run("alerts", "reset", "--yes").exit_code == 0

@@ -43,8 +43,8 @@ def run(*arguments: str) -> Result:
 
 def lines(said: Result) -> dict[str, str]:
     """Return the state of each subject."""
-    told = [line.split() for line in said.output.splitlines() if not line.startswith(" ")]
-    return {subject: state for state, subject, *_ in told}
+    reported = [line.split() for line in said.output.splitlines() if not line.startswith(" ")]
+    return {subject: state for state, subject, *_ in reported}
 
 
 def test_it_looks_at_everything_an_audit_needs(project):
@@ -59,9 +59,9 @@ def test_a_project_without_a_daemon_fails_with_1_and_says_how_to_start_it(projec
 
 
 def test_every_line_that_is_not_well_ends_with_its_fix(project):
-    told = json.loads(run("--format", "json").output)
-    assert told["verdict"] == "fail"
-    assert [d for d in told["diagnoses"] if (d["state"] == "ok") == bool(d["fix"])] == []
+    reported = json.loads(run("--format", "json").output)
+    assert reported["verdict"] == "fail"
+    assert [d for d in reported["diagnoses"] if (d["state"] == "ok") == bool(d["fix"])] == []
 
 
 def test_a_destination_without_its_token_fails_by_name(project, monkeypatch):

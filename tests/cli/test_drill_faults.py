@@ -63,14 +63,14 @@ def test_a_fault_of_nothing_is_found_by_nobody(log):
     assert set(blocked(drilled(log, "srm", size=1e-5)).values()) == {None}
 
 
-def test_the_fault_begins_when_it_is_told_to(log):
+def test_the_fault_begins_when_it_is_reported_to(log):
     since = START + 250 * HOUR + timedelta(minutes=20)
     assert drilled(log, "dead_arm", since=since, arm="control").fault == Fault(
         "dead_arm", START + 250 * HOUR, 1.0, "control"
     )
 
 
-def test_total_silence_is_told_although_no_record_lands(log):
+def test_total_silence_is_reported_although_no_record_lands(log):
     done = drilled(log, "drop", size=1.0)
     assert blocked(done)["traffic_drop"] <= 4
     assert done.through == START + (HOURS - 2) * HOUR

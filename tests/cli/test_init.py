@@ -153,7 +153,7 @@ def test_a_log_without_a_flag_column_is_of_one_flag(home):
     assert [flag.key for flag in definitions(home)["FLAGS"]] == ["landing"]
 
 
-def test_a_column_that_cannot_be_told_is_asked_for_by_name(home):
+def test_a_column_that_cannot_be_reported_is_asked_for_by_name(home):
     (home / "log.csv").write_text("who,when,what\n1,2026-03-01T00:00Z,a\n")
     with pytest.raises(ExdError, match=r"variant_key and unit_id_hash .* --column variant_key="):
         run("log.csv")
@@ -185,7 +185,7 @@ def test_the_log_is_asked_for_when_none_is_given(home):
     assert "wrote definitions.py" in run(stdin="../log/*.parquet\n").output
 
 
-def test_a_file_that_exists_is_not_replaced_without_being_told(home):
+def test_a_file_that_exists_is_not_replaced_without_being_reported(home):
     (home / "workspace.yaml").write_text("mine")
     said = run("../log/*.parquet")
     assert said.exit_code == 2
@@ -258,7 +258,9 @@ def test_dagster_validates_what_was_written(home, options):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_an_arm_that_died_is_told_and_the_split_of_before_is_what_is_suggested_and_then_fails(home, tmp_path):
+def test_an_arm_that_died_is_reported_and_the_split_of_before_is_what_is_suggested_and_then_fails(
+    home, tmp_path
+):
     died = rows("died", [{"control": 30, "treatment": 30}] * 60 + [{"control": 30}] * 30)
     write(tmp_path / "dead", died, rows("tiny", [{"control": 3, "treatment": 2}]), rows("one", [{"on": 40}]))
     said = run("../dead/*.parquet").output

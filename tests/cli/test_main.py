@@ -71,7 +71,7 @@ def broken(monkeypatch):
     return install
 
 
-def test_error_of_ours_is_told_without_a_traceback(broken):
+def test_error_of_ours_is_reported_without_a_traceback(broken):
     broken(StoreError("the store is locked; stop the other run"))
     result = run("broken")
     assert (result.exit_code, result.stderr) == (2, "Error: the store is locked; stop the other run\n")

@@ -71,7 +71,7 @@ def test_definitions_that_dagster_builds_lazily_are_built(folder):
     assert found("seven_audit") == ["seven"]
 
 
-def test_a_fault_of_ours_within_the_project_is_told_as_it_is(folder):
+def test_a_fault_of_ours_within_the_project_is_reported_as_it_is(folder):
     (folder / "eight_audit.py").write_text(AUDIT.format(key="eight").replace("start=", "strt="))
     with pytest.raises(ConfigError) as caught:
         found("eight_audit")

@@ -62,7 +62,7 @@ def test_half_a_character_is_refused_wherever_it_stands(field):
         exd.FlagAudit(**VALID, include={"country": ["\udc80"]})
 
 
-def test_arguments_of_wrong_types_are_told_at_once():
+def test_arguments_of_wrong_types_are_reported_at_once():
     with pytest.raises(ConfigError) as raised:
         exd.build_flag_audit_defs(flags=[5], records="x.parquet", store="exd.duckdb", alerts=[None])
     assert [fault.split(":")[0] for fault in raised.value.faults] == ["flags", "alerts", "store"]

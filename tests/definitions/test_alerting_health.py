@@ -58,19 +58,19 @@ def test_it_passes_while_nothing_waits_for_an_hour(
 def test_a_message_that_waits_for_hours_is_a_warning_with_the_last_answer(
     instance: dg.DagsterInstance,
 ) -> None:
-    told = asked(instance, AlertState(outbox=(entry(3 * HOUR),)))
-    assert (told.passed, told.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert told.description == "1 messages to ops are undelivered, the oldest for 3 h: HTTP 503."
+    reported = asked(instance, AlertState(outbox=(entry(3 * HOUR),)))
+    assert (reported.passed, reported.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert reported.description == "1 messages to ops are undelivered, the oldest for 3 h: HTTP 503."
 
 
 def test_a_message_given_up_is_a_warning_with_the_way_to_send_it_again(instance: dg.DagsterInstance) -> None:
     lost = Receipt(
         entry=entry(HOUR), status="dead", at=datetime.now(timezone.utc), detail="channel_not_found"
     )
-    told = asked(instance, AlertState(receipts=(lost,)))
-    assert not told.passed
-    assert str(told.description).startswith("1 messages to ops were given up: channel_not_found.")
-    assert "exd-dagster alerts retry" in str(told.description)
+    reported = asked(instance, AlertState(receipts=(lost,)))
+    assert not reported.passed
+    assert str(reported.description).startswith("1 messages to ops were given up: channel_not_found.")
+    assert "exd-dagster alerts retry" in str(reported.description)
 
 
 def test_it_is_asked_whenever_flag_trust_is_refreshed(tmp_path: Path, instance: dg.DagsterInstance) -> None:

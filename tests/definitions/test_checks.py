@@ -67,8 +67,8 @@ def test_a_check_opens_with_its_sentence_and_then_its_picture(
 def test_the_one_answer_shows_the_picture_of_the_first_failing_check(
     bad: Fleet, instance: dg.DagsterInstance
 ) -> None:
-    told = results(bad.run(instance))
-    pictures = {name: str(told[name].description).partition("](")[2] for name in ("srm", "trust")}
+    reported = results(bad.run(instance))
+    pictures = {name: str(reported[name].description).partition("](")[2] for name in ("srm", "trust")}
     assert pictures["trust"] == pictures["srm"] != ""
 
 
@@ -77,11 +77,11 @@ def test_hours_that_have_not_landed_are_not_checked_and_not_failed(
 ) -> None:
     fleet = Fleet(tmp_path, {"late": [{}] * HOURS})
     write(tmp_path / "log", rows("other", healthy(1), start=START - timedelta(days=2)))
-    told = results(fleet.run(instance))
-    assert told["srm"].passed
-    assert {told[name].metadata["verdict"].value for name in ("srm", "sequential_srm", "traffic_drop")} == {
-        "not_checked"
-    }
+    reported = results(fleet.run(instance))
+    assert reported["srm"].passed
+    assert {
+        reported[name].metadata["verdict"].value for name in ("srm", "sequential_srm", "traffic_drop")
+    } == {"not_checked"}
 
 
 def test_a_waiver_lets_reports_run_and_the_verdict_stays_fail(

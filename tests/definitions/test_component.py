@@ -192,7 +192,7 @@ nam: ours
 """
 
 
-def test_every_typo_is_told_at_once_with_its_line_and_the_nearest_name():
+def test_every_typo_is_reported_at_once_with_its_line_and_the_nearest_name():
     assert faults_of(TYPOS) == (
         "line 2: records.type: 'parket' is not known. Did you mean 'parquet'?",
         "line 4: defaults.mod: is not a known key. Did you mean 'mode'?",
@@ -209,13 +209,13 @@ def test_the_schema_tells_every_typo_at_its_own_place():
     assert places == {"", "records.type", "defaults", "flags.0", "timing", "thresholds.srm", "alerts.0"}
 
 
-def test_a_name_that_yaml_reads_as_a_switch_is_told():
+def test_a_name_that_yaml_reads_as_a_switch_is_reported():
     faults = faults_of(MINIMAL.replace("control: .5", "on: .5"))
     assert "YAML reads on, yes and true as True, which is not text; put the name in quotes" in faults[0]
     assert complaints(MINIMAL.replace("control: .5", "on: .5"))
 
 
-def test_a_name_that_yaml_reads_as_a_number_is_told():
+def test_a_name_that_yaml_reads_as_a_number_is_reported():
     faults = faults_of(MINIMAL.replace("control: .5", "1: .5"))
     assert "YAML reads this name as 1, which is not text" in faults[0]
 
@@ -325,13 +325,13 @@ class TestTwoFolders:
         assert {"experiments/new_checkout_flow_bins", "flag_trust"} <= keys
         assert {"experiments/new_search_flow_bins", "search_flag_trust"} <= keys
 
-    def test_of_one_name_they_are_told_how_to_go_on(self, folders):
+    def test_of_one_name_they_are_reported_how_to_go_on(self, folders):
         self.rewrite(folders, "name: search", "name: exd")
         said = self.refused(folders)
         assert "name: 'exd' is that of another component too, which audits new-" in said
         assert "give the newer one a `name`" in said
 
-    def test_with_the_same_flag_they_are_told_how_to_go_on(self, folders):
+    def test_with_the_same_flag_they_are_reported_how_to_go_on(self, folders):
         self.rewrite(folders, "new-search-flow", "new-checkout-flow")
         assert "both build experiments/new_checkout_flow_bins; audit the flag in one of them" in self.refused(
             folders

@@ -34,9 +34,9 @@ def decision(kind: str = "waive", **changes) -> Decision:
 
 
 def test_a_decision_recorded_from_the_command_line_is_read_back_whole(instance):
-    told = decision(basis={"checkout:srm": {"reason": "ratio_mismatch"}})
-    record_decision(instance, told)
-    assert load_decisions(instance) == (told,)
+    reported = decision(basis={"checkout:srm": {"reason": "ratio_mismatch"}})
+    record_decision(instance, reported)
+    assert load_decisions(instance) == (reported,)
 
 
 def test_the_job_flag_decision_records_what_a_person_decided_and_what_was_known(instance):
@@ -62,8 +62,8 @@ def test_the_form_of_the_launchpad_is_refused_field_by_field_until_it_is_filled_
     defs = dg.Definitions(assets=[asset], jobs=[job])
     ran = defs.resolve_job_def("flag_decision").execute_in_process(instance=instance, raise_on_error=False)
     (failed,) = [event for event in ran.all_events if event.is_step_failure]
-    told = failed.step_failure_data.user_failure_data.description
-    assert [field for field in ("flags", "reason", "by", "until") if f"{field}: " not in told] == []
+    reported = failed.step_failure_data.user_failure_data.description
+    assert [field for field in ("flags", "reason", "by", "until") if f"{field}: " not in reported] == []
     assert load_decisions(instance) == ()
 
 
@@ -112,8 +112,8 @@ SAME = {"reason": "ratio_mismatch", "change_point": {"hour": "2026-03-02T00:00:0
 
 
 def test_a_waiver_lets_the_fault_pass_that_its_maker_saw():
-    told = decision(basis=KNOWN)
-    assert waiver([told], flag(), "srm", SAME) is told
+    reported = decision(basis=KNOWN)
+    assert waiver([reported], flag(), "srm", SAME) is reported
 
 
 @pytest.mark.parametrize(

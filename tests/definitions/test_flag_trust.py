@@ -163,7 +163,7 @@ def test_a_rerandomised_phase_adds_a_row_and_trust_reads_the_newest(
     assert trust("checkout", store).trusted
 
 
-def test_flags_of_one_key_are_told_apart_by_environment(tmp_path: Path) -> None:
+def test_flags_of_one_key_are_reported_apart_by_environment(tmp_path: Path) -> None:
     store = tmp_path / "bins.duckdb"
     with duckdb.connect(str(store)) as connection:
         for environment in ("production", "staging"):

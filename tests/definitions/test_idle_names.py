@@ -45,11 +45,11 @@ def plan(**route: str) -> AlertPlan:
         ({"severity": "error"}, "routes[0]: no severity is 'error'. Did you mean 'ERROR'?"),
     ],
 )
-def test_a_route_that_no_alert_can_take_is_told_when_it_is_built_and_by_doctor(caplog, route, said):
+def test_a_route_that_no_alert_can_take_is_reported_when_it_is_built_and_by_doctor(caplog, route, said):
     with caplog.at_level(logging.WARNING):
-        told = diagnose_alerts(plan(**route), None, NOW)
+        reported = diagnose_alerts(plan(**route), None, NOW)
     assert said in caplog.text
-    (found,) = [diagnosis for diagnosis in told if diagnosis.subject == "routes"]
+    (found,) = [diagnosis for diagnosis in reported if diagnosis.subject == "routes"]
     assert (found.state, found.said.startswith(said)) == ("warn", True)
 
 
@@ -57,7 +57,7 @@ def test_a_route_that_no_alert_can_take_is_told_when_it_is_built_and_by_doctor(c
     "route",
     [{"owner": "team:*"}, {"owner": ""}, {"flag": "promo[2]"}, {"flag": "shop/*"}, {"check": "*srm"}],
 )
-def test_a_route_that_some_alert_can_take_is_not_told(route):
+def test_a_route_that_some_alert_can_take_is_not_reported(route):
     assert plan(**route).idle_routes == []
 
 
@@ -86,12 +86,12 @@ def test_a_key_that_looks_like_a_glob_is_meant_as_it_stands():
     assert decide(flags="promo[2]").covers(FlagId("", "", "promo[2]"))
 
 
-def test_a_decision_about_a_flag_that_is_gone_is_told_by_doctor_until_it_ends():
+def test_a_decision_about_a_flag_that_is_gone_is_reported_by_doctor_until_it_ends():
     made = [decide(), Decision(kind="end", flags="chekout", reason="r", by="bob", until=LATER, made_at=NOW)]
-    (told,) = diagnose_decisions(made, IDS, NOW)
-    assert told.state == "warn"
-    assert "end by bob until" in told.said
-    assert "Did you mean 'checkout'?" in told.said
+    (reported,) = diagnose_decisions(made, IDS, NOW)
+    assert reported.state == "warn"
+    assert "end by bob until" in reported.said
+    assert "Did you mean 'checkout'?" in reported.said
     (well,) = diagnose_decisions(made, IDS, LATER)
     assert (well.state, well.said) == ("ok", "1 decision in force")
     assert diagnose_decisions([], IDS, NOW) == []

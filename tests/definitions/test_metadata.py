@@ -116,7 +116,7 @@ def test_a_verdict_without_numbers_has_nothing_to_show() -> None:
     assert verdict_metadata(Verdict(check="trust", verdict="pass")) == {}
 
 
-def test_what_a_check_shows_can_be_told_in_an_alert_as_strict_json(
+def test_what_a_check_shows_can_be_reported_in_an_alert_as_strict_json(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     fleet = Fleet(tmp_path, {"bad": broken(6)})

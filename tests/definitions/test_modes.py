@@ -1,4 +1,4 @@
-"""What `observe`, `warn` and `block` mean: one failing flag in each, from the check to the person told."""
+"""What `observe`, `warn` and `block` mean: one failing flag in each, from the check to the notification."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class Watched:
 
     folder: Path
     instance: dg.DagsterInstance
-    told: list[Notification] = field(default_factory=list)
+    reported: list[Notification] = field(default_factory=list)
     shut: list[Notification] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -44,7 +44,7 @@ class Watched:
             self.flags,
             records=str(self.folder / "log" / "*.parquet"),
             store=DuckDBResource(database=str(self.folder / "bins.duckdb")),
-            alerts=[CallbackAlerts(self.told.append)],
+            alerts=[CallbackAlerts(self.reported.append)],
             on_shutoff=CallbackAlerts(self.shut.append, name="flags"),
             digest=["callback"],
         )
@@ -75,9 +75,9 @@ class Watched:
         run_alert_sensor(self.defs.get_sensor_def("exd_check_alerts"), self.instance, self.defs)
         return ran
 
-    def flags_told(self, reason: str) -> set[str]:
+    def flags_reported(self, reason: str) -> set[str]:
         """Return the flags told of for a reason."""
-        return {alert.flag.key for note in self.told if note.reason == reason for alert in note.alerts}
+        return {alert.flag.key for note in self.reported if note.reason == reason for alert in note.alerts}
 
 
 @pytest.fixture(scope="module")
@@ -131,13 +131,15 @@ def test_flag_trust_withholds_the_blocking_flag_alone(watched) -> None:
     }
 
 
-def test_warn_and_block_are_told_at_once_and_observe_is_not(watched) -> None:
+def test_warn_and_block_are_reported_at_once_and_observe_is_not(watched) -> None:
     assert watched.flags_told("fire") == {"warn", "block"}
     assert set(load_states(watched.instance)["exd_check_alerts"].incidents) == {"warn", "block"}
 
 
 def test_the_message_of_mode_warn_says_that_nothing_is_blocked(watched) -> None:
-    message = next(n.message for n in watched.told if n.reason == "fire" and n.alerts[0].flag.key == "warn")
+    message = next(
+        n.message for n in watched.reported if n.reason == "fire" and n.alerts[0].flag.key == "warn"
+    )
     facts = {label: said for section in message.sections for label, said in section.facts}
     assert facts["Blocked"] == "nothing: this flag is audited in mode warn"
 
@@ -147,7 +149,7 @@ def test_the_shutoff_hook_is_asked_for_the_blocking_flag_alone(watched) -> None:
 
 
 def test_the_digest_lists_what_would_have_blocked(watched) -> None:
-    (digest,) = [note.message for note in watched.told if note.reason == "digest"]
+    (digest,) = [note.message for note in watched.reported if note.reason == "digest"]
     assert digest.headline.startswith("2 of 3 flags failing, 1 would have blocked")
     listed = {section.heading: section.points for section in digest.sections if section.points}
     (line,) = listed["Would have blocked"]

@@ -83,7 +83,7 @@ def test_a_secret_that_is_not_set_is_named() -> None:
         configured(key=dg.EnvVar("NO_PAGER_KEY")).open()
 
 
-def test_a_mistyped_setting_is_told_with_the_nearest() -> None:
+def test_a_mistyped_setting_is_reported_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"(?s)PagerAlerts\(name='pager'\).*kye: is not a known key.*'key'"):
         configured(kye="k-1", key="k-2")
 

@@ -56,7 +56,7 @@ class Audited:
 
     folder: Path
     ran: dg.ExecuteInProcessResult
-    told: list[Notification] = field(default_factory=list)
+    reported: list[Notification] = field(default_factory=list)
 
     def check(self, flag: str, name: str) -> dg.AssetCheckEvaluation:
         return next(
@@ -67,32 +67,32 @@ class Audited:
 
     @property
     def fired(self) -> list[Notification]:
-        return [note for note in self.told if note.reason == "fire"]
+        return [note for note in self.reported if note.reason == "fire"]
 
 
 def flag(key: str, **changes: Any) -> FlagAudit:
     return FlagAudit(key=key, split={"control": 0.5, "treatment": 0.5}, start=START, **changes)
 
 
-def audit_of(*flags: FlagAudit, folder: Path, told: list[Notification]) -> dg.Definitions:
+def audit_of(*flags: FlagAudit, folder: Path, reported: list[Notification]) -> dg.Definitions:
     return build_flag_audit_defs(
         flags,
         records=str(folder / "log" / "*.parquet"),
         store=DuckDBResource(database=str(folder / "bins.duckdb")),
-        alerts=[CallbackAlerts(told.append)],
+        alerts=[CallbackAlerts(reported.append)],
         digest=False,
     )
 
 
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Audited]:
-    folder, told = tmp_path_factory.mktemp("new"), []
+    folder, reported = tmp_path_factory.mktemp("new"), []
     flags = [flag("asks", block_on=("enough_units",)), flag("plain")]
     heartbeat = rows("heartbeat", healthy(1), start=START + (HOURS + 2) * HOUR)
     write(folder / "log", *(rows(each.key, healthy(HOURS)) for each in flags), heartbeat)
     with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
         patch.setitem(CHECKS, ENOUGH_UNITS.name, ENOUGH_UNITS)
-        defs = audit_of(*flags, folder=folder, told=told)
+        defs = audit_of(*flags, folder=folder, reported=reported)
         chosen = dg.AssetSelection.assets(*bins_asset_keys(flags).values())
         job = dg.define_asset_job("all", chosen, executor_def=dg.in_process_executor)
         hours = [f"{START + hour * HOUR:%Y-%m-%d-%H:%M}" for hour in (0, HOURS - 1)]
@@ -102,7 +102,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Audited]:
             .execute_in_process(instance=instance, tags=range_tags(*hours), raise_on_error=False)
         )
         run_alert_sensor(defs.get_sensor_def("exd_check_alerts"), instance, defs)
-        yield Audited(folder, ran, told)
+        yield Audited(folder, ran, reported)
 
 
 def test_it_is_a_check_in_dagster_that_answers(audited: Audited) -> None:
@@ -130,7 +130,7 @@ def test_the_trust_row_names_it(audited: Audited) -> None:
     }
 
 
-def test_people_are_told_of_the_flag_that_asks_for_it_alone(audited: Audited) -> None:
+def test_people_are_reported_of_the_flag_that_asks_for_it_alone(audited: Audited) -> None:
     (note,) = audited.fired
     assert [(each.flag.key, each.alert_type) for each in note.alerts] == [("asks", "ENOUGH_UNITS_TRIGGERED")]
 
@@ -149,7 +149,7 @@ def test_a_flag_cannot_let_a_check_block_that_there_is_not_or_that_only_informs(
     name: str, near: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=f"block_on: check that can block '{name}' is not defined.*{near}"):
-        audit_of(flag("asks", block_on=(name,)), folder=tmp_path, told=[])
+        audit_of(flag("asks", block_on=(name,)), folder=tmp_path, reported=[])
 
 
 def test_a_check_that_a_flag_may_let_block_can_be_waived() -> None:
@@ -166,6 +166,9 @@ def test_a_check_that_raises_is_not_checked_and_the_others_answer(
 
     monkeypatch.setitem(CHECKS, "enough_units", replace(ENOUGH_UNITS, judge=broken))
     bins = bins_of(draw(5, 1000, (48, {"control": 0.5, "treatment": 0.5})))
-    told = audit_flag(flag("plain"), bins, checks=list(CHECKS.values()))
-    assert (told["enough_units"].verdict, told["enough_units"].reason) == ("not_checked", "not_computable")
-    assert told.srm.verdict == "pass"
+    reported = audit_flag(flag("plain"), bins, checks=list(CHECKS.values()))
+    assert (reported["enough_units"].verdict, reported["enough_units"].reason) == (
+        "not_checked",
+        "not_computable",
+    )
+    assert reported.srm.verdict == "pass"

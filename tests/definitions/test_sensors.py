@@ -75,20 +75,20 @@ def evaluate(instance: dg.DagsterInstance, flag: str, check: str, metadata: dict
     )
 
 
-def all_channels(inbox: Inbox, told: list[Notification], monkeypatch: pytest.MonkeyPatch) -> list:
+def all_channels(inbox: Inbox, reported: list[Notification], monkeypatch: pytest.MonkeyPatch) -> list:
     monkeypatch.setenv("TEST_SLACK_TOKEN", "xoxb-test-token")
     return [
         SlackAlerts(token=dg.EnvVar("TEST_SLACK_TOKEN"), channel="#growth", base_url=inbox.slack_url),
         EmailAlerts(host="127.0.0.1", port=inbox.smtp_port, to=["a@example.com"]),
         WebhookAlerts(url=inbox.webhook_url, allow_hosts=["127.0.0.1"]),
-        CallbackAlerts(told.append),
+        CallbackAlerts(reported.append),
     ]
 
 
-def test_a_failure_is_told_once_on_every_channel(instance, inbox, monkeypatch):
-    told: list[Notification] = []
+def test_a_failure_is_reported_once_on_every_channel(instance, inbox, monkeypatch):
+    reported: list[Notification] = []
     flags = monitored(audit("checkout"))
-    sensor = build_check_alert_sensor(flags, all_channels(inbox, told, monkeypatch), digest=False)
+    sensor = build_check_alert_sensor(flags, all_channels(inbox, reported, monkeypatch), digest=False)
     evaluate(instance, "checkout", "srm", FAILED)
     for _ in range(3):
         run_alert_sensor(sensor, instance)
@@ -99,7 +99,7 @@ def test_a_failure_is_told_once_on_every_channel(instance, inbox, monkeypatch):
     ]
     for folder in ("slack", "email", "webhook"):
         assert len({path.name[:3] for path in (inbox.folder / folder).iterdir()}) == 1
-    assert [notification.message.headline for notification in told] == [
+    assert [notification.message.headline for notification in reported] == [
         "SRM on checkout: on 53% vs 50% expected"
     ]
 
@@ -125,7 +125,7 @@ def test_two_failing_checks_of_a_flag_are_one_message_to_people_and_two_payloads
     }
 
 
-def test_corrected_bins_are_told_as_resolved_in_the_same_thread(instance, inbox, monkeypatch):
+def test_corrected_bins_are_reported_as_resolved_in_the_same_thread(instance, inbox, monkeypatch):
     sensor = build_check_alert_sensor(
         monitored(audit("checkout")), all_channels(inbox, [], monkeypatch), digest=False
     )
@@ -156,7 +156,7 @@ def test_a_second_run_sends_nothing_and_reads_already_sent(instance, inbox, monk
     assert {row.status for row in deliveries(instance, since=again)} == {"already_sent"}
 
 
-def test_a_channel_without_its_token_is_skipped_and_the_others_are_told(instance, inbox, monkeypatch):
+def test_a_channel_without_its_token_is_skipped_and_the_others_are_reported(instance, inbox, monkeypatch):
     monkeypatch.delenv("NO_SUCH_TOKEN", raising=False)
     destinations = [
         SlackAlerts(token=dg.EnvVar("NO_SUCH_TOKEN"), channel="#growth", base_url=inbox.slack_url),
@@ -178,9 +178,9 @@ def test_warnings_and_trust_page_nobody(instance, inbox, monkeypatch):
     assert deliveries(instance) == []
 
 
-def test_a_check_whose_run_ended_without_an_answer_is_told_as_not_checked(instance):
+def test_a_check_whose_run_ended_without_an_answer_is_reported_as_not_checked(instance):
     """Scenario 27."""
-    told: list[Notification] = []
+    reported: list[Notification] = []
 
     @dg.asset(key=["experiments", "checkout_bins"])
     def bins() -> None: ...
@@ -191,11 +191,11 @@ def test_a_check_whose_run_ended_without_an_answer_is_told_as_not_checked(instan
 
     dg.materialize([bins, srm], instance=instance, raise_on_error=False)
     sensor = build_check_alert_sensor(
-        monitored(audit("checkout")), [CallbackAlerts(told.append)], digest=False
+        monitored(audit("checkout")), [CallbackAlerts(reported.append)], digest=False
     )
     run_alert_sensor(sensor, instance)
     run_alert_sensor(sensor, instance)
-    assert [(n.reason, n.message.headline) for n in told] == [("not_checked", "Not checked: checkout")]
+    assert [(n.reason, n.message.headline) for n in reported] == [("not_checked", "Not checked: checkout")]
 
 
 def test_a_shutoff_hook_without_its_address_leaves_the_destination_of_the_same_name_at_work(

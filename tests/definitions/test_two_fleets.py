@@ -1,4 +1,4 @@
-"""Two fleets in one code location: audited, told, decided and trusted apart, in one store or in two."""
+"""Two fleets in one code location: audited, reported, decided and trusted apart, in one store or in two."""
 
 import sys
 import warnings
@@ -47,7 +47,7 @@ class Project:
     folder: Path
     instance: dg.DagsterInstance
     stores: dict[str, Path]
-    told: dict[str, list[Notification]] = field(default_factory=lambda: {"exd": [], "search": []})
+    reported: dict[str, list[Notification]] = field(default_factory=lambda: {"exd": [], "search": []})
 
     def __post_init__(self) -> None:
         heartbeat = rows("heartbeat", healthy(1), start=START + (HOURS + 2) * HOUR)
@@ -62,7 +62,7 @@ class Project:
             flags,
             records=str(self.folder / "log" / "*.parquet"),
             store=DuckDBResource(database=str(self.stores[name])),
-            alerts=[CallbackAlerts(self.told[name].append)],
+            alerts=[CallbackAlerts(self.reported[name].append)],
             name=name,
         )
         reports = [self._report(flag.key, bins_asset_keys(flags)[flag.id]) for flag in flags]
@@ -128,11 +128,11 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def test_each_fleet_tells_of_its_own_failing_flag_once(project: Project) -> None:
     fired = {
-        name: [notification.alerts[0].flag.key for notification in told if notification.reason == "fire"]
-        for name, told in project.told.items()
+        name: [notification.alerts[0].flag.key for notification in reported if notification.reason == "fire"]
+        for name, reported in project.reported.items()
     }
     assert fired == {"exd": ["checkout"] * 2, "search": ["suggest"] * 2}  # one payload for each failing check
-    assert len({told.id for notes in project.told.values() for told in notes}) == 4
+    assert len({reported.id for notes in project.reported.values() for reported in notes}) == 4
 
 
 def test_each_alert_sensor_keeps_a_state_of_its_own(project: Project) -> None:
@@ -220,7 +220,7 @@ def test_another_fleet_calls_after_itself_all_that_each_fleet_has_one_of() -> No
 
 
 @pytest.mark.parametrize(("name", "fix"), [("my-search", "write my_search"), ("", "write exd")])
-def test_a_name_that_dagster_does_not_allow_is_told_with_one_that_it_does(name: str, fix: str) -> None:
+def test_a_name_that_dagster_does_not_allow_is_reported_with_one_that_it_does(name: str, fix: str) -> None:
     with pytest.raises(ConfigError, match=fix):
         build(name, "ranking")
 
@@ -301,7 +301,7 @@ defs = dg.Definitions.merge(
 
 
 class TestCommandLine:
-    """The commands find the fleet that a flag belongs to, or are told which."""
+    """The commands find the fleet that a flag belongs to, or are reported which."""
 
     @pytest.fixture
     def home(

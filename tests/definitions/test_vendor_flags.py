@@ -94,7 +94,7 @@ def test_the_next_page_on_another_host_never_sees_the_token(httpserver):
 
 
 @pytest.mark.parametrize(("status", "why"), [(403, "check the token"), (404, "check the url")])
-def test_an_api_that_refuses_is_told_with_the_fix(httpserver, status, why):
+def test_an_api_that_refuses_is_reported_with_the_fix(httpserver, status, why):
     httpserver.expect_request("/flags").respond_with_data("no", status=status)
     with pytest.raises(ConfigError, match=f"the API answers {status}; {why}"):
         fetch(source(httpserver), at(1))

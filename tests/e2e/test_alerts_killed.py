@@ -71,17 +71,17 @@ def test_a_process_killed_at_random_moments_tells_everything_and_repeats_at_most
                     )
                 finally:
                     process.send_signal(signal.SIGKILL)
-        told = {
+        reported = {
             (request.json["details"]["flag"], request.json["details"]["check"]) for request in server.received
         }
-        assert told == {(f"flag-{index}", check) for index in range(FLAGS) for check in CHECKS}
+        assert reported == {(f"flag-{index}", check) for index in range(FLAGS) for check in CHECKS}
         ids = Counter(request.headers["webhook-id"] for request in server.received)
         assert sum(ids.values()) - len(ids) <= KILLS
         assert {row.status for row in deliveries(instance)} == {"sent"}
 
 
 def all_delivered(instance: dg.DagsterInstance, expected: int) -> bool:
-    """True when every failing check was told."""
+    """True when every failing check was reported."""
     rows = deliveries(instance)
     return len(rows) == expected and all(row.status == "sent" for row in rows)
 

@@ -25,7 +25,7 @@ def again(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Demo:
 
 def test_exactly_the_planted_faults_are_found(demo: Demo) -> None:
     flags = demo.summary["flags"]
-    assert {key for key, told in flags.items() if "fail" in told.values()} == set(FAULTS)
+    assert {key for key, reported in flags.items() if "fail" in reported.values()} == set(FAULTS)
     assert flags["payment-retry"]["traffic_drop"] == "fail"
     assert flags["payment-retry"]["srm"] == "pass"
     for key in ("homepage-banner", "recommendations"):
@@ -37,13 +37,13 @@ def test_exactly_the_planted_faults_are_found(demo: Demo) -> None:
 
 
 def test_reports_are_built_for_healthy_flags_only(demo: Demo) -> None:
-    reports = {key: told["report"] for key, told in demo.summary["flags"].items()}
+    reports = {key: reported["report"] for key, reported in demo.summary["flags"].items()}
     assert reports == {**dict.fromkeys(HEALTHY, "built"), **dict.fromkeys(FAULTS, "blocked")}
     assert {path.stem for path in (demo.home / ".demo" / "reports").glob("*.csv")} == HEALTHY
 
 
 def test_each_fault_is_delivered_once_on_each_channel(demo: Demo) -> None:
-    told = [
+    reported = [
         (row["channel"], row["flag"], row["alert_type"], row["status"]) for row in demo.summary["deliveries"]
     ]
     wanted = {
@@ -52,7 +52,7 @@ def test_each_fault_is_delivered_once_on_each_channel(demo: Demo) -> None:
         for flag, alerts in FAULTS.items()
         for alert in alerts
     }
-    assert sorted(told) == sorted(wanted)
+    assert sorted(reported) == sorted(wanted)
 
 
 def test_a_second_run_gives_the_same_verdicts_and_sends_nothing_again(demo: Demo, again: Demo) -> None:

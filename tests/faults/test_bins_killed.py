@@ -134,7 +134,7 @@ def test_a_run_that_has_waited_long_enough_says_who_holds_the_store(tmp_path, ho
     assert sum(waits) > 60
 
 
-def test_a_full_disk_is_told_and_loses_nothing(tmp_path):
+def test_a_full_disk_is_reported_and_loses_nothing(tmp_path):
     path = tmp_path / "bins.duckdb"
     with open_store(path) as store:
         update(store, log(*FIRST))
@@ -169,7 +169,7 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path):
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("units", [2_000, 60_000, 200_000])
-def test_a_disk_without_space_is_told_and_loses_nothing(units, small_disk):
+def test_a_disk_without_space_is_reported_and_loses_nothing(units, small_disk):
     """Whether space ends while counting, at the commit or when the log of changes is folded in."""
     path = small_disk / "bins.duckdb"
     with open_store(path) as store:
@@ -190,7 +190,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-def test_memory_that_is_too_small_is_told_and_loses_nothing(tmp_path):
+def test_memory_that_is_too_small_is_reported_and_loses_nothing(tmp_path):
     connection = duckdb.connect(str(tmp_path / "bins.duckdb"))
     store = BinStore(connection)
     update(store, log(*FIRST), now=NOW)

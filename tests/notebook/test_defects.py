@@ -151,8 +151,8 @@ def test_d15_sequential_alert_reaches_a_webhook():
         server.expect_request("/hook").respond_with_data("ok")
         dispatcher.register_custom(server.url_for("/hook"))
         run(log(share=0.6), dispatcher=dispatcher)
-        told = [json.loads(request.data)["alert_type"] for request, _ in server.log]
-    assert told == ["SRM_SHUTOFF_TRIGGERED", "SEQUENTIAL_SRM_TRIGGERED"]
+        reported = [json.loads(request.data)["alert_type"] for request, _ in server.log]
+    assert reported == ["SRM_SHUTOFF_TRIGGERED", "SEQUENTIAL_SRM_TRIGGERED"]
 
 
 def test_d16_alert_is_sent_once_and_ends_with_its_fault():

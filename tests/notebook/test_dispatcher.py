@@ -58,18 +58,18 @@ def test_results_come_in_order_slack_mail_webhook_callback(dispatcher, httpserve
     assert {result.status for result in results} == {"sent"}
 
 
-def test_destination_of_the_alert_sensor_is_told_as_the_sensor_tells_it(dispatcher, httpserver):
+def test_destination_of_the_alert_sensor_is_reported_as_the_sensor_tells_it(dispatcher, httpserver):
     serve(httpserver, "/hook")
     dispatcher.register(WebhookAlerts(url=httpserver.url_for("/hook"), allow_hosts=["localhost"], name="ops"))
     (result,) = dispatcher.dispatch(*ALERT)
-    told = body(httpserver, "/hook")
+    reported = body(httpserver, "/hook")
     assert (result.channel, result.destination, result.status) == ("webhook", "ops", "sent")
-    assert (told["type"], told["alert_type"], told["details"]["check"]) == (
+    assert (reported["type"], reported["alert_type"], reported["details"]["check"]) == (
         "exd.alert.firing",
         ALERT[0],
         "srm",
     )
-    assert told["details"]["n"] == 1000
+    assert reported["details"]["n"] == 1000
 
 
 def test_callback_gets_the_payload_itself(dispatcher):

@@ -151,7 +151,7 @@ def test_list_of_ratios_finds_its_variants(ratios, counts, names):
     assert list(ratios_by_name(ratios, counts)) == names
 
 
-def test_treatment_that_cannot_be_told_is_asked_for():
+def test_treatment_that_cannot_be_reported_is_asked_for():
     monitor = LiveMonitor(log(variants=("old", "new")), "ts")
     assert not monitor.check_sequential_srm()["srm_detected"]
     with pytest.raises(InputError, match="pass expected_ratios="):
@@ -159,7 +159,7 @@ def test_treatment_that_cannot_be_told_is_asked_for():
     assert monitor.check_sequential_srm(expected_ratios={"old": 0.3, "new": 0.7})["srm_detected"]
 
 
-def test_control_is_told_by_its_name():
+def test_control_is_reported_by_its_name():
     monitor = LiveMonitor(log(share=0.3, variants=("z_control", "new")), "ts")
     assert not monitor.check_sequential_srm(target_treatment_ratio=0.3)["srm_detected"]
 
@@ -216,9 +216,9 @@ def test_compatible_mode_goes_on_where_one_check_cannot_answer(change, options):
     monitor = LiveMonitor(change(log(share=0.6)), "ts", compat="xpyrment")
     result = monitor.run_telemetry_checks(**{"expected_ratios": [0.5, 0.5], **options})
     checks = [result[name]["message"] for name in ("traffic_anomaly", "cumulative_srm", "sequential_srm")]
-    told = [message.startswith("Not checked: ") for message in checks]
-    assert any(told)
-    assert not all(told)
+    reported = [message.startswith("Not checked: ") for message in checks]
+    assert any(reported)
+    assert not all(reported)
 
 
 def test_compatible_mode_keeps_the_shutoff_and_sends_every_time():

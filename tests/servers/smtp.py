@@ -1,4 +1,4 @@
-"""A real SMTP server with STARTTLS and AUTH on 127.0.0.1, which refuses whom it is told to refuse."""
+"""A real SMTP server with STARTTLS and AUTH on 127.0.0.1, which refuses whom it is reported to refuse."""
 
 import socket
 import ssl

@@ -186,7 +186,7 @@ def test_a_drop_that_lasts_blocks_and_one_that_recovered_warns():
     assert (then.bad_from, then.bad_until) == (hours(21 * 24 - 14), hours(21 * 24 - 8))
 
 
-def test_an_alarm_outside_the_judged_hours_is_not_told_again():
+def test_an_alarm_outside_the_judged_hours_is_not_reported_again():
     volumes = seasonal_units(1, 21, 2000)
     volumes[-100:-94] = 0
     bins = bins_of(split_evenly(volumes))
@@ -243,14 +243,14 @@ def test_an_undeclared_variant_blocks_though_the_split_only_warns():
 
 
 @pytest.mark.parametrize(
-    ("judged", "told"),
+    ("judged", "reported"),
     [
         ((START.replace(tzinfo=None), hours(5)), "no UTC offset"),
         ((hours(5), hours(5)), "is not before end"),
     ],
 )
-def test_judged_hours_without_offset_or_in_reverse_are_refused(judged, told):
-    with pytest.raises(InputError, match=told):
+def test_judged_hours_without_offset_or_in_reverse_are_refused(judged, reported):
+    with pytest.raises(InputError, match=reported):
         audit_flag(flag(), bins_of(draw(5, 100, (48, HALVES))), judged=judged)
 
 

@@ -205,7 +205,7 @@ def test_an_event_is_left_out_of_baselines_and_of_judgement():
         ({"coverage": 0}, "greater than 0"),
     ],
 )
-def test_a_calendar_that_cannot_be_read_is_told_with_the_fix(wrong, said):
+def test_a_calendar_that_cannot_be_read_is_reported_with_the_fix(wrong, said):
     with pytest.raises(ConfigError) as error:
         FlagAudit(key="a", split=HALVES, start=START, **wrong)
     assert said in str(error.value)

@@ -37,7 +37,7 @@ def test_a_segment_as_declared_is_no_cause_when_the_rest_is_off():
     assert [cause.value for cause in likely_causes(segments, HALVES)] == ["mac"]
 
 
-def test_healthy_segments_are_not_told():
+def test_healthy_segments_are_not_reported():
     assert likely_causes({"os": units(1, {"mac": 9_000, "linux": 8_000})}, HALVES) == []
 
 

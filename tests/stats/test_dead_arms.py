@@ -1,4 +1,4 @@
-"""An arm that gets nothing is told first, with since when."""
+"""An arm that gets nothing is reported first, with since when."""
 
 import numpy as np
 import pytest

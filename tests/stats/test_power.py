@@ -30,9 +30,9 @@ def test_the_same_question_has_the_same_answer():
 
 
 @pytest.mark.parametrize(
-    ("fault", "rate", "told"),
+    ("fault", "rate", "reported"),
     [(SKEWED, 0, "units_per_hour is 0"), ({"a": 0.5, "b": 0.5}, 10, "name the same variants")],
 )
-def test_unusable_input_is_refused_with_its_value(fault, rate, told):
-    with pytest.raises(InputError, match=told):
+def test_unusable_input_is_refused_with_its_value(fault, rate, reported):
+    with pytest.raises(InputError, match=reported):
         plan_detection(HALVES, fault, rate)

@@ -92,7 +92,7 @@ def blocked_nights(flights: np.ndarray, **declared) -> list[str]:
 def test_public_holidays_are_no_fall_of_departures(departures):
     """Of 3,540 nights, those of Thanksgiving and of two eves block until holidays are declared."""
     plain = {name: nights for name in departures if (nights := blocked_nights(departures[name]))}
-    told = {name: blocked_nights(flights, holidays="US") for name, flights in departures.items()}
+    reported = {name: blocked_nights(flights, holidays="US") for name, flights in departures.items()}
     assert {night for nights in plain.values() for night in nights} == {"11-28", "12-24", "12-31"}
     assert sum(map(len, plain.values())) == 5
-    assert not any(told.values())
+    assert not any(reported.values())

@@ -137,7 +137,7 @@ def test_log_e_values_of_many_flags_at_once_are_those_of_each():
 
 
 @pytest.mark.parametrize(
-    ("bins", "expected", "options", "told"),
+    ("bins", "expected", "options", "reported"),
     [
         ([[1, -2]], HALVES, {}, "new_units\\[0\\]\\[1\\] is -2"),
         ([[1, 0.5]], HALVES, {}, "is 0.5"),
@@ -151,8 +151,8 @@ def test_log_e_values_of_many_flags_at_once_are_those_of_each():
         ([[1, 2]], [(3, HALVES)], {}, "begin with bin 0"),
     ],
 )
-def test_unusable_input_is_refused_with_its_value(bins, expected, options, told):
-    with pytest.raises(InputError, match=told):
+def test_unusable_input_is_refused_with_its_value(bins, expected, options, reported):
+    with pytest.raises(InputError, match=reported):
         sequential_srm_test(bins, expected, **options)
 
 
@@ -168,7 +168,7 @@ def test_the_sprt_refuses_a_shift_beyond_the_share():
         sprt_by_unit([0, 1], 0.01)
 
 
-def test_a_fault_in_an_earlier_phase_is_told_against_that_phase():
+def test_a_fault_in_an_earlier_phase_is_reported_against_that_phase():
     nine_to_one, eight_to_two = {"control": 0.9, "treatment": 0.1}, {"control": 0.8, "treatment": 0.2}
     bins = draw(2, 1000, (24, nine_to_one), (24, eight_to_two), (200, HALVES))
     found = sequential_srm_test(bins, [(0, nine_to_one), (48, HALVES)])

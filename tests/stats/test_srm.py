@@ -142,7 +142,7 @@ def test_no_look_is_taken_below_the_minimum_sample():
 
 
 @pytest.mark.parametrize(
-    ("observed", "expected", "options", "told"),
+    ("observed", "expected", "options", "reported"),
     [
         ({"a": -1, "b": 5}, HALVES, {}, "observed\\['a'\\].* is -1"),
         ({"a": 1.5, "b": 5}, HALVES, {}, "is 1.5"),
@@ -156,8 +156,8 @@ def test_no_look_is_taken_below_the_minimum_sample():
         ({"a": 1, "b": 5}, HALVES, {"sum_squares": 2.0}, "sum_squares is 2.0"),
     ],
 )
-def test_unusable_input_is_refused_with_its_value(observed, expected, options, told):
-    with pytest.raises(InputError, match=told):
+def test_unusable_input_is_refused_with_its_value(observed, expected, options, reported):
+    with pytest.raises(InputError, match=reported):
         srm_test(observed, expected, **options)
 
 

@@ -97,7 +97,7 @@ def test_judging_some_days_at_once_gives_what_judging_day_by_day_gives(seed, mon
     np.testing.assert_allclose(some_days.expected, by_day.expected)
 
 
-def test_before_hour_240_only_the_absence_of_all_units_is_told():
+def test_before_hour_240_only_the_absence_of_all_units_is_reported():
     volumes = seasonal_units(1, 5, 1000)
     assert traffic_drop_test(cut(volumes, -3, None, 0.1)).reason == "learning"
     gone = traffic_drop_test(cut(volumes, -3, None, 0.0))
@@ -153,7 +153,7 @@ def test_any_series_gives_a_verdict_in_strict_json(method, volumes):
 
 
 @pytest.mark.parametrize(
-    ("volumes", "options", "told"),
+    ("volumes", "options", "reported"),
     [
         ([1, -1], {}, "volumes\\[1\\] is -1"),
         ([1, float("inf")], {}, "volumes\\[1\\] is inf"),
@@ -165,8 +165,8 @@ def test_any_series_gives_a_verdict_in_strict_json(method, volumes):
         ([1], {"landed": [True, False]}, "landed has shape"),
     ],
 )
-def test_unusable_input_is_refused_with_its_value(volumes, options, told):
-    with pytest.raises(InputError, match=told):
+def test_unusable_input_is_refused_with_its_value(volumes, options, reported):
+    with pytest.raises(InputError, match=reported):
         traffic_drop_test(volumes, **options)
 
 
@@ -199,7 +199,7 @@ def test_learning_begins_with_the_first_unit():
     assert (found.reason, found.speaks_from) == ("learning", 15 * 24 + 240)
 
 
-def test_a_flag_without_any_unit_is_not_told_as_healthy():
+def test_a_flag_without_any_unit_is_not_reported_as_healthy():
     assert traffic_drop_test(np.zeros(500)).verdict == "insufficient"
 
 

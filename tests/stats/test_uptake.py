@@ -260,8 +260,8 @@ def test_an_arm_that_was_stopped_may_be_served_within_the_uptake_and_not_after_i
     assert (healthy.verdict, healthy.zero_share) == ("pass", {})
     assert (faulty.severity, faulty.reason, faulty.bad_from) == ("ERROR", "zero_share_variant", hours(9))
     assert faulty.zero_share == {"treatment": still[9:, 1].sum()}
-    told = variant_integrity(flag(phases=(stop,)), bins_of(still), Thresholds())
-    assert (told.reason, told.zero_share_units) == ("zero_share_variant", faulty.zero_share)
+    reported = variant_integrity(flag(phases=(stop,)), bins_of(still), Thresholds())
+    assert (reported.reason, reported.zero_share_units) == ("zero_share_variant", faulty.zero_share)
 
 
 def test_the_numbers_of_a_verdict_know_the_phases_and_the_uptake():

@@ -128,8 +128,8 @@ def test_a_column_of_any_type_is_read_or_refused_by_us(tmp_path, values, name, l
     found = None if source is None else outcome(source)
     if found is not None:
         units, report = found
-        told = report.quarantined or report.unreadable or name not in ("evaluation_reason", "other")
-        assert units == WHOLE or told
+        reported = report.quarantined or report.unreadable or name not in ("evaluation_reason", "other")
+        assert units == WHOLE or reported
 
 
 @FUZZ

@@ -1,4 +1,4 @@
-"""Paths that people give: files of any name are found, and what is no file is told with the fix."""
+"""Paths that people give: files of any name are found, and what is no file is reported with the fix."""
 
 import pandas as pd
 import pyarrow as pa

@@ -121,7 +121,7 @@ def bad_text(path):
     pq.write_table(pa.table({**{name: frame[name].tolist() for name in frame}, "unit_id_hash": text}), path)
 
 
-def test_text_that_is_not_utf8_is_told_of_its_file_and_never_shown(tmp_path):
+def test_text_that_is_not_utf8_is_reported_of_its_file_and_never_shown(tmp_path):
     bad_text(tmp_path / "bad.parquet")
     with pytest.raises(RecordsError, match=r"bad\.parquet: is damaged") as error:
         counted(tmp_path / "bad.parquet")

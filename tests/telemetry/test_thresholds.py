@@ -88,7 +88,7 @@ def test_unusable_value_is_refused_naming_file_and_key(tmp_path, text, fault):
     assert str(path) in str(error.value)
 
 
-def test_all_faults_are_told_at_once(tmp_path):
+def test_all_faults_are_reported_at_once(tmp_path):
     text = "[srm]\nsignificance_level = 2\nmin_sample_size = 0\n[manifest_skew]\nmax_versions_behind = -1"
     with pytest.raises(ConfigError) as error:
         read_thresholds(write(tmp_path, text))

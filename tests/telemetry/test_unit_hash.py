@@ -113,7 +113,7 @@ def test_the_functions_outlive_the_connection_that_made_them(tmp_path, other_duc
         assert store.read(flag()).new_units.sum() == 1
 
 
-def test_records_without_a_unit_are_told_the_same_whoever_hashes(other_duckdb):
+def test_records_without_a_unit_are_reported_the_same_whoever_hashes(other_duckdb):
     records = log((1, "a" * 36, "control"), (1, None, "control"), (1, "", "control"), (30, "z", "control"))
     with duckdb.connect() as connection:
         store = BinStore(connection)

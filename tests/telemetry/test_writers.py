@@ -80,7 +80,7 @@ EPOCH = {"seconds": 1, "milliseconds": 1_000, "microseconds": 1_000_000, "nanose
 
 @pytest.mark.parametrize("kind", [int, float, str, Decimal])
 @pytest.mark.parametrize("unit", EPOCH)
-def test_numbers_since_1970_are_told_apart_by_size(unit, kind, tmp_path):
+def test_numbers_since_1970_are_reported_apart_by_size(unit, kind, tmp_path):
     since = [kind(int(stamp.timestamp()) * EPOCH[unit]) for stamp in STAMPS]
     pq.write_table(pa.table({"timestamp": since, **ROWS}), tmp_path / "log.parquet")
     assert_counted(tmp_path / "log.parquet")

@@ -45,8 +45,8 @@ def told_export(
         connection: an open connection.
         log: where the records are.
         span: what to read (UTC).
-        columns: what the person said of the columns.
-        constants: what every row repeats, where no column says it; a log without a flag column is one flag.
+        columns: columns given by the user.
+        constants: values without a column; a log without a flag column is one flag.
         preset: the export, where the person said it.
         unit: the preset's unit, where the person said it.
 
@@ -161,7 +161,7 @@ def _with(log: Records, given: Mapping[str, Any]) -> Records:
 
 
 def location(records: Records) -> dict[str, Any]:
-    """Return the fields that say where the records are; one path as text."""
+    """Return the fields of the records object; one path as text."""
     fields = ("path", "format", "database", "table")
     found = {name: getattr(records, name) for name in fields if getattr(records, name, None)}
     paths = found.get("path")

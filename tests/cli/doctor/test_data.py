@@ -53,50 +53,50 @@ def test_a_project_that_is_well_has_nothing_to_fix(tmp_path, log):
     assert not any(diagnosis.fix for diagnosis in found)
 
 
-def test_a_missing_column_is_told_with_its_name(tmp_path):
+def test_a_missing_column_is_reported_with_its_name(tmp_path):
     (tmp_path / "log.csv").write_text("timestamp,flag_key,variant\n2026-03-01T00:00Z,checkout,a\n")
-    (told,) = about("records", plan(tmp_path, FileRecords(path=tmp_path / "log.csv")))
-    assert told.state == "fail"
-    assert "variant_key" in told.said
-    assert "unit_id_hash" in told.said
+    (reported,) = about("records", plan(tmp_path, FileRecords(path=tmp_path / "log.csv")))
+    assert reported.state == "fail"
+    assert "variant_key" in reported.said
+    assert "unit_id_hash" in reported.said
 
 
-def test_records_that_stopped_coming_are_told_unless_every_flag_has_ended(tmp_path, log):
+def test_records_that_stopped_coming_are_reported_unless_every_flag_has_ended(tmp_path, log):
     later = SOON + timedelta(days=5)
-    (told,) = about("records", plan(tmp_path, log), later)
-    assert (told.state, told.fix) == ("warn", "check the job that loads the records")
+    (reported,) = about("records", plan(tmp_path, log), later)
+    assert (reported.state, reported.fix) == ("warn", "check the job that loads the records")
     ended = FlagAudit(key="checkout", split=SPLIT, start=START, end=SOON)
-    assert [told.state for told in about("records", plan(tmp_path, log, ended), later)] == ["ok"]
+    assert [reported.state for reported in about("records", plan(tmp_path, log, ended), later)] == ["ok"]
 
 
-def test_a_damaged_line_is_told_and_the_rest_counts(tmp_path):
+def test_a_damaged_line_is_reported_and_the_rest_counts(tmp_path):
     rows("checkout", healthy(3)).to_csv(tmp_path / "log.csv", index=False)
     with (tmp_path / "log.csv").open("a") as file:
         file.write("2026-03-01T02")
-    (told,) = about("records", plan(tmp_path, FileRecords(path=tmp_path / "log.csv")))
-    assert (told.state, told.fix) == ("warn", "repair or remove it; the rest is counted")
-    assert "1 line cannot be read" in told.said
+    (reported,) = about("records", plan(tmp_path, FileRecords(path=tmp_path / "log.csv")))
+    assert (reported.state, reported.fix) == ("warn", "repair or remove it; the rest is counted")
+    assert "1 line cannot be read" in reported.said
 
 
 def test_a_flag_without_records_gets_the_nearest_key(tmp_path, log):
     flag = FlagAudit(key="chekout", split=SPLIT, start=START)
-    (told,) = about("flags", plan(tmp_path, log, flag))
-    assert (told.state, told.said) == ("fail", "'chekout' has no record")
-    assert "Did you mean 'checkout'?" in told.fix
+    (reported,) = about("flags", plan(tmp_path, log, flag))
+    assert (reported.state, reported.said) == ("fail", "'chekout' has no record")
+    assert "Did you mean 'checkout'?" in reported.fix
 
 
 def test_a_flag_of_several_environments_lists_them(tmp_path, log):
     flag = FlagAudit(key="search", split=SPLIT, start=START)
-    (told,) = about("flags", plan(tmp_path, log, flag))
-    assert told.said == "'search' has records in production, staging"
+    (reported,) = about("flags", plan(tmp_path, log, flag))
+    assert reported.said == "'search' has records in production, staging"
     named = FlagAudit(key="search", environment="staging", split=SPLIT, start=START)
-    assert [told.state for told in about("flags", plan(tmp_path, log, named))] == ["ok"]
+    assert [reported.state for reported in about("flags", plan(tmp_path, log, named))] == ["ok"]
 
 
 def test_flags_without_a_split_are_named(tmp_path, log):
-    (told,) = about("flags", plan(tmp_path, log, FlagAudit(key="checkout", start=START)))
-    assert told.state == "warn"
-    assert told.said == "1 of 1 declare no split, their SRM checks are skipped: checkout"
+    (reported,) = about("flags", plan(tmp_path, log, FlagAudit(key="checkout", start=START)))
+    assert reported.state == "warn"
+    assert reported.said == "1 of 1 declare no split, their SRM checks are skipped: checkout"
 
 
 @pytest.mark.engines
@@ -104,9 +104,11 @@ def test_a_table_of_another_engine_is_reached(tmp_path, log):
     ibis = pytest.importorskip("ibis")
     connection = ibis.duckdb.connect()
     connection.read_parquet(log.paths[0], table_name="flag_evaluations")
-    (told,) = about("records", plan(tmp_path, IbisRecords(connection=connection, table="flag_evaluations")))
-    assert told.state == "ok"
-    assert "columns timestamp, flag_key" in told.said
+    (reported,) = about(
+        "records", plan(tmp_path, IbisRecords(connection=connection, table="flag_evaluations"))
+    )
+    assert reported.state == "ok"
+    assert "columns timestamp, flag_key" in reported.said
     (lost,) = about("records", plan(tmp_path, IbisRecords(connection=connection, table="flag_evaluation")))
     assert lost.state == "fail"
 
@@ -121,9 +123,9 @@ def test_a_store_that_is_not_there_yet_is_well_and_is_not_made(tmp_path, log):
     [(":memory:", "DuckDBResource(database="), ("no/such/folder/bins.duckdb", "create the folder")],
 )
 def test_a_store_that_cannot_keep_bins_fails(tmp_path, log, store, fix):
-    told = diagnose_store(plan(tmp_path, log, store=store))
-    assert told.state == "fail"
-    assert fix in told.fix
+    reported = diagnose_store(plan(tmp_path, log, store=store))
+    assert reported.state == "fail"
+    assert fix in reported.fix
 
 
 def test_a_file_that_is_no_database_fails(tmp_path, log):
@@ -136,9 +138,9 @@ def test_a_store_of_a_newer_format_says_what_to_install(tmp_path, log):
         pass
     with duckdb.connect(str(tmp_path / "bins.duckdb")) as connection:
         connection.execute("UPDATE exd_meta SET format = 99")
-    told = diagnose_store(plan(tmp_path, log))
-    assert told.state == "fail"
-    assert "install" in told.fix
+    reported = diagnose_store(plan(tmp_path, log))
+    assert reported.state == "fail"
+    assert "install" in reported.fix
 
 
 def test_a_store_in_use_is_a_warning(tmp_path, log):

@@ -55,8 +55,8 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterIns
 
 
 def test_the_settings_that_init_writes_are_well(instance):
-    (told,) = diagnose_settings(instance_facts(instance, "duckdb_writer"))
-    assert told.state == "ok"
+    (reported,) = diagnose_settings(instance_facts(instance, "duckdb_writer"))
+    assert reported.state == "ok"
 
 
 def test_settings_an_audit_does_badly_with_get_a_fix_each():
@@ -64,7 +64,7 @@ def test_settings_an_audit_does_badly_with_get_a_fix_each():
         WELL, run_monitoring=False, retries_failed_checks=True, pool_limits={"duckdb_writer": None}
     )
     found = diagnose_settings(facts)
-    assert [told.state for told in found] == ["warn"] * 3
+    assert [reported.state for reported in found] == ["warn"] * 3
     assert "run_monitoring: {enabled: true" in found[0].fix
     assert "retry_on_asset_or_op_failure: false" in found[1].fix
     assert "default_limit: 1" in found[-1].fix
@@ -72,15 +72,15 @@ def test_settings_an_audit_does_badly_with_get_a_fix_each():
 
 def test_the_pool_of_each_fleet_is_looked_at():
     found = diagnose_settings(replace(WELL, pool_limits={"duckdb_writer": 1, "search_writer": 3}))
-    assert [told.said for told in found] == [
+    assert [reported.said for reported in found] == [
         "the pool search_writer lets 3 steps write the bin store at once"
     ]
 
 
 def test_an_instance_whose_daemon_never_ran_fails():
-    told = diagnose_daemons(replace(WELL, daemons={"SENSOR": None, "SCHEDULER": None}), NOW)
-    assert told.state == "fail"
-    assert "dagster dev" in told.fix
+    reported = diagnose_daemons(replace(WELL, daemons={"SENSOR": None, "SCHEDULER": None}), NOW)
+    assert reported.state == "fail"
+    assert "dagster dev" in reported.fix
 
 
 def test_a_heartbeat_is_read_from_the_instance(instance):
@@ -95,8 +95,8 @@ def test_a_heartbeat_is_read_from_the_instance(instance):
 
 def test_a_daemon_that_fell_silent_is_named():
     facts = replace(WELL, daemons={**WELL.daemons, "SENSOR": NOW - timedelta(hours=2)})
-    told = diagnose_daemons(facts, NOW)
-    assert (told.state, told.said) == (
+    reported = diagnose_daemons(facts, NOW)
+    assert (reported.state, reported.said) == (
         "fail",
         "no heartbeat of SENSOR; the last of any was 2026-04-01 00:00 UTC",
     )
@@ -104,20 +104,20 @@ def test_a_daemon_that_fell_silent_is_named():
 
 def test_a_sensor_switched_off_in_the_ui_fails():
     facts = replace(WELL, switches={"exd_check_alerts": False})
-    (told,) = diagnose_switches(facts, plan(exd_check_alerts=True, exd_nightly_audit=True), NOW)
-    assert (told.state, told.said) == ("fail", "exd_check_alerts is stopped")
+    (reported,) = diagnose_switches(facts, plan(exd_check_alerts=True, exd_nightly_audit=True), NOW)
+    assert (reported.state, reported.said) == ("fail", "exd_check_alerts is stopped")
 
 
 def test_a_schedule_that_does_not_start_by_itself_runs_once_switched_on():
     stopped = plan(exd_nightly_audit=False)
-    assert [told.state for told in diagnose_switches(WELL, stopped, NOW)] == ["fail"]
+    assert [reported.state for reported in diagnose_switches(WELL, stopped, NOW)] == ["fail"]
     on = replace(WELL, switches={"exd_nightly_audit": True})
-    assert [told.state for told in diagnose_switches(on, stopped, NOW)] == ["ok"]
+    assert [reported.state for reported in diagnose_switches(on, stopped, NOW)] == ["ok"]
 
 
 def test_flags_that_have_ended_need_nothing_to_run():
-    (told,) = diagnose_switches(WELL, plan(end="2026-03-22", exd_nightly_audit=False), NOW)
-    assert told.state == "ok"
+    (reported,) = diagnose_switches(WELL, plan(end="2026-03-22", exd_nightly_audit=False), NOW)
+    assert reported.state == "ok"
 
 
 def test_a_switch_in_the_ui_is_read_from_the_instance(instance):

@@ -20,19 +20,19 @@ def diagnosed(folder: Path, **declared: object) -> Diagnosis:
         {"flags/by-hand.toml": flag(f'[flag.environments._]\nvariant = "off"\n{rules("? -> on")}')},
     )
     audit = FlagAudit(**{"key": "new-checkout", "namespace": "shop", "start": "2026-03-01", **declared})
-    (told,) = diagnose_manifest(folder / "shop", "production", [audit], NOW)
-    return told
+    (reported,) = diagnose_manifest(folder / "shop", "production", [audit], NOW)
+    return reported
 
 
 def test_a_flag_audited_as_declared_is_well(tmp_path):
-    told = diagnosed(tmp_path, split={"on": 0.1, "off": 0.9})
-    assert (told.state, told.said) == ("ok", "1 flag audited with the split it declares")
+    reported = diagnosed(tmp_path, split={"on": 0.1, "off": 0.9})
+    assert (reported.state, reported.said) == ("ok", "1 flag audited with the split it declares")
 
 
 def test_a_flag_audited_otherwise_fails_with_both_splits(tmp_path):
-    told = diagnosed(tmp_path, split={"on": 0.5, "off": 0.5})
-    assert told.state == "fail"
-    assert told.said == "'shop/new-checkout' is declared on 0.1, off 0.9, audited as on 0.5, off 0.5"
+    reported = diagnosed(tmp_path, split={"on": 0.5, "off": 0.5})
+    assert reported.state == "fail"
+    assert reported.said == "'shop/new-checkout' is declared on 0.1, off 0.9, audited as on 0.5, off 0.5"
 
 
 def test_the_phase_in_force_is_what_is_compared(tmp_path):
@@ -43,31 +43,31 @@ def test_the_phase_in_force_is_what_is_compared(tmp_path):
     assert diagnosed(tmp_path, split={"on": 0.01, "off": 0.99}, phases=phases).state == "ok"
 
 
-def test_a_flag_audited_without_a_split_is_told_the_declared_one(tmp_path):
-    told = diagnosed(tmp_path)
-    assert (told.state, told.said) == (
+def test_a_flag_audited_without_a_split_is_reported_the_declared_one(tmp_path):
+    reported = diagnosed(tmp_path)
+    assert (reported.state, reported.said) == (
         "warn",
         "'shop/new-checkout' is declared on 0.1, off 0.9, audited without",
     )
 
 
 def test_a_split_that_cannot_be_derived_says_why_unless_one_is_given(tmp_path):
-    told = diagnosed(tmp_path, key="by-hand")
-    assert told.state == "warn"
-    assert "'shop/by-hand': E005 unknown segment '?'" in told.said
+    reported = diagnosed(tmp_path, key="by-hand")
+    assert reported.state == "warn"
+    assert "'shop/by-hand': E005 unknown segment '?'" in reported.said
     assert diagnosed(tmp_path, key="by-hand", split={"on": 0.5, "off": 0.5}).state == "ok"
 
 
 def test_a_flag_that_left_the_manifest_is_named(tmp_path):
-    told = diagnosed(tmp_path, key="gone")
-    assert (told.state, told.said) == ("warn", "'shop/gone' is not in shop")
+    reported = diagnosed(tmp_path, key="gone")
+    assert (reported.state, reported.said) == ("warn", "'shop/gone' is not in shop")
 
 
 @pytest.mark.parametrize("place", ["nowhere", "."])
 def test_a_place_without_a_manifest_fails_with_the_fix(tmp_path, place):
-    (told,) = diagnose_manifest(tmp_path / place, None, [], NOW)
-    assert told.state == "fail"
-    assert "flags/" in told.fix
+    (reported,) = diagnose_manifest(tmp_path / place, None, [], NOW)
+    assert reported.state == "fail"
+    assert "flags/" in reported.fix
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,6 @@ def test_a_place_without_a_manifest_fails_with_the_fix(tmp_path, place):
     ],
 )
 def test_a_flag_that_no_manifest_has_names_the_nearest(tmp_path, declared, near):
-    told = diagnosed(tmp_path, **declared)
-    assert told.state == "warn"
-    assert told.fix.endswith(near)
+    reported = diagnosed(tmp_path, **declared)
+    assert reported.state == "warn"
+    assert reported.fix.endswith(near)

@@ -16,7 +16,7 @@ NOW = START + 60 * HOUR
 PLACES = ["files", "engine"]
 
 
-def told(
+def reported(
     folder: Path, place: str, counts: list, subject: str = "splits", **declared: object
 ) -> list[Diagnosis]:
     """Return what is said of a log of checkout with these units an hour."""
@@ -34,13 +34,13 @@ def hours(control: int, treatment: int, count: int = 50) -> list[dict[str, int]]
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_split_that_the_log_shows_is_well(tmp_path, place):
-    (well,) = told(tmp_path, place, hours(20, 20))
+    (well,) = reported(tmp_path, place, hours(20, 20))
     assert (well.state, well.said) == ("ok", "960 units of one day agree with 1 declared split")
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_split_copied_wrong_is_told_with_the_plausible_one(tmp_path, place):
-    (wrong,) = told(tmp_path, place, hours(32, 8))
+def test_a_split_copied_wrong_is_reported_with_the_plausible_one(tmp_path, place):
+    (wrong,) = reported(tmp_path, place, hours(32, 8))
     assert wrong.state == "warn"
     assert wrong.said == (
         "'checkout' is declared control 50 %, treatment 50 %; "
@@ -49,29 +49,29 @@ def test_a_split_copied_wrong_is_told_with_the_plausible_one(tmp_path, place):
     assert wrong.fix.startswith("if control 80 %, treatment 20 % was configured, correct split=")
 
 
-def test_shares_that_only_a_fault_gives_are_told_without_another_split(tmp_path):
-    (wrong,) = told(tmp_path, "files", hours(56, 44))
+def test_shares_that_only_a_fault_gives_are_reported_without_another_split(tmp_path):
+    (wrong,) = reported(tmp_path, "files", hours(56, 44))
     assert "show control 56 %, treatment 44 %" in wrong.said
     assert wrong.fix.startswith("look at its checks")
 
 
 def test_a_variant_that_has_no_unit_is_named(tmp_path):
-    (wrong,) = told(tmp_path, "files", hours(40, 0))
+    (wrong,) = reported(tmp_path, "files", hours(40, 0))
     assert wrong.fix == "check that treatment is served, and is spelled this way in the records"
 
 
 def test_a_variant_nobody_declared_is_in_the_shares(tmp_path):
-    (wrong,) = told(tmp_path, "files", [{"control": 20, "treatment": 20, "third": 20}] * 30)
+    (wrong,) = reported(tmp_path, "files", [{"control": 20, "treatment": 20, "third": 20}] * 30)
     assert "third 33.3 %" in wrong.said
 
 
 def test_only_the_newest_closed_day_is_asked(tmp_path):
-    (well,) = told(tmp_path, "files", [*hours(32, 8, 26), *hours(20, 20, 25)])
+    (well,) = reported(tmp_path, "files", [*hours(32, 8, 26), *hours(20, 20, 25)])
     assert well.state == "ok"
 
 
-def test_a_fault_of_chance_is_not_told(tmp_path):
-    (well,) = told(tmp_path, "files", hours(22, 18))
+def test_a_fault_of_chance_is_not_reported(tmp_path):
+    (well,) = reported(tmp_path, "files", hours(22, 18))
     assert well.state == "ok"
 
 
@@ -83,23 +83,23 @@ def test_a_fault_of_chance_is_not_told(tmp_path):
     ],
 )
 def test_the_phase_in_force_is_what_is_compared(tmp_path, phase):
-    states = [d.state for d in told(tmp_path, "files", hours(32, 8), phases=(phase,))]
+    states = [d.state for d in reported(tmp_path, "files", hours(32, 8), phases=(phase,))]
     assert states == (["ok"] if phase.rerandomized else ["warn"])
 
 
 def test_units_that_an_earlier_phase_may_have_assigned_are_not_judged(tmp_path):
     phase = Phase(start=START + 10 * HOUR, split={"control": 0.5, "treatment": 0.5})
     split = {"control": 0.8, "treatment": 0.2}
-    assert told(tmp_path, "files", hours(32, 8), split=split, phases=(phase,)) == []
+    assert reported(tmp_path, "files", hours(32, 8), split=split, phases=(phase,)) == []
 
 
 @pytest.mark.parametrize("declared", [{"end": START + 9 * HOUR}, {"split": None}, {"key": "other"}])
 def test_nothing_is_said_of_flags_that_ended_have_no_split_or_are_not_there(tmp_path, declared):
-    assert told(tmp_path, "files", hours(32, 8), **declared) == []
+    assert reported(tmp_path, "files", hours(32, 8), **declared) == []
 
 
 def test_a_filter_on_a_column_that_is_not_there_fails(tmp_path):
-    (wrong,) = told(tmp_path, "files", hours(20, 20), include={"enviroment": ["production"]})
+    (wrong,) = reported(tmp_path, "files", hours(20, 20), include={"enviroment": ["production"]})
     assert wrong.state == "fail"
     assert "Did you mean 'environment'?" in wrong.said
 
@@ -114,12 +114,12 @@ def test_a_filter_on_a_column_that_is_not_there_fails(tmp_path):
     ],
 )
 def test_a_flag_that_nothing_is_counted_of_says_what_to_correct(tmp_path, place, declared, fix):
-    (lost,) = told(tmp_path, place, hours(20, 20), "flags", **declared)
+    (lost,) = reported(tmp_path, place, hours(20, 20), "flags", **declared)
     assert lost.state == "fail"
     assert lost.fix.endswith(fix)
 
 
-def test_an_engine_whose_table_is_empty_is_told(tmp_path):
+def test_an_engine_whose_table_is_empty_is_reported(tmp_path):
     empty = rows("checkout", []).astype({"timestamp": "datetime64[us, UTC]"})
     (lost,) = about("records", plan(tmp_path, in_duckdb(pd.DataFrame(empty), COLUMNS)), NOW)
     assert lost.state == "fail"

@@ -1,4 +1,4 @@
-"""Hourly bins whose `trust` check answers as told, and a report behind them: cheap to run on an instance."""
+"""Hourly bins whose `trust` check returns a set verdict, with a report downstream."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -68,20 +68,20 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
 @pytest.fixture(scope="module")
 def story(office: Office) -> dict[str, object]:
     """What happened, step by step."""
-    told: dict[str, object] = {"before": office.reports(), "quiet": office.tick()}
-    told["mistyped"] = office.decide("waive", "bda")
-    told["recorded"] = office.decide("waive", "bad")
-    told["undone yet"] = office.reports()
-    told["asked"] = office.tick()
-    told["waived"] = office.reports()
-    told["asked twice"] = office.tick()
+    reported: dict[str, object] = {"before": office.reports(), "quiet": office.tick()}
+    reported["mistyped"] = office.decide("waive", "bda")
+    reported["recorded"] = office.decide("waive", "bad")
+    reported["undone yet"] = office.reports()
+    reported["asked"] = office.tick()
+    reported["waived"] = office.reports()
+    reported["asked twice"] = office.tick()
     with time_machine.travel(LATER):
-        told["after its end"] = office.reports()
-        told["asked at its end"] = office.tick()
-        told["asked at its end twice"] = office.tick()
-        told["judged again"] = office.reports()
-        told["audited again"] = built(office.fleet.run(office.instance))
-    return told
+        reported["after its end"] = office.reports()
+        reported["asked at its end"] = office.tick()
+        reported["asked at its end twice"] = office.tick()
+        reported["judged again"] = office.reports()
+        reported["audited again"] = built(office.fleet.run(office.instance))
+    return reported
 
 
 def test_before_anyone_decides_both_reports_are_refused(story: dict[str, object]) -> None:

@@ -68,9 +68,9 @@ class TestARetiredFlag:
 def test_hours_and_days_give_the_same_answers(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     """A fleet that grows beyond fifty flags changes from hours to days over the same store."""
     hours = Fleet(tmp_path, {"bad": broken(24)}, options={"grain": "hour"})
-    told = verdicts(hours.run(instance, hours.bins), hours.keys["bad"])
+    reported = verdicts(hours.run(instance, hours.bins), hours.keys["bad"])
     days = Fleet(tmp_path, {"bad": broken(24)}, options={"grain": "day"})
     result = days.job(days.bins).execute_in_process(
         instance=instance, tags=range_tags("2026-03-01", "2026-03-01"), raise_on_error=False
     )
-    assert verdicts(result, days.keys["bad"]) == told
+    assert verdicts(result, days.keys["bad"]) == reported

@@ -38,7 +38,7 @@ def test_a_flag_that_was_never_audited_does_not(setup: AlertingSetup) -> None:
     )
 
 
-def test_a_blocking_flag_does_not_and_its_sentence_is_told_as_it_is(setup: AlertingSetup) -> None:
+def test_a_blocking_flag_does_not_and_its_sentence_is_reported_as_it_is(setup: AlertingSetup) -> None:
     setup.passed, setup.metadata = False, {"sentence": "Not trusted. SRM: arm_b got 3 of 90."}
     setup.audit()
     assert refusal(setup.read()).endswith("checkout_bins: Not trusted. SRM: arm_b got 3 of 90.")

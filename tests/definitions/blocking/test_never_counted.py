@@ -1,4 +1,4 @@
-"""A flag that its log spells otherwise, on a real instance: what waits for it, is told, and opens it."""
+"""A flag that its log spells otherwise, on a real instance: what waits for it, is reported, and opens it."""
 
 import json
 from collections.abc import Iterator
@@ -140,13 +140,13 @@ def test_a_person_opens_it_by_ending_the_audit(tmp_path, instance):
     assert "CheckOut_report" in built(misnamed.run(instance))
 
 
-def test_people_are_told_that_it_is_not_checked_and_never_that_it_fails(tmp_path, instance):
+def test_people_are_reported_that_it_is_not_checked_and_never_that_it_fails(tmp_path, instance):
     with Inbox(tmp_path / "inbox") as inbox:
         hook = WebhookAlerts(url=inbox.webhook_url, allow_hosts=["127.0.0.1"])
         misnamed = fleet(tmp_path, options={"alerts": [hook], "digest": False})
         misnamed.run(instance, misnamed.bins)
         (sensor,) = [s for s in misnamed.defs.sensors if s.name == "exd_check_alerts"]
         run_alert_sensor(sensor, instance, misnamed.defs)
-        told = [json.loads(path.read_text()) for path in (inbox.folder / "webhook").glob("*.json")]
-    assert {(each["details"]["flag"], each["status"]) for each in told} == {("CheckOut", "not_checked")}
-    assert SENTENCE in str(told)
+        reported = [json.loads(path.read_text()) for path in (inbox.folder / "webhook").glob("*.json")]
+    assert {(each["details"]["flag"], each["status"]) for each in reported} == {("CheckOut", "not_checked")}
+    assert SENTENCE in str(reported)

@@ -48,8 +48,8 @@ class Shop:
         ended: bool = False,
         **more: Any,
     ) -> None:
-        self.told: list[Notification] = []
-        options = {"max_age": max_age, "alerts": [CallbackAlerts(self.told.append)]}
+        self.reported: list[Notification] = []
+        options = {"max_age": max_age, "alerts": [CallbackAlerts(self.reported.append)]}
         self.fleet = Fleet(folder, {"good": healthy(HOURS)}, options=options, ended=ended, **more)
         self.instance = instance
 
@@ -108,21 +108,21 @@ def test_the_answer_says_how_old_it_is_and_what_to_look_at(shop: Shop) -> None:
     assert trust("good", shop.fleet.folder / "bins.duckdb").sentence == said
 
 
-def test_people_are_told_once_that_nothing_was_audited(shop: Shop) -> None:
+def test_people_are_reported_once_that_nothing_was_audited(shop: Shop) -> None:
     """The alert sensor sees it without any run: it is the schedule that stopped."""
     for _ in range(2):
         shop.tick()
-    (told,) = [note for note in shop.told if note.reason == "not_checked"]
-    assert (told.alerts[0].check, told.alerts[0].flag.key) == ("trust", "good")
-    assert told.alerts[0].sentence.startswith("Stale: audited through 2026-03-01 06:00 UTC")
+    (reported,) = [note for note in shop.reported if note.reason == "not_checked"]
+    assert (reported.alerts[0].check, reported.alerts[0].flag.key) == ("trust", "good")
+    assert reported.alerts[0].sentence.startswith("Stale: audited through 2026-03-01 06:00 UTC")
 
 
-def test_while_it_is_fresh_nobody_is_told(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+def test_while_it_is_fresh_nobody_is_reported(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     made = Shop(tmp_path, instance)
     with time_machine.travel(AUDITED, tick=False):
         made.everything()
         made.tick()
-    assert [note for note in made.told if note.reason == "not_checked"] == []
+    assert [note for note in made.reported if note.reason == "not_checked"] == []
 
 
 def test_a_flag_that_has_ended_keeps_its_answer(tmp_path: Path, instance: dg.DagsterInstance) -> None:

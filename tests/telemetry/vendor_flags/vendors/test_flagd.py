@@ -81,7 +81,7 @@ def test_yaml_is_read_too_and_a_disabled_flag_is_left_out(tmp_path):
         ({"cat": [{"var": "$flagd.flagKey"}, {"var": "email"}]}, False),
     ],
 )
-def test_flags_that_hash_their_units_alike_are_told(tmp_path, caplog, by, alike):
+def test_flags_that_hash_their_units_alike_are_reported(tmp_path, caplog, by, alike):
     targeting = {"fractional": [by, ["red", 30], ["blue", 10]]}
     flags = {key: definitions(targeting)["flags"]["colour"] for key in ("a", "b")}
     read(tmp_path, {"flags": flags})

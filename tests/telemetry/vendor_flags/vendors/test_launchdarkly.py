@@ -98,7 +98,7 @@ def test_prerequisites_are_refused(tmp_path, caplog):
     assert "it has prerequisites" in caplog.text
 
 
-def test_contexts_targeted_by_name_are_told(tmp_path, caplog):
+def test_contexts_targeted_by_name_are_reported(tmp_path, caplog):
     read(tmp_path, rest(targets=[{"variation": 0, "values": ["ada", "bob"]}]), environment="production")
     assert "2 contexts are targeted by name" in caplog.text
 

@@ -71,7 +71,7 @@ def test_nobody_in_it_and_bandits_are_refused(tmp_path, caplog):
     assert "a bandit assigns its units" in caplog.text
 
 
-def test_forced_users_are_told(tmp_path, caplog):
+def test_forced_users_are_reported(tmp_path, caplog):
     read(tmp_path, datafile(experiment(("11", 5000), ("22", 10_000), forcedVariations={"ada": "control"})))
     assert "1 users are forced into a variation" in caplog.text
 

@@ -72,7 +72,7 @@ def test_an_inactive_or_deleted_flag_is_left_out(tmp_path, change):
     assert read(tmp_path, flag(filters(), **change)) == {}
 
 
-def test_one_page_of_several_is_told(tmp_path, caplog):
+def test_one_page_of_several_is_reported(tmp_path, caplog):
     read(tmp_path, {**flag(filters()), "next": "https://us.posthog.com/api/..."})
     assert "are one page of several (next)" in caplog.text
 

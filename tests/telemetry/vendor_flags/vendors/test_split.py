@@ -64,7 +64,7 @@ def test_a_killed_flag_is_left_out(tmp_path, caplog):
     assert "flag checkout is stopped" in caplog.text
 
 
-def test_keys_listed_by_name_are_told(tmp_path, caplog):
+def test_keys_listed_by_name_are_reported(tmp_path, caplog):
     read(tmp_path, changes(rule([{"treatment": "on", "size": 100}], "WHITELIST", "WHITELIST"), rule()))
     assert "keys that are listed by name count" in caplog.text
 
