@@ -132,7 +132,7 @@ def test_flag_trust_withholds_the_blocking_flag_alone(watched) -> None:
 
 
 def test_warn_and_block_are_reported_at_once_and_observe_is_not(watched) -> None:
-    assert watched.flags_told("fire") == {"warn", "block"}
+    assert watched.flags_reported("fire") == {"warn", "block"}
     assert set(load_states(watched.instance)["exd_check_alerts"].incidents) == {"warn", "block"}
 
 
@@ -159,7 +159,7 @@ def test_the_digest_lists_what_would_have_blocked(watched) -> None:
 
 def test_what_passes_again_is_resolved_in_mode_warn_as_in_mode_block(watched) -> None:
     watched.audit(healthy(HOURS))
-    assert watched.flags_told("resolve") == {"warn", "block"}
+    assert watched.flags_reported("resolve") == {"warn", "block"}
 
 
 class TestWeakFailure:
