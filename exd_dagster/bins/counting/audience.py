@@ -87,8 +87,9 @@ def definition(flag: FlagAudit) -> dict[str, Any]:
 
 
 _DEFAULT_REASONS = {*map(reason_form, EXCLUDED_REASONS)}
-_FORMER_REASONS = {"off", "error", "sdkdefault", "prerequisitefailed"}
-"""What was left out by default before `disabled` and `default` were."""
+_FIRST_REASONS = {"off", "error", "sdkdefault", "prerequisitefailed"}
+_FORMER_REASONS = (_FIRST_REASONS, _FIRST_REASONS | {"disabled", "default"})
+"""The defaults of earlier versions: a store counted with one of them goes on."""
 
 
 def counts_the_same(stored: str, flag: FlagAudit, through: int) -> bool:
@@ -104,7 +105,7 @@ def counts_the_same(stored: str, flag: FlagAudit, through: int) -> bool:
         if value["end"] and value["end"] >= through * HOUR_MS:
             value["end"] = None
         reasons = {*map(reason_form, value["exclude_reasons"])}
-        value["exclude_reasons"] = sorted(_DEFAULT_REASONS if reasons == _FORMER_REASONS else reasons)
+        value["exclude_reasons"] = sorted(_DEFAULT_REASONS if reasons in _FORMER_REASONS else reasons)
     return bool(old == new)
 
 
