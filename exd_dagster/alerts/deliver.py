@@ -13,6 +13,7 @@ from exd_dagster.alerts.model import AlertState, OutboxEntry
 from exd_dagster.alerts.policy.dead_letters import give_up_stale, report_dead_letters, unreported
 from exd_dagster.alerts.policy.outcome import record_outcome
 from exd_dagster.alerts.policy.retry import Outcome
+from exd_dagster.alerts.policy.timing.hold import DeliveryRules, time_entries
 
 BUDGET = 20.0
 
@@ -32,6 +33,7 @@ class Round:
         timer: seconds, monotonic.
         log: receives one line per attempt.
         budget: seconds after which no attempt is started.
+        rules: when and how often a destination is notified, by name.
         troubled: destinations that failed in this round; they are skipped until the next.
     """
 
@@ -44,6 +46,7 @@ class Round:
     timer: Callable[[], float]
     log: logging.Logger
     budget: float = BUDGET
+    rules: Mapping[str, DeliveryRules] = field(default_factory=dict)
     troubled: set[str] = field(default_factory=set)
 
 
@@ -55,7 +58,8 @@ def deliver(state: AlertState, work: Round) -> AlertState:
     if not unreported(state):
         return state
     fallback = [(name, work.senders[name].channel) for name in work.fallback if name in work.senders]
-    state = report_dead_letters(state, fallback, work.troubled, work.clock()).bump()
+    state = report_dead_letters(state, fallback, work.troubled, work.clock())
+    state = time_entries(state, work.rules, work.clock()).bump()
     work.save(state)
     return _send_due(state, work, ends)
 
@@ -76,6 +80,7 @@ def _next_due(state: AlertState, work: Round) -> OutboxEntry | None:
         entry
         for entry in state.outbox
         if entry.next_attempt_at <= now
+        and entry.held_until is None
         and entry.destination in work.senders
         and entry.destination not in work.troubled
         and state.paused.get(entry.destination, now) <= now

@@ -19,6 +19,8 @@ Reason: TypeAlias = Literal[
     "fire",
     "outage",
     "remind",
+    "escalate",
+    "summary",
     "contained",
     "resolve",
     "not_monitored",
@@ -181,6 +183,10 @@ class Incident:
         reminded: True once the reminder was sent.
         shutoff: "" (not asked), "asked", or "suspended" after the hook answered 2xx.
         threads: by destination, what the channel needs to post in the same thread.
+        delivered_at: when a message about its failure was first delivered to any destination (UTC).
+        reminded_at: time of the last reminder (UTC).
+        escalated_at: when it was escalated because nobody acknowledged it (UTC).
+        digest_only: True when its failure went to a digest only: long past, or one of many at first.
         unmonitored_at: when `not_monitored` was sent while it failed (UTC); None while it is monitored.
     """
 
@@ -196,6 +202,10 @@ class Incident:
     reminded: bool = False
     shutoff: Literal["", "asked", "suspended"] = ""
     threads: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    delivered_at: datetime | None = None
+    reminded_at: datetime | None = None
+    escalated_at: datetime | None = None
+    digest_only: bool = False
     unmonitored_at: datetime | None = None
 
 
@@ -217,6 +227,10 @@ class OutboxEntry:
         next_attempt_at: not tried before this (UTC).
         last_error: redacted response of the last attempt.
         recipients: those not reached yet after a partial success; empty: all.
+        held_until: not sent now, because of quiet hours or the cap; expected release (UTC).
+        capped: True when only the cap holds it.
+        released_at: when it was released; its age counts from then (UTC).
+        folded: of a summary, (reason, alert, note) of each message it replaces.
     """
 
     id: str
@@ -232,6 +246,17 @@ class OutboxEntry:
     next_attempt_at: datetime
     last_error: str = ""
     recipients: tuple[str, ...] = ()
+    held_until: datetime | None = None
+    capped: bool = False
+    released_at: datetime | None = None
+    folded: tuple[tuple[Reason, str, str], ...] = ()
+
+    @property
+    def parts(self) -> tuple[tuple[Reason, str], ...]:
+        """(reason, id of the alert) of everything it says; of a summary those of each message it replaces."""
+        if self.folded:
+            return tuple((reason, alert) for reason, alert, _ in self.folded)
+        return tuple((self.reason, alert) for alert in self.alerts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,6 +280,12 @@ class Receipt:
     detail: str = ""
     subjects: tuple[Subject, ...] = ()
     unreported: bool = False
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """The reason each of `subjects` was told for."""
+        folded = tuple(reason for reason, _, _ in self.entry.folded)
+        return folded or (self.entry.reason,) * len(self.subjects)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,7 +327,7 @@ class AlertState:
         replayed: the last request to queue dead letters again that was handled (UTC).
     """
 
-    version: int = 3
+    version: int = 4
     revision: int = 0
     home: str = ""
     started: bool = False
@@ -326,14 +357,14 @@ class AlertState:
             since: what was sent before this instant (UTC) reads "already_sent".
         """
         done = [
-            _row(receipt.entry, subject, receipt.at, _status(receipt, since), receipt)
+            _row(receipt.entry, reason, subject, receipt.at, _status(receipt, since), receipt)
             for receipt in self.receipts
-            for subject in receipt.subjects
+            for reason, subject in zip(receipt.reasons, receipt.subjects, strict=True)
         ]
         waiting = [
-            _row(entry, subject(self.alerts[alert]), entry.created_at, "pending", None)
+            _row(entry, reason, subject(self.alerts[alert]), entry.created_at, "pending", None)
             for entry in self.outbox
-            for alert in entry.alerts
+            for reason, alert in entry.parts
             if alert in self.alerts
         ]
         return done + waiting
@@ -345,13 +376,8 @@ class AlertState:
 
 def subject(alert: Alert) -> Subject:
     """Return what a receipt stores of an alert."""
-    return (
-        alert.flag.namespace,
-        alert.flag.environment,
-        alert.flag.key,
-        alert.check,
-        alert.alert_type,
-    )
+    flag = alert.flag
+    return flag.namespace, flag.environment, flag.key, alert.check, alert.alert_type
 
 
 def _status(receipt: Receipt, since: datetime | None) -> Status:
@@ -361,23 +387,12 @@ def _status(receipt: Receipt, since: datetime | None) -> Status:
 
 
 def _row(
-    entry: OutboxEntry,
-    subject: Subject,
-    at: datetime,
-    status: Status,
-    receipt: Receipt | None,
+    entry: OutboxEntry, reason: Reason, about: Subject, at: datetime, status: Status, receipt: Receipt | None
 ) -> Delivery:
-    namespace, environment, flag, check, alert_type = subject
+    namespace, environment, flag, check, alert_type = about
     return Delivery(
-        flag=FlagId(namespace, environment, flag),
-        check=check,
-        alert_type=alert_type,
-        reason=entry.reason,
-        channel=entry.channel,
-        destination=entry.destination,
-        status=status,
-        at=at,
-        attempts=entry.attempts,
-        provider_id=receipt.provider_id if receipt else "",
+        flag=FlagId(namespace, environment, flag), check=check, alert_type=alert_type, reason=reason,
+        channel=entry.channel, destination=entry.destination, status=status, at=at,
+        attempts=entry.attempts, provider_id=receipt.provider_id if receipt else "",
         detail=receipt.detail if receipt else entry.last_error,
-    )
+    )  # fmt: skip

@@ -15,13 +15,14 @@ from exd_dagster.alerts.model import AlertState, Incident, instant
 from exd_dagster.alerts.policy.incidents import DAMPING
 from exd_dagster.errors import ExdError
 
-VERSION = 3
+VERSION = 4
 KEPT_RECEIPTS = 2000
 KEPT_FOR = timedelta(days=30)
 INDEX = "exd_dagster/alerts"
 PACKED_FROM = 32_000
 _PACKED = "zlib:"
 _V1_UNMONITORED = "This flag is no longer monitored"
+RENAMED_IN = 3
 _V2_NAMES = {"told_at": "notified_at", "parcel": "entry", "untold": "unreported"}
 _ADAPTER = TypeAdapter(AlertState)
 
@@ -103,7 +104,7 @@ def _read(text: str, key: str) -> AlertState:
                 f"alerting state '{key}' has version {int(version[1])}; this one reads up to {VERSION}. "
                 "Upgrade exd_dagster, or reset it: exd-dagster alerts reset (what still fails is sent again)"
             )
-        if version and int(version[1]) < VERSION:
+        if version and int(version[1]) < RENAMED_IN:
             data = json.dumps(json.loads(data, object_hook=_renamed)).encode()
         return _migrated(_ADAPTER.validate_json(data))
     except (ValueError, error) as fault:

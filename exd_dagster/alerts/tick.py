@@ -14,6 +14,7 @@ from exd_dagster.alerts.policy.decide import decide
 from exd_dagster.alerts.policy.decisions import Decision
 from exd_dagster.alerts.policy.events import AlertEvent, Decided
 from exd_dagster.alerts.policy.routes import Routing, entry_id, outbox_entries
+from exd_dagster.alerts.policy.timing.hold import DeliveryRules, time_entries
 from exd_dagster.alerts.state import AlertStateError, StateStore, prune
 from exd_dagster.config import FlagId
 from exd_dagster.stats.checks import asks_for_shutoff
@@ -31,6 +32,7 @@ class AlertingSetup:
         routing: the routes.
         digest: names of the destinations of the digest; empty: no digest.
         hook: the shutoff hook, or None.
+        rules: when and how often a destination is told, by name; those not named at once.
         context: for the messages.
     """
 
@@ -39,6 +41,7 @@ class AlertingSetup:
     routing: Routing
     digest: tuple[str, ...] = ()
     hook: Sender | None = None
+    rules: Mapping[str, DeliveryRules] = field(default_factory=dict)
     context: Context = field(default_factory=Context)
 
     @property
@@ -101,8 +104,16 @@ def run_tick(
         if setup.unready:
             log.warning("Alerts: no destination can be used; nothing is decided until one can")
         return before
-    decided = decide(before, snapshot.found, snapshot.monitored, now, decisions=snapshot.decisions)
+    decided = decide(
+        before,
+        snapshot.found,
+        snapshot.monitored,
+        now,
+        decisions=snapshot.decisions,
+        pace=lambda alert: setup.routing.route(alert).pace,
+    )
     state = _replayed(_queue(before, decided, setup, snapshot, now), store.replay_asked(), now)
+    state = time_entries(state, setup.rules, now)
     if state != before:
         state = state.bump()
         store.save(state)
@@ -118,6 +129,7 @@ def run_tick(
             timer=timer,
             log=log,
             budget=budget - (timer() - begun),
+            rules=setup.rules,
         ),
     )
     pruned = prune(after, clock())
@@ -149,7 +161,7 @@ def _replayed(state: AlertState, asked: datetime | None, now: datetime) -> Alert
     if asked is None or (state.replayed is not None and asked <= state.replayed):
         return state
     again = tuple(
-        replace(receipt.entry, attempts=0, created_at=now, next_attempt_at=now)
+        replace(receipt.entry, attempts=0, created_at=now, next_attempt_at=now, released_at=None)
         for receipt in state.receipts
         if receipt.status == "dead" and receipt.entry.reason != "dead_letter"
     )

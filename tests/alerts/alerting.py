@@ -10,6 +10,7 @@ from exd_dagster.alerts.channels.sender import Sender
 from exd_dagster.alerts.messages.compose import Context
 from exd_dagster.alerts.model import AlertState, CheckState, Delivery
 from exd_dagster.alerts.policy.routes import Route, read_routes
+from exd_dagster.alerts.policy.timing.hold import DeliveryRules
 from exd_dagster.alerts.state import StateStore
 from exd_dagster.alerts.tick import AlertingSetup, Snapshot, people, run_tick
 from tests.alerts.make import NOW, watching
@@ -47,6 +48,7 @@ class Office:
         digest: bool = False,
         started: bool = True,
         hook: Sender | None = None,
+        rules: Mapping[str, DeliveryRules] | None = None,
     ) -> None:
         self.storage = Storage()
         self.store = StateStore(self.storage, "test")
@@ -59,6 +61,7 @@ class Office:
             digest=people(channels, routing.default) if digest else (),
             hook=hook,
             context=Context(),
+            rules=rules or {},
         )
         self.log = logging.getLogger("exd_dagster.test")
         if started:

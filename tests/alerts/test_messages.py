@@ -125,6 +125,7 @@ CASES: dict[str, tuple[str, Sequence[Alert], str]] = {
     "fire_many_flags": ("fire", FLEET, ""),
     "fire_hostile": ("fire", [HOSTILE], ""),
     "remind": ("remind", [SPLIT], ""),
+    "escalate": ("escalate", [SPLIT], ""),
     "contained": ("contained", [CONTAINED], ""),
     "fire_again": (
         "fire",

@@ -192,7 +192,7 @@ def v1_state(**more) -> str:
 def test_a_state_of_version_1_is_taken_over_with_its_open_incidents():
     story = Story()
     story.state = load(v1_state())
-    assert (story.state.version, story.state.revision) == (3, 7)
+    assert (story.state.version, story.state.revision) == (4, 7)
     assert story.tick(OTHER, monitored=GONE) == TOLD_GONE
     assert story.tick(check(), OTHER) == FIRED
 

@@ -1,6 +1,7 @@
 """`alerting_health`: whether alerting itself works, asked after each audit."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -77,3 +78,8 @@ def test_it_is_asked_whenever_flag_trust_is_refreshed(tmp_path: Path, instance: 
     refresh = Fleet(tmp_path, {"good": healthy(2)}).defs.resolve_job_def("exd_flag_trust")
     ran = refresh.execute_in_process(instance=instance)
     assert [check.check_name for check in ran.get_asset_check_evaluations()] == ["alerting_health"]
+
+
+def test_a_message_held_until_the_morning_is_not_late(instance: dg.DagsterInstance) -> None:
+    held = replace(entry(9 * HOUR), held_until=datetime.now(timezone.utc) + HOUR)
+    assert asked(instance, AlertState(outbox=(held,))).passed

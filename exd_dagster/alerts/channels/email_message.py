@@ -20,6 +20,7 @@ _COLOURS = {
     "not_monitored": "#6941c6",
     "not_checked": "#475467",
     "digest": "#344054",
+    "summary": "#344054",
     "undelivered": "#7a2e0e",
     "test": "#175cd3",
 }

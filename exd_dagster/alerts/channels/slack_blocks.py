@@ -20,6 +20,7 @@ _MARKS = {
     "not_monitored": "🟣",
     "not_checked": "⚪",
     "digest": "📋",
+    "summary": "🗂️",
     "undelivered": "📭",
     "test": "🔵",
 }

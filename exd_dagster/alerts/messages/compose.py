@@ -8,6 +8,7 @@ from datetime import datetime
 from exd_dagster.alerts.messages import faults, words
 from exd_dagster.alerts.messages.links import Links
 from exd_dagster.alerts.messages.message import HEADLINE, LISTED, Message, MessageStatus, Section, Table
+from exd_dagster.alerts.messages.summary import summary_headline, summary_sections
 from exd_dagster.alerts.messages.text import clip_name, visible
 from exd_dagster.alerts.model import Alert, AlertState, OutboxEntry, Reason, instant
 from exd_dagster.config import FlagId
@@ -17,6 +18,8 @@ _STATUS: Mapping[Reason, MessageStatus] = {
     "fire": "firing",
     "outage": "firing",
     "remind": "firing",
+    "escalate": "firing",
+    "summary": "summary",
     "shutoff": "firing",
     "contained": "contained",
     "resolve": "resolved",
@@ -62,6 +65,11 @@ def compose(entry: OutboxEntry, state: AlertState, context: Context) -> Message:
     flags = list(dict.fromkeys(alert.flag for alert in alerts))
     if entry.reason in _PREPARED:
         sections = [*_listed(entry), Section(links=context.links.overview())]
+    elif entry.reason == "summary":
+        sections = [
+            *summary_sections(entry, state.alerts, _in_a_line),
+            Section(links=context.links.overview()),
+        ]
     elif len(flags) == 1:
         sections = _one_flag(entry, alerts, state, context)
     else:
@@ -69,7 +77,9 @@ def compose(entry: OutboxEntry, state: AlertState, context: Context) -> Message:
     return Message(
         id=entry.id,
         status=_STATUS[entry.reason],
-        headline=_headline(entry, alerts),
+        headline=summary_headline(entry, state.alerts)
+        if entry.reason == "summary"
+        else _headline(entry, alerts),
         lead=_lead(entry, alerts),
         sections=tuple(sections),
         threads=() if entry.reason in _PREPARED else entry.incidents,
@@ -98,6 +108,12 @@ def _headline(entry: OutboxEntry, alerts: Sequence[Alert]) -> str:
     return before + clip_name(flags[0], max(HEADLINE - len(before) - len(after), 8)) + after
 
 
+def _in_a_line(reason: Reason, alert: Alert) -> str:
+    """Return what a headline says of an alert, with its whole name."""
+    before, after = _around_name(reason, alert)
+    return before + _name(alert) + after
+
+
 def _around_name(reason: Reason, alert: Alert) -> tuple[str, str]:
     """Return the headline before and after the flag's name: only the name is shortened, not the key fact."""
     what = faults.key_fact(alert.check, alert.facts)
@@ -108,6 +124,7 @@ def _around_name(reason: Reason, alert: Alert) -> tuple[str, str]:
         "not_checked": ("Not checked: ", ""),
         "contained": ("Contained: ", f", {words.bad_hours(alert.facts)}"),
         "remind": ("Still failing: ", f", {what}"),
+        "escalate": ("Nobody answered: ", f", {what}"),
     }
     return texts.get(reason, (f"{wording(alert.check).title} on ", f": {what}"))
 
@@ -122,6 +139,7 @@ def _many_headline(reason: Reason, alerts: Sequence[Alert], count: int) -> str:
         "not_checked": f"Not checked: {count} flags",
         "contained": f"Contained: {count} flags{whose}",
         "remind": f"Still failing: {count} flags{whose}",
+        "escalate": f"Nobody answered: {count} flags{whose} fail",
     }
     return texts.get(reason, f"{count} flags{whose} fail their checks")
 
@@ -129,6 +147,8 @@ def _many_headline(reason: Reason, alerts: Sequence[Alert], count: int) -> str:
 def _lead(entry: OutboxEntry, alerts: Sequence[Alert]) -> str:
     if entry.reason in _PREPARED:
         return ""
+    if entry.reason == "summary":
+        return "Messages that were held back or were too many for one hour; how things stand now comes first."
     if entry.reason == "test":
         return alerts[0].sentence
     if entry.reason in ("resolve", "not_monitored"):

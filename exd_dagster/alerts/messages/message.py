@@ -10,7 +10,15 @@ LISTED = 10
 """Flags listed in a grouped message; the others are counted."""
 
 MessageStatus: TypeAlias = Literal[
-    "firing", "contained", "resolved", "not_monitored", "not_checked", "digest", "undelivered", "test"
+    "firing",
+    "contained",
+    "resolved",
+    "not_monitored",
+    "not_checked",
+    "digest",
+    "summary",
+    "undelivered",
+    "test",
 ]
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from exd_dagster.alerts.messages import words
 from exd_dagster.alerts.model import AlertState, Channel, OutboxEntry, Receipt
 from exd_dagster.alerts.policy.outcome import give_up
-from exd_dagster.alerts.policy.retry import LIFETIME
+from exd_dagster.alerts.policy.retry import LIFETIME, begun
 from exd_dagster.alerts.policy.routes import entry_id
 
 _LISTED = 20
@@ -30,7 +30,7 @@ def give_up_stale(
             continue
         if entry.destination not in configured:
             state = give_up(state, [entry], "this destination is no longer configured", now)
-        elif now - entry.created_at >= LIFETIME:
+        elif entry.held_until is None and now - begun(entry) >= LIFETIME:
             state = give_up(state, [entry], _NEVER_READY, now)
     return state
 

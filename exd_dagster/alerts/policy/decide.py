@@ -5,22 +5,22 @@ One incident per flag: the first failing check opens it, others join, one notifi
 is sent as such and neither opens nor resolves an incident.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from hashlib import sha256
 
 from exd_dagster.alerts.messages.words import utc
 from exd_dagster.alerts.model import Alert, AlertState, CheckState, Incident
 from exd_dagster.alerts.policy.decisions import Decision, active_decisions
 from exd_dagster.alerts.policy.events import AlertEvent, Decided
-from exd_dagster.alerts.policy.incidents import DAMPING, Tick, close, healed, new_iteration
+from exd_dagster.alerts.policy.incidents import DAMPING, Pace, Tick, close, healed, new_iteration
 from exd_dagster.alerts.policy.inhibit import DROP, flags_down, set_apart
+from exd_dagster.alerts.policy.timing.follow_up import acknowledged, follow_up
 from exd_dagster.alerts.policy.unmonitored import leave_outage, part_with_unmonitored, readmit
 from exd_dagster.config import FlagId
 from exd_dagster.stats.checks import alert_type
 
-REMIND_AFTER = timedelta(hours=24)
 NOT_YET = frozenset({"no_closed_hour"})
 """Reasons for `not_checked` that only mean "too early"; they go to the digest."""
 
@@ -32,6 +32,7 @@ def decide(
     now: datetime,
     *,
     decisions: Sequence[Decision] = (),
+    pace: Callable[[Alert], Pace] = lambda _: Pace(),
 ) -> Decided:
     """Compare the latest verdicts with what was last sent.
 
@@ -42,6 +43,7 @@ def decide(
             as no longer monitored, never as resolved.
         now: clock of the tick (UTC).
         decisions: every decision people recorded.
+        pace: how the incident of an alert is followed up.
     """
     tick = Tick(
         now=now,
@@ -53,6 +55,10 @@ def decide(
         unchecked=dict(state.unchecked),
         down=flags_down([check for check in found if not _muted(check, decisions, now)]),
         outage=dict(state.outage),
+        pace=pace,
+        held=frozenset(
+            incident for entry in state.outbox if entry.held_until for incident in entry.incidents
+        ),
     )
     by_flag: dict[FlagId, list[CheckState]] = {}
     for item in found:
@@ -84,7 +90,7 @@ def _decide_flag(tick: Tick, flag: FlagId, checks: list[CheckState], decisions: 
         if failing:
             _open(tick, flag, failing)
         return
-    _continue(tick, incident, heard, failing)
+    _continue(tick, incident, heard, failing, acknowledged(incident, decisions))
 
 
 def _muted(check: CheckState, decisions: Sequence[Decision], now: datetime) -> bool:
@@ -179,7 +185,12 @@ def _flapped(tick: Tick, incident: Incident) -> Incident | None:
 def _fire(tick: Tick, incident: Incident, alerts: tuple[Alert, ...], note: str = "") -> None:
     contained = all(tick.alerts[alert].contained for alert in incident.alerts.values())
     tick.incidents[str(incident.flag)] = replace(
-        incident, notified_at=tick.now, fired_at=tick.now, contained=contained, unmonitored_at=None
+        incident,
+        notified_at=tick.now,
+        fired_at=tick.now,
+        contained=contained,
+        digest_only=False,
+        unmonitored_at=None,
     )
     tick.events.append(
         AlertEvent(reason="fire", flag=incident.flag, incident=incident.id, alerts=alerts, note=note)
@@ -187,7 +198,11 @@ def _fire(tick: Tick, incident: Incident, alerts: tuple[Alert, ...], note: str =
 
 
 def _continue(
-    tick: Tick, incident: Incident, checks: Sequence[CheckState], failing: Sequence[CheckState]
+    tick: Tick,
+    incident: Incident,
+    checks: Sequence[CheckState],
+    failing: Sequence[CheckState],
+    answered: bool,
 ) -> None:
     """Update an open incident: joined, passing again, contained, reminded, resolved."""
     name = str(incident.flag)
@@ -213,7 +228,7 @@ def _continue(
     elif added:
         _fire(tick, incident, tuple(added.values()), "joins the open incident")
     elif failing:
-        _follow(tick, incident)
+        _follow(tick, incident, answered)
 
 
 def _may_fire(tick: Tick, incident: Incident) -> bool:
@@ -243,8 +258,8 @@ def _why_healed(checks: Sequence[CheckState]) -> str:
     return "The corrected bins pass every check"
 
 
-def _follow(tick: Tick, incident: Incident) -> None:
-    """Send `contained` once, and one reminder of a failure that still blocks."""
+def _follow(tick: Tick, incident: Incident, answered: bool) -> None:
+    """Send `contained` once; of a failure that goes on, reminders and an escalation."""
     open_alerts = tuple(
         tick.alerts[alert] for check, alert in incident.alerts.items() if check not in incident.healed
     )
@@ -260,20 +275,19 @@ def _follow(tick: Tick, incident: Incident) -> None:
         if _may_fire(tick, incident):
             _fire(tick, incident, open_alerts, "failing again")
         return
-    due = incident.notified_at is not None and tick.now - incident.notified_at >= REMIND_AFTER
-    if due and not incident.reminded and any(alert.blocks for alert in open_alerts):
-        tick.incidents[name] = replace(incident, reminded=True)
-        tick.events.append(
-            AlertEvent(reason="remind", flag=incident.flag, incident=incident.id, alerts=open_alerts)
-        )
+    follow_up(tick, incident, open_alerts, answered)
 
 
 def _finish(state: AlertState, tick: Tick, looked: bool) -> Decided:
     kept, digest_only = set_apart(tick.events, first=not state.started, watermark=tick.watermark)
+    silent = {event.incident for event in digest_only}
     after = replace(
         state,
         started=state.started or looked,
-        incidents=tick.incidents,
+        incidents={
+            name: replace(incident, digest_only=True) if incident.id in silent else incident
+            for name, incident in tick.incidents.items()
+        },
         closed=tick.closed,
         unmonitored=tick.unmonitored,
         alerts=tick.alerts,

@@ -1,4 +1,4 @@
-"""Decisions by people about a flag's failures: `silence`, `waive`, `end`. Pure."""
+"""Decisions by people about a flag's failures: `acknowledge`, `silence`, `waive`, `end`. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,8 +9,9 @@ from typing import Any, Literal, TypeAlias
 from exd_dagster.alerts.model import Facts, change_hour, instant
 from exd_dagster.config import FlagId
 
-Kind: TypeAlias = Literal["silence", "waive", "end"]
+Kind: TypeAlias = Literal["acknowledge", "silence", "waive", "end"]
 KINDS: Mapping[str, str] = {
+    "acknowledge": "somebody looks into it: no reminders and no escalation; a failure still blocks",
     "silence": "no messages; a failure still blocks",
     "waive": "reports run; the verdict stays fail, as a warning that names who and until when",
     "end": "the audit of this flag is over",
@@ -22,7 +23,7 @@ class Decision:
     """A decision by a person about some flags, until a given time.
 
     Attributes:
-        kind: silence, waive or end.
+        kind: acknowledge, silence, waive or end.
         flags: glob over the flag's key, or over `namespace/environment/key`.
         checks: glob over the check's name.
         reason: why, in free text.

@@ -1,6 +1,6 @@
 """The incidents of one tick while it is decided: how they end, and what counts as an end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -10,9 +10,22 @@ from exd_dagster.alerts.policy.events import AlertEvent
 DAMPING = timedelta(hours=6)
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How an incident is followed up, as the route of its alerts says.
+
+    Attributes:
+        repeat: time between two reminders; None: one reminder, after 24 hours.
+        escalate_after: time after which others are told when nobody acknowledged; None: never.
+    """
+
+    repeat: timedelta | None = None
+    escalate_after: timedelta | None = None
+
+
 @dataclass
 class Tick:
-    """Mutable scratch of one decision."""
+    """Mutable scratch of one decision; `held` names incidents whose first message nobody could read yet."""
 
     now: datetime
     watermark: datetime | None
@@ -24,6 +37,8 @@ class Tick:
     down: Mapping[str, CheckState]
     outage: dict[str, str]
     events: list[AlertEvent] = field(default_factory=list)
+    pace: Callable[[Alert], Pace] = lambda _: Pace()
+    held: frozenset[str] = frozenset()
 
 
 def new_iteration(incident: Incident, checks: Sequence[CheckState]) -> str:

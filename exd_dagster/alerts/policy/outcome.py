@@ -96,23 +96,29 @@ def _sent(state: AlertState, entry: OutboxEntry, outcome: Outcome, now: datetime
         outbox=tuple(other for other in state.outbox if other.id != entry.id),
         receipts=(*state.receipts, receipt),
         incidents={
-            n: _notified(i, entry, outcome) if i.id in notified else i for n, i in state.incidents.items()
+            n: _notified(i, entry, outcome, now) if i.id in notified else i
+            for n, i in state.incidents.items()
         },
-        closed={n: _notified(i, entry, outcome) if i.id in notified else i for n, i in state.closed.items()},
+        closed={
+            n: _notified(i, entry, outcome, now) if i.id in notified else i for n, i in state.closed.items()
+        },
         unmonitored={
-            n: _notified(i, entry, outcome) if i.id in notified else i for n, i in state.unmonitored.items()
+            n: _notified(i, entry, outcome, now) if i.id in notified else i
+            for n, i in state.unmonitored.items()
         },
     )
 
 
-def _notified(incident: Incident, entry: OutboxEntry, outcome: Outcome) -> Incident:
-    """Store the thread of the first message, and that the shutoff hook answered."""
+def _notified(incident: Incident, entry: OutboxEntry, outcome: Outcome, now: datetime) -> Incident:
+    """Store the first delivery and its thread, and that the shutoff hook answered."""
     if entry.reason == "shutoff":
         return replace(incident, shutoff="suspended")
+    if entry.reason in ("fire", "summary") and incident.delivered_at is None:
+        incident = replace(incident, delivered_at=now)
     if not outcome.thread.get("ts") or entry.reason != "fire" or entry.destination in incident.threads:
         return incident
     return replace(incident, threads={**incident.threads, entry.destination: outcome.thread})
 
 
 def _subjects(state: AlertState, entry: OutboxEntry) -> tuple[Subject, ...]:
-    return tuple(subject(state.alerts[name]) for name in entry.alerts if name in state.alerts)
+    return tuple(subject(state.alerts[name]) for _, name in entry.parts if name in state.alerts)

@@ -109,7 +109,7 @@ def tried(entry: OutboxEntry, outcome: Outcome, now: datetime) -> OutboxEntry:
     """Return the entry after an attempt that has to be repeated."""
     attempts = entry.attempts + 1
     wait = timedelta(seconds=max(delay(attempts, entry.id), outcome.retry_after or 0.0))
-    last = entry.created_at + LIFETIME
+    last = begun(entry) + LIFETIME
     return replace(
         entry,
         attempts=attempts,
@@ -119,8 +119,13 @@ def tried(entry: OutboxEntry, outcome: Outcome, now: datetime) -> OutboxEntry:
     )
 
 
+def begun(entry: OutboxEntry) -> datetime:
+    """Return from when on an entry ages: its creation, or its release where it was held back (UTC)."""
+    return max(entry.created_at, entry.released_at or entry.created_at)
+
+
 def expired(entry: OutboxEntry, now: datetime, attempts: int | None = None) -> bool:
     """True when no further attempt is made: 23 h old, or tried as often as its channel allows."""
     if attempts is not None and entry.attempts >= attempts:
         return True
-    return entry.attempts > 0 and now - entry.created_at >= LIFETIME
+    return entry.attempts > 0 and now - begun(entry) >= LIFETIME

@@ -1,7 +1,7 @@
 """Routes to named destinations, and grouping of alerts into messages."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from typing import Any
@@ -10,7 +10,8 @@ from pydantic import Field
 
 from exd_dagster.alerts.model import Alert, AlertState, Channel, OutboxEntry, Reason
 from exd_dagster.alerts.policy.events import AlertEvent
-from exd_dagster.config import ConfigModel, FlagAudit
+from exd_dagster.alerts.policy.incidents import Pace
+from exd_dagster.config import ConfigModel, Duration, FlagAudit
 from exd_dagster.config.faults import nearest_faults
 from exd_dagster.errors import ConfigError, did_you_mean
 
@@ -23,6 +24,22 @@ class Route(ConfigModel):
     severity: str = Field(default="*", description="Glob over ERROR, WARN.")
     check: str = Field(default="*", description="Glob over check names.")
     flag: str = Field(default="*", description="Glob over the flag's key, or namespace/environment/key.")
+    repeat: Duration | None = Field(
+        default=None,
+        gt=timedelta(0),
+        description="Time between reminders of a failure that blocks; None: one reminder, after 24 h.",
+    )
+    escalate_to: tuple[str, ...] = Field(
+        default=(), description="Names of destinations told when nobody acknowledged a failure in time."
+    )
+    escalate_after: Duration = Field(
+        default=timedelta(hours=1), gt=timedelta(0), description="How long people have to acknowledge."
+    )
+
+    @property
+    def pace(self) -> Pace:
+        """How an incident it matches is followed up."""
+        return Pace(self.repeat, self.escalate_after if self.escalate_to else None)
 
     @property
     def is_default(self) -> bool:
@@ -61,9 +78,14 @@ class Routing(ConfigModel):
         """Return a routing that sends everything to these destinations."""
         return Routing(routes=(Route(to=names),))
 
-    def destinations(self, alert: Alert) -> tuple[str, ...]:
-        """Return the names of the destinations of an alert."""
-        return next(route.to for route in self.routes if route.matches(alert))
+    def route(self, alert: Alert) -> Route:
+        """Return the route of an alert: the first that matches."""
+        return next(route for route in self.routes if route.matches(alert))
+
+    def destinations(self, alert: Alert, *, escalated: bool = False) -> tuple[str, ...]:
+        """Return the names of the destinations of an alert, with those of its escalation."""
+        route = self.route(alert)
+        return (*route.to, *route.escalate_to) if escalated else route.to
 
 
 def read_routes(routes: Sequence[Route | Mapping[str, Any]] | None, destinations: Sequence[str]) -> Routing:
@@ -87,6 +109,8 @@ def read_routes(routes: Sequence[Route | Mapping[str, Any]] | None, destinations
             faults += [f"routes[{index}].{fault}" for fault in error.faults]
             continue
         faults += nearest_faults(route.to, destinations, f"routes[{index}].to: destination")
+        place = f"routes[{index}].escalate_to: destination"
+        faults += nearest_faults(route.escalate_to, destinations, place)
         read.append(route)
     if read and len(read) == len(routes) and not read[-1].is_default:
         faults.append("routes: no default; end with a route that has only `to`, for example {to: [slack]}")
@@ -140,15 +164,26 @@ def outbox_entries(
     groups: dict[tuple[str, ...], list[tuple[AlertEvent, Alert]]] = {}
     for event in events:
         for alert in event.alerts:
-            for name in _usable(routing, alert, channels):
+            for name in _told(event, alert, routing, channels, state):
                 key = _group(event, alert, name, channels[name], state)
                 groups.setdefault(key, []).append((event, alert))
     return [_entry(key[0], channels[key[0]], members, state.revision, now) for key, members in groups.items()]
 
 
-def _usable(routing: Routing, alert: Alert, channels: Mapping[str, Channel]) -> list[str]:
-    """Return the matching destinations that can be used; else the default ones; else any."""
-    for names in (routing.destinations(alert), routing.default, tuple(channels)):
+def _told(
+    event: AlertEvent, alert: Alert, routing: Routing, channels: Mapping[str, Channel], state: AlertState
+) -> list[str]:
+    """Return who is told: an escalation tells only those who were not, and later events tell them too."""
+    if event.reason == "escalate":
+        return _usable(routing.route(alert).escalate_to, routing, channels)
+    incident = state.incident(event.incident)
+    escalated = incident is not None and incident.escalated_at is not None
+    return _usable(routing.destinations(alert, escalated=escalated), routing, channels)
+
+
+def _usable(wanted: Sequence[str], routing: Routing, channels: Mapping[str, Channel]) -> list[str]:
+    """Return the wanted destinations that can be used; else the default ones; else any."""
+    for names in (wanted, routing.default, tuple(channels)):
         usable = [name for name in dict.fromkeys(names) if name in channels]
         if usable:
             return usable

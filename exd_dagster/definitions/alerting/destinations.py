@@ -31,7 +31,7 @@ class Destination(Settings, dg.ConfigurableResource):  # type: ignore[type-arg]
                 f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in error.errors(include_input=False)
             ]
         else:
-            faults += self.faults()
+            faults += [*self.timing_faults(), *self.faults()]
         if faults:
             name = values.get("name", known["name"].default)
             raise ConfigError(f"{type(self).__name__}(name={name!r})", faults)

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta, timezone
 import dagster as dg
 
 from exd_dagster.alerts.model import AlertState, Delivery
+from exd_dagster.alerts.policy.retry import begun
 from exd_dagster.definitions.alerting.sensor import load_states
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.run_tags import audit_op_tags
@@ -60,7 +61,8 @@ def build_alerting_health(
 
 def oldest_waiting(state: AlertState, now: datetime) -> timedelta:
     """Return how long the oldest undelivered message has waited; zero when none waits."""
-    return max((now - entry.created_at for entry in state.outbox), default=timedelta())
+    waiting = (entry for entry in state.outbox if entry.held_until is None)
+    return max((now - begun(entry) for entry in waiting), default=timedelta())
 
 
 def health_faults(state: AlertState, now: datetime) -> list[str]:
@@ -70,7 +72,7 @@ def health_faults(state: AlertState, now: datetime) -> list[str]:
         state: of the alert sensor.
         now: the time (UTC).
     """
-    late = [entry for entry in state.outbox if now - entry.created_at >= LATE]
+    late = [entry for entry in state.outbox if entry.held_until is None and now - begun(entry) >= LATE]
     dead = [r for r in state.receipts if r.status == "dead" and now - r.at < RECENT]
     faults = []
     if late:

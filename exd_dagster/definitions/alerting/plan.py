@@ -98,6 +98,7 @@ class AlertPlan:
             routing=self.routing,
             digest=self.digest,
             hook=next(iter(hooks.values()), None),
+            rules={alert.name: rules for alert in self.alerts if (rules := alert.rules)},
             context=Context(links=Links(self.base_url, self.grain), blocked=blocked or {}),
         )
 

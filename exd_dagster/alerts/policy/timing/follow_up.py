@@ -1,0 +1,65 @@
+"""When an open incident is told again, and when to others because nobody answered. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from exd_dagster.alerts.model import Alert, Incident, Reason
+from exd_dagster.alerts.policy.decisions import Decision
+from exd_dagster.alerts.policy.events import AlertEvent
+from exd_dagster.alerts.policy.incidents import Tick
+
+REMIND_AFTER = timedelta(hours=24)
+
+
+def acknowledged(incident: Incident, decisions: Iterable[Decision]) -> bool:
+    """True when a person answered this incident: an acknowledgement made after it was first told.
+
+    Args:
+        incident: an open incident.
+        decisions: those in force for its flag.
+    """
+    told = incident.fired_at or incident.opened_at
+    return any(d.kind == "acknowledge" and d.made_at >= told for d in decisions)
+
+
+def follow_up(tick: Tick, incident: Incident, alerts: Sequence[Alert], answered: bool) -> None:
+    """Remind of a failure that still blocks, and tell others of one that nobody answered.
+
+    Args:
+        tick: what is decided so far; its `held` names incidents that nobody could read yet.
+        incident: open, told, and failing still.
+        alerts: its failures.
+        answered: True when a person acknowledged it.
+    """
+    if answered or incident.id in tick.held:
+        return
+    paces = [tick.pace(alert) for alert in alerts]
+    if _escalates(tick.now, incident, [p.escalate_after for p in paces if p.escalate_after is not None]):
+        incident = replace(incident, escalated_at=tick.now)
+        _tell(tick, "escalate", incident, alerts)
+    elif any(alert.blocks for alert in alerts) and _due(
+        tick.now, incident, [p.repeat for p in paces if p.repeat is not None]
+    ):
+        _tell(tick, "remind", replace(incident, reminded=True, reminded_at=tick.now), alerts)
+
+
+def _tell(tick: Tick, reason: Reason, incident: Incident, alerts: Sequence[Alert]) -> None:
+    tick.incidents[str(incident.flag)] = incident
+    tick.events.append(
+        AlertEvent(reason=reason, flag=incident.flag, incident=incident.id, alerts=tuple(alerts))
+    )
+
+
+def _escalates(now: datetime, incident: Incident, after: Sequence[timedelta]) -> bool:
+    since = incident.delivered_at or incident.fired_at
+    if not after or since is None or incident.escalated_at is not None or incident.digest_only:
+        return False
+    return now - since >= min(after)
+
+
+def _due(now: datetime, incident: Incident, repeat: Sequence[timedelta]) -> bool:
+    last = max((at for at in (incident.notified_at, incident.reminded_at) if at), default=None)
+    if last is None or (incident.reminded and not repeat):
+        return False
+    return now - last >= min(repeat, default=REMIND_AFTER)
