@@ -104,16 +104,7 @@ def run_tick(
         if setup.unready:
             log.warning("Alerts: no destination can be used; nothing is decided until one can")
         return before
-    decided = decide(
-        before,
-        snapshot.found,
-        snapshot.monitored,
-        now,
-        decisions=snapshot.decisions,
-        pace=lambda alert: setup.routing.route(alert).pace,
-    )
-    state = _replayed(_queue(before, decided, setup, snapshot, now), store.replay_asked(), now)
-    state = time_entries(state, setup.rules, now)
+    state = _decided(before, setup, snapshot, store.replay_asked(), now)
     if state != before:
         state = state.bump()
         store.save(state)
@@ -137,6 +128,22 @@ def run_tick(
         pruned = pruned.bump()
         store.save(pruned)
     return pruned
+
+
+def _decided(
+    before: AlertState, setup: AlertingSetup, snapshot: Snapshot, replay: datetime | None, now: datetime
+) -> AlertState:
+    """Decide what to send, and when."""
+    decided = decide(
+        before,
+        snapshot.found,
+        snapshot.monitored,
+        now,
+        decisions=snapshot.decisions,
+        pace=lambda alert: setup.routing.route(alert).pace,
+    )
+    state = _replayed(_queue(before, decided, setup, snapshot, now), replay, now)
+    return time_entries(state, setup.rules, now)
 
 
 def _load(store: StateStore, snapshot: Snapshot, log: logging.Logger) -> AlertState:

@@ -91,6 +91,9 @@ def test_the_age_of_a_held_message_counts_from_its_release():
     morning = time_entries(night, {"a": OFFICE}, MORNING)
     tried = record_outcome(morning, morning.outbox[0], FAILED, MORNING)
     assert [e.attempts for e in tried.outbox] == [1]
+    nearly = replace(tried.outbox[0], attempts=9)
+    again = record_outcome(tried, nearly, FAILED, MORNING + LIFETIME - timedelta(minutes=5))
+    assert [e.next_attempt_at for e in again.outbox] == [MORNING + LIFETIME]
     late = MORNING + LIFETIME
     assert not record_outcome(tried, tried.outbox[0], FAILED, late).outbox
 
