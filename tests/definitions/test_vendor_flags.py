@@ -10,6 +10,7 @@ import pytest
 from dagster.components.testing import create_defs_folder_sandbox
 from pytest_httpserver import HTTPServer
 
+from exd_dagster.config import FlagAudit
 from exd_dagster.definitions.component.component import FlagAuditComponent
 from exd_dagster.definitions.component.fetch import copies_from_json, fetch
 from exd_dagster.definitions.component.state_backed import StateBackedFlagAuditComponent
@@ -154,3 +155,18 @@ def test_the_state_is_kept_under_the_name_of_the_fleet():
     assert component.defs_state_config.key == "StateBackedFlagAuditComponent[pricing]"
     assert isinstance(component, dg.StateBackedComponent)
     assert Path(component.store).name == "bins.duckdb"
+
+
+def test_tags_of_a_flag_are_tags_of_its_bins_beside_those_of_all():
+    text = (
+        f"{BASE}flags: [{{key: checkout, start: {MARCH}, split: {{a: .5, b: .5}}, tags: {{growth: ''}}}}]\n"
+    )
+    component = FlagAuditComponent.resolve_from_yaml(f"{text}asset_attributes: {{tags: {{tier: one}}}}\n")
+    graph = dg.component_defs(component=component).resolve_asset_graph()
+    tags = graph.get(dg.AssetKey(["experiments", "checkout_bins"])).tags
+    assert (tags["growth"], tags["tier"]) == ("", "one")
+
+
+def test_a_tag_that_dagster_refuses_is_refused_with_what_it_takes():
+    with pytest.raises(ConfigError, match=r"tags: check out: : Dagster takes letters"):
+        FlagAudit(key="checkout", start=MARCH, tags={"check out": ""})

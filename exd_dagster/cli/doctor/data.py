@@ -177,7 +177,11 @@ def _splits(flags: Sequence[FlagAudit]) -> list[Diagnosis]:
         return []
     named = ", ".join(bare[:_NAMED]) + (", ..." if len(bare) > _NAMED else "")
     said = f"{len(bare)} of {len(flags)} declare no split, their SRM checks are skipped: {named}"
-    return [warn("flags", said, "declare split={variant: share}, or read it with flags_from_manifest")]
+    return [
+        warn(
+            "flags", said, "declare split={variant: share}, or read it with flags_from or flags_from_manifest"
+        )
+    ]
 
 
 def diagnose_store(plan: AuditPlan) -> Diagnosis:
