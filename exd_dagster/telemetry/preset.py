@@ -53,6 +53,7 @@ class Preset(ConfigModel):
         read: when that page was read.
         unconfirmed: what the page does not say, or nobody could try.
         traps: what to know before the numbers are believed.
+        srm: how the vendor's own check of the split differs, "" where it has none or none is documented.
         signs: by what a row is recognised.
         columns: exd's column to the path, or to several of which a row's first is taken.
         units: name of a unit to its path; the first is the default.
@@ -72,6 +73,7 @@ class Preset(ConfigModel):
     read: date
     unconfirmed: tuple[str, ...] = ()
     traps: tuple[str, ...] = ()
+    srm: str = ""
     signs: Signs
     columns: dict[str, Paths]
     units: dict[str, Paths] = Field(min_length=1)

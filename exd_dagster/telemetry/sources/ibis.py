@@ -114,12 +114,17 @@ class IbisRecords(Records):
 
     def _instant(self, value: Any) -> Any:
         """Return a number of the preset's unit, or text, as an instant."""
-        unit = read_preset(self.preset).time_unit if self.preset else None
-        if value.type().is_integer() and unit:
-            return value.as_timestamp(unit)
-        if value.type().is_string() and self.preset:
-            return value.cast("int64").as_timestamp(unit) if unit else value.cast("timestamp")
-        return value
+        if self.preset is None:
+            return value
+        unit = read_preset(self.preset).time_unit
+        if value.type().is_string():
+            if unit not in _FINE:  # text of an instant, whatever the unit of numbers is
+                return value.cast("timestamp")
+            value = value.cast("int64")
+        if not (unit and value.type().is_integer()):
+            return value
+        # not every engine knows finer units than milliseconds, and none is needed
+        return (value // _FINE[unit]).as_timestamp("ms") if unit in _FINE else value.as_timestamp(unit)
 
     def _reason(self, table: Any, reason: Any) -> Any:
         """Return the evaluation reason; that of a row without an assignment says so."""
@@ -174,6 +179,10 @@ class IbisRecords(Records):
         """Return the first rows; see `Records.sample`."""
         table = self.connection.table(self.table, database=self.database)
         return {self.place: table.limit(MOST_ROWS).to_pyarrow().to_pylist()}
+
+
+_FINE = {"us": 1000, "ns": 1_000_000}
+"""Units finer than a millisecond, and how many of each are one."""
 
 
 def _or(paths: Sequence[str]) -> str:
