@@ -200,7 +200,7 @@ def test_drill_copies_what_a_preset_reads_and_applies_it_once(name, tmp_path):
     flag = exd.FlagAudit(key=FLAG, start=START, split={"control": 0.5, "treatment": 0.5})
     levels, begins = {"thresholds": exd.Thresholds(), "timing": Timing()}, START + timedelta(days=1)
     result = run_drill(records, flag, "dead_arm", **levels, since=begins, now=END)
-    detected = {found.check: found.blocked or found.warned for found in result.detections}
+    detected = {found.check: found.blocked or found.warned for found in result.checks}
     assert detected["srm"] or detected["sequential_srm"]
 
 
