@@ -142,7 +142,7 @@ def test_a_line_that_is_not_utf8_is_named_by_number(ending, line, tmp_path):
     path.write_bytes(whole.encode().replace(b"first unit", b"\xff"))
     found, report = counted(path)
     assert found == {(2, "control"): (1, 1, 1)}
-    assert report.unreadable[0].why == f"1 line cannot be read: line {line}"
+    assert report.unreadable[0].why.startswith(f"1 line cannot be read: line {line}")
 
 
 def test_text_in_another_encoding_is_refused_with_the_fix(tmp_path):
