@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from exd_dagster.bins.frame import variant_bins
     from exd_dagster.config import FlagAudit, Phase, Thresholds
     from exd_dagster.definitions.alerting.destinations import (
+        AppriseAlerts,
         CallbackAlerts,
         EmailAlerts,
+        PagerDutyAlerts,
         SlackAlerts,
         WebhookAlerts,
     )
@@ -50,6 +52,8 @@ _HOME = {
     "TableRecords": "telemetry.sources.duckdb",
     "Thresholds": "config",
     "WebhookAlertDispatcher": "notebook",
+    "AppriseAlerts": "definitions.alerting.destinations",
+    "PagerDutyAlerts": "definitions.alerting.destinations",
     "WebhookAlerts": "definitions.alerting.destinations",
     "blocked_by": "definitions.gate",
     "build_check_alert_sensor": "definitions.alerting.sensor",
@@ -67,6 +71,7 @@ _HOME = {
 }
 
 __all__ = [
+    "AppriseAlerts",
     "CallbackAlerts",
     "EmailAlerts",
     "FileRecords",
@@ -74,6 +79,7 @@ __all__ = [
     "FlagAuditComponent",
     "IbisRecords",
     "LiveMonitor",
+    "PagerDutyAlerts",
     "ParquetRecords",
     "Phase",
     "SlackAlerts",

@@ -11,11 +11,12 @@ import exd_dagster
 
 PACKAGE = Path(exd_dagster.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-HEAVY = ("scipy", "pandas", "slack_sdk", "ibis", "matplotlib", "xpyrment", "pyspark")
+HEAVY = ("scipy", "pandas", "slack_sdk", "apprise", "ibis", "matplotlib", "xpyrment", "pyspark")
 
 PUBLIC = """
     CallbackAlerts EmailAlerts FileRecords FlagAudit FlagAuditComponent IbisRecords LiveMonitor ParquetRecords
     Phase SlackAlerts StateBackedFlagAuditComponent TableRecords Thresholds WebhookAlertDispatcher
+    AppriseAlerts PagerDutyAlerts
     WebhookAlerts blocked_by build_check_alert_sensor build_flag_audit_checks build_flag_audit_defs
     build_nightly_audit_schedule build_variant_bins_assets flags_from flags_from_manifest gate_condition
     gated_job plan_detection trust variant_bins

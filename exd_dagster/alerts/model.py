@@ -20,6 +20,7 @@ Reason: TypeAlias = Literal[
     "outage",
     "remind",
     "escalate",
+    "acknowledge",
     "summary",
     "contained",
     "resolve",
@@ -46,12 +47,14 @@ class Channel:
             one payload per alert.
         attempts: a message is given up after so many; None: when it is 23 h old.
         can_suspend: it may be the shutoff hook.
+        acknowledges: it is told when a person acknowledges an incident.
     """
 
     name: str
     read_by_people: bool = False
     attempts: int | None = None
     can_suspend: bool = False
+    acknowledges: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +112,8 @@ class CheckState:
 
 def instant(value: object) -> datetime | None:
     """Read an RFC 3339 instant out of facts; None where there is none."""
-    if not isinstance(value, str):
-        return None
     try:
-        return datetime.fromisoformat(value.replace("Z", "+00:00"))
+        return datetime.fromisoformat(value.replace("Z", "+00:00")) if isinstance(value, str) else None
     except ValueError:
         return None
 
@@ -186,6 +187,7 @@ class Incident:
         delivered_at: when a message about its failure was first delivered to any destination (UTC).
         reminded_at: time of the last reminder (UTC).
         escalated_at: when it was escalated because nobody acknowledged it (UTC).
+        acknowledged: True once `acknowledge` was sent.
         digest_only: True when its failure went to a digest only: long past, or one of many at first.
         unmonitored_at: when `not_monitored` was sent while it failed (UTC); None while it is monitored.
     """
@@ -205,6 +207,7 @@ class Incident:
     delivered_at: datetime | None = None
     reminded_at: datetime | None = None
     escalated_at: datetime | None = None
+    acknowledged: bool = False
     digest_only: bool = False
     unmonitored_at: datetime | None = None
 
@@ -345,10 +348,8 @@ class AlertState:
 
     def incident(self, incident_id: str) -> Incident | None:
         """Return the open, just closed or no longer monitored incident of that id."""
-        for incident in (*self.incidents.values(), *self.closed.values(), *self.unmonitored.values()):
-            if incident.id == incident_id:
-                return incident
-        return None
+        known = (*self.incidents.values(), *self.closed.values(), *self.unmonitored.values())
+        return next((incident for incident in known if incident.id == incident_id), None)
 
     def deliveries(self, since: datetime | None = None) -> list[Delivery]:
         """Return one row for each alert and destination, oldest first.
@@ -369,9 +370,9 @@ class AlertState:
         ]
         return done + waiting
 
-    def bump(self, **changes: Any) -> "AlertState":
-        """Return the state with these changes and the next revision."""
-        return replace(self, revision=self.revision + 1, **changes)
+    def bump(self) -> "AlertState":
+        """Return the state with the next revision."""
+        return replace(self, revision=self.revision + 1)
 
 
 def subject(alert: Alert) -> Subject:

@@ -15,6 +15,7 @@ SUBJECT_LIMIT = 150
 DOMAIN = "exd-dagster.invalid"
 _COLOURS = {
     "firing": "#b42318",
+    "acknowledged": "#a15c07",
     "contained": "#b54708",
     "resolved": "#067647",
     "not_monitored": "#6941c6",

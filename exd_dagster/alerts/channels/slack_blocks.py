@@ -15,6 +15,7 @@ TEXT_LIMIT = 3900
 _ROWS = 20
 _MARKS = {
     "firing": "🔴",
+    "acknowledged": "🟡",
     "contained": "🟠",
     "resolved": "🟢",
     "not_monitored": "🟣",

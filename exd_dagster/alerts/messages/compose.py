@@ -19,6 +19,7 @@ _STATUS: Mapping[Reason, MessageStatus] = {
     "outage": "firing",
     "remind": "firing",
     "escalate": "firing",
+    "acknowledge": "acknowledged",
     "summary": "summary",
     "shutoff": "firing",
     "contained": "contained",
@@ -119,6 +120,7 @@ def _around_name(reason: Reason, alert: Alert) -> tuple[str, str]:
     what = faults.key_fact(alert.check, alert.facts)
     texts = {
         "resolve": ("Resolved: ", ""),
+        "acknowledge": ("Acknowledged: ", ""),
         "test": ("Test alert: ", f", {alert.check}"),
         "not_monitored": ("Only observed now: " if alert.mode == "observe" else "No longer monitored: ", ""),
         "not_checked": ("Not checked: ", ""),
@@ -151,7 +153,7 @@ def _lead(entry: OutboxEntry, alerts: Sequence[Alert]) -> str:
         return "Messages that were held back or were too many for one hour; how things stand now comes first."
     if entry.reason == "test":
         return alerts[0].sentence
-    if entry.reason in ("resolve", "not_monitored"):
+    if entry.reason in ("resolve", "not_monitored", "acknowledge"):
         return f"{visible(entry.note)}."
     if entry.reason == "not_checked":
         why = visible(entry.note).replace("_", " ")

@@ -11,6 +11,7 @@ LISTED = 10
 
 MessageStatus: TypeAlias = Literal[
     "firing",
+    "acknowledged",
     "contained",
     "resolved",
     "not_monitored",

@@ -202,7 +202,7 @@ def _continue(
     incident: Incident,
     checks: Sequence[CheckState],
     failing: Sequence[CheckState],
-    answered: bool,
+    answer: Decision | None,
 ) -> None:
     """Update an open incident: joined, passing again, contained, reminded, resolved."""
     name = str(incident.flag)
@@ -228,7 +228,7 @@ def _continue(
     elif added:
         _fire(tick, incident, tuple(added.values()), "joins the open incident")
     elif failing:
-        _follow(tick, incident, answered)
+        _follow(tick, incident, answer)
 
 
 def _may_fire(tick: Tick, incident: Incident) -> bool:
@@ -258,7 +258,7 @@ def _why_healed(checks: Sequence[CheckState]) -> str:
     return "The corrected bins pass every check"
 
 
-def _follow(tick: Tick, incident: Incident, answered: bool) -> None:
+def _follow(tick: Tick, incident: Incident, answer: Decision | None) -> None:
     """Send `contained` once; of a failure that goes on, reminders and an escalation."""
     open_alerts = tuple(
         tick.alerts[alert] for check, alert in incident.alerts.items() if check not in incident.healed
@@ -275,7 +275,7 @@ def _follow(tick: Tick, incident: Incident, answered: bool) -> None:
         if _may_fire(tick, incident):
             _fire(tick, incident, open_alerts, "failing again")
         return
-    follow_up(tick, incident, open_alerts, answered)
+    follow_up(tick, incident, open_alerts, answer)
 
 
 def _finish(state: AlertState, tick: Tick, looked: bool) -> Decided:

@@ -176,6 +176,10 @@ def _told(
     """Return who is told: an escalation tells only those who were not, and later events tell them too."""
     if event.reason == "escalate":
         return _usable(routing.route(alert).escalate_to, routing, channels)
+    if event.reason == "acknowledge":
+        channels = {name: channel for name, channel in channels.items() if channel.acknowledges}
+        told = routing.destinations(alert, escalated=True)
+        return [name for name in dict.fromkeys(told) if name in channels]
     incident = state.incident(event.incident)
     escalated = incident is not None and incident.escalated_at is not None
     return _usable(routing.destinations(alert, escalated=escalated), routing, channels)

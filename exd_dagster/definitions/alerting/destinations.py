@@ -6,8 +6,10 @@ from typing import Any, TypeAlias
 import dagster as dg
 from pydantic import ValidationError
 
+from exd_dagster.alerts.channels.apprise_services import AppriseSettings
 from exd_dagster.alerts.channels.callback import CallbackSettings
 from exd_dagster.alerts.channels.email import EmailSettings
+from exd_dagster.alerts.channels.pagerduty import PagerDutySettings
 from exd_dagster.alerts.channels.sender import Sender
 from exd_dagster.alerts.channels.settings import Settings
 from exd_dagster.alerts.channels.slack import SlackSettings
@@ -70,6 +72,22 @@ class WebhookAlerts(WebhookSettings, Destination):
     """
 
 
+class PagerDutyAlerts(PagerDutySettings, Destination):
+    """A PagerDuty service: its incidents open, are acknowledged and resolve as ours do.
+
+    Examples:
+        >>> PagerDutyAlerts(routing_key=dg.EnvVar("PAGERDUTY_ROUTING_KEY"))  # doctest: +SKIP
+    """
+
+
+class AppriseAlerts(AppriseSettings, Destination):
+    """Services that the library apprise knows, each by its URL (`pip install 'exd-dagster[apprise]'`).
+
+    Examples:
+        >>> AppriseAlerts(urls=[dg.EnvVar("TEAMS_URL"), dg.EnvVar("NTFY_URL")])  # doctest: +SKIP
+    """
+
+
 class CallbackAlerts(CallbackSettings, Destination):
     """A Python function called with each `Notification`.
 
@@ -82,7 +100,8 @@ class CallbackAlerts(CallbackSettings, Destination):
 AlertDestination: TypeAlias = Destination
 
 DESTINATIONS: dict[str, type[Destination]] = {
-    resource.kind.name: resource for resource in (SlackAlerts, EmailAlerts, WebhookAlerts, CallbackAlerts)
+    resource.kind.name: resource
+    for resource in (SlackAlerts, EmailAlerts, WebhookAlerts, PagerDutyAlerts, AppriseAlerts, CallbackAlerts)
 }
 """Every destination by its channel, which is its `type` in YAML. A new channel: its file, and a line here."""
 

@@ -51,7 +51,9 @@ def test_a_failure_that_blocks_nothing_is_not_repeated():
 
 
 def test_an_acknowledgement_stops_reminders_until_it_ends():
-    assert told(13, acknowledge(HOUR, 9 * HOUR)) == [("fire", 0), ("remind", 9), ("remind", 13)]
+    assert told(13, acknowledge(HOUR, 9 * HOUR)) == [
+        ("fire", 0), ("acknowledge", 1), ("remind", 9), ("remind", 13),
+    ]  # fmt: skip
 
 
 def test_others_are_told_once_when_nobody_answered_in_time():
@@ -59,7 +61,7 @@ def test_others_are_told_once_when_nobody_answered_in_time():
 
 
 def test_an_acknowledgement_in_time_stops_the_escalation():
-    assert told(3, acknowledge(30 * MINUTE), pace=Pace(None, HOUR)) == [("fire", 0)]
+    assert told(3, acknowledge(30 * MINUTE), pace=Pace(None, HOUR)) == [("fire", 0), ("acknowledge", 0.5)]
 
 
 @pytest.mark.parametrize("answer", [acknowledge(-HOUR), acknowledge(30 * MINUTE, flags="other")])

@@ -12,27 +12,32 @@ from exd_dagster.alerts.policy.incidents import Tick
 REMIND_AFTER = timedelta(hours=24)
 
 
-def acknowledged(incident: Incident, decisions: Iterable[Decision]) -> bool:
-    """True when a person answered this incident: an acknowledgement made after it was first told.
+def acknowledged(incident: Incident, decisions: Iterable[Decision]) -> Decision | None:
+    """Return a person's answer to this incident: an acknowledgement made after it was first told; or None.
 
     Args:
         incident: an open incident.
         decisions: those in force for its flag.
     """
     told = incident.fired_at or incident.opened_at
-    return any(d.kind == "acknowledge" and d.made_at >= told for d in decisions)
+    return next((d for d in decisions if d.kind == "acknowledge" and d.made_at >= told), None)
 
 
-def follow_up(tick: Tick, incident: Incident, alerts: Sequence[Alert], answered: bool) -> None:
+def follow_up(tick: Tick, incident: Incident, alerts: Sequence[Alert], answer: Decision | None) -> None:
     """Remind of a failure that still blocks, and tell others of one that nobody answered.
 
     Args:
         tick: what is decided so far; its `held` names incidents that nobody could read yet.
         incident: open, told, and failing still.
         alerts: its failures.
-        answered: True when a person acknowledged it.
+        answer: the acknowledgement in force, if any.
     """
-    if answered or incident.id in tick.held:
+    if answer is not None:
+        if not incident.acknowledged:
+            note = f"{answer.by}: {answer.reason}"
+            _tell(tick, "acknowledge", replace(incident, acknowledged=True), alerts, note)
+        return
+    if incident.id in tick.held:
         return
     paces = [tick.pace(alert) for alert in alerts]
     if _escalates(tick.now, incident, [p.escalate_after for p in paces if p.escalate_after is not None]):
@@ -44,10 +49,10 @@ def follow_up(tick: Tick, incident: Incident, alerts: Sequence[Alert], answered:
         _tell(tick, "remind", replace(incident, reminded=True, reminded_at=tick.now), alerts)
 
 
-def _tell(tick: Tick, reason: Reason, incident: Incident, alerts: Sequence[Alert]) -> None:
+def _tell(tick: Tick, reason: Reason, incident: Incident, alerts: Sequence[Alert], note: str = "") -> None:
     tick.incidents[str(incident.flag)] = incident
     tick.events.append(
-        AlertEvent(reason=reason, flag=incident.flag, incident=incident.id, alerts=tuple(alerts))
+        AlertEvent(reason=reason, flag=incident.flag, incident=incident.id, alerts=tuple(alerts), note=note)
     )
 
 
