@@ -1,6 +1,11 @@
-"""Statsig: bootstrapped config specs, and the events the SDK sends, received on loopback."""
+"""Statsig: bootstrapped config specs, and the events the SDK sends, received on loopback.
+
+Batches wait in a queue of limited length, and the oldest is dropped for a new one (`statsig` 0.72.1,
+`batch_event_queue.py`): the queue is long here, and the driver waits until everything has arrived.
+"""
 
 import json
+import time
 
 from drivers.collector import collector
 from statsig import StatsigOptions, StatsigUser, statsig
@@ -65,6 +70,7 @@ def evaluate(document, users, keys, write):
             rulesets_sync_interval=3600,
             idlists_sync_interval=3600,
             event_queue_size=2000,
+            retry_queue_size=1000,
             disable_diagnostics=True,
         )
         statsig.initialize("secret-exd", options)
@@ -73,9 +79,15 @@ def evaluate(document, users, keys, write):
             person = StatsigUser(user)
             for key in keys:
                 assigned[key].append(get(person, key).get_value().get("arm"))
+        while write and len(_exposures(server)) < len(users) * len(keys):
+            statsig.flush()
+            time.sleep(0.2)
         statsig.shutdown()
-        for _, body in server.posts:
-            for event in (body or {}).get("events") or ():
-                if event.get("eventName") == "statsig::config_exposure":
-                    write(event)
+        for event in _exposures(server) if write else ():
+            write(event)
     return assigned
+
+
+def _exposures(server):
+    events = [event for _, body in list(server.posts) for event in (body or {}).get("events") or ()]
+    return [event for event in events if event.get("eventName") == "statsig::config_exposure"]
