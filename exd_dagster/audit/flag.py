@@ -9,7 +9,7 @@ from exd_dagster.audit.freshness import fresh_until, stale_verdict
 from exd_dagster.audit.trust import TrustVerdict, Waiver, apply_mode, trust_verdict, withheld
 from exd_dagster.audit.trust_row import trust_row
 from exd_dagster.audit.trust_table import TrustEntry
-from exd_dagster.bins.model import FlagBins
+from exd_dagster.bins.model import FlagBins, FlagSegments
 from exd_dagster.config import FlagAudit, Phase, Thresholds
 from exd_dagster.plots import split_plot, traffic_plot
 from exd_dagster.stats.audit import audit_flag
@@ -118,6 +118,7 @@ def audit(
     decisions: Iterable[Decision] = (),
     judged: tuple[datetime, datetime] | None = None,
     max_age: timedelta | None = None,
+    segments: FlagSegments | None = None,
 ) -> Audit:
     """Evaluate one flag.
 
@@ -129,10 +130,11 @@ def audit(
         decisions: every decision recorded.
         judged: the hours of the run, None: the last 24 closed ones.
         max_age: the flag is not trusted when its newest bin is older than this; None: of any age.
+        segments: the newly exposed units of the bins by segment; None: they are not told apart.
     """
     active = active_decisions(decisions, flag.id, now)
     ended = next((decision for decision in active if decision.kind == "end"), None)
-    found = audit_flag(flag, bins, thresholds, judged=judged, checks=list(CHECKS.values()))
+    found = audit_flag(flag, bins, thresholds, judged=judged, checks=list(CHECKS.values()), segments=segments)
     verdicts = [_ended(v, ended) if ended else v for v in found if blocks(v.check, flag.block_on)]
     beside = [v for v in found if not blocks(v.check, flag.block_on)]
     waivers = {v.check: _waiver_of(v, flag, active) for v in verdicts if v.failed}

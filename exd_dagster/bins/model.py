@@ -210,6 +210,11 @@ class FlagSegments:
         return found
 
 
+def no_segments(bins: FlagBins) -> FlagSegments:
+    """Return what is known by segment of bins whose units are not told apart."""
+    return FlagSegments(bins.start, bins.variants, (), np.zeros((0, *bins.new_units.shape), np.int64))
+
+
 def _first(facts: Sequence[Fact], instant: datetime) -> int:
     """Return the index of the first fact at or after `instant`."""
     return bisect_left(facts, instant, key=attrgetter("hour"))

@@ -12,6 +12,7 @@ from exd_dagster.audit.flag import Audit, audit
 from exd_dagster.audit.trust import TrustVerdict
 from exd_dagster.audit.trust_row import iteration_start
 from exd_dagster.audit.trust_table import write_trust
+from exd_dagster.bins.model import FlagSegments
 from exd_dagster.config import FlagAudit, Thresholds, Timing
 from exd_dagster.definitions.assets import STORE_POOL
 from exd_dagster.definitions.decisions.asset import load_decisions
@@ -143,16 +144,19 @@ def flag_checks(
         store = bin_store(context, names.store)
         if before is not None:
             before(store)
+        bins = store.bins.read(flag)
+        segments = store.bins.segments(flag, bins)
         done = audit(
             flag,
-            store.bins.read(flag),
+            bins,
             levels,
             now=_now(),
             decisions=load_decisions(context.instance, fleet),
             judged=judged_window(context.run.tags, partitions),
             max_age=max_age,
+            segments=segments,
         )
-        done = with_causes(done, store, context)
+        done = with_causes(done, segments, context)
         if not done.trust.trusted:
             tag_failing(context, flag.id)
         write_trust(store.connection, done.trust_entry(context.run.run_id))
@@ -176,14 +180,14 @@ def _now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-def with_causes(done: Audit, store: BinStoreResource, context: dg.AssetCheckExecutionContext) -> Audit:
+def with_causes(done: Audit, segments: FlagSegments, context: dg.AssetCheckExecutionContext) -> Audit:
     """Find likely causes of a broken split. Errors here never fail the check."""
     if not done.split_failed:
         return done
     try:
         phase, since, end = done.faulty_phase
-        segments = store.bins.segments(done.flag, done.bins).between(since, end)
-        return replace(done, causes=tuple(likely_causes(segments.totals(), phase.split)))
+        counts = segments.between(since, end).totals()
+        return replace(done, causes=tuple(likely_causes(counts, phase.split)))
     except ExdError as error:
         context.log.warning("No causes were looked for: %s", error)
         return done

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from exd_dagster.bins.model import HOUR, FlagBins
+from exd_dagster.bins.model import HOUR, FlagBins, FlagSegments
 from exd_dagster.config import FlagAudit, Thresholds
 from exd_dagster.errors import ExdError, InputError
 from exd_dagster.stats import words
@@ -70,6 +70,7 @@ def audit_flag(
     *,
     judged: tuple[datetime, datetime] | None = None,
     checks: Sequence[Check] | None = None,
+    segments: FlagSegments | None = None,
 ) -> FlagVerdicts:
     """Evaluate one flag from its closed bins; a pure function that never raises because of data.
 
@@ -79,6 +80,7 @@ def audit_flag(
         thresholds: the levels.
         judged: hours whose traffic alarms count, [start, end) in UTC; None: the last 24 closed ones.
         checks: names of the checks; None: the checks that block by default.
+        segments: the newly exposed units of the bins by segment; None: they are not told apart.
 
     Returns:
         One verdict for each check. A test that cannot be computed gives "not_checked" with the reason.
@@ -88,7 +90,7 @@ def audit_flag(
     """
     if judged is not None:
         _check_hours(*judged)
-    case = Case(flag, bins, thresholds, judged)
+    case = Case(flag, bins, thresholds, judged, segments)
     asked = [c for c in CHECKS.values() if c.blocks == "by default"] if checks is None else checks
     return FlagVerdicts(tuple(_verdict(check, case) for check in asked))
 

@@ -105,6 +105,16 @@ def test_the_cause_is_named_and_not_what_only_holds_it():
     assert "os = iOS" in verdict.failing
 
 
+def test_the_rest_that_fails_beside_a_value_is_not_taken_off_twice():
+    """The rest of a dimension holds the first units of values that were admitted later."""
+    parts = {"Chrome": drawn(1, 160, 900), "(other)": drawn(2, 160, 300, broken=(5, 0.9))}
+    parts["late"] = drawn(3, 160, 20, broken=(0, 0.9))
+    with np.errstate(all="raise", under="ignore"):
+        verdict = segment_srm(flag(), *segmented(browser=parts))
+    assert {"browser = (other)", "browser = late"} <= set(verdict.failing)
+    assert verdict.reason == "mismatch_beyond_segment"
+
+
 def test_a_fault_that_is_past_is_contained_and_stays_found():
     broken = drawn(2, 200, 100, broken=(60, 0.7))
     broken[100:] = drawn(4, 100, 100)

@@ -8,7 +8,7 @@ import duckdb
 import numpy as np
 
 from exd_dagster.bins.hours import hour_of
-from exd_dagster.bins.model import ADMITTED, OTHER, Counts, FlagBins, FlagSegments, Segment
+from exd_dagster.bins.model import ADMITTED, OTHER, Counts, FlagBins, FlagSegments, Segment, no_segments
 from exd_dagster.bins.rows import insert_rows
 from exd_dagster.bins.store.registry import Registry
 from exd_dagster.config import FlagAudit
@@ -49,7 +49,7 @@ def select_segments(connection: duckdb.DuckDBPyConnection, flag: FlagAudit, bins
     since = Dimensions(connection).names().get(known.number, {}) if known is not None and len(bins) else {}
     listed = [name for name in dimensions_of(flag) if name in since]
     if known is None or not listed:
-        return FlagSegments(bins.start, bins.variants, (), np.zeros((0, *bins.new_units.shape), np.int64))
+        return no_segments(bins)
     first = hour_of(bins.start)
     cells = (
         f"(SELECT * FROM exd_segments WHERE flag = {known.number} AND hour >= {first} "

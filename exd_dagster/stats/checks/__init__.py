@@ -6,6 +6,8 @@ from exd_dagster.config import FlagAudit
 from exd_dagster.config.faults import nearest_faults
 from exd_dagster.errors import ConfigError
 from exd_dagster.stats.checks.check import Check, Evidence, Wording
+from exd_dagster.stats.checks.segment_srm import SEGMENT_SRM
+from exd_dagster.stats.checks.segment_traffic import SEGMENT_TRAFFIC
 from exd_dagster.stats.checks.sequential_srm import SEQUENTIAL_SRM
 from exd_dagster.stats.checks.srm import SRM
 from exd_dagster.stats.checks.traffic_drop import TRAFFIC_DROP
@@ -18,6 +20,8 @@ CHECKS: dict[str, Check] = {
         SRM,
         SEQUENTIAL_SRM,
         TRAFFIC_DROP,
+        SEGMENT_SRM,
+        SEGMENT_TRAFFIC,
         VERSION_SKEW,
         VARIANT_INTEGRITY,
     )

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
-from exd_dagster.bins.model import FlagBins
+from exd_dagster.bins.model import FlagBins, FlagSegments, no_segments
 from exd_dagster.config import FlagAudit, Thresholds
 from exd_dagster.stats.verdict import Verdict
 from exd_dagster.stats.window import Window, counted, split_window
@@ -24,12 +24,19 @@ class Case:
         bins: the flag's closed hourly bins.
         thresholds: the levels.
         judged: hours whose traffic alarms count, [start, end) in UTC; None: the last 24 closed ones.
+        divided: the newly exposed units of the bins by segment; None: they are not told apart.
     """
 
     flag: FlagAudit
     bins: FlagBins
     thresholds: Thresholds
     judged: tuple[datetime, datetime] | None = None
+    divided: FlagSegments | None = None
+
+    @property
+    def segments(self) -> FlagSegments:
+        """The units by segment; no segment where they are not told apart."""
+        return no_segments(self.bins) if self.divided is None else self.divided
 
     @cached_property
     def closed(self) -> FlagBins:

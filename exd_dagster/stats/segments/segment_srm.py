@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from exd_dagster.bins.model import HOUR, FlagBins, FlagSegments
+from exd_dagster.bins.model import HOUR, OTHER, FlagBins, FlagSegments
 from exd_dagster.config import FlagAudit
 from exd_dagster.stats import words
 from exd_dagster.stats.inputs import Floats, Integers
@@ -124,6 +124,8 @@ def _apart(evidence: Evidence, window: Window, order: Sequence[int], alpha: floa
     """
     for dimension in dict.fromkeys(evidence.segments[i].dimension for i in order):
         failing = [i for i in order if evidence.segments[i].dimension == dimension]
+        # the rest of a dimension shares units with values that were admitted later
+        failing = [i for i in failing if evidence.segments[i].value != OTHER] or failing
         rest = evidence.counts[failing[0]] + evidence.outside[failing[0]]
         rest = rest - evidence.counts[failing].sum(axis=0)
         if rest.sum() and log_e_values(rest, window.stretches).max() < -np.log(alpha):

@@ -39,6 +39,8 @@ def test_the_verdicts_are_those_of_the_bins(fleet: Fleet, instance: dg.DagsterIn
         "srm": "pass",
         "sequential_srm": "pass",
         "traffic_drop": "insufficient",
+        "segment_srm": "skipped",
+        "segment_traffic": "insufficient",
         "trust": "pass",
         "variant_integrity": "pass",
         "version_skew": "skipped",
