@@ -11,7 +11,7 @@ _NAMES = {
     "created event_created_at date_time server_time hit_time event_datetime "
     "evaluation_timestamp exposure_timestamp assignment_timestamp cst event_at "
     "captured_at first_seen first_seen_at log_time logged_at sent_at received_at "
-    "event_date date",
+    "received_time ingest_time event_date date",
     "flag_key": "flag_key flag_name feature_flag_key feature_flag_name feature_flag flag_id flag "
     "feature_key feature_name feature_id feature toggle_name toggle_key toggle "
     "experiment_key experiment_id experiment_name experiment_identifier experiment_slug "
@@ -20,7 +20,7 @@ _NAMES = {
     "ab_test_id ab_test test_id test_key test_name test_case test split_name split "
     "rollout_name rollout variable_key variable caid experiment_number experiment_code "
     "scope_name parameter_key canvas_id canvas_name layer_name gate_name gate config_name "
-    "key",
+    "experience_id experience_key experience_name key",
     "variant_key": "variant_key variant_name variant_id variant variation_key variation_name "
     "variation_id variation combination_id combination_name combination treatment_name "
     "treatment_key treatment_id treatment arm_name arm_key arm_id arm experiment_group "
@@ -62,6 +62,15 @@ DISTINCTIVE = {"user_id", "unit_id", "visitor_id", "targeting_key", "anonymous_i
 
 PERHAPS_A_ROW = {"id", "uuid", "key", "uid"}
 """Names that a unit may have, but also the row itself."""
+
+PARTS = {
+    "flag_key": re.compile(r"experi|flag|feature|campaign|toggle|activit|(^|_)test(_|$)"),
+    "variant_key": re.compile(r"varia|(^|_)arm|group|treat|bucket|cohort|branch|option"),
+    "unit_id_hash": re.compile(
+        r"(^|_)(id|uid|uuid|user|visitor|customer|client|member|device|account|person)$"
+    ),
+}
+"""What the name of a field has in it that may be that column, where no field has one of its names."""
 
 LATER = re.compile(r"receiv|ingest|process|load|insert|upload|updat|fetch|etl|expire|modif|birth")
 """What the name of an instant has in it that is not that of the exposure."""

@@ -18,6 +18,7 @@ from exd_dagster.telemetry.field_names import (
     LATER,
     MAPS,
     NAMES,
+    PARTS,
     PERHAPS_A_ROW,
 )
 from exd_dagster.telemetry.paths import lists_of, opened
@@ -140,7 +141,7 @@ def _elements(
     for item in values[:_KEYS]:
         if not isinstance(item, Mapping):
             return
-        key = next((name for name in ("key", "name") if isinstance(item.get(name), str)), None)
+        key = next((name for name in ("key", "name", "type") if isinstance(item.get(name), str)), None)
         if key is not None and any(name.lower().endswith("value") for name in item):
             rest = {name: inner for name, inner in item.items() if name != key}
             if re.search(r"[\]\[\"']", item[key]) is None:
@@ -195,7 +196,22 @@ def _best(name: str, fields: Fields, found: Mapping[str, str], beside: Seen | No
         if there >= _LEAST[name] and _can_be(name, seen):
             # a name that fits better goes before one that is there a little more often
             scores[path] = rank + 2 * (there >= 0.9) + there / 10
+    if not scores and name in PARTS:
+        return _by_part(name, fields, found)
     return max(scores, key=lambda path: (scores[path], -len(path)), default=None)
+
+
+def _by_part(name: str, fields: Fields, found: Mapping[str, str]) -> str | None:
+    """Return the field whose name has a part that speaks for a column, and whose values can be it."""
+    fitting = {
+        path: seen
+        for path, seen in fields.items()
+        if path not in found.values() and PARTS[name].search(seen.names[-1] if seen.names else "")
+    }
+    if name == "variant_key":
+        fitting = {path: seen for path, seen in fitting.items() if 2 <= seen.distinct <= _VARIANTS}
+    told = [path for path, seen in fitting.items() if _can_be(name, seen)]
+    return max(told, key=lambda path: (len(fields[path].values), -len(path)), default=None)
 
 
 _LEAST = defaultdict(lambda: 0.3, flag_key=0.5, variant_key=0.2, timestamp=0.5, unit_id_hash=0.2)
@@ -225,6 +241,8 @@ def _best_variant(fields: Fields, found: Mapping[str, str]) -> str | None:
         near = [flag for flag in flags if set(fields[flag].values) & set(seen.values) and flag != path]
         family = any(_parent(flag) == _parent(path) for flag in near)
         scores[path] = rank + (seen.distinct > 1) + bool(near) + 0.1 * family
+    if not scores:
+        return _by_part("variant_key", fields, found)
     return max(scores, key=lambda path: (scores[path], -len(path)), default=None)
 
 
@@ -237,20 +255,23 @@ def _beside(fields: Fields, found: Mapping[str, str]) -> str | None:
     fit = [
         path for path, seen in near.items() if seen.names[-1:] in _IDENTITIES and _can_be("flag_key", seen)
     ]
-    return min(fit, default=None)
+    return min(fit, key=lambda path: _IDENTITIES.index(fields[path].names[-1:]), default=None)
 
 
-_IDENTITIES = (("id",), ("key",), ("name",))
+_IDENTITIES = (("key",), ("name",), ("id",))
 
 
 def _any_instant(fields: Fields, found: Mapping[str, str], beside: Seen | None) -> str | None:
     """Return the first field of instants that stands in the rows of the flag, whatever it is called."""
     rows = beside.values if beside else {}
-    for path, seen in fields.items():
-        inside = sum(number in seen.values for number in rows) >= 0.9 * len(rows)
-        if seen.is_instant and inside and path not in found.values() and not LATER.search(snake(path)):
-            return path
-    return None
+    told = [
+        path
+        for path, seen in fields.items()
+        if seen.is_instant
+        and path not in found.values()
+        and sum(number in seen.values for number in rows) >= 0.9 * len(rows)
+    ]
+    return min(told, key=lambda path: bool(LATER.search(snake(path))), default=None)
 
 
 def _one_list(found: Mapping[str, str]) -> dict[str, str]:
@@ -288,7 +309,7 @@ def _exposures(fields: Fields, found: Mapping[str, str], rows: int) -> dict[str,
         return {}
     both = set(flag.values) & set(variant.values)
     for path, seen in fields.items():
-        if seen.names[-1:] == () or seen.names[-1] not in EVENT_NAMES or path in found.values():
+        if EVENT_NAMES.isdisjoint(seen.names[-1:]) or path in found.values():
             continue
         kinds = Counter(seen.values.values())
         inside = Counter(seen.values[number] for number in both if number in seen.values)

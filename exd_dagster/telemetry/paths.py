@@ -204,10 +204,20 @@ def values_at(row: Any, text: str) -> list[Any]:
         row: by column.
         text: a path, or the name of a column.
     """
-    if text in row:
-        return [row[text]]
+    own = _own_name(row, text)
+    if own is not None:
+        return [row[own]]
     path = parse_path(text)
-    return _inside([row[path[0]]], path[1]) if path and path[0] in row else []
+    own = _own_name(row, path[0]) if path else None
+    return _inside([row[own]], path[1]) if path and own is not None else []
+
+
+def _own_name(row: Any, name: str) -> str | None:
+    """Return the row's own name of a column, exact spelling first, or None."""
+    if name in row:
+        return name
+    lowered = name.lower()
+    return next((own for own in row if isinstance(own, str) and own.lower() == lowered), None)
 
 
 def _inside(values: list[Any], steps: Sequence[Step]) -> list[Any]:

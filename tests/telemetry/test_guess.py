@@ -124,6 +124,19 @@ EXPORTS = {
             "event_params[key=variant].value.string_value", "user_pseudo_id", "event_timestamp",
         ),
     ),
+    "ABsmartly": (
+        lambda c: {
+            "units": [{"type": "user_id", "value": c.unit}], "publishedAt": c.ms,
+            "exposures": [{"id": 1, "name": c.flag, "variant": c.random.choice((0, 1)), "exposedAt": c.ms}],
+        },
+        (
+            "exposures[].name", "exposures[].variant", "units[type=user_id].value", "exposures[].exposedAt",
+        ),
+    ),
+    "names that only have a part of the usual ones": (
+        lambda c: {"zeitpunkt": c.iso, "testfall_test": c.flag, "variante": c.arm, "kunde_id": c.unit},
+        ("testfall_test", "variante", "kunde_id", "zeitpunkt"),
+    ),
     "JSON as text": (
         lambda c: {"at": c.iso, "payload": json.dumps({"feature": c.flag, "arm": c.arm, "userId": c.unit})},
         ("payload.feature", "payload.arm", "payload.userId", "at"),

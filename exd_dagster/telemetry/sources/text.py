@@ -61,6 +61,7 @@ class TextStage:
         unreadable: files and lines that were left out.
         written: columns that were found to hold objects as text.
         passed_over: spellings of columns that are not read, for another was chosen.
+        spelled: columns that the files spell in another case, and how.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -73,6 +74,7 @@ class TextStage:
     unreadable: list[Unreadable] = field(default_factory=list)
     written: set[str] = field(default_factory=set)
     passed_over: set[str] = field(default_factory=set)
+    spelled: dict[str, str] = field(default_factory=dict)
 
     def read(self, files: Sequence[str], kind: Format, place: str) -> Scan:
         """Read all files, one by one where they cannot be read together.
@@ -113,15 +115,21 @@ class TextStage:
         return {name: shape for name, shape in shapes(self.wanted).items() if name not in self.passed_over}
 
     def _choose_spellings(self, files: Sequence[str], kind: Format) -> None:
-        """Of wanted columns whose names differ in case only, read the one that the first file has."""
+        """Read columns as the first file spells them: one of those wanted, else one in another case."""
         spellings: dict[str, list[str]] = defaultdict(list)
         for name in shapes(self.wanted):
             spellings[name.lower()].append(name)
-        several = [same for same in spellings.values() if len(same) > 1]
-        there = self._first_names(files[0], kind) if several else set()
-        for same in several:
+        there = self._first_names(files[0], kind)
+        for lowered, same in spellings.items():
             chosen = next((name for name in same if name in there), same[0])
             self.passed_over.update(name for name in same if name != chosen)
+            alike = [own for own in there if own.lower() == lowered]
+            if chosen not in there and len(alike) == 1:
+                self.spelled[chosen] = alike[0]
+
+    def _own(self, name: str) -> str:
+        """Return the files' own name of a column."""
+        return self.spelled.get(name, name)
 
     def _first_names(self, file: str, kind: Format) -> set[str]:
         """Return the names of the columns in the first rows of a file; none of one that cannot be read."""
@@ -178,7 +186,7 @@ class TextStage:
             rows = json_rows(listed, layout, self._json_types(layout))
             values = {name: self._json_value(name, shape, layout) for name, shape in self._shapes.items()}
             self._insert(values, rows)
-            empty = " AND ".join(f"{ident(name)} IS NULL" for name in values)
+            empty = " AND ".join(f"{ident(self._own(name))} IS NULL" for name in values)
             if layout == "newline_delimited":
                 self._name_lines(f"{rows} WHERE {empty}", self._says_nothing)
             elif layout == "marked":  # lines that are not UTF-8 are not in the rows
@@ -193,11 +201,13 @@ class TextStage:
 
     def _json_types(self, layout: Layout) -> dict[str, str]:
         as_text = {*self._shapes} if layout == "marked" else self.written
-        return {name: "VARCHAR" if name in as_text else shape.type for name, shape in self._shapes.items()}
+        kinds = {name: "VARCHAR" if name in as_text else shape.type for name, shape in self._shapes.items()}
+        return {self._own(name): kind for name, kind in kinds.items()}
 
     def _json_value(self, name: str, shape: Shape, layout: Layout) -> str:
         as_text = layout == "marked" or name in self.written
-        return shape.transformed(ident(name)) if as_text else ident(name)
+        own = ident(self._own(name))
+        return shape.transformed(own) if as_text else own
 
     def _objects_as_text(self, files: Sequence[str]) -> set[str]:
         """Return the columns in which some file writes objects as text that holds JSON."""
@@ -210,10 +220,11 @@ class TextStage:
         if not doubtful:
             return found
         lost = {fault.file for fault in self.unreadable if fault.lines is None}
-        texts = ", ".join(f"bool_or(starts_with(CAST({ident(name)} AS VARCHAR), '\"'))" for name in doubtful)
+        owns = [self._own(name) for name in doubtful]
+        texts = ", ".join(f"bool_or(starts_with(CAST({ident(own)} AS VARCHAR), '\"'))" for own in owns)
         for layout, group in by_layout([file for file in files if file not in lost]).items():
             if layout != "marked":
-                rows = json_rows(", ".join(map(literal, group)), layout, dict.fromkeys(doubtful, "JSON"))
+                rows = json_rows(", ".join(map(literal, group)), layout, dict.fromkeys(owns, "JSON"))
                 (told,) = self.connection.execute(f"SELECT {texts} FROM {rows}").fetchall()
                 found.update(name for name, text in zip(doubtful, told, strict=True) if text)
         return found
@@ -244,13 +255,13 @@ class TextStage:
         for header, group in groups.items():
             wrapped, delimiter, names = csv_header(header.text)
             read = self._read_wrapped if wrapped else self._read_plain
-            known = {*self._shapes}
+            known = {self._own(name) for name in self._shapes}
             if twice := sorted(name for name in known if names.count(name) > 1):
                 raise csv.Error(f"column '{twice[0]}' is twice in its header; rename one of them")
             if known & set(names):  # else there is nothing to read, and the columns show why
                 read(", ".join(literal(file) for file in group), names, delimiter, header.skip)
             self.others.update(names)
-            self.found.update(set(names) & set(self.wanted))
+            self.found.update(name for name in self.wanted if self._own(name) in names)
 
     def _read_plain(self, files: str, names: Sequence[str], delimiter: str, skip: int) -> None:
         errors, scans = f"{self.table}_errors", f"{self.table}_scans"
@@ -286,8 +297,8 @@ class TextStage:
 
     def _values(self, columns: Mapping[str, str]) -> dict[str, str]:
         """Return SQL of each column to read that there is, given that of each column of the file."""
-        read = self._shapes
-        return {name: read[name].transformed(sql) for name, sql in columns.items() if name in read}
+        read = {name: (self._own(name), shape) for name, shape in self._shapes.items()}
+        return {n: shape.transformed(columns[own]) for n, (own, shape) in read.items() if own in columns}
 
     def _insert(self, values: Mapping[str, str], rows: str) -> None:
         """Add rows, those that say something and are to be kept."""
@@ -312,7 +323,7 @@ class TextStage:
             value = json.loads(line)
         except (ValueError, RecursionError):
             return bool(line.strip())
-        return not isinstance(value, dict) or all(value.get(name) is None for name in self._shapes)
+        return not isinstance(value, dict) or all(value.get(self._own(name)) is None for name in self._shapes)
 
 
 def by_layout(files: Sequence[str]) -> dict[Layout, list[str]]:

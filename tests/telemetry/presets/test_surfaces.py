@@ -231,3 +231,19 @@ def test_component_takes_the_preset():
     flags = [{"key": "a", "start": "2026-03-01"}]
     component = FlagAuditComponent(records=records, flags=flags, store="bins.duckdb")
     assert (component.records.preset, component.records.unit) == ("launchdarkly", "account")
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson", "parquet"])
+def test_names_in_capitals_are_read_as_a_warehouse_writes_them(form, tmp_path):
+    made = sample("launchdarkly-warehouse")
+    frame = pd.DataFrame(made.rows).rename(columns=str.upper)
+    path = tmp_path / f"log.{form}"
+    if form == "csv":
+        frame.to_csv(path, index=False)
+    elif form == "ndjson":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_parquet(path)
+    kind = exd.ParquetRecords if form == "parquet" else exd.FileRecords
+    records = kind(path=path, preset="launchdarkly-warehouse")
+    assert counted(records, made.flag) == (made.units, made.evaluations)
