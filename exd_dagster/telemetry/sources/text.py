@@ -60,6 +60,7 @@ class TextStage:
         others: further columns they have.
         unreadable: files and lines that were left out.
         written: columns that were found to hold objects as text.
+        first: names in the first rows of the first file.
         passed_over: spellings of columns that are not read, for another was chosen.
         spelled: columns that the files spell in another case, and how.
     """
@@ -73,6 +74,7 @@ class TextStage:
     others: set[str] = field(default_factory=set)
     unreadable: list[Unreadable] = field(default_factory=list)
     written: set[str] = field(default_factory=set)
+    first: set[str] = field(default_factory=set)
     passed_over: set[str] = field(default_factory=set)
     spelled: dict[str, str] = field(default_factory=dict)
 
@@ -120,6 +122,7 @@ class TextStage:
         for name in shapes(self.wanted):
             spellings[name.lower()].append(name)
         there = self._first_names(files[0], kind)
+        self.first.update(there)
         for lowered, same in spellings.items():
             chosen = next((name for name in same if name in there), same[0])
             self.passed_over.update(name for name in same if name != chosen)
@@ -214,7 +217,9 @@ class TextStage:
         doubtful = [
             name
             for name, shape in self._shapes.items()
-            if not shape.is_text and self._any(f"{self.table} WHERE {shape.empty(ident(name))}")
+            if not shape.is_text
+            and (self._own(name) in self.first or self._any(f"{self.table} WHERE {ident(name)} IS NOT NULL"))
+            and self._any(f"{self.table} WHERE {shape.empty(ident(name))}")
         ]
         found: set[str] = set()
         if not doubtful:

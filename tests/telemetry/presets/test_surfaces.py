@@ -247,3 +247,13 @@ def test_names_in_capitals_are_read_as_a_warehouse_writes_them(form, tmp_path):
     kind = exd.ParquetRecords if form == "parquet" else exd.FileRecords
     records = kind(path=path, preset="launchdarkly-warehouse")
     assert counted(records, made.flag) == (made.units, made.evaluations)
+
+
+def test_rows_that_are_no_exposures_are_passed_over_and_not_quarantined(tmp_path):
+    made = sample("posthog")
+    records = exd.FileRecords(path=write_ndjson(made.rows, tmp_path / "log.ndjson"), preset="posthog")
+    with duckdb.connect() as connection:
+        report = BinStore(connection).update(
+            records, [exd.FlagAudit(key=FLAG, start=START)], START, NOW, now=NOW
+        )
+    assert not any(report.quarantined.values())
