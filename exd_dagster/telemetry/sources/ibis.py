@@ -58,13 +58,9 @@ class IbisRecords(Records):
         Raises:
             RecordsError: when it cannot be reached, lacks a column, or its timestamp is none.
         """
-        try:
-            table = self.connection.table(self.table, database=self.database)
-        except Exception as error:
-            raise RecordsError(f"{self.place} cannot be read: {error}") from error
+        table = self._named()
         if self.preset is not None:
-            rows = table.limit(MOST_ROWS).to_pyarrow().to_pylist()
-            check_export(self.place, self.column_map, {self.place: rows})
+            check_export(self.place, self.column_map, {self.place: self._first_rows(table)})
         own = self.column_map
         faults = [
             f"path '{path}' makes a row of each element of a list; give a view that unnests it"
@@ -177,8 +173,20 @@ class IbisRecords(Records):
         end: datetime,  # noqa: ARG002
     ) -> Mapping[str, Sequence[Row]]:
         """Return the first rows; see `Records.sample`."""
-        table = self.connection.table(self.table, database=self.database)
-        return {self.place: table.limit(MOST_ROWS).to_pyarrow().to_pylist()}
+        return {self.place: self._first_rows(self._named())}
+
+    def _named(self) -> Any:
+        try:
+            return self.connection.table(self.table, database=self.database)
+        except Exception as error:
+            raise RecordsError(f"{self.place} cannot be read: {error}") from error
+
+    def _first_rows(self, table: Any) -> list[Row]:
+        try:
+            rows: list[Row] = table.limit(MOST_ROWS).to_pyarrow().to_pylist()
+        except Exception as error:
+            raise RecordsError(f"{self.place} cannot be read: {error}") from error
+        return rows
 
 
 _FINE = {"us": 1000, "ns": 1_000_000}

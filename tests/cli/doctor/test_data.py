@@ -17,6 +17,8 @@ from exd_dagster.config import FlagAudit, Thresholds, Timing
 from exd_dagster.definitions.fleet.plan import AuditPlan
 from exd_dagster.telemetry.sources.duckdb import FileRecords, IbisRecords, ParquetRecords, Records
 from tests.logs import HOUR, START, healthy, rows, write
+from tests.telemetry.presets.samples import START as EXPORTED
+from tests.telemetry.presets.samples import sample, write_ndjson
 
 SOON = START + 6 * HOUR
 SPLIT = {"control": 0.5, "treatment": 0.5}
@@ -171,3 +173,20 @@ def test_the_store_may_be_named_by_a_variable(tmp_path, log, monkeypatch):
         store=DuckDBResource(database=dg.EnvVar("BINS")),
     )
     assert "here.duckdb" in diagnose_store(audit).said
+
+
+def test_log_that_cannot_be_read_is_reported_with_the_preset_that_fits(tmp_path):
+    path = write_ndjson(sample("posthog").rows, tmp_path / "log.ndjson")
+    (reported,) = about("records", plan(tmp_path, FileRecords(path=path)))
+    assert reported.state == "fail"
+    assert "looks like PostHog" in reported.fix
+    assert "preset='posthog'" in reported.fix
+
+
+def test_preset_by_which_a_log_is_read_is_reported(tmp_path):
+    path = write_ndjson(sample("posthog").rows, tmp_path / "log.ndjson")
+    flag = FlagAudit(key="checkout-redesign", split=SPLIT, start=EXPORTED)
+    audit = plan(tmp_path, FileRecords(path=path, preset="posthog"), flag)
+    (reported,) = about("records", audit, EXPORTED + timedelta(days=3))
+    assert reported.state == "ok"
+    assert "read as PostHog (preset 'posthog')" in reported.said
