@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test check checks format lint types calibration engines vendors e2e wheel bench constraints clean
+.PHONY: help demo ui test check checks format lint types calibration engines vendors e2e wheel bench soak constraints clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ wheel: $(VENV)/.installed-dev ## build the wheel and use it in an environment of
 	build/wheel-venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
 	cd build && wheel-venv/bin/python -c "import exd_dagster; print('wheel of', exd_dagster.__name__, 'imports from', exd_dagster.__file__.split('/')[-3])"
 	cd build && wheel-venv/bin/exd-dagster --help >/dev/null
+
+soak: $(VENV)/.installed-dev ## a bad week of 500 flags: kills, refusals, clock jumps; one line
+	@$(BIN)/python -m tests.alerts.soak 500
 
 bench: $(VENV)/.installed-dev ## benchmarks, one JSON object a line (BIG=1 for the large ones)
 	@$(BIN)/python -m benchmarks

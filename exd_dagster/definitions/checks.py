@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import dagster as dg
 
+from exd_dagster.alerts.messages.launchpad import Launchpad
 from exd_dagster.audit.flag import Audit, audit
 from exd_dagster.audit.trust import TrustVerdict
 from exd_dagster.audit.trust_row import iteration_start
@@ -15,8 +16,9 @@ from exd_dagster.audit.trust_table import write_trust
 from exd_dagster.bins.model import FlagSegments
 from exd_dagster.config import FlagAudit, Thresholds, Timing
 from exd_dagster.definitions.assets import STORE_POOL
-from exd_dagster.definitions.decisions.asset import load_decisions
+from exd_dagster.definitions.decisions.asset import decision_launchpad, load_decisions
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
+from exd_dagster.definitions.internals import location_of
 from exd_dagster.definitions.metadata import check_metadata, escape_markdown, verdict_metadata
 from exd_dagster.definitions.run_tags import audit_op_tags, tag_audit, tag_failing
 from exd_dagster.definitions.store import BinStoreResource, bin_store
@@ -162,7 +164,7 @@ def flag_checks(
         write_trust(store.connection, done.trust_entry(context.run.run_id))
         for verdict in (*done.verdicts, done.trust):
             if dg.AssetCheckKey(key, verdict.check) in context.selected_asset_check_keys:
-                yield check_result(done, key, verdict)
+                yield check_result(done, key, verdict, decision_launchpad(fleet, location_of(context.run)))
 
     return flag_audit
 
@@ -207,7 +209,12 @@ def judged_window(
     )
 
 
-def check_result(done: Audit, key: dg.AssetKey, verdict: Verdict) -> dg.AssetCheckResult:
+def check_result(
+    done: Audit,
+    key: dg.AssetKey,
+    verdict: Verdict,
+    launchpad: Launchpad = Launchpad(),  # noqa: B008 - frozen
+) -> dg.AssetCheckResult:
     """Translate a verdict: only a failure fails; insufficient, skipped and not_checked say so in metadata.
 
     `trust` does not pass either for a blocking flag of which no unit was ever counted.
@@ -221,9 +228,16 @@ def check_result(done: Audit, key: dg.AssetKey, verdict: Verdict) -> dg.AssetChe
         severity=severity,
         description=description(done, verdict),
         metadata=check_metadata(
-            {**_about(done, verdict), **verdict.as_metadata()}, verdict_metadata(verdict)
+            {**_about(done, verdict), **verdict.as_metadata()},
+            {**_answer(done, verdict, launchpad), **verdict_metadata(verdict)},
         ),
     )
+
+
+def _answer(done: Audit, verdict: Verdict, launchpad: Launchpad) -> dict[str, Any]:
+    """Return the link to a decision about a failure that blocks, filled in."""
+    links = dict(launchpad.answers(done.flag.id, "*", _now())) if verdict.severity == "ERROR" else {}
+    return {"answer": dg.MetadataValue.url(links["Acknowledge"])} if "Acknowledge" in links else {}
 
 
 def description(done: Audit, verdict: Verdict) -> str:

@@ -124,6 +124,12 @@ def _plain(value: Any) -> Any:
     return getattr(value, "value", value)
 
 
+def location_of(run: dg.DagsterRun) -> str:
+    """Return the name of the code location a run was launched from, "" for one executed in process."""
+    origin = run.remote_job_origin
+    return origin.location_name if origin is not None else ""
+
+
 def cursor_storage(instance: dg.DagsterInstance) -> CursorStorage:
     """Return the instance's key-value storage, which every Dagster storage has."""
     return instance.daemon_cursor_storage

@@ -73,6 +73,7 @@ SHOWN = (
     "bad_from",
     "bad_until",
     "usable_until",
+    "answer",
     "split",
     "causes",
     "trusted",

@@ -5,11 +5,13 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from exd_dagster.alerts.messages.launchpad import Launchpad
 from exd_dagster.demo.data import FLAGS
 from exd_dagster.demo.project import KEYS, report_key
 from tests.e2e.browser import Tab, browser, eventually, find_chromium
@@ -109,9 +111,15 @@ def test_materialize_all_asks_for_partitions_and_for_nothing_else(ui: Ui) -> Non
 @pytest.mark.parametrize(
     ("check", "sentence"),
     [
-        ("srm", "SRM: treatment got 34 % of 100,854 units, 50 % declared"),
-        ("sequential_srm", "Split broke: treatment got 0 % of units since about 2026-03-12"),
-        ("trust", "Not trusted. SRM: treatment got 34 %"),
+        (
+            "srm",
+            "treatment gets no unit since 2026-03-12 14:00 UTC. SRM: treatment got 34 % of 100,854 units",
+        ),
+        (
+            "sequential_srm",
+            "treatment gets no unit since 2026-03-12 14:00 UTC. Split broke: treatment got 0 %",
+        ),
+        ("trust", "Not trusted. treatment gets no unit since 2026-03-12 14:00 UTC. SRM: treatment got 34 %"),
     ],
 )
 def test_a_check_opens_with_its_sentence_and_its_picture_without_a_click(
@@ -144,6 +152,51 @@ def test_a_blocked_report_launched_from_its_page_fails_with_the_reason(ui: Ui) -
     assert not ui.report_is_built()
 
 
+def editor(ui: Ui) -> str:
+    return str(ui.tab.evaluate("document.querySelector('.CodeMirror').CodeMirror.getValue()"))
+
+
+def decided(ui: Ui) -> list[dg.DagsterRun]:
+    """Every run of the job that records decisions, newest first."""
+    return list(ui.instance.get_runs(dg.RunsFilter(job_name="flag_decision")))
+
+
+def test_the_link_of_an_alert_opens_the_launchpad_filled_in_and_is_refused_without_a_name(ui: Ui) -> None:
+    pad = Launchpad(base_url=ui.server, location="exd_demo")
+    flag = next(flag.id for flag in FLAGS if flag.key == "recommendations")
+    link = dict(pad.answers(flag, "srm", datetime.now(timezone.utc)))["Acknowledge"]
+    ui.tab.open(link)
+    ui.tab.wait_for("Launch Run")
+    ui.tab.wait_until_idle()
+    for line in (
+        'kind: "acknowledge"',
+        'flags: "shop/production/recommendations"',
+        'checks: "srm"',
+        'by: ""',
+    ):
+        assert line in editor(ui)
+    before = len(decided(ui))
+    ui.tab.click("Launch Run")
+    eventually(lambda: len(decided(ui)) > before and decided(ui)[0].is_finished, "a refused decision", 120)
+    assert decided(ui)[0].is_failure
+
+    ui.tab.open(pad.filled_in({**DECISION, "kind": "acknowledge"}))
+    ui.tab.wait_for("Launch Run")
+    ui.tab.wait_until_idle()
+    assert 'by: "ada"' in editor(ui)
+    ui.tab.click("Launch Run")
+    eventually(lambda: len(decided(ui)) > before + 1 and decided(ui)[0].is_finished, "a decision", 120)
+    assert decided(ui)[0].is_success
+
+
+def test_the_link_of_an_alert_launches_nothing_where_dagster_does_not_let_its_user(ui: Ui) -> None:
+    with webserver(ui.home, "-w", "workspace.yaml", "--read-only") as server:
+        ui.tab.open(Launchpad(base_url=server, location="exd_demo").filled_in(DECISION))
+        ui.tab.wait_for("flag_decision")
+        ui.tab.wait_until_idle()
+        assert "Launch Run" not in str(ui.tab.evaluate("document.body.innerText"))
+
+
 def test_a_decision_made_in_the_launchpad_lets_the_report_run(ui: Ui) -> None:
     """The daemon repeats the checks by itself once the decision is recorded."""
     ui.open(f"{LOCATION}/jobs/flag_decision", "Launchpad")
@@ -154,9 +207,9 @@ def test_a_decision_made_in_the_launchpad_lets_the_report_run(ui: Ui) -> None:
         f"document.querySelector('.CodeMirror').CodeMirror.setValue({json.dumps(json.dumps(config))})"
     )
     ui.tab.wait_until_idle()
+    before = len(decided(ui))
     ui.tab.click("Launch Run")
-    decided = dg.RunsFilter(job_name="flag_decision")
-    eventually(lambda: ui.instance.get_runs_count(decided) == 1, "a run of flag_decision")
+    eventually(lambda: len(decided(ui)) > before, "a run of flag_decision")
     ui.asset(BAD, "checks&checkDetail=trust", "Latest execution")
     ui.tab.wait_for("Waived by ada until 2199-01-01", 180)
 

@@ -28,7 +28,7 @@ def webserver(home: Path, *target: str, daemon: bool = False, seconds: float = 1
     port = _free_port()
     program = ["dagster", "dev"] if daemon else ["dagster_webserver"]
     command = [sys.executable, "-m", *program, "-h", "127.0.0.1", "-p", str(port), *target]
-    log = home / ".dagster" / "webserver.log"
+    log = home / ".dagster" / f"webserver-{port}.log"
     log.parent.mkdir(exist_ok=True)
     with log.open("w") as output:
         process = subprocess.Popen(

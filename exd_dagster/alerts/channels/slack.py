@@ -63,7 +63,7 @@ class SlackBot:
     ) -> Outcome:
         """Send blocks with their text; plain text once when Slack refuses the message as it is."""
         message = notification.message
-        body = {**where, "text": slack_summary(message), "blocks": slack_blocks(message)}
+        body = {**where, "text": slack_summary(message), "blocks": slack_blocks(message, buttons=True)}
         outcome = self._call(method, body, now)
         if is_about_the_message(outcome) and outcome.detail.rpartition(" ")[2] not in LOST_THREAD:
             return self._call(method, {**where, "text": slack_text(message)}, now)

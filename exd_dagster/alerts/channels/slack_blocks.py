@@ -9,6 +9,7 @@ from exd_dagster.alerts.messages.text import clip, slack_escape
 SECTION_LIMIT = 3000
 HEADER_LIMIT = 150
 BLOCK_LIMIT = 50
+BUTTON_LIMIT = 75
 TOTAL_LIMIT = 12_000
 """Characters of all blocks together: Slack documents no limit, and refuses from about 13,200 on."""
 TEXT_LIMIT = 3900
@@ -37,21 +38,26 @@ def slack_text(message: Message) -> str:
     return _escaped(f"{_MARKS[message.status]} {plain_text(message)}", TEXT_LIMIT)
 
 
-def slack_blocks(message: Message) -> list[dict[str, Any]]:
-    """Return the message as Block Kit blocks. Foreign text is plain text or a code block, never markup."""
+def slack_blocks(message: Message, *, buttons: bool = False) -> list[dict[str, Any]]:
+    """Return the message as Block Kit blocks. Foreign text is plain text or a code block, never markup.
+
+    Args:
+        message: what to say.
+        buttons: True for an app, which shows answers as buttons; a webhook shows them as links.
+    """
     headline = f"{_MARKS[message.status]} {message.headline}"
     blocks: list[dict[str, Any]] = [{"type": "header", "text": _plain(headline, HEADER_LIMIT)}]
     if message.lead:
         blocks.append(_section(message.lead))
     for section in message.sections:
-        blocks += _section_blocks(section)
+        blocks += _section_blocks(section, buttons=buttons)
     footer = {"type": "context", "elements": [_plain(f"exd_dagster · {message.id[:12]}", HEADER_LIMIT)]}
     return [*_fitting(blocks), footer]
 
 
 def _fitting(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return as many blocks as one message allows, with a note if some were left out."""
-    sizes = accumulate(_size(block["text"]["text"]) for block in blocks)
+    sizes = accumulate(_size(block["text"]["text"]) if "text" in block else 0 for block in blocks)
     fitting = sum(size <= TOTAL_LIMIT - HEADER_LIMIT for size in sizes)
     if fitting == len(blocks) < BLOCK_LIMIT:
         return blocks
@@ -59,7 +65,7 @@ def _fitting(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [*blocks[:kept], _section("… the rest is too long for Slack; the checks in Dagster have it.")]
 
 
-def _section_blocks(section: Section) -> list[dict[str, Any]]:
+def _section_blocks(section: Section, *, buttons: bool) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
     text = "\n".join(part for part in (section.heading, section.text) if part)
     if text:
@@ -69,12 +75,24 @@ def _section_blocks(section: Section) -> list[dict[str, Any]]:
     lines = [f"{label}: {value}" for label, value in section.facts]
     lines += [f"• {point}" for point in section.points]
     blocks += [_section(part) for part in _parts(lines)]
-    if section.links:
+    if section.links and section.buttons and buttons:
+        blocks.append({"type": "actions", "elements": [_button(*link) for link in section.links]})
+    elif section.links:
         links = " · ".join(
             f"<{slack_escape(address)}|{slack_escape(label)}>" for label, address in section.links
         )
         blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": links}})
     return blocks
+
+
+def _button(label: str, address: str) -> dict[str, Any]:
+    """Return a button that opens an address; Slack does nothing else with it."""
+    return {
+        "type": "button",
+        "text": _plain(label, BUTTON_LIMIT),
+        "url": address,
+        "action_id": f"open:{label}",
+    }
 
 
 def _parts(lines: list[str]) -> list[str]:

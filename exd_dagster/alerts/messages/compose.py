@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from exd_dagster.alerts.messages import faults, words
+from exd_dagster.alerts.messages.launchpad import Launchpad
 from exd_dagster.alerts.messages.links import Links
 from exd_dagster.alerts.messages.message import HEADLINE, LISTED, Message, MessageStatus, Section, Table
 from exd_dagster.alerts.messages.summary import summary_headline, summary_sections
@@ -44,11 +45,13 @@ class Context:
 
     Attributes:
         links: builds addresses of pages of the Dagster UI.
+        launchpad: builds addresses that open a decision filled in.
         blocked: by `str(FlagId)`, the assets blocked by the flag.
     """
 
     links: Links = field(default_factory=Links)
     blocked: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    launchpad: Launchpad = field(default_factory=Launchpad)
 
 
 def compose(entry: OutboxEntry, state: AlertState, context: Context) -> Message:
@@ -193,7 +196,7 @@ def _one_flag(
     causes = [visible(cause) for alert in alerts for cause in words.causes(alert.facts)]
     if causes:
         sections.append(Section(heading="Likely causes, from the data", points=tuple(dict.fromkeys(causes))))
-    return [*sections, _next(alerts), _links(alerts[0], context)]
+    return [*sections, _next(alerts), *_answers(entry, alerts, context), _links(alerts[0], context)]
 
 
 def _numbers(alert: Alert, before: Sequence[Alert]) -> Section:
@@ -291,6 +294,15 @@ def _next(alerts: Sequence[Alert]) -> Section:
         f"To let reports run: exd-dagster decide waive --flag {flag} --reason WHY --by YOU --until WHEN"
     )
     return Section(heading="What to do next", points=tuple(dict.fromkeys(points)))
+
+
+def _answers(entry: OutboxEntry, alerts: Sequence[Alert], context: Context) -> list[Section]:
+    """Return links to the decisions about a failure; there are none without the address of the Dagster UI."""
+    if not context.links.base_url or entry.reason == "shutoff":
+        return []
+    checks = alerts[0].check if len(alerts) == 1 else "*"
+    links = context.launchpad.answers(alerts[0].flag, checks, entry.created_at)
+    return [Section(heading="Answer in Dagster", links=links, buttons=True)] if links else []
 
 
 def _links(alert: Alert, context: Context) -> Section:

@@ -41,6 +41,7 @@ class Section:
         facts: label and value, in order.
         table: the split by variant.
         points: a list, for example likely causes.
+        buttons: True for links that a channel may show as buttons.
         links: label and address; addresses come from our own base address only.
     """
 
@@ -50,6 +51,7 @@ class Section:
     table: Table | None = None
     points: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
+    buttons: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ from exd_dagster.definitions.alerting.destinations import (
     duplicate_faults,
     open_senders,
 )
-from exd_dagster.definitions.decisions.asset import load_decisions
+from exd_dagster.definitions.decisions.asset import decision_launchpad, load_decisions
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET
 from exd_dagster.definitions.internals import CheckRecord, cursor_storage, latest_checks
 from exd_dagster.errors import ConfigError
@@ -86,7 +86,7 @@ class AlertPlan:
         """What of the routes matches no flag, owner, severity or check there is; one sentence each."""
         return idle_routes(self.routing, self.monitored.values(), {key.name for key in self.monitored})
 
-    def setup(self, blocked: Mapping[str, Sequence[str]] | None = None) -> AlertingSetup:
+    def setup(self, blocked: Mapping[str, Sequence[str]] | None = None, location: str = "") -> AlertingSetup:
         """Return the destinations as they can be used now, with their secrets read."""
         senders, unready = open_senders(self.alerts)
         hooks, failed = open_senders([self.on_shutoff] if self.on_shutoff else [])
@@ -99,7 +99,11 @@ class AlertPlan:
             digest=self.digest,
             hook=next(iter(hooks.values()), None),
             rules={alert.name: rules for alert in self.alerts if (rules := alert.rules)},
-            context=Context(links=Links(self.base_url, self.grain), blocked=blocked or {}),
+            context=Context(
+                links=Links(self.base_url, self.grain),
+                blocked=blocked or {},
+                launchpad=decision_launchpad(self.fleet, location, self.base_url),
+            ),
         )
 
     def tick(
@@ -122,7 +126,7 @@ class AlertPlan:
         """
         begun = time.monotonic()
         found, running = check_states(instance, self.monitored, _now())
-        setup, key = self.setup(blocked), self.name
+        setup, key = self.setup(blocked, home), self.name
         if off := alerts_off():
             setup, key = log_only(setup, log), f"{self.name} (off)"
             log.info("Alerts: rendered and logged, not sent (%s)", off)

@@ -8,11 +8,12 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from exd_dagster.alerts.messages.launchpad import Launchpad
 from exd_dagster.alerts.policy.decisions import KINDS, Decision
 from exd_dagster.alerts.state import StateStore, sensors
 from exd_dagster.config import FlagAudit, FlagId, to_utc
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
-from exd_dagster.definitions.internals import cursor_storage, latest_checks
+from exd_dagster.definitions.internals import cursor_storage, latest_checks, location_of
 from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.stats.checks import CHECKS, able_to_block
 
@@ -25,7 +26,7 @@ class DecisionConfig(dg.Config):
     """Run config of the job `flag_decision`; fields as in `Decision`."""
 
     kind: str = Field(
-        description="silence, waive or end. " + "; ".join(f"{k}: {v}" for k, v in KINDS.items())
+        description="acknowledge, silence, waive or end. " + "; ".join(f"{k}: {v}" for k, v in KINDS.items())
     )
     flags: str = Field(description="Flag key, or a glob over keys or over namespace/environment/key.")
     checks: str = Field(default="*", description="Check name, or a glob.")
@@ -168,6 +169,20 @@ def decision_metadata(decision: Decision) -> dict[str, Any]:
     }
 
 
+def decision_launchpad(fleet: str, location: str, base_url: str = "") -> Launchpad:
+    """Return what builds addresses of a fleet's decision job in the launchpad.
+
+    Args:
+        fleet: name of the fleet.
+        location: name of the code location, "" where it is not known.
+        base_url: of the Dagster UI; "" for addresses below it.
+    """
+    names = FleetNames(fleet)
+    return Launchpad(
+        base_url=base_url, location=location, job=names.decision_job, op=names.decisions.path[-1]
+    )
+
+
 def build_flag_decisions(
     monitored: Mapping[dg.AssetCheckKey, FlagAudit],
     *,
@@ -198,7 +213,9 @@ def build_flag_decisions(
                 unmonitored=unmonitored_flags(context.instance),
             )
         except ConfigError as error:
-            raise dg.Failure(str(error), allow_retries=False) from None
+            again = decision_launchpad(fleet, location_of(context.run)).filled_in(config.model_dump())
+            link = {"form": dg.MetadataValue.url(again)} if location_of(context.run) else {}
+            raise dg.Failure(str(error), metadata=link, allow_retries=False) from None
         context.log_event(
             dg.AssetMaterialization(asset_key=names.decisions, metadata=decision_metadata(decision))
         )
@@ -206,7 +223,7 @@ def build_flag_decisions(
     @dg.job(
         name=names.decision_job,
         executor_def=dg.in_process_executor,
-        description="Records one decision of a person about failing flags: silence, waive or end.",
+        description=_ASKED,
         config={"ops": {decide.name: {"config": _FORM}}},
     )
     def record_one() -> None:
@@ -218,6 +235,13 @@ def build_flag_decisions(
 
 _FORM = {"kind": "waive", "flags": "", "checks": "*", "reason": "", "by": "", "until": ""}
 """The template shown in the launchpad; its values are invalid until filled in."""
+
+_ASKED = (
+    "Records one decision of a person about failing flags. Fill in: `kind` ("
+    + "; ".join(f"{k}: {v}" for k, v in KINDS.items())
+    + "), `flags` (a key or glob), `checks` (a name or glob), `reason`, `by` (your name) and `until`. "
+    "Alerts, and the row `answer` of a failing check, link to this form filled in."
+)
 
 _DESCRIPTION = (
     "Decisions by people about failing flags, recorded with the job `{job}` or `exd-dagster decide`. "

@@ -1,0 +1,86 @@
+"""Addresses that open Dagster's launchpad with a decision filled in, so that Dagster says who may make it."""
+
+import glob
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import quote
+
+from exd_dagster.config import FlagId
+
+LONGEST = 3000
+"""Characters of an address that Slack takes in a button."""
+ANSWERS: Mapping[str, tuple[str, str, timedelta]] = {
+    "Acknowledge": ("acknowledge", "looking into it", timedelta(days=1)),
+    "Silence 24 h": ("silence", "", timedelta(days=1)),
+    "Waive 7 days": ("waive", "", timedelta(days=7)),
+    "End the audit": ("end", "", timedelta(days=30)),
+}
+"""Label of each answer: its decision, a reason to begin with, and until when."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launchpad:
+    """The job that records decisions, in one code location.
+
+    Attributes:
+        base_url: of the Dagster UI; "" for addresses below it.
+        location: name of the code location; "" where it is not known: there are no addresses then.
+        job: name of the job.
+        op: name of its op.
+    """
+
+    base_url: str = ""
+    location: str = ""
+    job: str = "flag_decision"
+    op: str = "flag_decisions"
+
+    def answers(self, flag: FlagId, checks: str, now: datetime) -> tuple[tuple[str, str], ...]:
+        """Return (label, address) of each answer to a failure; who decides, and why, is left to fill in.
+
+        Args:
+            flag: the failing flag.
+            checks: the failing check, or "*".
+            now: the time from which an answer holds (UTC).
+        """
+        if not self.location:
+            return ()
+        links = []
+        for label, (kind, reason, span) in ANSWERS.items():
+            until = (now + span).replace(minute=0, second=0, microsecond=0)
+            values = {
+                "kind": kind,
+                "flags": glob.escape(str(flag)),
+                "checks": checks,
+                "reason": reason,
+                "by": "",
+                "until": f"{until:%Y-%m-%dT%H:%MZ}",
+            }
+            links.append((label, self.filled_in(values)))
+        return tuple(link for link in links if len(link[1]) <= LONGEST)
+
+    def filled_in(self, values: Mapping[str, str]) -> str:
+        """Return the address of the launchpad with these values; they can only be read as text.
+
+        Args:
+            values: of the decision, by field.
+        """
+        lines = [f"      {name}: {_quoted(value)}" for name, value in values.items()]
+        config = "\n".join(["ops:", f"  {self.op}:", "    config:", *lines, ""])
+        place = quote(self.location, safe="")
+        job = quote(self.job, safe="")
+        base = self.base_url.rstrip("/")
+        return f"{base}/locations/{place}/jobs/{job}/playground/setup?config={quote(config, safe='')}"
+
+
+def _quoted(text: str) -> str:
+    """Return text as a double-quoted YAML scalar: nothing in it can end it."""
+    return '"' + "".join(map(_shown, text)) + '"'
+
+
+def _shown(char: str) -> str:
+    if char in '"\\':
+        return f"\\{char}"
+    if char.isprintable():
+        return char
+    return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"
