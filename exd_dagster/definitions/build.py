@@ -280,7 +280,6 @@ class _Fleet:
             flag_checks(
                 flag,
                 self.keys[flag.id],
-                self.records,
                 partitions=self.partitions,
                 thresholds=thresholds,
                 **how,

@@ -93,7 +93,6 @@ def build_flag_audit_checks(
     return flag_checks(
         flag,
         asset_key_of(asset),
-        source,
         partitions=partitions,
         thresholds=thresholds,
         before=count,
@@ -108,7 +107,6 @@ def build_flag_audit_checks(
 def flag_checks(
     flag: FlagAudit,
     key: dg.AssetKey,
-    records: Records,  # noqa: ARG001 - searched for interactions
     *,
     partitions: dg.PartitionsDefinition[Any] | None = None,
     thresholds: Thresholds | None = None,

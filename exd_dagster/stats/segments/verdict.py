@@ -65,7 +65,6 @@ class SegmentSrmVerdict(Verdict):
         max_log_e_value: the largest ln(w E) of any segment so far.
         change: when the split of the segment broke, and how sure that is.
         rows: the failing segments, then the largest others.
-        interactions: within the segment, values of other dimensions that differ from its rest.
         iteration_start: start of the iteration the counts are of (UTC).
     """
 
@@ -88,5 +87,4 @@ class SegmentSrmVerdict(Verdict):
     max_log_e_value: float | None = None
     change: ChangePoint | None = None
     rows: tuple[SegmentRow, ...] = ()
-    interactions: tuple[str, ...] = ()
     iteration_start: datetime | None = None
