@@ -27,7 +27,7 @@ def check_export(place: str, columns: ColumnMap, sample: Mapping[str, Sequence[R
     rows = [row for some in sample.values() for row in some]
     faults = [fault for file, some in sample.items() if (fault := _lacking(file, columns, some))]
     own = [row for row in rows if _is_exposure(row, columns) and preset.fits(row)]
-    others = [row for row in rows if not preset.fits(row)]
+    others = [row for row in rows if not preset.fits(row) and not _is_alike(row, columns)]
     better = [match for match in likeliest(recognise(others)) if match.preset != preset.name]
     if own and better:
         files = [file for file, some in sample.items() if recognise_only(some, better[0].preset)]
@@ -57,6 +57,12 @@ def _is_exposure(row: Row, columns: ColumnMap) -> bool:
         any(holds(row, path, values) for path in columns.paths(name))
         for name, values in columns.where.items()
     )
+
+
+def _is_alike(row: Row, columns: ColumnMap) -> bool:
+    """Return True for a row with the time and the unit of this export: another event of it."""
+    needed = (name for name in ("timestamp", "unit_id_hash") if name not in columns.constants)
+    return all(any(values_at(row, path) for path in columns.paths(name)) for name in needed)
 
 
 def _lacking(file: str, columns: ColumnMap, rows: Sequence[Row]) -> str:

@@ -99,7 +99,10 @@ def _refuse_mix(place: str, matches: Sequence[Match], rows: Sequence[Row]) -> No
     if all(len(fitting) < 2 for fitting in several):
         shown = [f"{match.rows} of {match.of} rows looked at: {match}" for match in matches]
         told = "\n  - ".join([f"{place} is a mix of exports:", *shown])
-        raise RecordsError(f"{told}\nGive each export files, or a table, of its own.")
+        raise RecordsError(
+            f"{told}\nGive each export files, or a table, of its own; "
+            "--preset NAME reads one where the other is a part of it."
+        )
 
 
 def _asked(place: str, matches: Sequence[Match]) -> str:

@@ -104,3 +104,13 @@ def test_unit_a_preset_has_not_is_told_with_those_it_has():
 def test_unit_without_a_preset_is_told():
     with pytest.raises(ConfigError, match="give preset too"):
         exd.FileRecords(path="log.ndjson", unit="account")
+
+
+def test_events_of_another_vendor_inside_the_export_are_no_mix(tmp_path):
+    made = sample("posthog", units=40)
+    forwarded = [
+        {**row, "event": "Experiment Viewed", "properties": {"experiment_id": "x", "variation_id": "a"}}
+        for row in made.rows[:20]
+    ]
+    path = write_ndjson([*made.rows, *forwarded], tmp_path / "log.ndjson")
+    assert count(exd.FileRecords(path=path, preset="posthog"))["new_units"].sum() == sum(made.units.values())
