@@ -23,14 +23,15 @@ _NAMES = {
     "experience_id experience_key experience_name key",
     "variant_key": "variant_key variant_name variant_id variant variation_key variation_name "
     "variation_id variation combination_id combination_name combination treatment_name "
-    "treatment_key treatment_id treatment arm_name arm_key arm_id arm experiment_group "
-    "experiment_variant experiment_variation group_name group_id group "
-    "canvas_variation_id canvas_variation_name message_variation_id message_variation "
-    "experience_name experience_id experience branch cohort bucket_name bucket bucket_key "
-    "variant_group assignment allocation assigned_group test_group ab_group "
-    "exposure_group result_variant result variation_index variant_index variation_value "
-    "vaid variation_code variant_value option version_name decision flag_value "
-    "evaluated_value feature_value value enabled is_enabled on",
+    "treatment_key treatment_id treatment variant_label variation_label treatment_label "
+    "arm_name arm_key arm_id arm experiment_group experiment_variant experiment_variation "
+    "group_name group_id group canvas_variation_id canvas_variation_name "
+    "message_variation_id message_variation experience_name experience_id experience "
+    "branch cohort bucket_name bucket bucket_key variant_group assignment allocation "
+    "assigned_group test_group ab_group exposure_group result_variant result "
+    "variation_index variant_index variation_value vaid variation_code variant_value "
+    "option version_name decision flag_value evaluated_value feature_value value enabled "
+    "is_enabled on",
     "unit_id_hash": "unit_id_hash unit_id unit randomization_unit_id targeting_key user_id_hash user_id "
     "userid user_key user_identifier external_user_id external_id usr_id subject_key "
     "subject_id subject visitor_id visitor_key visitor_identifier visitor_uuid visitor "
@@ -66,9 +67,7 @@ PERHAPS_A_ROW = {"id", "uuid", "key", "uid"}
 PARTS = {
     "flag_key": re.compile(r"experi|flag|feature|campaign|toggle|activit|(^|_)test(_|$)"),
     "variant_key": re.compile(r"varia|(^|_)arm|group|treat|bucket|cohort|branch|option"),
-    "unit_id_hash": re.compile(
-        r"(^|_)(id|uid|uuid|user|visitor|customer|client|member|device|account|person)$"
-    ),
+    "unit_id_hash": re.compile(r"id$|(^|_)(user|visitor|customer|client|member|device|account|person)$"),
 }
 """What the name of a field has in it that may be that column, where no field has one of its names."""
 

@@ -29,7 +29,8 @@ _KEYS = 200
 """Fields of one object, and keys of one list, that are looked at."""
 _VARIANTS = 20
 _INSTANT = re.compile(
-    r"^\s*\d{4}-?\d\d-?\d\d([T ]\d|$)|^\s*\w{3},? +\w+ +\w+ |^1[0-9]{9}([0-9]{3}){0,3}(\.\d+)?$"
+    r"^\s*\d{4}[-/]?\d\d[-/]?\d\d([T ]\d|$)|^\s*\w{3},? +\w+ +\w+ |^\d\d?[/-]\w{3}[/-]\d{4}"
+    r"|^1[0-9]{9}([0-9]{3}){0,3}(\.\d+)?$"
 )
 _HELD = re.compile(r"^(.*?)(?:\.|\['|\[(?:key|name)=)([^.\[\]']+)'?\]?(?:\.value.*|\.\w*_value)?$")
 _PLAIN = re.compile(r"^[^.\[\]\"'=]+$")
@@ -90,16 +91,15 @@ def guess(rows: Sequence[Row], known: Mapping[str, str] | None = None) -> Guess:
     _take(found, "variant_key", _best_variant(fields, found))
     variant = fields.get(found.get("variant_key", ""))
     _take(found, "flag_key", _best("flag_key", fields, found, variant) or _beside(fields, found))
+    constants = {}
     if "flag_key" not in found and (dynamic := _named_by_its_key(fields)) is not None:
-        path, key = dynamic
-        found.pop("variant_key", None)
-        found["variant_key"] = path
-        constants = {"flag_key": key}
-    else:
-        constants = {}
+        found["variant_key"], constants["flag_key"] = dynamic
+    if not constants:
+        _take(found, "flag_key", _by_part("flag_key", fields, found))
     inside = fields.get(found.get("flag_key", found.get("variant_key", "")))
     for name in ("timestamp", "unit_id_hash", *_OPTIONAL):
         _take(found, name, _best(name, fields, found, inside))
+    _take(found, "unit_id_hash", _by_part("unit_id_hash", fields, found))
     _take(found, "timestamp", _any_instant(fields, found, inside))
     told = {**_one_list(found), **(known or {})}
     columns = {name: path for name, path in told.items() if name != path}
@@ -196,8 +196,6 @@ def _best(name: str, fields: Fields, found: Mapping[str, str], beside: Seen | No
         if there >= _LEAST[name] and _can_be(name, seen):
             # a name that fits better goes before one that is there a little more often
             scores[path] = rank + 2 * (there >= 0.9) + there / 10
-    if not scores and name in PARTS:
-        return _by_part(name, fields, found)
     return max(scores, key=lambda path: (scores[path], -len(path)), default=None)
 
 
@@ -241,9 +239,10 @@ def _best_variant(fields: Fields, found: Mapping[str, str]) -> str | None:
         near = [flag for flag in flags if set(fields[flag].values) & set(seen.values) and flag != path]
         family = any(_parent(flag) == _parent(path) for flag in near)
         scores[path] = rank + (seen.distinct > 1) + bool(near) + 0.1 * family
-    if not scores:
-        return _by_part("variant_key", fields, found)
-    return max(scores, key=lambda path: (scores[path], -len(path)), default=None)
+    best = max(scores, key=lambda path: (scores[path], -len(path)), default=None)
+    if best is None or fields[best].distinct < 2:  # one value everywhere is no variant, where another can be
+        return _by_part("variant_key", fields, found) or best
+    return best
 
 
 def _beside(fields: Fields, found: Mapping[str, str]) -> str | None:

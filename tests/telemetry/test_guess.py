@@ -137,6 +137,10 @@ EXPORTS = {
         lambda c: {"zeitpunkt": c.iso, "testfall_test": c.flag, "variante": c.arm, "kunde_id": c.unit},
         ("testfall_test", "variante", "kunde_id", "zeitpunkt"),
     ),
+    "a variant of one name and another of many": (
+        lambda c: {"dyid": c.unit, "experience_name": "hero", "variant_text": c.arm, "session_start": c.iso},
+        ("experience_name", "variant_text", "dyid", "session_start"),
+    ),
     "JSON as text": (
         lambda c: {"at": c.iso, "payload": json.dumps({"feature": c.flag, "arm": c.arm, "userId": c.unit})},
         ("payload.feature", "payload.arm", "payload.userId", "at"),
@@ -164,9 +168,9 @@ def test_told_paths_lead_to_a_value_in_every_row(name):
     ("make", "flag", "variant"),
     [
         (
-            lambda c: {"feature_flags": {"new-nav": c.arm == "A", "beta": True}},
-            "new-nav",
-            "feature_flags.new-nav",
+            lambda c: {"feature_flags": {"new-test": c.arm == "A", "beta": True}},
+            "new-test",
+            "feature_flags.new-test",
         ),
         (lambda c: {"flags": {"summer-sale": c.arm}}, "summer-sale", "flags.summer-sale"),
         (
