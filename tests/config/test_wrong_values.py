@@ -56,9 +56,9 @@ def test_a_far_end_is_refused_with_the_way_to_say_never(end):
 
 @pytest.mark.parametrize("field", ["ignore_variants", "dimensions", "exclude_reasons"])
 def test_half_a_character_is_refused_wherever_it_stands(field):
-    with pytest.raises(ConfigError, match=f"{field} holds half a character"):
+    with pytest.raises(ConfigError, match=f"{field} contains half a character"):
         exd.FlagAudit(**VALID, **{field: ["\udc80"]})
-    with pytest.raises(ConfigError, match="include holds half a character"):
+    with pytest.raises(ConfigError, match="include contains half a character"):
         exd.FlagAudit(**VALID, include={"country": ["\udc80"]})
 
 
