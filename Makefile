@@ -43,7 +43,7 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 calibration: $(VENV)/.installed-test ## the statistical claims, by seeded simulation
-	$(BIN)/python -m pytest -m calibration -s $(ARGS)
+	$(BIN)/python -m pytest tests/calibration -n 2 --dist worksteal -m calibration $(ARGS)
 
 engines: $(VENV)/.installed-engines ## the same bins on Spark, PostgreSQL and object storage
 	$(BIN)/python -m pytest -m engines $(ARGS)
@@ -58,7 +58,7 @@ vendors: $(VENV)/.installed-test .venv-vendors/.installed ## what the vendors' o
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m vendors $(ARGS)
 
 e2e: $(VENV)/.installed-test ## whole commands, a daemon, a browser
-	$(BIN)/python -m pytest -m e2e $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m e2e $(ARGS)
 
 wheel: $(VENV)/.installed-dev ## build the wheel and use it in an environment of its own
 	rm -rf build dist

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-ROWS = pytest.StashKey[list[tuple[str, str, str]]]()
-
 
 @pytest.fixture
-def measured(request):
+def measured(record_property):
     """Call with (figure, target, measured): one row of the table."""
-    rows = request.config.stash.setdefault(ROWS, [])
-    return lambda figure, target, value: rows.append((figure, target, value))
+    return lambda *row: record_property("calibration", list(row))  # reports travel between processes
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    rows = config.stash.get(ROWS, [])
+def pytest_terminal_summary(terminalreporter):
+    reports = [report for kind in terminalreporter.stats.values() for report in kind]
+    called = [report for report in reports if getattr(report, "when", None) == "call"]
+    called.sort(key=lambda report: report.location)
+    rows = [row for report in called for name, row in report.user_properties if name == "calibration"]
     if not rows:
         return
     table = ["| figure | target | measured |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]

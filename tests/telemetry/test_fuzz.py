@@ -22,7 +22,7 @@ START = datetime(2026, 1, 5, tzinfo=timezone.utc)
 NOW = START + timedelta(days=2)
 ROWS = 60
 FUZZ = settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -188,7 +188,7 @@ damages = st.one_of(
 )
 
 
-@settings(FUZZ, max_examples=100)
+@settings(FUZZ, max_examples=60)
 @given(kinds, st.lists(damages, min_size=1, max_size=3))
 def test_a_damaged_file_is_read_as_far_as_it_can_be_or_refused_by_us(tmp_path, kind, faults):
     content = log_bytes(kind)
