@@ -1,10 +1,13 @@
 """The law of counting holds for the expression that engines run, and engines read no more than the window."""
 
+from unittest.mock import patch
+
 import duckdb
 import pandas as pd
 import pytest
 from hypothesis import given
 
+from exd_dagster.bins.counting import segments
 from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import Timing
 from exd_dagster.telemetry.records import PARTITION
@@ -12,7 +15,7 @@ from tests.bins.conftest import HOUR, cells, flag, log, update
 from tests.bins.engine_log import COLUMNS, in_duckdb
 from tests.bins.strategies import END, START, audits, frame, logs, rollouts
 from tests.bins.strategies import NOW as CLOCK
-from tests.bins.test_exactness import check, lateness, law
+from tests.bins.test_exactness import KEPT, check, lateness, law
 
 pytest.importorskip("ibis")
 
@@ -22,7 +25,7 @@ pytest.importorskip("ibis")
 def test_bins_of_an_engine_equal_a_recount(seen, rollout, late):
     """Filters, phases inside hours, reasons, ignored variants, late rows, nulls and repeated ids included."""
     flags, timing = audits(rollout), Timing(lateness=late)
-    with duckdb.connect() as connection:
+    with duckdb.connect() as connection, patch.object(segments, "SEGMENTS", KEPT):
         store = BinStore(connection)
         store.update(in_duckdb(frame(seen)), flags, START, END, timing=timing, now=CLOCK)
         check(store, flags, seen, late)
