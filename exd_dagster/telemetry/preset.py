@@ -49,7 +49,7 @@ class Preset(ConfigModel):
         name: what `preset=` takes: the name of its file.
         title: the vendor or SDK.
         export: which of its exports.
-        page: where the format is documented.
+        page: where the format is documented: an address, or a Python package and its version.
         read: when that page was read.
         unconfirmed: what the page does not say, or nobody could try.
         traps: what to know before the numbers are believed.
@@ -69,7 +69,7 @@ class Preset(ConfigModel):
     name: str
     title: str = Field(min_length=1)
     export: str = Field(min_length=1)
-    page: str = Field(pattern="^https://")
+    page: str = Field(pattern=r"^(https://|Python package \S+ \d)")
     read: date
     unconfirmed: tuple[str, ...] = ()
     traps: tuple[str, ...] = ()
