@@ -61,8 +61,8 @@ def _section(preset: Preset) -> Iterator[str]:
     ending = FORMATS.get(preset.name, "ndjson")
     source = "ParquetRecords" if ending == "parquet" else "FileRecords"
     yield f"## {_heading(preset)}\n"
-    source = f"<{preset.page}>" if preset.page.startswith("https://") else f"the {preset.page}"
-    yield f"Export: {preset.export}. Read from {source} on {preset.read}.\n"
+    page = f"<{preset.page}>" if preset.page.startswith("https://") else f"the {preset.page}"
+    yield f"Export: {preset.export}. Read from {page} on {preset.read}.\n"
     yield f'''```python
 import exd_dagster as exd
 
