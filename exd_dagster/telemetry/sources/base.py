@@ -1,5 +1,6 @@
 """The base of all sources of evaluation records."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timezone
@@ -116,9 +117,9 @@ class Records(ConfigModel):
         return self
 
     @property
+    @abstractmethod
     def place(self) -> str:
         """Where the records are, as text for messages."""
-        raise NotImplementedError
 
     @property
     def label(self) -> str:
@@ -164,6 +165,7 @@ class Records(ConfigModel):
         with self.open(connection, start, end, extras) as scan:
             yield column_map.resolve(scan, extras, hash_function)
 
+    @abstractmethod
     def sample(self, connection: Connection, start: datetime, end: datetime) -> Mapping[str, Sequence[Row]]:
         """Return some rows of the log as Python objects, by file where it is made of files.
 
@@ -175,8 +177,8 @@ class Records(ConfigModel):
         Raises:
             RecordsError: when the log cannot be read.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def open(
         self, connection: Connection, start: datetime, end: datetime, extras: Sequence[str] = ()
     ) -> AbstractContextManager[Scan]:
@@ -191,7 +193,6 @@ class Records(ConfigModel):
         Raises:
             RecordsError: when nothing can be read, naming file, column and fix.
         """
-        raise NotImplementedError
 
     def without_damaged(self, connection: Connection, files: Sequence[str]) -> Self | None:  # noqa: ARG002
         """Return this source without the damaged ones of these files, None where none can be left out."""

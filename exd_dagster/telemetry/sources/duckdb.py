@@ -1,6 +1,7 @@
 """Sources of evaluation records: plain values, opened only when used."""
 
 import glob
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -66,8 +67,9 @@ class _Files(Records):
         files = spread(list_files(connection, self.paths, start, end))
         return {file: self._rows(connection, file, MOST_ROWS // len(files)) for file in files}
 
+    @abstractmethod
     def _rows(self, connection: Connection, file: str, most: int) -> list[Row]:
-        raise NotImplementedError
+        """Return up to `most` rows of a file."""
 
     def only(self, files: Sequence[str]) -> Self:
         """Return this log as if it had these of its files alone."""
