@@ -11,9 +11,10 @@ from exd_dagster.audit.trust_row import trust_row
 from exd_dagster.audit.trust_table import TrustEntry
 from exd_dagster.bins.model import FlagBins, FlagSegments
 from exd_dagster.config import FlagAudit, Phase, Thresholds
-from exd_dagster.plots import split_plot, traffic_plot
+from exd_dagster.plots import segments_plot, split_plot, traffic_plot
 from exd_dagster.stats.audit import audit_flag
 from exd_dagster.stats.checks import CHECKS, blocks, with_evidence
+from exd_dagster.stats.segments.verdict import SegmentSrmVerdict
 from exd_dagster.stats.sequential.sequential import SequentialSrmVerdict
 from exd_dagster.stats.srm.causes import Cause
 from exd_dagster.stats.srm.srm import SrmVerdict
@@ -65,6 +66,11 @@ class Audit:
         return phase, max([first, *dead]), end
 
     @property
+    def segment_fault(self) -> SegmentSrmVerdict | None:
+        """The verdict on the segments, where the split broke in some of them and the others are usable."""
+        return segment_fault(self.verdicts)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Configured names that are not in the log, each with the nearest that is.
 
@@ -76,12 +82,18 @@ class Audit:
     def picture(self, check: str) -> str:
         """Draw what a check is about as SVG; "" where there is nothing to draw.
 
-        `trust` shows the first failing check.
+        `trust` shows the first failing check, but the segments where the split broke in one of them only.
         """
         if check == self.trust.check:
-            check = self.trust.failing[0] if self.trust.failing else ""
+            check = next(iter(self.trust.failing), "")
+            if check in with_evidence("split") and self.segment_fault is not None:
+                check = self.segment_fault.check
         verdict = next((verdict for verdict in self.verdicts if verdict.check == check), None)
         if verdict is None or not CHECKS[check].evidence:
+            return ""
+        if isinstance(verdict, SegmentSrmVerdict):
+            return segments_plot(verdict)
+        if CHECKS[check].evidence == "segments":
             return ""
         split = CHECKS[check].evidence == "split"
         # Both checks of a healthy split show the same; that of a failing one is shown in flag_trust too.
@@ -101,6 +113,12 @@ class Audit:
         return TrustEntry(
             trust_row(self.flag, self.trust, self.picture(self.trust.check)), run_id, log_e_value
         )
+
+
+def segment_fault(verdicts: Iterable[Verdict]) -> SegmentSrmVerdict | None:
+    """Return the verdict that names segments without which the flag is usable, None without one."""
+    found = (v for v in verdicts if isinstance(v, SegmentSrmVerdict) and v.failed and v.usable_without)
+    return next(found, None)
 
 
 def dead_since(verdicts: Iterable[Verdict]) -> list[datetime]:
@@ -137,12 +155,21 @@ def audit(
     found = audit_flag(flag, bins, thresholds, judged=judged, checks=list(CHECKS.values()), segments=segments)
     verdicts = [_ended(v, ended) if ended else v for v in found if blocks(v.check, flag.block_on)]
     beside = [v for v in found if not blocks(v.check, flag.block_on)]
+    warnings = [v for v in beside if v.failed and CHECKS[v.check].warns and not ended]
     waivers = {v.check: _waiver_of(v, flag, active) for v in verdicts if v.failed}
     steady = [apply_mode(verdict, flag.mode, waivers.get(verdict.check)) for verdict in verdicts]
     until = None if ended else fresh_until(flag, bins.audited_through, max_age)
     stale = stale_verdict(bins.audited_through, until, now)
     held = withheld([*verdicts, *([stale] if stale else [])], flag.mode, waivers)
-    trust = trust_verdict(steady, flag.mode, waivers, held, apply_mode(stale, flag.mode) if stale else None)
+    trust = trust_verdict(
+        steady,
+        flag.mode,
+        waivers,
+        held,
+        apply_mode(stale, flag.mode) if stale else None,
+        warnings,
+        segment_fault(found),
+    )
     return Audit(flag, bins, (*steady, *beside), replace(trust, fresh_until=until), waivers)
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from exd_dagster.config import Mode
+from exd_dagster.stats.checks import with_evidence
+from exd_dagster.stats.segments.verdict import SegmentSrmVerdict
 from exd_dagster.stats.verdict import NEVER_COUNTED, Answer, State, Verdict
 
 
@@ -31,6 +33,7 @@ class TrustVerdict(Verdict):
         trusted: False exactly when the flag blocks: a check does, or nothing of a blocking flag could ever be
             counted.
         failing: names of the checks that fail, blocking or not.
+        usable_without: segments to leave out of the flag so that its split is as declared.
         waived_by: who let reports run although a check fails.
         waived_until: when that ends (UTC).
         would_block: names of the checks that block in mode "block" and only warn in the flag's.
@@ -39,6 +42,7 @@ class TrustVerdict(Verdict):
 
     trusted: bool
     failing: tuple[str, ...] = ()
+    usable_without: tuple[str, ...] = ()
     waived_by: str | None = None
     waived_until: datetime | None = None
     would_block: tuple[str, ...] = ()
@@ -76,6 +80,8 @@ def trust_verdict(
     waivers: Mapping[str, Waiver | None] | None = None,
     would_block: tuple[str, ...] = (),
     stale: Verdict | None = None,
+    warnings: Sequence[Verdict] = (),
+    segment: SegmentSrmVerdict | None = None,
 ) -> TrustVerdict:
     """Return the flag's one answer from the steady verdicts of its checks.
 
@@ -85,8 +91,12 @@ def trust_verdict(
         waivers: the waiver in force by name of the failing check.
         would_block: from `withheld`.
         stale: failure of a result that is too old; it cannot be waived.
+        warnings: failures of checks that never block this flag, of which its users are warned.
+        segment: the verdict that names segments without which the flag is usable. Where the split fails, it
+            is said first.
     """
     failing = [verdict for verdict in (*verdicts, *([stale] if stale else [])) if verdict.failed]
+    failing += warnings
     blocking = [verdict for verdict in failing if verdict.severity == "ERROR"]
     unknown = any(verdict.reason == NEVER_COUNTED for verdict in verdicts)
     in_force = [waiver for waiver in (waivers or {}).values() if waiver is not None]
@@ -97,7 +107,7 @@ def trust_verdict(
         verdict=_answer(verdicts, blocking),
         severity="ERROR" if blocking or (unknown and mode == "block") else None,
         reason=",".join(verdict.check for verdict in blocking) or (NEVER_COUNTED if unknown else ""),
-        sentence=_sentence(verdicts, failing, blocking, waived, would_block, mode),
+        sentence=_sentence(verdicts, _segment_first(failing, segment), waived, would_block, mode),
         state=_state(blocking),
         bad_from=min((v.bad_from for v in failing if v.bad_from), default=None),
         bad_until=max((v.bad_until for v in failing if v.bad_until), default=None) if over else None,
@@ -105,6 +115,7 @@ def trust_verdict(
         audited_through=max((v.audited_through for v in verdicts if v.audited_through), default=None),
         trusted=not blocking and not (unknown and mode == "block"),
         failing=tuple(verdict.check for verdict in failing),
+        usable_without=segment.usable_without if segment else (),
         would_block=would_block,
         waived_by=waived.by if waived else None,
         waived_until=waived.until if waived else None,
@@ -133,21 +144,30 @@ def _each_once(verdicts: Sequence[Verdict]) -> str:
     return " ".join([*said, *(verdict.sentence.removeprefix(verdict.now).lstrip() for verdict in verdicts)])
 
 
+def _segment_first(failing: Sequence[Verdict], segment: SegmentSrmVerdict | None) -> list[Verdict]:
+    """Put the segment at fault before the failures of the split that it explains."""
+    split = [verdict for verdict in failing if verdict.check in with_evidence("split")]
+    if segment is None or not split:
+        return list(failing)
+    severity = min((verdict.severity for verdict in split), key=("ERROR", "WARN", None).index)
+    rest = [verdict for verdict in failing if verdict.check != segment.check]
+    place = rest.index(split[0])
+    return [*rest[:place], replace(segment, severity=severity), *rest[place:]]
+
+
 def _sentence(
     verdicts: Sequence[Verdict],
     failing: Sequence[Verdict],
-    blocking: Sequence[Verdict],
     waiver: Waiver | None,
     would_block: tuple[str, ...],
     mode: Mode,
 ) -> str:
-    if blocking:
+    if blocking := [verdict for verdict in failing if verdict.severity == "ERROR"]:
         return "Not trusted. " + _each_once(blocking)
     if waiver:
         return f"Waived by {waiver.by} until {waiver.until:%Y-%m-%d %H:%M} UTC. {failing[0].sentence}"
     if would_block:
-        first = next(verdict.sentence for verdict in failing if verdict.check in would_block)
-        return f"Would have blocked (mode {mode}). {first}"
+        return f"Would have blocked (mode {mode}). {_held_back(failing, would_block)}"
     if failing:
         return f"Trusted, with a warning. {failing[0].sentence}"
     passed = [verdict.check for verdict in verdicts if verdict.verdict == "pass"]
@@ -158,6 +178,13 @@ def _sentence(
     passing = f"{_listed(passed)} {'passes' if len(passed) == 1 else 'pass'}"
     rest = [f"{_listed([v.check for v in found])} {_why(found)}" for found in _alike([*silent, *skipped])]
     return f"Trusted{' so far' if silent else ''}: {'; '.join([passing, *rest])}."
+
+
+def _held_back(failing: Sequence[Verdict], would_block: tuple[str, ...]) -> str:
+    """Return the first sentence about what would have blocked, or about the segment in front of it."""
+    first = next(place for place, verdict in enumerate(failing) if verdict.check in would_block)
+    explained = first > 0 and isinstance(failing[first - 1], SegmentSrmVerdict)
+    return failing[first - 1 if explained else first].sentence
 
 
 def _untested(verdicts: Sequence[Verdict]) -> str:

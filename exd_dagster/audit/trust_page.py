@@ -34,6 +34,7 @@ class TrustRow:
         sentence: the answer in one plain sentence.
         mode: what a failure does.
         failing: names of the checks that fail, blocking or not.
+        usable_without: segments to leave out, as conditions: "browser = Safari".
         since: start of its current status.
         usable_until: end of the last hour before a fault.
         audited_through: end of the last hour covered.
@@ -52,6 +53,7 @@ class TrustRow:
     sentence: str
     mode: Mode = "block"
     failing: tuple[str, ...] = ()
+    usable_without: tuple[str, ...] = ()
     since: datetime | None = None
     usable_until: datetime | None = None
     audited_through: datetime | None = None
@@ -154,6 +156,7 @@ def _facts(row: TrustRow) -> list[tuple[str, str]]:
     facts = (
         ("Since", _time(row.since) if row.since != row.audited_through else ""),
         ("Usable until", _usable(row)),
+        ("Usable without", escape(", ".join(row.usable_without))),
         ("Audited through", _time(row.audited_through)),
         ("Failing checks", escape(", ".join(row.failing))),
         ("Fleet", "among the discoveries of the fleet (e-BH)" if row.discovery else ""),

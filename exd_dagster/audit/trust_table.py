@@ -22,14 +22,24 @@ CREATE TABLE IF NOT EXISTS flag_trust (
     trusted BOOLEAN, sentence VARCHAR, mode VARCHAR, failing VARCHAR[], since TIMESTAMPTZ,
     usable_until TIMESTAMPTZ, audited_through TIMESTAMPTZ, contained BOOLEAN,
     waived_by VARCHAR, waived_until TIMESTAMPTZ, discovery BOOLEAN, owners VARCHAR[], run_id VARCHAR,
-    log_e_value DOUBLE, picture VARCHAR,
+    log_e_value DOUBLE, picture VARCHAR, usable_without VARCHAR[],
     PRIMARY KEY (namespace, environment, flag_key, iteration_start)
 )
 """
+_ADD = "ALTER TABLE flag_trust ADD COLUMN IF NOT EXISTS usable_without VARCHAR[]"
 _KEY = ("namespace", "environment", "flag_key", "iteration_start")
 _TOLD = (
     *("trusted", "sentence", "mode", "failing", "since", "usable_until", "audited_through", "contained"),
-    *("waived_by", "waived_until", "discovery", "owners", "run_id", "log_e_value", "picture"),
+    *(
+        "waived_by",
+        "waived_until",
+        "discovery",
+        "owners",
+        "run_id",
+        "log_e_value",
+        "picture",
+        "usable_without",
+    ),
 )
 _COLUMNS = (*_KEY, *_TOLD)
 _OF_KEY = " AND ".join(f"{name} = ?" for name in _KEY)
@@ -59,6 +69,7 @@ def write_trust(connection: duckdb.DuckDBPyConnection, entry: TrustEntry) -> Non
     before = known.get(row.iteration_start)
     if before is None:
         connection.execute(_CREATE)
+        connection.execute(_ADD)
         connection.execute(_INSERT, _values(entry))
         return
     if before.standing == row.standing and before.since is not None:
@@ -66,6 +77,7 @@ def write_trust(connection: duckdb.DuckDBPyConnection, entry: TrustEntry) -> Non
             row, since=before.since if row.trusted else min(before.since, row.since or before.since)
         )
     values = _values(replace(entry, row=row))
+    connection.execute(_ADD)
     connection.execute(_UPDATE, [*values[len(_KEY) :], *values[: len(_KEY)]])
 
 
@@ -87,24 +99,25 @@ def mark_discoveries(
 def read_trust(connection: duckdb.DuckDBPyConnection, flag: FlagId | None = None) -> list[TrustEntry]:
     """Return every row, or those of one flag, by flag and iteration; none before the first audit."""
     instants = ("iteration_start", "since", "usable_until", "audited_through", "waived_until")
-    shown = ", ".join(f"epoch_us({name})" if name in instants else name for name in _COLUMNS)
+    shown = ", ".join(f"epoch_us({name}) AS {name}" for name in instants)
     where, values = "", []
     if flag is not None:
         where = " WHERE namespace = ? AND environment = ? AND flag_key = ?"
         values = [flag.namespace, flag.environment, flag.key]
     order = " ORDER BY namespace, environment, flag_key, iteration_start"
     try:
-        found = connection.execute(f"SELECT {shown} FROM flag_trust{where}{order}", values).fetchall()  # noqa: S608
+        found = connection.execute(f"SELECT * REPLACE ({shown}) FROM flag_trust{where}{order}", values)  # noqa: S608
     except duckdb.CatalogException:  # no such table yet
         return []
-    return [_entry(dict(zip(_COLUMNS, record, strict=True))) for record in found]
+    names = [name for name, *_ in found.description or ()]  # an earlier version wrote fewer columns
+    return [_entry(dict(zip(names, record, strict=True))) for record in found.fetchall()]
 
 
 def _values(entry: TrustEntry) -> Sequence[Any]:
     row = entry.row
     scope = {"namespace": row.flag.namespace, "environment": row.flag.environment, "flag_key": row.flag.key}
     shown = {field.name: getattr(row, field.name) for field in fields(row)}
-    lists = {"failing": list(row.failing), "owners": list(row.owners)}
+    lists = {name: list(getattr(row, name)) for name in ("failing", "owners", "usable_without")}
     known = {**shown, **scope, **lists, "run_id": entry.run_id, "log_e_value": entry.log_e_value}
     return [known[name] for name in _COLUMNS]
 
@@ -122,6 +135,7 @@ def _entry(record: dict[str, Any]) -> TrustEntry:
         sentence=record["sentence"],
         mode=mode,
         failing=tuple(record["failing"] or ()),
+        usable_without=tuple(record.get("usable_without") or ()),
         since=instant("since"),
         usable_until=instant("usable_until"),
         audited_through=instant("audited_through"),

@@ -273,6 +273,8 @@ def _about(done: Audit, verdict: Verdict) -> dict[str, Any]:
         about |= {"waived_by": waived.by, "waived_until": plain(waived.until)}
     if done.notes:
         about["unmatched"] = list(done.notes)
+    if verdict.failed and verdict.check in with_evidence("split") and done.segment_fault is not None:
+        about["segment_fault"] = done.segment_fault.key_facts()
     if causes := causes_of(done, verdict):
         about["causes"] = [cause.as_metadata() for cause in causes]
     return about

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import log, log10
 from typing import Any
 
@@ -13,12 +13,13 @@ from exd_dagster.bins.model import FlagBins
 from exd_dagster.config import FlagAudit
 from exd_dagster.plots import sparkline
 from exd_dagster.stats.checks.srm import pooled_sample
+from exd_dagster.stats.segments.verdict import SegmentRow, SegmentSrmVerdict
 from exd_dagster.stats.sequential.sequential import SequentialSrmVerdict
 from exd_dagster.stats.srm.srm import SrmVerdict
 from exd_dagster.stats.traffic.traffic import TrafficVerdict
 from exd_dagster.stats.verdict import Verdict
 from exd_dagster.stats.window import split_window
-from exd_dagster.stats.words import percent
+from exd_dagster.stats.words import instant, percent
 
 SMALLEST_P = 5e-324
 """Smallest positive float: what a p-value that underflowed is at most."""
@@ -75,6 +76,10 @@ SHOWN = (
     "usable_until",
     "answer",
     "split",
+    "segment",
+    "part",
+    "usable_without",
+    "segments",
     "causes",
     "trusted",
     "failing",
@@ -136,11 +141,33 @@ def verdict_metadata(verdict: Verdict) -> dict[str, Any]:
             "max_ratio": max_ratio(verdict.expected, verdict.observed),
         }
         return {"split": _with_strays(verdict.expected, verdict.observed, *strays), **_known(trend)}
+    if isinstance(verdict, SegmentSrmVerdict) and verdict.rows:
+        return {"segments": segments_table(verdict.rows)}
     if isinstance(verdict, TrafficVerdict):
         seen, expected = verdict.latest_volume, verdict.expected_volume
         ratio = seen / expected if seen is not None and expected else None
         return _known({"neg_log10_p": neg_log10_p(verdict), "volume_ratio": ratio})
     return {}
+
+
+def segments_table(rows: Sequence[SegmentRow]) -> dg.TableMetadataValue:
+    """Return a row per segment: its share with a 95 % interval, what was declared, and when it broke."""
+    records = [
+        dg.TableRecord(
+            {
+                "segment": f"{row.dimension} = {row.value}",
+                "declared": percent(row.declared),
+                "observed": percent(row.share),
+                "interval": f"{percent(row.low)} to {percent(row.high)}",
+                "units": row.units,
+                "broke": instant(row.bad_from) if row.bad_from else "",
+            }
+        )
+        for row in rows
+    ]
+    types = {name: "int" if name == "units" else "string" for name in records[0].data}
+    columns = [dg.TableColumn(name, kind) for name, kind in types.items()]
+    return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
 
 
 def split_table(declared: Mapping[str, float], units: Mapping[str, int]) -> dg.TableMetadataValue:

@@ -93,6 +93,29 @@ SHIFT = alert(
         "hour": "2026-03-04T14:00:00Z",
     }
 )
+_SEGMENT = {
+    "segment": "sdk_version = 4.2.0",
+    "variant": "treatment",
+    "share": 0.33,
+    "declared_share": 0.5,
+    "unit_share": 0.08,
+    "usable_without": ["sdk_version = 4.2.0"],
+    "bad_from": "2026-03-04T14:00:00Z",
+}
+SEGMENT = replace(
+    alert("segment_srm"),
+    sentence="Only sdk_version = 4.2.0: treatment 33 % of 1,900 units since about 2026-03-04 14:00 UTC, 50 % "
+    "declared, elsewhere 50.1 %; 8 % of the flag's units; usable without sdk_version = 4.2.0.",
+    facts={**_SEGMENT, "state": "ongoing", "usable_until": "2026-03-04T14:00:00Z", "alpha": 0.001},
+)
+SPLIT_OF_SEGMENT = alert("sequential_srm", segment_fault=_SEGMENT)
+SEGMENT_TRAFFIC = replace(
+    DROP,
+    check="segment_traffic",
+    sentence="browser = Safari: traffic fell to 3 % of its share of the flag (6 h window, 40 of 1,333 units) "
+    "since 2026-03-04 20:00 UTC, while the rest was normal.",
+    facts={**DROP.facts, "part": "browser = Safari", "latest_volume": 40, "expected_volume": 1333.0},
+)
 NO_TRAFFIC = replace(
     DROP,
     sentence="Traffic fell to 0 % of the expected level (6 h window, 0 of 4,060 units).",
@@ -121,6 +144,9 @@ CASES: dict[str, tuple[str, Sequence[Alert], str]] = {
     "fire_undeclared": ("fire", [UNDECLARED], ""),
     "fire_zero_share": ("fire", [ZERO_SHARE], ""),
     "fire_shift": ("fire", [SHIFT], ""),
+    "fire_segment": ("fire", [SEGMENT], ""),
+    "fire_split_of_segment": ("fire", [SPLIT_OF_SEGMENT], ""),
+    "fire_segment_traffic": ("fire", [SEGMENT_TRAFFIC], ""),
     "fire_no_traffic": ("fire", [NO_TRAFFIC], ""),
     "fire_many_flags": ("fire", FLEET, ""),
     "fire_hostile": ("fire", [HOSTILE], ""),

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from exd_dagster.bins.model import FlagBins
 from exd_dagster.config import FlagAudit, FlagId, Phase
-from exd_dagster.plots import as_markdown_image, sparkline, split_plot, traffic_plot
+from exd_dagster.plots import as_markdown_image, segments_plot, sparkline, split_plot, traffic_plot
 from exd_dagster.plots.svg import ARMS, BLUE, FAULT, INK, straightened
+from exd_dagster.stats.segments.verdict import SegmentRow, SegmentSrmVerdict
 from exd_dagster.stats.traffic.traffic import TrafficVerdict, traffic_drop_test
 from exd_dagster.stats.verdict import Verdict
 
@@ -326,3 +327,52 @@ def test_a_line_without_its_straight_points_is_nowhere_more_than_a_unit_away(hei
 
 def test_a_straight_line_needs_two_points() -> None:
     assert straightened([(i, 2 * i) for i in range(100)]) == [(0, 0), (99, 198)]
+
+
+BROKEN = {"share": 0.33, "low": 0.3, "high": 0.36, "failed": True, "bad_from": START}
+
+
+class TestSegments:
+    """One row per segment, those at fault marked."""
+
+    def row(self, value: str, **more: object) -> SegmentRow:
+        known = {"units": 1_234, "share": 0.5, "declared": 0.5, "low": 0.48, "high": 0.52}
+        return SegmentRow(**{"dimension": "browser", "value": value, "log_e_value": 0.0, **known, **more})
+
+    def drawn(self, *rows: SegmentRow, **more: object) -> str:
+        known = {"check": "segment_srm", "verdict": "fail", "variant": "treatment", "rows": rows}
+        return segments_plot(SegmentSrmVerdict(**{**known, "segments_tested": len(rows), **more}))
+
+    def test_a_failing_segment_is_marked_with_its_share_and_since_when(self) -> None:
+        svg = self.drawn(self.row("Safari", **BROKEN), self.row("Chrome"))
+        assert "33 % since 1 Mar 00:00" in words(svg)
+        assert {"browser = Safari", "browser = Chrome", "1,234", "50 %"} <= set(words(svg))
+        assert (len(lines(svg, FAULT)), len(lines(svg, BLUE))) == (1, 1)
+
+    def test_a_fault_that_is_past_says_from_when_to_when(self) -> None:
+        row = self.row("Safari", **BROKEN, bad_until=START + timedelta(hours=30))
+        assert "33 % 1 Mar 00:00 to 2 Mar 06:00" in words(self.drawn(row))
+
+    def test_a_share_lies_left_of_the_declared_line_when_it_is_smaller(self) -> None:
+        circles = [
+            float(c.get("cx", ""))
+            for c in ElementTree.fromstring(
+                self.drawn(self.row("Safari", **BROKEN), self.row("Chrome"))
+            ).iter(f"{SVG}circle")
+        ]
+        (declared,) = {int(line[1:].split()[0]) for line in lines(self.drawn(self.row("Chrome")), INK)}
+        assert circles[0] < circles[1] == declared
+
+    def test_more_segments_than_rows_are_counted(self) -> None:
+        svg = self.drawn(*[self.row(f"v{i}") for i in range(12)], segments_tested=40)
+        assert len(lines(svg, BLUE)) == 8
+        assert "and 32 more segments" in words(svg)
+
+    def test_foreign_names_stay_text_and_nothing_is_drawn_without_a_segment(self) -> None:
+        assert "<script>" in "".join(words(self.drawn(self.row("<script>\u202e\x00 'x'"))))
+        assert self.drawn() == ""
+
+    @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+    def test_any_shares_give_valid_svg(self, share: float, declared: float, low: float, high: float) -> None:
+        row = self.row("v", share=share, declared=declared, low=min(low, share), high=max(high, share))
+        ElementTree.fromstring(self.drawn(row, self.row("w", declared=declared, failed=True)))

@@ -131,7 +131,9 @@ def _around_name(reason: Reason, alert: Alert) -> tuple[str, str]:
         "remind": ("Still failing: ", f", {what}"),
         "escalate": ("Nobody answered: ", f", {what}"),
     }
-    return texts.get(reason, (f"{wording(alert.check).title} on ", f": {what}"))
+    titles = {"segment": "SRM", "segment_traffic": "Traffic"}  # what follows names the segment
+    title = titles.get(faults.fault(alert.check, alert.facts), wording(alert.check).title)
+    return texts.get(reason, (f"{title} on ", f": {what}"))
 
 
 def _many_headline(reason: Reason, alerts: Sequence[Alert], count: int) -> str:

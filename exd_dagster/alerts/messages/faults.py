@@ -10,10 +10,19 @@ from exd_dagster.alerts.model import Facts, instant
 from exd_dagster.stats.checks import evidence_of, wording
 
 Fault: TypeAlias = Literal[
-    "no_traffic", "dead_arm", "undeclared_variant", "zero_share_variant", "shift", "traffic_fall", "other"
+    "no_traffic",
+    "dead_arm",
+    "undeclared_variant",
+    "zero_share_variant",
+    "segment",
+    "segment_traffic",
+    "shift",
+    "traffic_fall",
+    "other",
 ]
 WORST_FIRST: tuple[Fault, ...] = (
-    "no_traffic", "dead_arm", "undeclared_variant", "zero_share_variant", "shift", "traffic_fall", "other",
+    "no_traffic", "dead_arm", "undeclared_variant", "zero_share_variant", "segment", "segment_traffic",
+    "shift", "traffic_fall", "other",
 )  # fmt: skip
 _NAME = 24
 _STRAY = {"undeclared_variant": "undeclared", "zero_share_variant": "zero_share"}
@@ -37,6 +46,11 @@ _STEPS: Mapping[Fault, Sequence[str]] = {
         "Find who still serves {arm}{since}: an old client, a cached configuration.",
         "If its share was raised on purpose, declare that: a phase from then on with the new split.",
     ),
+    "segment": (
+        "Look at what changed for {segment}{since}: a release, a redirect, a blocked script.",
+        "To use the flag meanwhile, leave these units out: exclude={exclude} of the flag, and in reports.",
+    ),
+    "segment_traffic": (),
     "other": (),
     "shift": ("Compare how each variant is served{since}: redirects, caches, bot filters, SDK versions.",),
     "traffic_fall": (
@@ -61,6 +75,8 @@ def fault(check: str, facts: Facts) -> Fault:
         facts: the verdict's numbers.
     """
     evidence = evidence_of(check)
+    if evidence == "segments":
+        return "segment" if segment(facts) else "segment_traffic" if facts.get("part") else "other"
     if evidence == "":
         return "other"
     if evidence == "traffic":
@@ -68,7 +84,14 @@ def fault(check: str, facts: Facts) -> Fault:
     if dead(facts):
         return "dead_arm"
     reason = facts.get("reason")
-    return next((kind for kind in WORST_FIRST if kind == reason and kind in _STRAY), "shift")
+    split: Fault = "segment" if segment(facts) else "shift"
+    return next((kind for kind in WORST_FIRST if kind == reason and kind in _STRAY), split)
+
+
+def segment(facts: Facts) -> Facts:
+    """Return what is known of the segment the split broke in; empty where the rest is not usable."""
+    found = facts.get("segment_fault", facts)
+    return found if isinstance(found, Mapping) and found.get("usable_without") else {}
 
 
 def dead(facts: Facts) -> dict[str, datetime]:
@@ -90,6 +113,10 @@ def key_fact(check: str, facts: Facts) -> str:
     if kind in _STRAY:
         what = "undeclared" if kind == "undeclared_variant" else "declared with 0%, yet served:"
         return f"{what} {_arms(kind, facts)}{_stray_share(kind, facts)}"
+    if kind == "segment":
+        return f"only {_segments(facts, sign='')}: {_segment_share(facts)}{when}"
+    if kind == "segment_traffic":
+        return f"{_part_name(facts, sign='')} has {_left(facts)} of its traffic{when}"
     change = facts.get("change")
     if kind == "shift" and facts.get("state") != "contained" and isinstance(change, Mapping) and since:
         seen, declared = words.shares(change.get("after")), words.shares(change.get("declared"))
@@ -106,6 +133,10 @@ def lead(check: str, facts: Facts) -> str:
         return f"No user reaches this flag{when}; {_PART}"
     if kind == "traffic_fall":
         return f"Far fewer users than usual reach this flag{when}; {_PART}"
+    if kind == "segment":
+        return f"Only {_segments(facts)} is not split as declared{when}; without it the results can be used"
+    if kind == "segment_traffic":
+        return f"{_part_name(facts)} has lost its traffic{when}; recent results rest on the others alone"
     if kind == "dead_arm":
         return f"{_arms(kind, facts)} gets no user at all{when}; {_WRONG}"
     if kind == "undeclared_variant":
@@ -119,8 +150,9 @@ def steps(check: str, facts: Facts) -> list[str]:
     """Return what to look at next, as it fits the kind of the fault."""
     kind, since = fault(check, facts), _since(check, facts)
     when = f" since {words.utc(since)}" if since else ""
-    own = [step] if (step := wording(check).step) else []
-    return [step.format(arm=_arms(kind, facts), since=when) for step in (*_STEPS[kind], *own)]
+    own = [step] if (step := wording(check).step) and kind != "segment" else []
+    names = {"arm": _arms(kind, facts), "segment": _segments(facts), "exclude": _excluded(facts)}
+    return [step.format(since=when, **names) for step in (*_STEPS[kind], *own)]
 
 
 def delivery_step(reason: object) -> str:
@@ -130,6 +162,8 @@ def delivery_step(reason: object) -> str:
 
 def _since(check: str, facts: Facts) -> datetime | None:
     arms = dead(facts) if evidence_of(check) == "split" else {}
+    if not arms and fault(check, facts) == "segment":
+        return instant(segment(facts).get("bad_from"))
     return min(arms.values()) if arms else instant(facts.get("bad_from"))
 
 
@@ -143,6 +177,46 @@ def _arms(kind: Fault, facts: Facts) -> str:
         return "a variant"
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return clip_name(visible(names[0]), _NAME) + more
+
+
+def _conditions(facts: Facts) -> list[tuple[str, str]]:
+    """Return dimension and value of each segment at fault; a verdict writes them "browser = Safari"."""
+    listed = segment(facts).get("usable_without")
+    named = listed if isinstance(listed, (list, tuple)) else ()
+    return [(name, value) for name, _, value in (str(one).partition(" = ") for one in named)]
+
+
+def _segments(facts: Facts, sign: str = "= ") -> str:
+    """Return the segments at fault in a few words."""
+    found = [f"{name} {sign}{clip_name(visible(value), _NAME)}" for name, value in _conditions(facts)]
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return (found[0] if found else "a segment") + more
+
+
+def _excluded(facts: Facts) -> str:
+    """Return the segments at fault as `exclude` of a flag takes them."""
+    values: dict[str, list[str]] = {}
+    for name, value in _conditions(facts):
+        values.setdefault(name, []).append(visible(value))
+    return str(values)
+
+
+def _segment_share(facts: Facts) -> str:
+    found = segment(facts)
+    share = words.number(found.get("share"))
+    if share is None:
+        return "the split is off"
+    return f"{clip_name(visible(str(found.get('variant'))), _NAME)} {words.percent(share)}"
+
+
+def _part_name(facts: Facts, sign: str = "= ") -> str:
+    name, _, value = str(facts.get("part")).partition(" = ")
+    return f"{name} {sign}{clip_name(visible(value), _NAME)}"
+
+
+def _left(facts: Facts) -> str:
+    latest, expected = words.number(facts.get("latest_volume")), words.number(facts.get("expected_volume"))
+    return words.percent(latest / expected) if latest is not None and expected else "little"
 
 
 def _stray_share(kind: Fault, facts: Facts) -> str:

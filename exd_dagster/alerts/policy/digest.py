@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from exd_dagster.alerts.messages import words
+from exd_dagster.alerts.messages import faults, words
 from exd_dagster.alerts.messages.text import clip_name
 from exd_dagster.alerts.model import AlertState, Channel, CheckState, OutboxEntry
 from exd_dagster.alerts.policy.decisions import Decision, active_decisions
@@ -96,6 +96,7 @@ def _failures(
     entries = []
     for flag, members in _by_flag(checks).items():
         parts = [f"{clip_name(str(flag))}: {', '.join(check.check for check in members)}"]
+        parts += list(dict.fromkeys(_of_segment(check) for check in members if _of_segment(check)))
         since = [at for check in members if (at := check.instant("bad_from"))]
         parts += [f"since {words.utc(min(since))}"] if since else []
         parts += [f"blocks nothing in mode {members[0].mode}"] if members[0].would_block else []
@@ -112,6 +113,12 @@ def _failures(
         ]
         entries.append("; ".join(parts))
     return entries
+
+
+def _of_segment(check: CheckState) -> str:
+    """Return what a segment has lost, "" where the failure is not of a segment."""
+    of_segment = faults.fault(check.check, check.facts) in ("segment", "segment_traffic")
+    return faults.key_fact(check.check, check.facts) if of_segment else ""
 
 
 def _left(state: AlertState, now: datetime) -> list[str]:

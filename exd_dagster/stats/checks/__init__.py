@@ -53,7 +53,7 @@ def evidence_of(check: str) -> Evidence:
 
 
 def with_evidence(evidence: str) -> tuple[str, ...]:
-    """Return the names of the checks that rest on "split" or "traffic"."""
+    """Return the names of the checks that rest on this evidence."""
     return tuple(check.name for check in CHECKS.values() if check.evidence == evidence)
 
 

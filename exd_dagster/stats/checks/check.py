@@ -12,7 +12,7 @@ from exd_dagster.stats.verdict import Verdict
 from exd_dagster.stats.window import Window, counted, split_window
 
 Blocks: TypeAlias = Literal["by default", "when asked", "never"]
-Evidence: TypeAlias = Literal["split", "traffic", ""]
+Evidence: TypeAlias = Literal["split", "traffic", "segments", ""]
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,8 @@ class Check:
         verdict: class of its verdicts, created without numbers if there is nothing to evaluate.
         blocks: whether a failure with severity ERROR blocks a flag in mode block: by default, when the flag
             names the check in `block_on`, or never.
+        warns: whether a failure that does not block is a warning of the flag: told by `trust`, its row and
+            its page.
         evidence: contents of its chart and headline; "split" also has likely causes.
         shutoff: True when a blocking failure calls the shutoff hook.
         declared: numbers of the verdict that are known before any unit is counted.
@@ -96,6 +98,7 @@ class Check:
     wording: Wording
     verdict: type[Verdict] = Verdict
     blocks: Blocks = "when asked"
+    warns: bool = False
     evidence: Evidence = ""
     shutoff: bool = False
     declared: Callable[[Case], Mapping[str, Any]] = field(default=lambda _: {}, repr=False)

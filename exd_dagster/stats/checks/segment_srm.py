@@ -26,4 +26,6 @@ SEGMENT_SRM = Check(
         step="Check what changed for this segment{since}: a release, a redirect, a blocked script.",
     ),
     verdict=SegmentSrmVerdict,
+    warns=True,
+    evidence="segments",
 )

@@ -26,4 +26,6 @@ SEGMENT_TRAFFIC = Check(
         step="Check whether this part still evaluates the flag{since}, and whether its records arrive.",
     ),
     verdict=SegmentTrafficVerdict,
+    warns=True,
+    evidence="segments",
 )

@@ -68,9 +68,15 @@ def segment_srm(
             f"Split as declared in each of {words.number(len(evidence.segments))} segments, by "
             f"{', '.join(dimensions)}."
         )
-        rows = _rows(evidence, window, crossings, None)
+        shown = window.names[int(np.flatnonzero(window.stretches[-1].shares > 0)[-1])]
+        rows = _rows(evidence, window, crossings, shown)
         return SegmentSrmVerdict(
-            verdict="pass", reason="split_as_declared", sentence=sentence, rows=rows, **common
+            verdict="pass",
+            reason="split_as_declared",
+            sentence=sentence,
+            variant=shown,
+            rows=rows,
+            **common,
         )
     return _failure(SegmentSrmVerdict(verdict="fail", severity="WARN", **common), evidence, window, crossings)
 
@@ -170,12 +176,9 @@ def _when(verdict: SegmentSrmVerdict) -> str:
     return f"since about {since}" if verdict.change and verdict.change.bin else "from the start"
 
 
-def _rows(
-    evidence: Evidence, window: Window, crossings: Integers, variant: str | None
-) -> tuple[SegmentRow, ...]:
+def _rows(evidence: Evidence, window: Window, crossings: Integers, variant: str) -> tuple[SegmentRow, ...]:
     """Return the failing segments, the strongest first, then the largest others."""
-    shares = window.stretches[-1].shares
-    column = window.names.index(variant) if variant else int(np.flatnonzero(shares > 0)[-1])
+    column = window.names.index(variant)
     failed = crossings < evidence.log_e_values.shape[1]
     units, largest = evidence.counts.sum(axis=(1, 2)), evidence.log_e_values.max(axis=1)
     order = sorted(range(len(units)), key=lambda i: (not failed[i], -largest[i] if failed[i] else -units[i]))
@@ -201,6 +204,7 @@ def _row(evidence: Evidence, window: Window, i: int, column: int, crossing: int 
         value=segment.value,
         units=int(counts.sum()),
         share=float(units[column] / max(units.sum(), 1)),
+        declared=float(shares[column]),
         low=low,
         high=high,
         log_e_value=float(evidence.weighted[i].max()),

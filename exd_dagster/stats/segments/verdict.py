@@ -15,7 +15,8 @@ class SegmentRow:
         dimension: a record column.
         value: its value.
         units: of the segment, in the iteration.
-        share: of the variant of the verdict, among the units since the fault, or else all.
+        share: of the variant of the verdict, among the units since the fault, or else of the newest phase.
+        declared: share of that variant that was declared for these units.
         low: lower end of its 95 % confidence sequence, valid at all looks together.
         high: upper end.
         log_e_value: ln(w E) at its largest: the segment fails from -ln alpha on.
@@ -28,6 +29,7 @@ class SegmentRow:
     value: str
     units: int
     share: float
+    declared: float
     low: float
     high: float
     log_e_value: float
@@ -51,7 +53,7 @@ class SegmentSrmVerdict(Verdict):
         segment: the one at fault, as a condition: "sdk_version = 4.2.0".
         dimension: of it.
         value: of it.
-        variant: that is furthest from its declared share there.
+        variant: that is furthest from its declared share there; of a healthy flag the one that `rows` show.
         share: of `variant` in the segment since it broke.
         outside_share: of `variant` in the rest of the dimension, in the same hours.
         declared_share: of `variant`, in the same hours.
@@ -88,3 +90,8 @@ class SegmentSrmVerdict(Verdict):
     change: ChangePoint | None = None
     rows: tuple[SegmentRow, ...] = ()
     iteration_start: datetime | None = None
+
+    def key_facts(self) -> dict[str, Json]:
+        """Return which segment is at fault, since when and how, for a message about the whole flag."""
+        names = ("segment", "variant", "share", "declared_share", "unit_share", "usable_without", "bad_from")
+        return {name: plain(getattr(self, name)) for name in names}
