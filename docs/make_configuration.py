@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from exd_dagster.alerts.policy.routes import Route
 from exd_dagster.config import Event, FlagAudit, Phase, Scalar, Thresholds, Timing
 from exd_dagster.definitions.alerting.destinations import DESTINATIONS
+from exd_dagster.definitions.alerting.monitoring import Monitoring
 from exd_dagster.definitions.component.component import (
     RECORDS,
     FlagAuditComponent,
@@ -198,6 +199,7 @@ def sections() -> Iterator[str]:
     for name, model in DESTINATIONS.items():
         yield section(model.__name__, model, f"{_first(model)} In YAML: `type: {name}`.")
     yield section("Route", Route, _first(Route) + " One of `routes`.")
+    yield section("Monitoring", Monitoring, _first(Monitoring))
     yield section("Timing", Timing, _first(Timing))
     yield section("Thresholds", Thresholds, _first(Thresholds))
     for name, field in Thresholds.model_fields.items():

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         SlackAlerts,
         WebhookAlerts,
     )
+    from exd_dagster.definitions.alerting.monitoring import Monitoring
     from exd_dagster.definitions.alerting.sensor import build_check_alert_sensor
     from exd_dagster.definitions.assets import build_variant_bins_assets
     from exd_dagster.definitions.build import build_flag_audit_defs
@@ -53,6 +54,7 @@ _HOME = {
     "Thresholds": "config",
     "WebhookAlertDispatcher": "notebook",
     "AppriseAlerts": "definitions.alerting.destinations",
+    "Monitoring": "definitions.alerting.monitoring",
     "PagerDutyAlerts": "definitions.alerting.destinations",
     "WebhookAlerts": "definitions.alerting.destinations",
     "blocked_by": "definitions.gate",
@@ -79,6 +81,7 @@ __all__ = [
     "FlagAuditComponent",
     "IbisRecords",
     "LiveMonitor",
+    "Monitoring",
     "PagerDutyAlerts",
     "ParquetRecords",
     "Phase",

@@ -12,9 +12,11 @@ import exd_dagster
 PACKAGE = Path(exd_dagster.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = ("scipy", "pandas", "slack_sdk", "apprise", "ibis", "matplotlib", "xpyrment", "pyspark")
+HEAVY += ("opentelemetry", "prometheus_client")
 
 PUBLIC = """
-    CallbackAlerts EmailAlerts FileRecords FlagAudit FlagAuditComponent IbisRecords LiveMonitor ParquetRecords
+    CallbackAlerts EmailAlerts FileRecords FlagAudit FlagAuditComponent IbisRecords LiveMonitor Monitoring
+    ParquetRecords
     Phase SlackAlerts StateBackedFlagAuditComponent TableRecords Thresholds WebhookAlertDispatcher
     AppriseAlerts PagerDutyAlerts
     WebhookAlerts blocked_by build_check_alert_sensor build_flag_audit_checks build_flag_audit_defs

@@ -13,6 +13,7 @@ from exd_dagster.alerts.policy.routes import Route
 from exd_dagster.config import FlagAudit, FlagId, Mode, Thresholds, Timing
 from exd_dagster.definitions.alerting.destinations import CallbackAlerts, WebhookAlerts
 from exd_dagster.definitions.alerting.health import HEALTH, build_alerting_health
+from exd_dagster.definitions.alerting.monitoring import Monitoring, build_monitoring_sensor
 from exd_dagster.definitions.alerting.sensor import AlertDestination, build_check_alert_sensor
 from exd_dagster.definitions.assets import (
     BINS_BUILT,
@@ -74,6 +75,7 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
     sensor_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING,
     max_age: timedelta | None = None,
     base_url: str | None = None,
+    monitoring: Monitoring | None = None,
 ) -> dg.Definitions:
     """Build assets, blocking checks, nightly schedule and alert sensor for a fleet of flags.
 
@@ -113,6 +115,7 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
             flag that were built longer ago fail their freshness policy; None: a result is valid until the
             next.
         base_url: address of the Dagster UI, for links in alerts.
+        monitoring: where metrics and the heartbeat go; None: nowhere.
 
     Returns:
         Definitions to use directly or to merge into a project's own.
@@ -163,7 +166,7 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
         ),
         fleet.decisions(sensor_status),
         fleet.trust(base_url or "", sensor_status, pool),
-        fleet.alerting(),
+        fleet.alerting(monitoring, sensor_status, hourly=audit_every == "hour"),
     )
     remember(plan_audit(name, fleet.keys, fleet.flags, fleet.records, store, thresholds, timing, pool, defs))
     return defs
@@ -251,6 +254,11 @@ class _Fleet:
         return {check: flag for flag in self.flags for check in check_keys(self.keys[flag.id]).values()}
 
     @property
+    def trust_checks(self) -> dict[FlagId, dg.AssetCheckKey]:
+        """The check `trust` of each flag."""
+        return {flag: trust_key(key) for flag, key in self.keys.items()}
+
+    @property
     def monitored(self) -> dict[dg.AssetCheckKey, FlagAudit]:
         """Every check, including `bins_built`."""
         built = {dg.AssetCheckKey(self.keys[flag.id], BINS_BUILT): flag for flag in self.flags}
@@ -326,7 +334,7 @@ class _Fleet:
     def trust(self, base_url: str, status: dg.DefaultSensorStatus, pool: str) -> dg.Definitions:
         asset, job, sensor = build_flag_trust(
             self.flags,
-            {flag: trust_key(key) for flag, key in self.keys.items()},
+            self.trust_checks,
             fleet=self.names.fleet,
             group_name=self.group_name,
             base_url=base_url,
@@ -336,6 +344,17 @@ class _Fleet:
         )
         return dg.Definitions(assets=[asset], jobs=[job], sensors=[sensor])
 
-    def alerting(self) -> dg.Definitions:
+    def alerting(
+        self, monitoring: Monitoring | None, status: dg.DefaultSensorStatus, *, hourly: bool
+    ) -> dg.Definitions:
         asset, health = build_alerting_health(self.names.fleet, group_name=self.group_name)
-        return dg.Definitions(assets=[asset], asset_checks=[health])
+        sensors = (
+            [
+                build_monitoring_sensor(
+                    monitoring, self.trust_checks, self.names, hourly=hourly, default_status=status
+                )
+            ]
+            if monitoring
+            else []
+        )
+        return dg.Definitions(assets=[asset], asset_checks=[health], sensors=sensors)

@@ -141,6 +141,15 @@ def materialized_at(instance: dg.DagsterInstance, asset: dg.AssetKey) -> datetim
     return None if event is None else datetime.fromtimestamp(event.timestamp, timezone.utc)
 
 
+def last_run_seconds(instance: dg.DagsterInstance, job: str) -> float | None:
+    """Return how long the last run of a job that ended took (s), None when none did."""
+    wanted = dg.RunsFilter(job_name=job, statuses=list(_OVER))
+    for record in instance.get_run_records(wanted, limit=1):
+        if record.start_time and record.end_time:
+            return float(record.end_time - record.start_time)
+    return None
+
+
 def run_tags(instance: dg.DagsterInstance, run_id: str) -> Mapping[str, str]:
     """Return the tags of a run as they are now."""
     run = instance.get_run_by_id(run_id)

@@ -1,5 +1,6 @@
 """The asset of the alerts, and a check of undelivered messages."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 
 import dagster as dg
@@ -42,21 +43,31 @@ def build_alerting_health(
     def alerting_health(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         state = load_states(context.instance).get(names.alert_sensor) or AlertState()
         now = datetime.now(timezone.utc)
-        faults = health_faults(state, now)
-        return dg.AssetCheckResult(
-            passed=not faults,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=" ".join(faults) or "Every alert was delivered.",
-            metadata={
-                "open_incidents": len(state.incidents),
-                "waiting": len(state.outbox),
-                "oldest_waiting_minutes": oldest_waiting(state, now) / timedelta(minutes=1),
-                "undeliverable": sum(receipt.status == "dead" for receipt in state.receipts),
-                "last_deliveries": _table(state.deliveries()[-LISTED:]),
-            },
-        )
+        return health_result(state, health_faults(state, now), now)
 
     return spec, alerting_health
+
+
+def health_result(state: AlertState, faults: Sequence[str], now: datetime) -> dg.AssetCheckResult:
+    """Return the answer of the check.
+
+    Args:
+        state: of the alert sensor.
+        faults: what is wrong, one sentence each.
+        now: the time (UTC).
+    """
+    return dg.AssetCheckResult(
+        passed=not faults,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=" ".join(faults) or "Every alert was delivered.",
+        metadata={
+            "open_incidents": len(state.incidents),
+            "waiting": len(state.outbox),
+            "oldest_waiting_minutes": oldest_waiting(state, now) / timedelta(minutes=1),
+            "undeliverable": sum(receipt.status == "dead" for receipt in state.receipts),
+            "last_deliveries": _table(state.deliveries()[-LISTED:]),
+        },
+    )
 
 
 def oldest_waiting(state: AlertState, now: datetime) -> timedelta:

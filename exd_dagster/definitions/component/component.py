@@ -21,6 +21,7 @@ from exd_dagster.definitions.alerting.destinations import (
     CallbackAlerts,
     WebhookAlerts,
 )
+from exd_dagster.definitions.alerting.monitoring import Monitoring
 from exd_dagster.definitions.assets import STORE_POOL, Grain, bins_asset_keys
 from exd_dagster.definitions.build import build_flag_audit_defs
 from exd_dagster.definitions.component.scaffold import component_yaml, example
@@ -206,6 +207,9 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
     _urls_allowed: ClassVar[bool] = False
 
     base_url: str | None = Field(default=None, description="Address of the Dagster UI, for links in alerts.")
+    monitoring: Monitoring | None = Field(
+        default=None, description="Where metrics of audits and deliveries go, and the heartbeat."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -325,6 +329,7 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
             cron_timezone=self.cron_timezone,
             max_age=self.max_age,
             base_url=self.base_url,
+            monitoring=self.monitoring,
         )
 
     def _clashes(self, others: Sequence["FlagAuditComponent"]) -> list[str]:

@@ -12,12 +12,15 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from exd_dagster.definitions.alerting.destinations import DESTINATIONS
+from exd_dagster.definitions.alerting.monitoring import Monitoring
 from exd_dagster.errors import ConfigError, did_you_mean
 
-SECRETS = frozenset().union(*(resource.secrets for resource in DESTINATIONS.values()))
+_RECEIVERS: tuple[Any, ...] = (*DESTINATIONS.values(), Monitoring)
+
+SECRETS = frozenset().union(*(receiver.secrets for receiver in _RECEIVERS))
 """Fields of a destination that are never written down; a template that names a variable is."""
 
-READ_WHEN_SENDING = SECRETS.union(*(resource.late for resource in DESTINATIONS.values()))
+READ_WHEN_SENDING = SECRETS.union(*(receiver.late for receiver in _RECEIVERS))
 """Fields of a destination whose variable is read when a message is sent, and not when definitions load."""
 
 _WHOLE = re.compile(r"\s*\{\{\s*env(?:\.(\w+)|\(\s*['\"](\w+)['\"]\s*\))\s*\}\}\s*")
@@ -111,7 +114,7 @@ class Rendering:
     def _text(self, text: str, path: tuple[Any, ...]) -> Any:
         if path[0] == "flags_from" and "headers" in path:
             return text  # rendered when the state is refreshed: loading needs no secret
-        destination = path[0] in ("alerts", "on_shutoff")
+        destination = path[0] in ("alerts", "on_shutoff", "monitoring")
         whole = _WHOLE.fullmatch(text)
         if whole and destination and path[-1] in READ_WHEN_SENDING:
             return dg.EnvVar(whole[1] or whole[2])

@@ -60,6 +60,11 @@ class FleetNames:
         return f"{self.fleet}_check_alerts"
 
     @property
+    def monitoring(self) -> str:
+        """Sensor that publishes metrics."""
+        return f"{self.fleet}_monitoring"
+
+    @property
     def decision_checks(self) -> str:
         """Job and sensor that repeat the checks a decision touches."""
         return f"{self.fleet}_decision_checks"
