@@ -56,6 +56,21 @@ def test_it_tells_what_was_planted_when_each_check_spoke_and_what_it_said(projec
     assert 'nothing is blocked until you set mode="block".' in said
 
 
+def test_a_fault_of_a_segment_shows_the_checks_of_segments_too(project):
+    frame = rows("checkout", healthy(72, 40))
+    frame["sdk_version"] = ["4.2.0" if i % 4 == 0 else "4.1.0" for i in range(len(frame))]
+    write(project / "log", frame)
+    said = run("--flag", "checkout", "--fault", "dead_arm", "--where", "sdk_version=4.2.0").output
+    assert "'treatment' with sdk_version = 4.2.0 are lost." in said
+    assert "segment_srm: Only sdk_version = 4.2.0: treatment 0 %" in said
+
+
+def test_a_condition_without_a_value_is_a_usage_error(project):
+    said = run("--flag", "checkout", "--fault", "drop", "--where", "Safari")
+    assert said.exit_code == 2
+    assert "browser=Safari" in said.output
+
+
 def test_a_check_that_failed_before_is_said_to_have_failed_already(project):
     write(project / "log", rows("checkout", [{"control": 60, "treatment": 30}] * 72))
     said = run("--flag", "checkout", "--fault", "srm").output

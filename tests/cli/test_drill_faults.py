@@ -113,3 +113,56 @@ def test_the_log_itself_is_not_touched(log):
     drilled(log, "drop", since=START + 290 * HOUR)
     assert sorted(Path(log.paths[0]).parent.iterdir()) == files
     assert [file.read_bytes() for file in files] == before
+
+
+class TestSegment:
+    """A fault in one browser alone: --where."""
+
+    FLAG = FLAG.model_copy(update={"dimensions": ("browser",)})
+
+    @pytest.fixture(scope="class")
+    def browsers(self, tmp_path_factory: pytest.TempPathFactory) -> ParquetRecords:
+        frames = []
+        for name, units in (("Chrome", 70), ("Firefox", 20), ("Safari", 10)):
+            frame = rows("checkout", healthy(120, units)).assign(browser=name)
+            frame["unit_id_hash"] = f"{name}-" + frame["unit_id_hash"]
+            frames.append(frame)
+        return ParquetRecords(path=write(tmp_path_factory.mktemp("browsers"), *frames))
+
+    def told(self, browsers: ParquetRecords, kind: str = "dead_arm", **options: object) -> DrillResult:
+        return drilled(browsers, kind, **{"flag": self.FLAG, "where": {"browser": "Safari"}, **options})
+
+    def test_a_dead_arm_of_one_browser_is_found_and_named_long_before_the_whole_split_fails(self, browsers):
+        done = self.told(browsers)
+        found = {one.check: one for one in done.checks}
+        hours = delay(done.fault, found["segment_srm"].warned)
+        assert hours <= 5
+        assert found["segment_srm"].blocked is None
+        assert (delay(done.fault, found["sequential_srm"].warned) or 48) > 5 * hours
+        assert found["segment_srm"].sentence.startswith("Only browser = Safari: treatment 0 %")
+        assert str(done.fault).endswith("'treatment' with browser = Safari are lost.")
+        assert done.as_json()["fault"]["where"] == {"browser": "Safari"}
+
+    def test_only_records_of_the_segment_are_lost(self, browsers):
+        """Of the others none: their split stays even, so leaving the segment out makes the flag usable."""
+        (found,) = [one for one in self.told(browsers).checks if one.check == "segment_srm"]
+        assert "elsewhere 50 %" in found.sentence
+        assert found.sentence.endswith("usable without browser = Safari.")
+
+    def test_a_column_that_is_no_dimension_is_reported_with_the_option(self, browsers):
+        done = self.told(browsers, flag=FLAG)
+        assert "does with dimensions=['browser'] of the flag" in done.note
+        assert [one.warned for one in done.checks if one.check == "segment_srm"] == [None]
+
+    @pytest.mark.parametrize(
+        ("where", "fault"),
+        [
+            ({"browsr": "Safari"}, "'browsr' is no column of this log. Did you mean 'browser'?"),
+            ({"browser": "Safary"}, "no record of this flag has browser = 'Safary'. Did you mean 'Safari'?"),
+            ({"browser": "x"}, "Known: Chrome, Firefox, Safari."),
+        ],
+    )
+    def test_a_segment_that_is_not_in_the_log_is_refused_with_the_nearest(self, browsers, where, fault):
+        with pytest.raises(ConfigError) as caught:
+            self.told(browsers, where=where)
+        assert fault in str(caught.value)

@@ -21,6 +21,7 @@ _COLOURS = {"pass": "green", "fail": "red"}
 @click.option("--from", "since", help="When it begins (UTC); default: 48 h before the end of the log.")
 @click.option("--size", type=click.FloatRange(0, 1, min_open=True), help="Share of the units lost.")
 @click.option("--arm", help="The variant that loses units; default: the last one declared.")
+@click.option("--where", "where", multiple=True, metavar="COLUMN=VALUE", help="Only records of this segment.")
 @click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @fleet_option
 @module_option
@@ -30,14 +31,16 @@ def drill(
     since: str | None,
     size: float | None,
     arm: str | None,
+    where: tuple[str, ...],
     shape: str,
     fleet: str | None,
     module: str | None,
 ) -> None:
     """Copy a flag's records, inject a fault, and audit hour by hour until each check detects it.
 
-    srm: an arm loses 20 % of its units. dead_arm: an arm loses all. drop: 80 % of all units are lost. Your
-    log, your bins and your alerts are not touched.
+    srm: an arm loses 20 % of its units. dead_arm: an arm loses all. drop: 80 % of all units are lost.
+    --where "browser=Safari" injects it into records of that segment only, and asks the checks of segments
+    too. Your log, your bins and your alerts are not touched.
     """
     plan, flag = find_flag(load_fleets(module, fleet), key)
     done = run_drill(
@@ -50,6 +53,7 @@ def drill(
         since=_instant(since) if since else None,
         size=size,
         arm=arm,
+        where=dict(map(_condition, where)),
     )
     if shape == "json":
         click.echo(json.dumps(done.as_json(), indent=2, allow_nan=False, ensure_ascii=False))
@@ -82,17 +86,26 @@ def _instant(text: str) -> datetime:
         raise click.UsageError(f"--from '{text}': {error}; write 2026-03-20T14:00Z.") from None
 
 
+def _condition(text: str) -> tuple[str, str]:
+    column, equals, value = text.partition("=")
+    if not (column.strip() and equals):
+        raise click.UsageError(f"--where '{text}': write it as a column and its value: browser=Safari.")
+    return column.strip(), value.strip()
+
+
 def as_text(done: DrillResult) -> str:
     """Return the drill as text: the fault, then when each check failed and its sentence."""
     lines = [
         f"{click.style(str(done.flag.id), bold=True)}  {done.fault}",
         f"Audited hour by hour up to {done.through:%Y-%m-%d %H:%M} UTC.",
         "",
-        f"{'check':<16}{'before':<14}{'fails':<16}blocks",
+        f"{'check':<17}{'before':<14}{'fails':<16}blocks",
     ]
     lines += [_row(done, detection) for detection in done.checks]
     lines += [""]
     lines += [f"{detection.check}: {detection.sentence}" for detection in done.checks]
+    if done.note:
+        lines += ["", done.note]
     if done.flag.mode != "block":
         lines += ["", f'Mode is {done.flag.mode}: nothing is blocked until you set mode="block".']
     return "\n".join(lines)
@@ -102,7 +115,7 @@ def _row(done: DrillResult, detection: Detection) -> str:
     before = click.style(f"{detection.before:<14}", fg=_COLOURS.get(detection.before, "yellow"))
     delays = [_after(delay(done.fault, instant)) for instant in (detection.warned, detection.blocked)]
     delays = ["already"] if detection.before == "fail" else delays
-    return f"{detection.check:<16}{before}" + "".join(f"{text:<16}" for text in delays).rstrip()
+    return f"{detection.check:<17}{before}" + "".join(f"{text:<16}" for text in delays).rstrip()
 
 
 def _after(hours: float | None) -> str:
