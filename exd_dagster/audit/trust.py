@@ -96,12 +96,13 @@ def trust_verdict(
             is said first.
     """
     failing = [verdict for verdict in (*verdicts, *([stale] if stale else [])) if verdict.failed]
-    failing += warnings
+    faults = failing or list(warnings)  # the hours of a segment's fault are not those of the flag's
+    failing = [*failing, *warnings]
     blocking = [verdict for verdict in failing if verdict.severity == "ERROR"]
     unknown = any(verdict.reason == NEVER_COUNTED for verdict in verdicts)
     in_force = [waiver for waiver in (waivers or {}).values() if waiver is not None]
     waived = min(in_force, key=lambda waiver: waiver.until) if in_force and not blocking else None
-    over = all(verdict.bad_until for verdict in failing)
+    over = all(verdict.bad_until for verdict in faults)
     return TrustVerdict(
         check="trust",
         verdict=_answer(verdicts, blocking),
@@ -109,9 +110,9 @@ def trust_verdict(
         reason=",".join(verdict.check for verdict in blocking) or (NEVER_COUNTED if unknown else ""),
         sentence=_sentence(verdicts, _segment_first(failing, segment), waived, would_block, mode),
         state=_state(blocking),
-        bad_from=min((v.bad_from for v in failing if v.bad_from), default=None),
-        bad_until=max((v.bad_until for v in failing if v.bad_until), default=None) if over else None,
-        usable_until=min((v.usable_until for v in failing if v.usable_until), default=None),
+        bad_from=min((v.bad_from for v in faults if v.bad_from), default=None),
+        bad_until=max((v.bad_until for v in faults if v.bad_until), default=None) if over else None,
+        usable_until=min((v.usable_until for v in faults if v.usable_until), default=None),
         audited_through=max((v.audited_through for v in verdicts if v.audited_through), default=None),
         trusted=not blocking and not (unknown and mode == "block"),
         failing=tuple(verdict.check for verdict in failing),

@@ -22,12 +22,12 @@ _COLOURS = {"pass": "green", "fail": "bold red", "built": "green", "blocked": "b
 @click.command(short_help="Run the whole audit on seeded records with planted faults.")
 @click.option("--folder", type=click.Path(path_type=Path), default=DEFAULT, show_default=True, help="Output.")
 def demo(folder: Path) -> None:
-    """Write evaluation records of six flags, three of them broken, and audit them through Dagster.
+    """Write evaluation records of seven flags, four of them broken, and audit them through Dagster.
 
     Nothing leaves this machine: Slack, e-mail and webhook are small servers on 127.0.0.1 whose inbox is a
     folder one can open.
     """
-    console = Console(width=None if sys.stdout.isatty() else 132)
+    console = Console(width=None if sys.stdout.isatty() else 150)
     with _progress(console) as bars:
         tasks: dict[str, TaskID] = {}
 
@@ -50,7 +50,8 @@ def _progress(console: Console) -> Progress:
 
 def outcome_table(summary: "Summary") -> Table:
     """Return one row per flag: declared and observed split, verdicts, effect."""
-    table = Table(title="Audit of six flags", title_justify="left", header_style="bold", box=SIMPLE_HEAD)
+    table = Table(title="Audit of seven flags", title_justify="left", header_style="bold", box=SIMPLE_HEAD)
+    wrapped = ("only in", "alert")
     for heading in (
         "flag",
         "n",
@@ -59,10 +60,13 @@ def outcome_table(summary: "Summary") -> Table:
         "srm",
         "sequential",
         "traffic",
+        "only in",
         "report",
         "alert",
     ):
-        table.add_column(heading, justify="right" if heading == "n" else "left", no_wrap=heading != "alert")
+        table.add_column(
+            heading, justify="right" if heading == "n" else "left", no_wrap=heading not in wrapped
+        )
     for flag in summary.flags:
         table.add_row(
             flag.key,
@@ -70,6 +74,7 @@ def outcome_table(summary: "Summary") -> Table:
             "/".join(f"{100 * share:.0f}" for share in flag.declared.values()),
             _observed(flag),
             *(_coloured(flag.verdicts[check]) for check in ("srm", "sequential_srm", "traffic_drop")),
+            Text(flag.segment, style="yellow"),
             _coloured(flag.report),
             _notified(summary, flag.key),
         )

@@ -1,6 +1,6 @@
-"""Seeded evaluation records for the demo: three healthy flags, and three that broke in ways seen in practice.
+"""Seeded evaluation records for the demo: three healthy flags, and four that broke in ways seen in practice.
 
-One shop, six flags, 21 days. Traffic has a daily and a weekly rhythm with 5 % noise; every visit is made by
+One shop, seven flags, 21 days. Traffic has a daily and a weekly rhythm with 5 % noise; every visit is made by
 a unit drawn from the flag's audience, so units return and first exposures decay as in a real log. The same
 seed gives the same records.
 """
@@ -24,6 +24,7 @@ AFTERGLOW = timedelta(minutes=65)
 
 RECOMMENDATIONS_BROKE = datetime(2026, 3, 12, 14, tzinfo=timezone.utc)
 PAYMENT_RETRY_DROPPED = END - timedelta(hours=6)
+ADDRESS_LOOKUP_BROKE = datetime(2026, 3, 15, 9, tzinfo=timezone.utc)
 
 SEED = 20260334
 
@@ -69,6 +70,7 @@ class _Traffic:
         cached_split: shares a stale cache serves to the units behind it, None without such a cache.
         lost_from: from here on, units of every arm but the first fall back to the first.
         dropped_from: from here on, `dropped_to` of the visits are left.
+        unsent_from: from here on, half of the units of every arm but the first send no record from Safari.
     """
 
     audit: FlagAudit
@@ -80,9 +82,10 @@ class _Traffic:
     lost_from: datetime | None = None
     dropped_from: datetime | None = None
     dropped_to: float = 0.2
+    unsent_from: datetime | None = None
 
 
-def _flag(key: str, owner: str, **split: float) -> FlagAudit:
+def _flag(key: str, owner: str, *dimensions: str, **split: float) -> FlagAudit:
     return FlagAudit(
         key=key,
         namespace="shop",
@@ -91,6 +94,7 @@ def _flag(key: str, owner: str, **split: float) -> FlagAudit:
         start=START,
         end=END,
         owners=(f"team:{owner}",),
+        dimensions=dimensions,
     )
 
 
@@ -124,22 +128,33 @@ _TRAFFIC = (
         dropped_from=PAYMENT_RETRY_DROPPED,
     ),
     _Traffic(_flag("dark-mode", "design", off=0.95, on=0.05), visits=350, audience=160_000),
+    _Traffic(
+        _flag("address-lookup", "delivery", "browser", control=0.5, treatment=0.5),
+        visits=250,
+        audience=110_000,
+        evaluations=1.2,
+        unsent_from=ADDRESS_LOOKUP_BROKE,
+    ),
 )
 
 FLAGS: tuple[FlagAudit, ...] = tuple(traffic.audit for traffic in _TRAFFIC)
-"""The six flags as declared, in the order they are reported."""
+"""The seven flags as declared, in the order they are reported."""
 
 _SDKS = (("exd-rust", "0.5.0", 0.30), ("exd-typescript", "0.5.0", 0.50), ("exd-typescript", "0.4.9", 0.20))
 _CACHED_SDK = 2
 """Units on the oldest SDK sit behind the edge cache; `cached_split` is what it serves them."""
 
 _CONTEXTS = (
-    ('{"country":"US","device":"desktop"}', 0.22),
-    ('{"country":"US","device":"mobile"}', 0.28),
-    ('{"country":"DE","device":"desktop"}', 0.14),
-    ('{"country":"DE","device":"mobile"}', 0.16),
-    ('{"country":"JP","device":"mobile"}', 0.20),
+    ('{"country":"US","device":"desktop","browser":"Chrome"}', 0.14),
+    ('{"country":"US","device":"desktop","browser":"Firefox"}', 0.08),
+    ('{"country":"US","device":"mobile","browser":"Chrome"}', 0.24),
+    ('{"country":"US","device":"mobile","browser":"Safari"}', 0.04),
+    ('{"country":"DE","device":"desktop","browser":"Edge"}', 0.14),
+    ('{"country":"DE","device":"mobile","browser":"Chrome"}', 0.16),
+    ('{"country":"JP","device":"mobile","browser":"Chrome"}', 0.16),
+    ('{"country":"JP","device":"mobile","browser":"Safari"}', 0.04),
 )
+_SAFARI = [i for i, (text, _) in enumerate(_CONTEXTS) if '"Safari"' in text]
 _REASONS = ("matched_rule", "fallthrough")
 _LOST = 1
 """Index of the reason under which a lost unit is served the first variant."""
@@ -202,7 +217,7 @@ def _evaluations(flag: int, traffic: _Traffic, seed: int) -> dict[str, _Array]:
     sdk = _choose(units, seed, "sdk", [share for *_, share in _SDKS])
     variant, reason = _served(traffic, units, sdk, timestamps, seed)
     context = _choose(units, seed, "context", [share for _, share in _CONTEXTS])
-    return {
+    columns = {
         "timestamp_ms": timestamps,
         "unit": units,
         "flag": np.full(len(units), flag),
@@ -211,6 +226,11 @@ def _evaluations(flag: int, traffic: _Traffic, seed: int) -> dict[str, _Array]:
         "sdk": sdk,
         "context": context,
     }
+    if traffic.unsent_from is None:
+        return columns
+    unsent = (timestamps >= _ms(traffic.unsent_from)) & (variant > 0) & np.isin(context, _SAFARI)
+    unsent &= _uniform(units, seed, "unsent") < 0.5
+    return {name: column[~unsent] for name, column in columns.items()}
 
 
 def _visit_times(traffic: _Traffic, rng: np.random.Generator) -> _Array:

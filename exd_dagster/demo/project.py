@@ -1,4 +1,4 @@
-"""The demo's Dagster project: six flags, their audit, a report behind each, three destinations.
+"""The demo's Dagster project: seven flags, their audit, a report behind each, three destinations.
 
 `make demo` runs it; `make ui`, or `dagster dev` in the repository root, shows it.
 """
@@ -77,7 +77,11 @@ def build_demo_defs() -> dg.Definitions:
         os.environ.setdefault(name, value)
     audit = build_flag_audit_defs(
         flags=FLAGS,
-        records=ParquetRecords(path=str(RECORDS / "*.parquet"), name="flag_evaluations"),
+        records=ParquetRecords(
+            path=str(RECORDS / "*.parquet"),
+            name="flag_evaluations",
+            columns={"browser": "context_attributes.browser"},
+        ),
         store=DuckDBResource(database=str(FOLDER / "bins.duckdb")),
         alerts=[
             SlackAlerts(

@@ -22,17 +22,18 @@ from exd_dagster.demo.inbox import Inbox
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with (what is being done, steps done, steps in all)."""
 
-CHECKED = ("srm", "sequential_srm", "traffic_drop")
+CHECKED = ("srm", "sequential_srm", "traffic_drop", "segment_srm")
 TICKS = 20
 """Sensor ticks at most; one is enough unless a destination is slow."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlagOutcome:
-    """The verdicts of one flag, and whether its report was built."""
+    """The verdicts of one flag, the segment without which it is usable, and whether its report was built."""
 
     key: str
     verdicts: Mapping[str, str]
+    segment: str
     report: str
     n: int
     declared: Mapping[str, float]
@@ -59,7 +60,10 @@ class Summary:
     def as_json(self) -> dict[str, Any]:
         """Return the verdicts, reports and deliveries as strict JSON."""
         return {
-            "flags": {flag.key: {**flag.verdicts, "report": flag.report} for flag in self.flags},
+            "flags": {
+                flag.key: {**flag.verdicts, "usable_without": flag.segment, "report": flag.report}
+                for flag in self.flags
+            },
             "deliveries": [asdict(delivery) for delivery in self.deliveries],
         }
 
@@ -177,6 +181,7 @@ def summarise(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance, s
             FlagOutcome(
                 key=flag.key,
                 verdicts={name: str(checks[key, name].metadata["verdict"].value) for name in CHECKED},
+                segment=_usable_without(checks[key, "segment_srm"].metadata),
                 report="built" if report_key(key) in built else "blocked",
                 n=int(str(srm["n"].value)),
                 declared=flag.split or {},
@@ -188,3 +193,8 @@ def summarise(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance, s
         for row in deliveries(instance, since=started)
     ]
     return Summary(tuple(outcomes), tuple(told))
+
+
+def _usable_without(metadata: Mapping[str, Any]) -> str:
+    found = metadata.get("usable_without")
+    return ", ".join(found.value) if found is not None else ""

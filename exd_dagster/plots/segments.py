@@ -18,9 +18,9 @@ from exd_dagster.stats.segments.verdict import SegmentRow, SegmentSrmVerdict
 
 ROWS = 8
 """Segments drawn: the failing ones, then the largest others."""
-_FROM, _TO = 400, 800
+_FROM, _TO = 480, 820
 _TOP, _STEP = 64, 30
-_LONGEST = 32
+_LONGEST = 28
 """Signs of a segment's name."""
 
 
@@ -43,7 +43,7 @@ def segments_plot(verdict: SegmentSrmVerdict) -> str:
     bottom = _TOP + _STEP * len(rows)
     more = verdict.segments_tested - len(rows)
     marks = [
-        text(_FROM - 40, 22, "units", anchor="end"),
+        text(_FROM - 44, 22, "units", anchor="end"),
         text(_FROM, 22, f"share of {short(verdict.variant or '', 24)}, 95 % interval; line: declared"),
         *(_tick(share, low, high) for share in sorted({low, rows[0].declared, high})),
         *(mark for i, row in enumerate(rows) for mark in _row(row, _TOP + _STEP * i, low, high)),
@@ -80,15 +80,15 @@ def _row(row: SegmentRow, y: int, low: float, high: float) -> list[str]:
         text(
             16, y + 20, short(f"{row.dimension} = {row.value}", _LONGEST), color=FAULT if row.failed else ""
         ),
-        text(_FROM - 40, y + 20, words.number(row.units), anchor="end"),
+        text(_FROM - 44, y + 20, words.number(row.units), anchor="end"),
         f'<path d="M{declared} {y - 3}V{y + _STEP - 3}" stroke="{INK}" stroke-width="2" opacity=".6"/>',
         f'<path d="M{left} {middle}H{right}" stroke="{color}" stroke-width="4" opacity=".6"/>',
         f'<circle cx="{x}" cy="{middle}" r="7" fill="{color}"/>',
     ]
     if not row.failed:
-        return [*marks, text(_TO + 28, y + 20, words.percent(row.share))]
+        return [*marks, text(_TO + 24, y + 20, words.percent(row.share))]
     shares = f"{words.percent(row.share)} {_when(row)}"
-    return [*marks, text(_TO + 28, y + 20, shares, color=FAULT, bold=True)]
+    return [*marks, text(_TO + 24, y + 20, shares, color=FAULT, bold=True)]
 
 
 def _when(row: SegmentRow) -> str:

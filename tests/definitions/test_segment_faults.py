@@ -8,9 +8,12 @@ import dagster as dg
 import duckdb
 import pytest
 
+from exd_dagster.audit.trust import trust_verdict
 from exd_dagster.audit.trust_page import TrustRow, trust_page
 from exd_dagster.audit.trust_table import TrustEntry, read_trust, write_trust
 from exd_dagster.config import FlagId
+from exd_dagster.stats.segments.verdict import SegmentSrmVerdict
+from exd_dagster.stats.verdict import Verdict
 from tests.fleet import Fleet, built
 from tests.logs import HOUR, START, healthy, rows, write
 
@@ -93,3 +96,17 @@ def test_a_table_of_an_earlier_version_is_read_and_gains_the_column() -> None:
         later = replace(row, usable_without=("browser = Safari",))
         write_trust(connection, TrustEntry(later))
         assert read_trust(connection)[0].row == later
+
+
+def test_hours_at_fault_of_a_flag_that_itself_fails_are_not_those_of_its_segments() -> None:
+    known = {"verdict": "fail", "sentence": "", "audited_through": START + 9 * HOUR}
+    later = {"bad_from": START + 5 * HOUR, "usable_until": START + 5 * HOUR}
+    whole = Verdict(check="sequential_srm", severity="ERROR", **known, **later)
+    segment = SegmentSrmVerdict(
+        check="segment_srm", severity="WARN", **known, bad_from=START, usable_until=START
+    )
+    answer = trust_verdict([whole], "block", warnings=[segment])
+    assert (answer.bad_from, answer.usable_until) == (START + 5 * HOUR, START + 5 * HOUR)
+    assert answer.failing == ("sequential_srm", "segment_srm")
+    alone = trust_verdict([replace(whole, verdict="pass", severity=None)], "block", warnings=[segment])
+    assert (alone.trusted, alone.bad_from) == (True, START)

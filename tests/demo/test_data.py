@@ -11,6 +11,7 @@ from exd_dagster.config.reasons import EXCLUDED_REASONS
 from exd_dagster.demo import data as demo_data
 from exd_dagster.demo.data import AFTERGLOW, END, FLAGS, START, DemoData, write_records
 
+BROWSER = "context_attributes->>'browser'"
 HEALTHY = [flag for flag in FLAGS if flag.key in {"new-checkout-flow", "search-ranking", "dark-mode"}]
 
 
@@ -56,7 +57,7 @@ def split_p_value(flag_key: str, observed: dict[str, int]) -> float:
 
 
 def test_about_two_million_records_lie_in_one_file_per_utc_day(demo: DemoData) -> None:
-    assert 1_900_000 < demo.records < 2_100_000
+    assert 1_900_000 < demo.records < 2_300_000
     assert [file.name for file in demo.files][:2] == ["2026-03-01.parquet", "2026-03-02.parquet"]
     assert len(demo.files) == 22
     assert sum(file.stat().st_size for file in demo.files) < 150_000_000
@@ -184,6 +185,24 @@ def test_payment_retry_loses_four_fifths_of_both_arms_in_its_last_six_hours(
     assert {variant: left[variant] / usual[variant] for variant in usual} == pytest.approx(
         {"control": 0.2, "treatment": 0.2}, abs=0.04
     )
+
+
+def test_address_lookup_loses_half_of_treatment_in_safari_alone(log: duckdb.DuckDBPyConnection) -> None:
+    broke = demo_data.ADDRESS_LOOKUP_BROKE
+    query = f"""
+        SELECT variant_key, count(DISTINCT unit_id_hash) FROM records WHERE flag_key = 'address-lookup'
+            AND timestamp >= ? AND timestamp < ? AND ({BROWSER} = 'Safari') = ? GROUP BY 1
+    """
+    days = timedelta(days=6)
+    shares = {}
+    for name, start, safari in (
+        ("before", broke - days, True),
+        ("after", broke, True),
+        ("others", broke, False),
+    ):
+        found = counts(log, query, start, start + days, safari)
+        shares[name] = found["treatment"] / sum(found.values())
+    assert shares == pytest.approx({"before": 0.5, "after": 1 / 3, "others": 0.5}, abs=0.02)
 
 
 def test_the_flags_end_with_the_data_and_name_their_owners() -> None:

@@ -8,12 +8,13 @@ from tests.e2e.conftest import Demo, run_demo
 
 pytestmark = pytest.mark.e2e
 
-HEALTHY = {"new-checkout-flow", "search-ranking", "dark-mode"}
+BUILT = {"new-checkout-flow", "search-ranking", "dark-mode", "address-lookup"}
 FAULTS = {
     "homepage-banner": {"SRM_SHUTOFF_TRIGGERED", "SEQUENTIAL_SRM_TRIGGERED"},
     "recommendations": {"SRM_SHUTOFF_TRIGGERED", "SEQUENTIAL_SRM_TRIGGERED"},
     "payment-retry": {"TRAFFIC_DROP_ANOMALY"},
 }
+OF_A_SEGMENT = {"homepage-banner": "sdk_version = 0.4.9", "address-lookup": "browser = Safari"}
 CHANNELS = {"slack", "email", "webhook"}
 
 
@@ -25,7 +26,7 @@ def again(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Demo:
 
 def test_exactly_the_planted_faults_are_found(demo: Demo) -> None:
     flags = demo.summary["flags"]
-    assert {key for key, reported in flags.items() if "fail" in reported.values()} == set(FAULTS)
+    assert {key for key, reported in flags.items() if "fail" in reported.values()} == {*FAULTS, *OF_A_SEGMENT}
     assert flags["payment-retry"]["traffic_drop"] == "fail"
     assert flags["payment-retry"]["srm"] == "pass"
     for key in ("homepage-banner", "recommendations"):
@@ -36,10 +37,21 @@ def test_exactly_the_planted_faults_are_found(demo: Demo) -> None:
         )
 
 
-def test_reports_are_built_for_healthy_flags_only(demo: Demo) -> None:
+def test_a_fault_of_a_segment_is_told_as_that_and_blocks_nothing_alone(demo: Demo) -> None:
+    flags = demo.summary["flags"]
+    found = {key: reported["usable_without"] for key, reported in flags.items() if reported["usable_without"]}
+    assert found == OF_A_SEGMENT
+    whole = [
+        flags["address-lookup"][name] for name in ("srm", "sequential_srm", "traffic_drop", "segment_srm")
+    ]
+    assert whole == ["pass", "pass", "pass", "fail"]
+    assert "browser = Safari" in demo.shown
+
+
+def test_reports_are_built_for_flags_that_are_not_blocked_only(demo: Demo) -> None:
     reports = {key: reported["report"] for key, reported in demo.summary["flags"].items()}
-    assert reports == {**dict.fromkeys(HEALTHY, "built"), **dict.fromkeys(FAULTS, "blocked")}
-    assert {path.stem for path in (demo.home / ".demo" / "reports").glob("*.csv")} == HEALTHY
+    assert reports == {**dict.fromkeys(BUILT, "built"), **dict.fromkeys(FAULTS, "blocked")}
+    assert {path.stem for path in (demo.home / ".demo" / "reports").glob("*.csv")} == BUILT
 
 
 def test_each_fault_is_delivered_once_on_each_channel(demo: Demo) -> None:
@@ -63,6 +75,6 @@ def test_a_second_run_gives_the_same_verdicts_and_sends_nothing_again(demo: Demo
 
 
 def test_it_shows_a_row_per_flag_and_where_to_look_next(demo: Demo) -> None:
-    for key in (*HEALTHY, *FAULTS):
+    for key in (*BUILT, *FAULTS):
         assert key in demo.shown
     assert "dagster dev -m exd_dagster.demo.project, then http://127.0.0.1:3000/assets" in demo.shown

@@ -88,6 +88,25 @@ def test_the_whole_flag_off_is_not_said_to_be_one_segment():
     assert "the rest of the flag is off too" in verdict.sentence
 
 
+def test_a_value_that_came_with_the_fault_of_the_whole_flag_is_no_segment_at_fault():
+    """A release at hour 100, when an arm dies for everybody: few units of the release before remain."""
+    earlier, later = drawn(1, 160, 500), drawn(2, 160, 500, broken=(0, 1.0))
+    earlier[100:], later[:100] = 0, 0
+    earlier[100:108] = [[1, 1]] * 8
+    verdict = segment_srm(flag(), *segmented(manifest_version={"43": earlier, "44": later}))
+    assert (verdict.verdict, verdict.usable_without) == ("fail", ())
+    assert "too small to tell" in verdict.sentence
+    assert verdict.usable_until == verdict.bad_from == hours(100)
+
+
+def test_a_rest_that_is_small_suffices_where_the_fault_would_show_in_it():
+    """Of the release before, as many units remain as tell a dead arm from a live one."""
+    earlier, later = drawn(1, 160, 500), drawn(2, 160, 500, broken=(0, 1.0))
+    earlier[100:], later[:100] = [[2, 2]], 0
+    verdict = segment_srm(flag(), *segmented(manifest_version={"43": earlier, "44": later}))
+    assert verdict.usable_without == ("manifest_version = 44",)
+
+
 def test_two_broken_values_of_a_dimension_are_left_out_together():
     parts = {"Chrome": drawn(1, 160, 900)}
     parts |= {name: drawn(i, 160, 100, broken=(90, 0.6)) for i, name in enumerate(("Safari", "Edge"), 5)}

@@ -2,8 +2,8 @@
 
 Every value of every dimension is tested on its own, at every closed hour; `evidence` says how the error
 rate of all together is limited to alpha. Among failing segments, the one with the largest e-value is named.
-The rest of its dimension is then tested without the segments that fail: where it agrees, the flag is usable
-without them.
+The rest of its dimension is then tested without the segments that fail: where it agrees, and is so large that
+the same fault would show, the flag is usable without them.
 """
 
 from collections.abc import Sequence
@@ -27,6 +27,8 @@ CHECK = "segment_srm"
 ALPHA = 0.001
 ROWS = 12
 """Segments reported in full."""
+SHOWS = 2
+"""A fault shows in units whose expected evidence of it is so many times what a failure takes."""
 
 
 def segment_srm(
@@ -108,7 +110,7 @@ def _failure(
         state="ongoing" if change.until is None else "contained",
         bad_from=window.instant(change.bin),
         bad_until=None if change.until is None else window.instant(change.until),
-        usable_until=window.instant(change.earliest),
+        usable_until=window.instant(change.earliest + _empty_hours(inside[change.earliest : change.bin])),
         segment=str(segment),
         dimension=segment.dimension,
         value=segment.value,
@@ -126,7 +128,8 @@ def _failure(
 def _apart(evidence: Evidence, window: Window, order: Sequence[int], alpha: float) -> list[int]:
     """Return failing segments of one dimension without which its other units agree with the declared split.
 
-    Dimensions are tried in order of their strongest evidence; the segments in the same order.
+    The others must be so many in the hours at fault that the same fault would show in them. Dimensions are
+    tried in order of their strongest evidence; the segments in the same order.
     """
     for dimension in dict.fromkeys(evidence.segments[i].dimension for i in order):
         failing = [i for i in order if evidence.segments[i].dimension == dimension]
@@ -134,9 +137,26 @@ def _apart(evidence: Evidence, window: Window, order: Sequence[int], alpha: floa
         failing = [i for i in failing if evidence.segments[i].value != OTHER] or failing
         rest = evidence.counts[failing[0]] + evidence.outside[failing[0]]
         rest = rest - evidence.counts[failing].sum(axis=0)
-        if rest.sum() and log_e_values(rest, window.stretches).max() < -np.log(alpha):
+        if log_e_values(rest, window.stretches).max() >= -np.log(alpha):
+            continue
+        crossing = int(evidence.crossings(alpha)[failing[0]])
+        change = find_change(evidence.counts[failing[0]], window.stretches, window.names, crossing)
+        if rest[change.bin : change.until].sum() * _divergence(change) >= -SHOWS * np.log(alpha):
             return failing
     return []
+
+
+def _divergence(change: ChangePoint) -> float:
+    """Return the expected log likelihood ratio of one unit of the fault: its Kullback-Leibler divergence."""
+    after, declared = (np.array([*shares.values()]) for shares in (change.after, change.declared))
+    seen = after > 0
+    return float((after[seen] * np.log(after[seen] / np.maximum(declared[seen], 1e-12))).sum())
+
+
+def _empty_hours(counts: Floats) -> int:
+    """Return after how many hours the first unit came: in hours without units nothing was at fault."""
+    units = counts.sum(axis=1) > 0
+    return int(units.argmax()) if units.any() else len(counts)
 
 
 def _numbers(inside: Floats, outside: Floats, change: ChangePoint, window: Window) -> dict[str, Any]:
@@ -165,7 +185,7 @@ def _sentence(verdict: SegmentSrmVerdict) -> str:
         f"{words.percent(verdict.unit_share or 0.0, 2)} of the flag's units"
     )
     if not verdict.usable_without:
-        return f"{head}; the rest of the flag is off too."
+        return f"{head}; the rest of the flag is off too, or too small to tell."
     return f"{head}; usable without {' and '.join(verdict.usable_without[:3])}."
 
 
