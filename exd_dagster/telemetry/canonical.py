@@ -1,7 +1,9 @@
 """The canonical columns of one scan as SQL (see `records`), and any value as text, unit or reason."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import duckdb
 
 from exd_dagster.telemetry.instants import AMBIGUOUS, AWARE, INTEGERS
 from exd_dagster.telemetry.paths import Step, field_sql
@@ -62,6 +64,31 @@ class Columns:
         """Return a SELECT of the records under exd's names, their values as the log has them."""
         named = ", ".join(f"{sql} AS {ident(name)}" for name, (sql, _) in self.values.items())
         return f"SELECT {named} FROM {self.scan.relation}"
+
+    def computed(self, connection: duckdb.DuckDBPyConnection) -> "Columns":
+        """Return the same columns, computed once, in place of the temporary table that holds the rows.
+
+        What `values` has is no longer there.
+        """
+        table = f"{self.scan.table}_columns"
+        us = self.expressions["us"]
+        sql = {
+            **self.expressions,
+            **{f"extra {name}": value for name, value in self.extras.items()},
+            "raw_time": f"CASE WHEN {us} IS NULL THEN {self.raw_time} END",
+        }
+        chosen = ", ".join(f"{value} AS {ident(name)}" for name, value in sql.items())
+        connection.execute(f"CREATE TEMP TABLE {table} AS SELECT {chosen} FROM {self.scan.relation}")
+        connection.execute(f"DROP TABLE {self.scan.table}; ALTER TABLE {table} RENAME TO {self.scan.table}")
+        return replace(
+            self,
+            scan=replace(self.scan, relation=self.scan.table),
+            expressions={name: ident(name) for name in self.expressions},
+            extras={name: ident(f"extra {name}") for name in self.extras},
+            values={},
+            raw_time="raw_time",
+            time_type=self.time_type if self.time_type == "VARCHAR" else "BIGINT",
+        )
 
     @property
     def _aware(self) -> bool:

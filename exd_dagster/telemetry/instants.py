@@ -94,7 +94,28 @@ def _from_text(column: str, zone: str) -> str:
     """Read the usual forms; the others are tried only where these fail, bound once to keep the plan small."""
     usual = f"coalesce({_from_iso(column, zone)}, {_from_number(f'TRY_CAST({column} AS DOUBLE)')})"
     others = f"coalesce({_from_iso('t', zone)}, {_from_forms('t', zone)})"
-    return f"coalesce({usual}, list_transform([{_tidy(column)}], lambda t: {others})[1])"
+    slow = f"list_transform([{_tidy(column)}], lambda t: {others})[1]"
+    return f"coalesce({_from_rfc3339(column, zone)}, {usual}, {slow})"
+
+
+def _from_rfc3339(text: str, zone: str) -> str:
+    """Read `2026-03-01T09:00:00.123+01:00`, also with Z or without an offset; others are NULL.
+
+    It decides by single characters, which costs a fraction of the patterns that the other forms need.
+    """
+    # DuckDB does not understand an offset with seconds
+    place = (
+        f"substr({text}, 11, 1) IN ('T', ' ') AND substr({text}, 17, 1) = ':' "
+        f"AND substr({text}, -9, 1) NOT IN ('+', '-')"
+    )
+    utc = f"ends_with({text}, 'Z') AND substr({text}, -2, 1) BETWEEN '0' AND '9'"
+    offset = " OR ".join(f"substr({text}, -{back}, 1) IN ('+', '-')" for back in (3, 5, 6))
+    digit = f"substr({text}, -1) BETWEEN '0' AND '9'"
+    return (
+        f"CASE WHEN NOT ({place}) THEN NULL "
+        f"WHEN ({utc}) OR (({digit}) AND ({offset})) THEN epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)) "
+        f"WHEN {digit} THEN epoch_us({_local(f'TRY_CAST({text} AS TIMESTAMP)', zone)}) END"
+    )
 
 
 def _tidy(column: str) -> str:

@@ -88,6 +88,7 @@ class Scan:
         files: the files the relation reads, where each could be left out.
         renamed: SQL names of raw columns renamed in the relation because they differ only in case.
         lacking: paths that no row of the relation has.
+        table: the temporary table that holds the rows, "" where they are read from the log itself.
     """
 
     place: str
@@ -98,6 +99,7 @@ class Scan:
     files: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     lacking: frozenset[str] = frozenset()
+    table: str = ""
 
     def sql(self, name: str) -> str:
         """Return SQL for a raw column."""

@@ -168,6 +168,8 @@ class BinStore:
         start, extras = from_ms(first_instant(reading, targets)), extra_columns(targets)
         opened = source.resolved(self._connection, start, reading.listed_until, extras, self._hash_function)
         with opened as columns:
+            if columns.scan.table:
+                columns = columns.computed(self._connection)  # noqa: PLW2901
             yield DuckLog(self._connection, columns, reading.lateness_ms, self._seed)
 
 

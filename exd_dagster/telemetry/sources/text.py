@@ -91,7 +91,7 @@ class TextStage:
         """
         self._choose_spellings(files, kind)
         columns = ", ".join(f"{ident(name)} {shape.type}" for name, shape in self._shapes.items())
-        self.connection.execute(f"CREATE TEMP TABLE {self.table} ({columns})")
+        self.connection.execute(f"CREATE TEMP TABLE {self.table} ({columns}, exd_file VARCHAR)")
         self._read_all(files, kind)
         if kind == "ndjson" and (written := self._objects_as_text(files)):
             self.written.update(written)
@@ -109,7 +109,7 @@ class TextStage:
         types = {name: shape.type for name, shape in self._shapes.items() if name in there}
         others = tuple(sorted(self.others - self.found))
         lacking = frozenset(name for name in self.wanted if parse_path(name) and name not in self.found)
-        return Scan(place, self.table, types, tuple(self.unreadable), others, lacking=lacking)
+        return Scan(place, self.table, types, tuple(self.unreadable), others, lacking=lacking, table=self.table)
 
     @property
     def _shapes(self) -> dict[str, Shape]:
@@ -188,18 +188,19 @@ class TextStage:
             listed = ", ".join(map(literal, group))
             rows = json_rows(listed, layout, self._json_types(layout))
             values = {name: self._json_value(name, shape, layout) for name, shape in self._shapes.items()}
-            self._insert(values, rows)
-            empty = " AND ".join(f"{ident(self._own(name))} IS NULL" for name in values)
+            empty = f"{self.table} WHERE exd_file IS NOT NULL"
+            self._insert(values, rows, keep_empty=layout != "marked")
             if layout == "newline_delimited":
-                self._name_lines(f"{rows} WHERE {empty}", self._says_nothing)
+                self._name_lines(empty, self._says_nothing)
             elif layout == "marked":  # lines that are not UTF-8 are not in the rows
                 named = [(file, list(_bad_numbers(file, self._says_nothing))) for file in group]
                 self.unreadable.extend(_named(file, len(found), found) for file, found in named if found)
             else:
-                query = f"SELECT exd_file, count(*) FROM {rows} WHERE {empty} GROUP BY 1 ORDER BY 1"
+                query = f"SELECT exd_file, count(*) FROM {empty} GROUP BY 1 ORDER BY 1"
                 for file, count in self.connection.execute(query).fetchall():
                     what = f"{count} of its JSON values hold none of the columns"
                     self.unreadable.append(Unreadable(file, what, count))
+            self.connection.execute(f"DELETE FROM {empty}")
             self._look_for_names(json_objects(listed, layout))
 
     def _json_types(self, layout: Layout) -> dict[str, str]:
@@ -305,15 +306,23 @@ class TextStage:
         read = {name: (self._own(name), shape) for name, shape in self._shapes.items()}
         return {n: shape.transformed(columns[own]) for n, (own, shape) in read.items() if own in columns}
 
-    def _insert(self, values: Mapping[str, str], rows: str) -> None:
-        """Add rows, those that say something and are to be kept."""
+    def _insert(self, values: Mapping[str, str], rows: str, *, keep_empty: bool = False) -> None:
+        """Add rows, those that say something and are to be kept.
+
+        Rows that say nothing can be added too: they alone have the name of their file.
+        """
         read = self._shapes
         selected = ", ".join(f"{sql} AS {ident(name)}" for name, sql in values.items())
         some = " OR ".join(f"{ident(name)} IS NOT NULL" for name in values)
-        kept = self.keep(Scan("", "", {name: read[name].type for name in values}))
+        kept = self.keep(Scan("", "", {name: read[name].type for name in values})) or "true"
+        if keep_empty:
+            selected = f"{selected}, exd_file"
+            star, kept = f"* REPLACE (CASE WHEN NOT ({some}) THEN exd_file END AS exd_file)", f"({kept}) OR NOT"
+        else:
+            star, kept = "*", f"({kept}) AND"
         self.connection.execute(
-            f"INSERT INTO {self.table} BY NAME SELECT * FROM (SELECT {selected} FROM {rows}) "
-            f"WHERE ({some}) AND {kept or 'true'}"
+            f"INSERT INTO {self.table} BY NAME SELECT {star} FROM (SELECT {selected} FROM {rows}) "
+            f"WHERE {kept} ({some})"
         )
 
     def _name_lines(self, rows: str, is_bad: Callable[[str], bool]) -> None:
