@@ -25,7 +25,7 @@ from time import perf_counter, process_time
 import duckdb
 
 from benchmarks import line
-from benchmarks.bench_logs import DIMENSIONS, END, NOW, START, write_log
+from benchmarks.bench_logs import DIMENSIONS, END, FORMS, NOW, START, write_copy, write_log
 from exd_dagster.bins.recount import first_exposures
 from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import FlagAudit, Timing
@@ -178,6 +178,15 @@ def bins_against_bare_queries(rows: int, repeats: int, targets: tuple[float, flo
     tell(f"all measures, {rows:.0e} rows, vs three bare queries", whole, three, targets[1])
 
 
+def other_files(rows: int) -> None:
+    for kind in ("csv", "ndjson", "files"):
+        log = write_copy(rows, kind)
+        bare = [measure(name, log) for name in ("by_unit", "by_unit_hour", "distinct_ids")]
+        three = Cost(*(sum(pick(cost) for cost in bare) for pick in _FIELDS))
+        name = f"all measures, {rows:.0e} rows as {FORMS[kind]}, vs three bare queries"
+        tell(name, measure("all_measures", log), three, 1.6)
+
+
 def hour_after(rows: int) -> None:
     found = run_child("next_hour", write_log(rows))
     for name, target in (("next_hour", 1 / 60), ("next_hour_lookback_48h", None)):
@@ -239,6 +248,7 @@ def main() -> None:
     bins_against_bare_queries(rows, 3, (1.6, 1.1))
     shapes(rows)
     bins_by_segment(rows)
+    other_files(rows // 10)
     spark_against_duckdb(rows)
     if os.environ.get("BIG"):
         bins_against_bare_queries(10 * rows, 1, (1.9, None))

@@ -65,6 +65,29 @@ def write_log(rows: int, kind: str = "plain") -> str:
     return str(path)
 
 
+FORMS = {"csv": "CSV", "ndjson": "NDJSON", "files": "200 Parquet files"}
+
+
+def write_copy(rows: int, form: str) -> str:
+    """Write the plain log in one of FORMS unless it is there, and return its path or glob."""
+    log, files = write_log(rows), 200
+    path = Path(log).with_suffix("" if form == "files" else f".{form}")
+    if not path.exists():
+        part = path.with_name(f"{path.name}.part")
+        with duckdb.connect() as connection:
+            connection.execute("SET enable_progress_bar = false")
+            if form == "files":
+                part.mkdir(exist_ok=True)
+                share = -(-rows // files)
+                for number in range(files):
+                    rows_of_file = f"FROM '{log}' LIMIT {share} OFFSET {number * share}"
+                    connection.execute(f"COPY ({rows_of_file}) TO '{part}/{number:03}.parquet'")
+            else:
+                connection.execute(f"COPY (FROM '{log}') TO '{part}' (FORMAT {form.removeprefix('nd')})")
+        part.rename(path)
+    return f"{path}/*.parquet" if form == "files" else str(path)
+
+
 def _dimensions() -> str:
     """Return SQL for the columns of DIMENSIONS: a unit keeps its values, of which the first are frequent."""
     return "".join(

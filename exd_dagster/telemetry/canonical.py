@@ -71,14 +71,17 @@ class Columns:
         What `values` has is no longer there.
         """
         table = f"{self.scan.table}_columns"
-        us = self.expressions["us"]
         sql = {
             **self.expressions,
             **{f"extra {name}": value for name, value in self.extras.items()},
-            "raw_time": f"CASE WHEN {us} IS NULL THEN {self.raw_time} END",
+            "raw_time": self.raw_time,
         }
         chosen = ", ".join(f"{value} AS {ident(name)}" for name, value in sql.items())
-        connection.execute(f"CREATE TEMP TABLE {table} AS SELECT {chosen} FROM {self.scan.relation}")
+        connection.execute(
+            f"CREATE TEMP TABLE {table} AS "
+            "SELECT * REPLACE (CASE WHEN us IS NULL THEN raw_time END AS raw_time) "
+            f"FROM (SELECT {chosen} FROM {self.scan.relation})"
+        )
         connection.execute(f"DROP TABLE {self.scan.table}; ALTER TABLE {table} RENAME TO {self.scan.table}")
         return replace(
             self,

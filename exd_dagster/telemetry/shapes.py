@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from exd_dagster.telemetry.paths import Step, parse_path
+from exd_dagster.telemetry.paths import Step, lists_of, parse_path
 from exd_dagster.telemetry.records import ident
 
 
@@ -83,11 +83,12 @@ def shapes(names: Iterable[str]) -> dict[str, Shape]:
     """Return what to read of each column.
 
     Args:
-        names: of columns, or paths. A path may be the name of a column, too.
+        names: of columns, or paths. A path may be the name of a column, too, unless it goes through a list.
     """
     found: dict[str, Shape] = {}
     for name in names:
-        found.setdefault(name, Shape()).whole = True
+        if not lists_of(name):
+            found.setdefault(name, Shape()).whole = True
         if path := parse_path(name):
             found.setdefault(path[0], Shape()).add(path[1])
     return found

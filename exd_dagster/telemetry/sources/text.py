@@ -109,7 +109,9 @@ class TextStage:
         types = {name: shape.type for name, shape in self._shapes.items() if name in there}
         others = tuple(sorted(self.others - self.found))
         lacking = frozenset(name for name in self.wanted if parse_path(name) and name not in self.found)
-        return Scan(place, self.table, types, tuple(self.unreadable), others, lacking=lacking, table=self.table)
+        return Scan(
+            place, self.table, types, tuple(self.unreadable), others, lacking=lacking, table=self.table
+        )
 
     @property
     def _shapes(self) -> dict[str, Shape]:
@@ -158,13 +160,22 @@ class TextStage:
             inner = field_sql(ident(path[0]), scan.types[path[0]], path[1])
             values = [ident(name)] * (name in read) + ([inner[0]] if inner else [])
             counts[name] = f"count(coalesce({', '.join(values) or 'NULL'}, NULL))"
-        query = f"SELECT count(*), {', '.join(counts.values())} FROM {self.table}"
-        rows, *filled = self.connection.execute(query).fetchall()[0]
-        some = {name for name, count in zip(counts, filled, strict=True) if count}
+        # what is known, or what the first rows have, need not be looked for in the others
+        some = set(self.found)
+        for part in (f"(FROM {self.table} LIMIT {_FIRST_ROWS})", self.table):
+            counts = {name: sql for name, sql in counts.items() if name not in some}
+            rows, filled = self._filled(counts, part)
+            some |= filled
         some |= {name for name in self.wanted if lists_of(name) and base_of(name) in some}
         if not rows:  # no row is an exposure, so nothing is known of fields
             some |= {name for name in self.wanted if parse_path(name) and base_of(name) in self.others}
         self.found.update(some & set(self.wanted))
+
+    def _filled(self, counts: Mapping[str, str], rows: str) -> tuple[int, set[str]]:
+        """Return the number of rows, and the names whose counts are not zero."""
+        query = f"SELECT {', '.join(['count(*)', *counts.values()])} FROM {rows}"
+        total, *filled = self.connection.execute(query).fetchall()[0]
+        return total, {name for name, count in zip(counts, filled, strict=True) if count}
 
     def _read_all(self, files: Sequence[str], kind: Format) -> None:
         read = self._read_json if kind == "ndjson" else self._read_csv
@@ -317,7 +328,10 @@ class TextStage:
         kept = self.keep(Scan("", "", {name: read[name].type for name in values})) or "true"
         if keep_empty:
             selected = f"{selected}, exd_file"
-            star, kept = f"* REPLACE (CASE WHEN NOT ({some}) THEN exd_file END AS exd_file)", f"({kept}) OR NOT"
+            star, kept = (
+                f"* REPLACE (CASE WHEN NOT ({some}) THEN exd_file END AS exd_file)",
+                f"({kept}) OR NOT",
+            )
         else:
             star, kept = "*", f"({kept}) AND"
         self.connection.execute(
