@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from exd_dagster.definitions.component.state_backed import StateBackedFlagAuditComponent
     from exd_dagster.definitions.flag_trust import trust
     from exd_dagster.definitions.gate import blocked_by, gate_condition, gated_job
+    from exd_dagster.definitions.protection.protect import protect
     from exd_dagster.definitions.schedules import build_nightly_audit_schedule
     from exd_dagster.notebook import LiveMonitor, WebhookAlertDispatcher
     from exd_dagster.stats.sequential.power import plan_detection
@@ -68,6 +69,7 @@ _HOME = {
     "gate_condition": "definitions.gate",
     "gated_job": "definitions.gate",
     "plan_detection": "stats.sequential.power",
+    "protect": "definitions.protection.protect",
     "trust": "definitions.flag_trust",
     "variant_bins": "bins.frame",
 }
@@ -102,6 +104,7 @@ __all__ = [
     "gate_condition",
     "gated_job",
     "plan_detection",
+    "protect",
     "trust",
     "variant_bins",
 ]

@@ -103,6 +103,7 @@ def trust_verdict(
     in_force = [waiver for waiver in (waivers or {}).values() if waiver is not None]
     waived = min(in_force, key=lambda waiver: waiver.until) if in_force and not blocking else None
     over = all(verdict.bad_until for verdict in faults)
+    dated = all(verdict.usable_until for verdict in blocking)
     return TrustVerdict(
         check="trust",
         verdict=_answer(verdicts, blocking),
@@ -112,7 +113,7 @@ def trust_verdict(
         state=_state(blocking),
         bad_from=min((v.bad_from for v in faults if v.bad_from), default=None),
         bad_until=max((v.bad_until for v in faults if v.bad_until), default=None) if over else None,
-        usable_until=min((v.usable_until for v in faults if v.usable_until), default=None),
+        usable_until=min((v.usable_until for v in faults if v.usable_until and dated), default=None),
         audited_through=max((v.audited_through for v in verdicts if v.audited_through), default=None),
         trusted=not blocking and not (unknown and mode == "block"),
         failing=tuple(verdict.check for verdict in failing),

@@ -14,7 +14,7 @@ from exd_dagster.audit.trust import TrustVerdict
 from exd_dagster.audit.trust_row import iteration_start
 from exd_dagster.audit.trust_table import write_trust
 from exd_dagster.bins.model import FlagSegments
-from exd_dagster.config import FlagAudit, Thresholds, Timing
+from exd_dagster.config import FlagAudit, FlagId, Thresholds, Timing
 from exd_dagster.definitions.assets import STORE_POOL
 from exd_dagster.definitions.decisions.asset import decision_launchpad, load_decisions
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
@@ -43,6 +43,16 @@ def check_keys(asset: dg.AssetKey) -> dict[str, dg.AssetCheckKey]:
 def trust_key(asset: dg.AssetKey) -> dg.AssetCheckKey:
     """Return the key of the one check that gates and guards read."""
     return dg.AssetCheckKey(asset, TRUST)
+
+
+def flag_names(flag: FlagId) -> dict[str, str]:
+    """Return the metadata that tells whose an asset or a check is."""
+    return {"flag": flag.key, "namespace": flag.namespace, "environment": flag.environment}
+
+
+def flag_of(metadata: Mapping[str, Any]) -> FlagId:
+    """Return whose an asset or a check is, from its metadata."""
+    return FlagId(metadata["namespace"], metadata["environment"], metadata["flag"])
 
 
 def build_flag_audit_checks(
@@ -130,6 +140,7 @@ def flag_checks(
                 asset=key,
                 blocking=flag.mode == "block" and (name == TRUST or blocks(name, flag.block_on)),
                 description=question,
+                metadata=flag_names(flag.id),
                 automation_condition=automation_condition,
             )
             for name, question in questions.items()
@@ -259,9 +270,7 @@ def causes_of(done: Audit, verdict: Verdict) -> tuple[Cause, ...]:
 def _about(done: Audit, verdict: Verdict) -> dict[str, Any]:
     """Metadata that identifies the flag, the same in every check."""
     about: dict[str, Any] = {
-        "flag": done.flag.key,
-        "namespace": done.flag.namespace or "",
-        "environment": done.flag.environment or "",
+        **flag_names(done.flag.id),
         "mode": done.flag.mode,
         "iteration_start": plain(iteration_start(done.flag, verdict.audited_through)),
     }

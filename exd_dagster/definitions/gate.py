@@ -1,7 +1,8 @@
 """Blocking across runs.
 
 Dagster's blocking checks stop downstream assets only in the run that evaluates them. Later runs, automation
-and manual runs need one of these three, all of which read the `trust` check:
+and manual runs need one of these, all of which read the `trust` check (`protection/` puts them on reports of
+others):
 
     gated_job        a job that evaluates the checks again and builds the reports that are not blocked
     gate_condition   an automation condition that waits until the flag is trusted
@@ -9,7 +10,7 @@ and manual runs need one of these three, all of which read the `trust` check:
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from functools import wraps
 from typing import Any, TypeVar
@@ -23,6 +24,8 @@ from exd_dagster.definitions.checks import AnyAsset, asset_key_of, trust_key
 from exd_dagster.definitions.internals import CheckRecord, latest_checks, materialized_at
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_NEVER = datetime.min.replace(tzinfo=timezone.utc)
 
 
 def gated_job(name: str, reports: dg.AssetSelection, *, bins: Sequence[AnyAsset], **job_options: Any) -> Any:
@@ -60,13 +63,26 @@ def gate_condition(*bins: AnyAsset, fresh: bool = False) -> dg.AutomationConditi
         condition.any_deps_updated().since_last_handled()
         & ~condition.any_deps_in_progress()
         & ~condition.in_progress()
-        & (_trusted(bins) if bins else condition.all_deps_blocking_checks_passed())
-        & ~_of(bins, condition.any_deps_match(condition.freshness_failed()))
+        & trusted_condition(*bins)
     )
     if fresh:
         gate &= _of(bins, condition.all_deps_match(condition.freshness_passed()))
     labelled: dg.AutomationCondition[Any] = gate.with_label("updated_and_trusted")
     return labelled
+
+
+def trusted_condition(*bins: AnyAsset) -> dg.AutomationCondition[Any]:
+    """Return the condition "every flag upstream is trusted"; it asks for nothing by itself.
+
+    Args:
+        *bins: the bins assets upstream; without any, all blocking checks upstream are read.
+    """
+    condition = dg.AutomationCondition
+    passed = _trusted(bins) if bins else condition.all_deps_blocking_checks_passed()
+    open_gate: dg.AutomationCondition[Any] = passed & ~_of(
+        bins, condition.any_deps_match(condition.freshness_failed())
+    )
+    return open_gate
 
 
 def _of(bins: Sequence[AnyAsset], condition: Any) -> Any:
@@ -134,24 +150,75 @@ def refuse_unless_trusted(
     Raises:
         dagster.Failure: not to be retried, with a link to each check.
     """
+    if blocked := blocked_checks(instance, keys, now, max_age=max_age):
+        raise refusal(blocked, base_url)
+
+
+def blocked_checks(
+    instance: dg.DagsterInstance,
+    keys: Sequence[dg.AssetCheckKey],
+    now: datetime,
+    *,
+    max_age: timedelta | None = None,
+    through: datetime | None = None,
+) -> dict[dg.AssetCheckKey, str]:
+    """Return why each `trust` check that does not let a report run does not.
+
+    Args:
+        instance: the Dagster instance.
+        keys: the `trust` checks of the flags the report builds on.
+        now: the time (UTC).
+        max_age: the newest audited hour may be this old; None: the fleet's own limit.
+        through: end of the hours that the run builds (UTC), where hours before a fault may be built although
+            later ones are blocked; None: a flag that is not trusted blocks every hour.
+    """
     records, _ = latest_checks(instance, keys)
     known = {record.key: record for record in records}
     reasons = {key: why_not_trusted(instance, key, known.get(key), now, max_age) for key in keys}
-    blocked = {key: reason for key, reason in reasons.items() if reason}
-    if not blocked:
-        return
-    lines = [f"{key.asset_key.to_user_string()}: {reason}" for key, reason in blocked.items()]
-    links = {
-        key: f"/assets/{'/'.join(key.asset_key.path)}?view=checks&checkDetail={key.name}" for key in blocked
+    return {
+        key: reason
+        for key, reason in reasons.items()
+        if reason
+        and not (through is not None and through <= (usable_until(instance, known.get(key)) or _NEVER))
     }
-    raise dg.Failure(
-        "Blocked by the flag audit. " + " ".join(lines),
-        metadata={
-            key.asset_key.to_user_string(): dg.MetadataValue.url(base_url.rstrip("/") + link)
-            for key, link in links.items()
-        },
+
+
+def usable_until(instance: dg.DagsterInstance, record: CheckRecord | None) -> datetime | None:
+    """Return up to when (UTC) a flag may be used although it is not trusted; None: not at all.
+
+    An audit that crashed, or is older than the bins, tells of no hour whether it is usable.
+    """
+    if record is None or record.passed is None or _built_since(instance, record.key, record):
+        return None
+    fault = instant(record.metadata.get("usable_until"))
+    return fault if record.metadata.get("failing") else instant(record.metadata.get("audited_through"))
+
+
+def refusal(blocked: Mapping[dg.AssetCheckKey, str], base_url: str = "", more: str = "") -> dg.Failure:
+    """Return the failure of a report, not to be retried, with the reasons and a link to each check.
+
+    Args:
+        blocked: from `blocked_checks`.
+        base_url: address of the Dagster UI.
+        more: a further sentence.
+    """
+    lines = [f"{key.asset_key.to_user_string()}: {reason}" for key, reason in blocked.items()]
+    return dg.Failure(
+        " ".join(["Blocked by the flag audit.", *lines, *([more] if more else [])]),
+        metadata=check_links(blocked, base_url),
         allow_retries=False,
     )
+
+
+def check_links(keys: Iterable[dg.AssetCheckKey], base_url: str = "") -> dict[str, dg.UrlMetadataValue]:
+    """Return the address of each check's page, by the name of its asset."""
+    root = base_url.rstrip("/")
+    return {
+        key.asset_key.to_user_string(): dg.MetadataValue.url(
+            f"{root}/assets/{'/'.join(key.asset_key.path)}?view=checks&checkDetail={key.name}"
+        )
+        for key in keys
+    }
 
 
 def why_not_trusted(
@@ -173,10 +240,14 @@ def why_not_trusted(
     waived_until = instant(record.metadata.get("waived_until"))
     if waived_until is not None and waived_until <= now:
         return f"it was waived until {waived_until:%Y-%m-%d %H:%M} UTC; run the checks again."
-    built = materialized_at(instance, key.asset_key)
-    if built is not None and record.target_at is not None and record.target_at < built:
+    if _built_since(instance, key, record):
         return "its bins are newer than its audit; run the checks again."
     return _too_old(record, now, max_age)
+
+
+def _built_since(instance: dg.DagsterInstance, key: dg.AssetCheckKey, record: CheckRecord) -> bool:
+    built = materialized_at(instance, key.asset_key)
+    return built is not None and record.target_at is not None and record.target_at < built
 
 
 def _too_old(record: CheckRecord, now: datetime, max_age: timedelta | None) -> str:

@@ -1,0 +1,1 @@
+"""Gate and guard on reports that are built by code of others."""
