@@ -271,6 +271,7 @@ class Receipt:
         status: "sent" or "dead".
         at: when (UTC).
         provider_id: the id at the destination: Slack's ts, the Message-ID of the e-mail, the webhook-id.
+        place: where it is there: Slack's id of the channel; "" where there is one place.
         detail: the redacted response; of a dead letter, why it was given up.
         subjects: (namespace, environment, flag, check, alert_type) of each alert.
         unreported: True for a dead letter not yet reported elsewhere.
@@ -283,6 +284,7 @@ class Receipt:
     detail: str = ""
     subjects: tuple[Subject, ...] = ()
     unreported: bool = False
+    place: str = ""
 
     @property
     def reasons(self) -> tuple[Reason, ...]:

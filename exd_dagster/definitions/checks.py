@@ -245,8 +245,9 @@ def check_result(
 
 def _answer(done: Audit, verdict: Verdict, launchpad: Launchpad) -> dict[str, Any]:
     """Return the link to a decision about a failure that blocks, filled in."""
-    links = dict(launchpad.answers(done.flag.id, "*", _now())) if verdict.severity == "ERROR" else {}
-    return {"answer": dg.MetadataValue.url(links["Acknowledge"])} if "Acknowledge" in links else {}
+    offered = launchpad.answers(done.flag.id, "*", _now()) if verdict.severity == "ERROR" else ()
+    links = [answer.address for answer in offered if answer.kind == "acknowledge"]
+    return {"answer": dg.MetadataValue.url(links[0])} if links else {}
 
 
 def description(done: Audit, verdict: Verdict) -> str:

@@ -43,7 +43,7 @@ def message(*checks: str, base_url: str = PAD.base_url) -> Message:
 
 
 def answers(told: Message) -> dict[str, str]:
-    return {label: link for section in told.sections if section.buttons for label, link in section.links}
+    return {label: link for section in told.sections if section.answers for label, link in section.links}
 
 
 def test_each_answer_opens_its_decision_for_this_flag_and_check_and_leaves_who_and_why_open():
@@ -89,7 +89,9 @@ def test_whatever_a_flag_is_called_the_decision_is_about_it_alone(key, namespace
 def _escaped(about: FlagId) -> dict[str, str]:
     link = PAD.answers(about, "srm", NOW)
     return (
-        config(link[0][1]) if link else {"flags": "".join(f"[{c}]" if c in "*?[" else c for c in str(about))}
+        config(link[0].address)
+        if link
+        else {"flags": "".join(f"[{c}]" if c in "*?[" else c for c in str(about))}
     )
 
 

@@ -3,7 +3,7 @@
 import json
 import logging
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from http.client import HTTPException
@@ -16,7 +16,9 @@ from exd_dagster.alerts.channels.http import post
 from exd_dagster.alerts.channels.sender import Notification, Sender
 from exd_dagster.alerts.channels.settings import Settings
 from exd_dagster.alerts.channels.slack_answers import LOST_THREAD, is_about_the_message, slack_outcome
+from exd_dagster.alerts.channels.slack_app.signing import signed
 from exd_dagster.alerts.channels.slack_blocks import slack_blocks, slack_summary, slack_text
+from exd_dagster.alerts.messages.message import Answer
 from exd_dagster.alerts.model import Channel
 from exd_dagster.alerts.policy.retry import Outcome, http_outcome
 
@@ -28,6 +30,8 @@ _LOG = logging.getLogger("exd_dagster.slack_sdk")
 _LOG.setLevel(logging.CRITICAL)  # slack_sdk logs headers and URLs, which contain secrets
 _LOG.propagate = False
 SLACK = Channel("slack", read_by_people=True)
+IN_PLACE = ("acknowledge", "silence", "waive")
+"""Decisions that a button makes in Slack; `end` needs a reason, so its button opens Dagster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,7 @@ class SlackBot:
     name: str
     token: str = field(repr=False)
     conversation: str
+    answers: bool = False
     base_url: str = API
     timeout: float = 5.0
     channel: Channel = SLACK
@@ -63,17 +68,24 @@ class SlackBot:
     ) -> Outcome:
         """Send blocks with their text; plain text once when Slack refuses the message as it is."""
         message = notification.message
-        body = {**where, "text": slack_summary(message), "blocks": slack_blocks(message, buttons=True)}
-        outcome = self._call(method, body, now)
+        blocks = slack_blocks(message, buttons=True, sign=self._sign(notification) if self.answers else None)
+        body = {**where, "text": slack_summary(message), "blocks": blocks}
+        outcome = self.call(method, body, now)
         if is_about_the_message(outcome) and outcome.detail.rpartition(" ")[2] not in LOST_THREAD:
-            return self._call(method, {**where, "text": slack_text(message)}, now)
+            return self.call(method, {**where, "text": slack_text(message)}, now)
         return outcome
 
-    def _call(self, method: str, body: Mapping[str, Any], now: datetime) -> Outcome:
+    def _sign(self, notification: Notification) -> Callable[[Answer], str]:
+        """Return what signs a button of this message; the same for every attempt."""
+        message, at = notification.id, notification.created_at
+        return lambda answer: signed(answer, message, at, self.token) if answer.kind in IN_PLACE else ""
+
+    def call(self, method: str, body: Mapping[str, Any], now: datetime) -> Outcome:
+        """Call a method of the Web API once."""
         from slack_sdk.errors import SlackApiError, SlackClientError
 
         try:
-            answer = self._client().api_call(method, json=dict(body))
+            answer = self.client().api_call(method, json=dict(body))
         except SlackApiError as error:
             return self._refused(error, now)
         except (OSError, HTTPException, SlackClientError, ValueError) as error:
@@ -95,7 +107,8 @@ class SlackBot:
             return http_outcome(status, wait, now, code)
         return slack_outcome(code, wait, now)
 
-    def _client(self) -> "WebClient":
+    def client(self) -> "WebClient":
+        """Return Slack's client; it neither retries nor logs."""
         from slack_sdk import WebClient
 
         class Client(WebClient):
@@ -170,12 +183,18 @@ class SlackSettings(Settings):
     """Settings of the channel `slack`."""
 
     kind: ClassVar[Channel] = SLACK
-    secrets: ClassVar[frozenset[str]] = frozenset({"token", "webhook_url"})
+    secrets: ClassVar[frozenset[str]] = frozenset({"token", "app_token", "webhook_url"})
     late: ClassVar[frozenset[str]] = frozenset({"channel", "base_url"})
 
     name: str = Field(default="slack", min_length=1, description="Name in routes.")
     channel: str | None = Field(default=None, description="Channel name or id; needed with a token.")
     token: str | None = Field(default=None, repr=False, description="Bot token with scope chat:write.")
+    app_token: str | None = Field(
+        default=None,
+        repr=False,
+        description="App-level token with scope connections:write; with it, buttons answer in Slack, by "
+        "`exd-dagster slack`.",
+    )
     webhook_url: str | None = Field(
         default=None, repr=False, description="Incoming webhook, instead of a token."
     )
@@ -187,6 +206,8 @@ class SlackSettings(Settings):
         faults = []
         if self.webhook_url is None and self.channel is None:
             faults.append("channel: is missing; name a channel, or give webhook_url")
+        if self.webhook_url is not None and self.app_token is not None:
+            faults.append("app_token: a webhook has no buttons that answer; give token and channel instead")
         webhook = self.value("webhook_url")
         faults += [f"webhook_{fault}" for fault in url_faults(webhook, self.allow_hosts)] if webhook else []
         api = self.value("base_url")
@@ -210,6 +231,7 @@ class SlackSettings(Settings):
             name=self.name,
             token=self.needed("token"),
             conversation=self.needed("channel"),
+            answers=self.app_token is not None,
             base_url=self.needed("base_url").rstrip("/") + "/",
             timeout=self.timeout,
         )

@@ -1,9 +1,10 @@
 """Render a message for Slack: Block Kit within Slack's limits, and plain text."""
 
+from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
-from exd_dagster.alerts.messages.message import Message, Section, Table, plain_text
+from exd_dagster.alerts.messages.message import Answer, Message, Section, Table, plain_text
 from exd_dagster.alerts.messages.text import clip, slack_escape
 
 SECTION_LIMIT = 3000
@@ -38,21 +39,29 @@ def slack_text(message: Message) -> str:
     return _escaped(f"{_MARKS[message.status]} {plain_text(message)}", TEXT_LIMIT)
 
 
-def slack_blocks(message: Message, *, buttons: bool = False) -> list[dict[str, Any]]:
+def slack_blocks(
+    message: Message, *, buttons: bool = False, sign: Callable[[Answer], str] | None = None
+) -> list[dict[str, Any]]:
     """Return the message as Block Kit blocks. Foreign text is plain text or a code block, never markup.
 
     Args:
         message: what to say.
         buttons: True for an app, which shows answers as buttons; a webhook shows them as links.
+        sign: gives the value of a button that answers in Slack, "" where it can only open an address;
+            None: all buttons open an address.
     """
     headline = f"{_MARKS[message.status]} {message.headline}"
     blocks: list[dict[str, Any]] = [{"type": "header", "text": _plain(headline, HEADER_LIMIT)}]
     if message.lead:
         blocks.append(_section(message.lead))
     for section in message.sections:
-        blocks += _section_blocks(section, buttons=buttons)
-    footer = {"type": "context", "elements": [_plain(f"exd_dagster · {message.id[:12]}", HEADER_LIMIT)]}
-    return [*_fitting(blocks), footer]
+        blocks += _section_blocks(section, buttons, sign)
+    return [*_fitting(blocks), context_block(f"exd_dagster · {message.id[:12]}")]
+
+
+def context_block(text: str) -> dict[str, Any]:
+    """Return a line of small text."""
+    return {"type": "context", "elements": [_plain(text, HEADER_LIMIT)]}
 
 
 def _fitting(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -65,7 +74,9 @@ def _fitting(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [*blocks[:kept], _section("… the rest is too long for Slack; the checks in Dagster have it.")]
 
 
-def _section_blocks(section: Section, *, buttons: bool) -> list[dict[str, Any]]:
+def _section_blocks(
+    section: Section, buttons: bool, sign: Callable[[Answer], str] | None
+) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
     text = "\n".join(part for part in (section.heading, section.text) if part)
     if text:
@@ -75,8 +86,9 @@ def _section_blocks(section: Section, *, buttons: bool) -> list[dict[str, Any]]:
     lines = [f"{label}: {value}" for label, value in section.facts]
     lines += [f"• {point}" for point in section.points]
     blocks += [_section(part) for part in _parts(lines)]
-    if section.links and section.buttons and buttons:
-        blocks.append({"type": "actions", "elements": [_button(*link) for link in section.links]})
+    if section.answers and buttons:
+        elements = [_button(answer, sign(answer) if sign else "") for answer in section.answers]
+        blocks.append({"type": "actions", "elements": elements})
     elif section.links:
         links = " · ".join(
             f"<{slack_escape(address)}|{slack_escape(label)}>" for label, address in section.links
@@ -85,14 +97,12 @@ def _section_blocks(section: Section, *, buttons: bool) -> list[dict[str, Any]]:
     return blocks
 
 
-def _button(label: str, address: str) -> dict[str, Any]:
-    """Return a button that opens an address; Slack does nothing else with it."""
-    return {
-        "type": "button",
-        "text": _plain(label, BUTTON_LIMIT),
-        "url": address,
-        "action_id": f"open:{label}",
-    }
+def _button(answer: Answer, value: str) -> dict[str, Any]:
+    """Return a button that answers with its value, or without one opens an address and does nothing else."""
+    shown = {"type": "button", "text": _plain(answer.label, BUTTON_LIMIT)}
+    if value:
+        return {**shown, "action_id": f"exd:{answer.kind}", "value": value}
+    return {**shown, "action_id": f"open:{answer.label}", "url": answer.address}
 
 
 def _parts(lines: list[str]) -> list[str]:

@@ -303,8 +303,9 @@ def _answers(entry: OutboxEntry, alerts: Sequence[Alert], context: Context) -> l
     if not context.links.base_url or entry.reason == "shutoff":
         return []
     checks = alerts[0].check if len(alerts) == 1 else "*"
-    links = context.launchpad.answers(alerts[0].flag, checks, entry.created_at)
-    return [Section(heading="Answer in Dagster", links=links, buttons=True)] if links else []
+    answers = context.launchpad.answers(alerts[0].flag, checks, entry.created_at)
+    links = tuple((answer.label, answer.address) for answer in answers)
+    return [Section(heading="Answer in Dagster", links=links, answers=answers)] if answers else []
 
 
 def _links(alert: Alert, context: Context) -> Section:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
+from exd_dagster.alerts.messages.message import Answer
 from exd_dagster.config import FlagId
 
 LONGEST = 3000
@@ -35,8 +36,8 @@ class Launchpad:
     job: str = "flag_decision"
     op: str = "flag_decisions"
 
-    def answers(self, flag: FlagId, checks: str, now: datetime) -> tuple[tuple[str, str], ...]:
-        """Return (label, address) of each answer to a failure; who decides, and why, is left to fill in.
+    def answers(self, flag: FlagId, checks: str, now: datetime) -> tuple[Answer, ...]:
+        """Return each answer to a failure; who decides, and why, is left to fill in.
 
         Args:
             flag: the failing flag.
@@ -45,19 +46,23 @@ class Launchpad:
         """
         if not self.location:
             return ()
-        links = []
-        for label, (kind, reason, span) in ANSWERS.items():
-            until = (now + span).replace(minute=0, second=0, microsecond=0)
-            values = {
-                "kind": kind,
-                "flags": glob.escape(str(flag)),
-                "checks": checks,
-                "reason": reason,
-                "by": "",
-                "until": f"{until:%Y-%m-%dT%H:%MZ}",
-            }
-            links.append((label, self.filled_in(values)))
-        return tuple(link for link in links if len(link[1]) <= LONGEST)
+        named, found = glob.escape(str(flag)), []
+        for label, (kind, reason, _) in ANSWERS.items():
+            values = {"kind": kind, "flags": named, "checks": checks, "reason": reason, "by": ""}
+            address = self.filled_in({**values, "until": until_of(kind, now)})
+            found.append(
+                Answer(
+                    label=label,
+                    address=address,
+                    kind=kind,
+                    flags=named,
+                    checks=checks,
+                    location=self.location,
+                    job=self.job,
+                    op=self.op,
+                )
+            )
+        return tuple(answer for answer in found if len(answer.address) <= LONGEST)
 
     def filled_in(self, values: Mapping[str, str]) -> str:
         """Return the address of the launchpad with these values; they can only be read as text.
@@ -71,6 +76,12 @@ class Launchpad:
         job = quote(self.job, safe="")
         base = self.base_url.rstrip("/")
         return f"{base}/locations/{place}/jobs/{job}/playground/setup?config={quote(config, safe='')}"
+
+
+def until_of(kind: str, now: datetime) -> str:
+    """Return when a decision of a kind, made `now` (UTC), ends by default, as the job takes it."""
+    span = next(span for known, _, span in ANSWERS.values() if known == kind)
+    return f"{(now + span).replace(minute=0, second=0, microsecond=0):%Y-%m-%dT%H:%MZ}"
 
 
 def _quoted(text: str) -> str:

@@ -32,6 +32,31 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A decision that a message offers.
+
+    Attributes:
+        label: what a button says.
+        address: opens Dagster's launchpad with the decision filled in.
+        kind: of the decision.
+        flags: glob over flags.
+        checks: glob over checks.
+        location: code location of the job.
+        job: that records decisions.
+        op: of the job.
+    """
+
+    label: str
+    address: str
+    kind: str
+    flags: str
+    checks: str
+    location: str
+    job: str
+    op: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
     """One part of a message.
 
@@ -41,8 +66,8 @@ class Section:
         facts: label and value, in order.
         table: the split by variant.
         points: a list, for example likely causes.
-        buttons: True for links that a channel may show as buttons.
         links: label and address; addresses come from our own base address only.
+        answers: decisions it offers, which a channel may show as buttons in place of `links`.
     """
 
     heading: str = ""
@@ -51,7 +76,7 @@ class Section:
     table: Table | None = None
     points: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
-    buttons: bool = False
+    answers: tuple[Answer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,6 +89,7 @@ def _sent(state: AlertState, entry: OutboxEntry, outcome: Outcome, now: datetime
         provider_id=outcome.provider_id,
         detail=outcome.detail,
         subjects=_subjects(state, entry),
+        place=outcome.thread.get("channel", ""),
     )
     notified = set(entry.incidents)
     return replace(

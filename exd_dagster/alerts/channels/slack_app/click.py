@@ -1,0 +1,160 @@
+"""What Slack sends when a button is pressed, held against what may be believed. Pure."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from exd_dagster.alerts.channels.slack_app.signing import LIFETIME, Offer, answer_id, verified
+from exd_dagster.alerts.channels.slack_blocks import context_block
+from exd_dagster.errors import ExdError
+
+PREFIX = "exd:"
+"""Begins the action id of a button that answers; any other opens an address."""
+LATE = timedelta(minutes=5)
+"""A press is sent at once; one that is older, or from the future, is a replay or has a wrong clock."""
+
+
+class RefusedClickError(ExdError):
+    """A press of a button that is not acted on.
+
+    Attributes:
+        told: whether whoever pressed is told why; what is not from our own message is only logged.
+    """
+
+    def __init__(self, why: str, *, told: bool = False) -> None:
+        self.told = told
+        super().__init__(why)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trusted:
+    """What a press is held against.
+
+    Attributes:
+        app_id: of our app, as Slack named it when the connection was made.
+        team_id: of the workspace of our bot.
+        channels: ids of the channels our bot posted alerts to.
+        token: of the bot, which signed the buttons.
+    """
+
+    app_id: str
+    team_id: str
+    channels: Collection[str]
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Click:
+    """A press that can be believed.
+
+    Attributes:
+        id: of the button; used once.
+        offer: the decision that was offered.
+        user: Slack's id of who pressed.
+        channel: id of the channel.
+        ts: of the message.
+        text: of the message.
+        blocks: of the message.
+        value: of the button.
+    """
+
+    id: str
+    offer: Offer
+    user: str
+    channel: str
+    ts: str
+    text: str
+    blocks: tuple[Mapping[str, Any], ...]
+    value: str
+
+
+def read_click(payload: Mapping[str, Any], trusted: Trusted, now: datetime) -> Click | None:
+    """Return the press of a button that answers, None for anything else.
+
+    Args:
+        payload: of an `interactive` envelope.
+        trusted: what it is held against.
+        now: the time (UTC).
+
+    Raises:
+        RefusedClickError: for a press that is forged, foreign, too old or expired.
+    """
+    actions = [
+        action for action in _list(payload, "actions") if _text(action, "action_id").startswith(PREFIX)
+    ]
+    if payload.get("type") != "block_actions" or not actions:
+        return None
+    channel = _text(_part(payload, "container"), "channel_id")
+    places = (
+        ("app", _text(payload, "api_app_id"), [trusted.app_id]),
+        ("workspace", _text(_part(payload, "team"), "id"), [trusted.team_id]),
+        ("channel", channel, trusted.channels),
+    )
+    for what, seen, known in places:
+        if not seen or seen not in known:
+            raise RefusedClickError(f"a press from {what} '{seen[:40]}', which is not ours")
+    value = _text(actions[0], "value")
+    offer = verified(value, trusted.token)
+    if offer is None:
+        raise RefusedClickError("a button whose signature is wrong")
+    if abs(now - _instant(_text(actions[0], "action_ts"))) > LATE:
+        raise RefusedClickError("a press that is not of now: a replay, or a wrong clock")
+    issued = datetime.fromtimestamp(offer.at, timezone.utc)
+    if now - issued > LIFETIME:
+        raise RefusedClickError(
+            f"This button is older than {LIFETIME.days} days. Decide in Dagster instead.", told=True
+        )
+    message = _part(payload, "message")
+    return Click(
+        id=answer_id(value),
+        offer=offer,
+        user=_text(_part(payload, "user"), "id"),
+        channel=channel,
+        ts=_text(_part(payload, "container"), "message_ts"),
+        text=_text(message, "text"),
+        blocks=tuple(_list(message, "blocks")),
+        value=value,
+    )
+
+
+def answered(click: Click, said: str) -> list[dict[str, Any]]:
+    """Return the blocks of the message without the button that was pressed, and with what was decided.
+
+    Args:
+        click: the press.
+        said: who decided what, one line, not yet escaped.
+    """
+    blocks: list[dict[str, Any]] = []
+    for block in click.blocks:
+        elements = _list(block, "elements")
+        left = [element for element in elements if _text(element, "value") != click.value]
+        if block.get("type") != "actions" or len(left) == len(elements):
+            blocks.append(dict(block))
+            continue
+        blocks += [{**block, "elements": left}] if left else []
+        blocks.append(context_block(said))
+    return blocks
+
+
+def _instant(text: str) -> datetime:
+    """Read Slack's seconds since 1970; what is none is very old."""
+    try:
+        return datetime.fromtimestamp(float(text), timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0, timezone.utc)
+
+
+def _part(values: Any, name: str) -> Mapping[str, Any]:
+    found = values.get(name) if isinstance(values, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _list(values: Any, name: str) -> list[Mapping[str, Any]]:
+    found = values.get(name) if isinstance(values, Mapping) else None
+    return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
+
+
+def _text(values: Mapping[str, Any], name: str) -> str:
+    found = values.get(name)
+    return found if isinstance(found, str) else ""
