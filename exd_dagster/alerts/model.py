@@ -2,8 +2,7 @@
 
 `CheckState` is one check as read by a tick; an `Alert` is one episode of one failing check; an `Incident`
 groups the open alerts of one flag; an `OutboxEntry` is a message queued for one destination; a `Receipt` is
-its
-result; a `Delivery` is one alert to one destination, as reported by `exd-dagster alerts status`.
+its result; a `Delivery` is one alert to one destination, as reported by `exd-dagster alerts status`.
 """
 
 from collections.abc import Mapping
