@@ -96,30 +96,47 @@ def load_project(module: str | None) -> str:
     Raises:
         ConfigError: when nothing is named, or it cannot be imported.
     """
+    places = _places(module)
+    for target, folder in places:
+        _build(target, folder)
+    return ", ".join(target for target, _ in places)
+
+
+def load_definitions(module: str | None) -> list[dg.Definitions]:
+    """Import the project and return what each of its code locations defines.
+
+    Raises:
+        ConfigError: as `load_project`.
+    """
+    return [found for target, folder in _places(module) for found in _build(target, folder)]
+
+
+def _places(module: str | None) -> list[tuple[str, Path]]:
+    """Return module or file, and working directory, of each code location."""
     places = [(module, Path())] if module else list(_named_places())
     if not places:
         raise ConfigError(
             "the project",
             ["no module is named in workspace.yaml or pyproject.toml; give -m MODULE or -f FILE"],
         )
-    for target, folder in places:
-        _build(target, folder)
-    return ", ".join(target for target, _ in places)
+    return places
 
 
-def _build(target: str, folder: Path) -> None:
-    """Import one code location and call its `@definitions` functions."""
+def _build(target: str, folder: Path) -> list[dg.Definitions]:
+    """Import one code location, call its `@definitions` functions, and return all that it defines."""
     if str(folder.resolve()) not in sys.path:
         sys.path.insert(0, str(folder.resolve()))
     try:
         found = _import_file(folder / target) if target.endswith(".py") else import_module(target)
-        for value in list(vars(found).values()):
-            if isinstance(value, LazyDefinitions) and not value.has_context_arg:
-                value()
+        values = [
+            value() if isinstance(value, LazyDefinitions) and not value.has_context_arg else value
+            for value in list(vars(found).values())
+        ]
     except Exception as error:  # a project may raise anything while it is imported
         raise _own(error) or ConfigError(
             "the project", [f"'{target}' cannot be imported: {type(error).__name__}: {error}; check -m"]
         ) from error
+    return [value for value in values if isinstance(value, dg.Definitions)]
 
 
 def _own(error: BaseException | None) -> ExdError | None:

@@ -25,6 +25,10 @@ from exd_dagster.definitions.internals import CheckRecord, latest_checks, materi
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+BLOCKED_BY = "exd_blocked_by"
+"""Attribute of a guarded function: the `trust` checks it reads."""
+UPDATED_AND_TRUSTED = "updated_and_trusted"
+"""Label of the gate's condition in the UI."""
 _NEVER = datetime.min.replace(tzinfo=timezone.utc)
 
 
@@ -67,7 +71,7 @@ def gate_condition(*bins: AnyAsset, fresh: bool = False) -> dg.AutomationConditi
     )
     if fresh:
         gate &= _of(bins, condition.all_deps_match(condition.freshness_passed()))
-    labelled: dg.AutomationCondition[Any] = gate.with_label("updated_and_trusted")
+    labelled: dg.AutomationCondition[Any] = gate.with_label(UPDATED_AND_TRUSTED)
     return labelled
 
 
@@ -132,6 +136,7 @@ def blocked_by(*bins: AnyAsset, max_age: timedelta | None = None, base_url: str 
             signature = signature.replace(parameters=[context, *signature.parameters.values()])
             guarded.__annotations__ = {"context": dg.AssetExecutionContext, **report.__annotations__}
         guarded.__signature__ = signature  # type: ignore[attr-defined]
+        setattr(guarded, BLOCKED_BY, keys)
         return guarded  # type: ignore[return-value]
 
     return decorate
