@@ -90,6 +90,8 @@ def main() -> None:
     report("chi-square of 10,000 flags", best(lambda: upper_tail(chi_square(flags, HALVES), 1), 20), 50, "ms")
     robust_baseline(random)
     report("all three checks of one flag, 28 days", best(one_audit(672), 5), None, "ms")
+    young, old = (best(one_audit(24 * days), 5) for days in (2, 90))
+    tell("all three checks of one flag, 90 days, vs 2 days", old * 1e3, "ms", peer=young * 1e3, target=1.3)
 
 
 if __name__ == "__main__":

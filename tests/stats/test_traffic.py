@@ -8,7 +8,7 @@ import pytest
 from exd_dagster.errors import InputError
 from exd_dagster.stats import traffic_drop_test
 from exd_dagster.stats.traffic import seasonal
-from exd_dagster.stats.traffic.seasonal import scan
+from exd_dagster.stats.traffic.seasonal import UNLIKELY, lower_tail, scan
 from tests.stats.build import seasonal_units
 
 
@@ -95,6 +95,24 @@ def test_judging_some_days_at_once_gives_what_judging_day_by_day_gives(seed, mon
     np.testing.assert_array_equal(some_days.alarm, by_day.alarm)
     np.testing.assert_allclose(some_days.p, by_day.p, rtol=1e-6)
     np.testing.assert_allclose(some_days.expected, by_day.expected)
+
+
+def test_a_volume_that_is_passed_over_is_never_unlikely():
+    """Half the mean, and two deviations below the mean: whatever mean and dispersion, p is above."""
+    mean, phi = np.meshgrid(np.geomspace(1e-3, 1e9, 400), np.geomspace(1e-6, 1e3, 400))
+    least = np.ceil(np.maximum(mean / 2, mean - 2 * np.sqrt(mean + phi * mean**2)))
+    assert lower_tail(least, mean, phi).min() > UNLIKELY
+
+
+def test_windows_that_are_passed_over_change_no_alarm(monkeypatch):
+    volumes = np.floor(cut(seasonal_units(5, 40, 300, 0.2).astype(float), 700, 760, 0.3))
+    found = scan(volumes, everywhere(volumes), 1e-4)
+    monkeypatch.setattr(seasonal, "UNLIKELY", 0.0)
+    whole = scan(volumes, everywhere(volumes), 1e-4)
+    assert found.alarm.any()
+    np.testing.assert_array_equal(found.alarm, whole.alarm)
+    np.testing.assert_array_equal(found.p < UNLIKELY, whole.p < UNLIKELY)
+    np.testing.assert_array_equal(found.p[found.p < UNLIKELY], whole.p[whole.p < UNLIKELY])
 
 
 def test_before_hour_240_only_the_absence_of_all_units_is_reported():

@@ -14,6 +14,7 @@ gathered before the change is kept.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -89,10 +90,15 @@ def log_weights(first: int, bins: int) -> Floats:
 
 def log_remaining(first: int, bins: int) -> Floats:
     """Return ln(1 - sum of weights so far) after each of `bins` bins from number `first` on."""
+    return np.array(_log_remaining(1 << (first + bins).bit_length())[first : first + bins])
+
+
+@lru_cache(maxsize=8)
+def _log_remaining(bins: int) -> Floats:
+    """Return the first values once for all flags: the zeta function costs more than all the rest."""
     from scipy.special import zeta
 
-    after = np.arange(first, first + bins, dtype=np.float64)
-    return np.asarray(np.log(FIRST_WEIGHT / TAIL_SUM) + np.log(zeta(1.1, after + 25)))
+    return np.asarray(np.log(FIRST_WEIGHT / TAIL_SUM) + np.log(zeta(1.1, np.arange(bins) + 25.0)))
 
 
 def fold(counts: Floats, table: Floats, start: Floats | None, first: int) -> Floats:

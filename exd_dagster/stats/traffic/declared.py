@@ -1,6 +1,7 @@
 """What a flag declares about its hours, for the traffic test: clock, phases, holidays and events."""
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import pairwise
 from math import floor
 from zoneinfo import ZoneInfo
@@ -26,18 +27,19 @@ def declared_hours(
     learned, reasons = _left_out(flag, bins)
     changes = _changes(flag, bins)
     known = levels(volumes, landed & learned, changes) if changes else no_levels(size)
-    return Declared(clock=_clock(flag, bins), learned=learned, levels=known, baseline=baseline), reasons
+    return Declared(
+        clock=_clock(flag.timezone, bins.start, size), learned=learned, levels=known, baseline=baseline
+    ), reasons
 
 
-def _clock(flag: FlagAudit, bins: FlagBins) -> NDArray[np.int64]:
-    """Return the hours by which the flag's clock is ahead of UTC, int (T,); it changes at whole UTC hours."""
-    size = len(bins)
-    if flag.timezone == "UTC" or not size:
+@lru_cache(maxsize=256)
+def _clock(timezone: str, start: datetime, size: int) -> NDArray[np.int64]:
+    """Return the hours by which a clock is ahead of UTC, int (T,); it changes at whole UTC hours."""
+    if timezone == "UTC" or not size:
         return np.zeros(size, dtype=np.int64)
-    zone = ZoneInfo(flag.timezone)
+    zone = ZoneInfo(timezone)
     offsets = [
-        ((bins.start + HOUR * hour).astimezone(zone).utcoffset() or timedelta()) / HOUR
-        for hour in range(size)
+        ((start + HOUR * hour).astimezone(zone).utcoffset() or timedelta()) / HOUR for hour in range(size)
     ]
     return np.array([floor(offset) for offset in offsets], dtype=np.int64)
 

@@ -34,6 +34,8 @@ TESTS_FROM = 240
 ENOUGH_ERRORS = 72
 ERRORS_KEPT = {1: WEEK, 3: 3 * WEEK, 6: 4 * WEEK, 24: 4 * WEEK}
 SMALLEST_DISPERSION = 1e-6
+UNLIKELY = 1e-3
+"""A volume of at least mu / 2 and at least mu - 2 deviations has a greater p-value than this."""
 BLOCK = 24
 AHEAD = WEEK - BLOCK
 """Hours processed together: whether an hour is at fault is known after another day."""
@@ -50,7 +52,7 @@ class SeasonalScan:
         volumes: float (4, T), units in the trailing windows of `WINDOWS`.
         window_expected: float (4, T), their expected volume; NaN where not tested.
         dispersion: float (4, T), phi.
-        p: float (4, T), lower-tail probability; 1 where not tested.
+        p: float (4, T), lower-tail probability; 1 where not tested, or where it is plainly above `UNLIKELY`.
         alarm: bool (T,), True where any window has p < level / 4.
     """
 
@@ -187,26 +189,35 @@ class _Learner:
             square, mean = self.square[row, kept], self.wanted[row, kept]
             scale, most = mean**2, 1 + 8 / mean
             allowance = np.ones(len(days))
-            for day, last in enumerate(lasts):
-                span = slice(max(last - ERRORS_KEPT[window], 0), last)
-                if (count := last - span.start) >= ENOUGH_ERRORS:
-                    errors = (square[span] * now[day] - mean[span]) / scale[span]
-                    phi[day] = _mean_error(np.minimum(errors, most[span]))
-                    allowance[day] = _allowance(window, self.level)[count]
+            alike = [(min(last, ERRORS_KEPT[window]), float(by)) for last, by in zip(lasts, now, strict=True)]
+            for count, by in dict.fromkeys(alike):  # days with as many errors to learn from, at one scale
+                if count >= ENOUGH_ERRORS:
+                    some = [day for day, key in enumerate(alike) if key == (count, by)]
+                    errors = np.minimum((square * by - mean) / scale, most)
+                    span = np.array([lasts[day] for day in some])[:, None] - np.arange(count, 0, -1)
+                    phi[some] = _mean_errors(errors[span])
+                    allowance[some] = _allowance(window, self.level)[count]
             self.dispersion[row, begin:end] = np.repeat(phi * allowance, lengths) + self.error[begin:end]
 
     def _usable(self, row: int, last: int, faults: Floats | None) -> NDArray[np.int64]:
-        """Return the last hours of windows up to `last` that teach."""
-        kept = np.flatnonzero(np.isfinite(self.square[row, : max(last + 1, 0)]))
-        if faults is None:
-            return kept
-        return np.asarray(kept[faults[kept + 1] == faults[np.maximum(kept + 1 - WINDOWS[row], 0)]])
+        """Return the last hours of windows up to `last` that teach, at least those that are learned from."""
+        wanted = ERRORS_KEPT[WINDOWS[row]] + AHEAD
+        for first in (max(last + 1 - 2 * wanted, 0), 0):
+            kept = np.flatnonzero(np.isfinite(self.square[row, first : max(last + 1, 0)])) + first
+            if faults is not None:
+                kept = kept[faults[kept + 1] == faults[np.maximum(kept + 1 - WINDOWS[row], 0)]]
+            if len(kept) >= wanted:
+                break
+        return np.asarray(kept)
 
     def _test(self, begin: int, end: int) -> None:
-        mean, phi = self.wanted[:, begin:end], self.dispersion[:, begin:end]
-        tested = np.isfinite(mean) & np.isfinite(phi)
-        p = lower_tail(self.sums[:, begin:end], np.where(tested, mean, 0.0), np.where(tested, phi, 1.0))
-        self.p[:, begin:end] = np.where(tested, p, 1.0)
+        """Compute p of the windows that may alarm: the incomplete beta function is most of a scan's cost."""
+        sums, mean, phi = (part[:, begin:end] for part in (self.sums, self.wanted, self.dispersion))
+        asked = np.isfinite(mean) & np.isfinite(phi)
+        if self.level < UNLIKELY:
+            deviation = np.sqrt(mean + np.maximum(phi, SMALLEST_DISPERSION) * mean**2)
+            asked &= ~(sums >= np.maximum(mean / 2, mean - 2 * deviation))
+        self.p[:, begin:end][asked] = lower_tail(sums[asked], mean[asked], phi[asked])
 
     def _set_apart(self, begin: int, hits: Booleans) -> None:
         """Mark alarms, and as at fault the hours below expectation in the windows that alarmed."""
@@ -216,11 +227,11 @@ class _Learner:
             self.low[span] |= self.volumes[span] < self.expected[span]
 
 
-def _mean_error(errors: Floats) -> float:
-    """Return phi: the mean of u, each cut at their 99th centile, so that a single hour cannot dominate."""
-    rank = int(0.99 * len(errors))
-    cut = np.partition(errors, rank)[rank]
-    return max(float(np.minimum(errors, cut).sum()) / len(errors), SMALLEST_DISPERSION)
+def _mean_errors(errors: Floats) -> Floats:
+    """Return phi of each row: the mean of u, each cut at their 99th centile, so that no hour dominates."""
+    rank = int(0.99 * errors.shape[1])
+    cut = np.partition(errors, rank, axis=1)[:, [rank]]
+    return np.asarray(np.maximum(np.minimum(errors, cut).mean(axis=1), SMALLEST_DISPERSION))
 
 
 @lru_cache(maxsize=64)

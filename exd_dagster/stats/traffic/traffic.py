@@ -23,6 +23,7 @@ from exd_dagster.stats.traffic.seasonal import (
     WINDOWS,
     Declared,
     SeasonalScan,
+    lower_tail,
     nothing_declared,
     scan,
 )
@@ -271,6 +272,9 @@ def _passes(seen: SeasonalScan, hour: int, level: float) -> TrafficVerdict:
     if not np.isfinite(expected):
         return _answer("not_checked", "no_history", "Not checked: this hour of the week has no earlier week.")
     numbers = _numbers(seen, 0, hour, level)
+    volume, phi = seen.volumes[0, hour], seen.dispersion[0, hour]
+    if np.isfinite(phi):
+        numbers["p_value"] = float(lower_tail(volume, expected, phi))
     sentence = (
         f"Traffic as expected: {words.number(numbers['latest_volume'])} units, "
         f"{words.number(expected)} expected."
