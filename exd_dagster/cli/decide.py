@@ -20,7 +20,7 @@ from exd_dagster.definitions.decisions.asset import (
 
 @click.command()
 @click.argument("kind", type=click.Choice(list(KINDS)))
-@click.option("--flag", "flags", required=True, help="Flag key, or a glob over flag keys.")
+@click.option("--flag", "flags", required=True, help="Flag key or glob; several with commas.")
 @click.option("--check", "checks", default="*", show_default=True, help="Check name, or a glob.")
 @click.option("--reason", required=True, help="Why.")
 @click.option("--by", required=True, help="Who decides.")

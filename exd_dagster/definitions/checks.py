@@ -245,7 +245,7 @@ def check_result(
 
 def _answer(done: Audit, verdict: Verdict, launchpad: Launchpad) -> dict[str, Any]:
     """Return the link to a decision about a failure that blocks, filled in."""
-    offered = launchpad.answers(done.flag.id, "*", _now()) if verdict.severity == "ERROR" else ()
+    offered = launchpad.answers([done.flag.id], "*", _now()) if verdict.severity == "ERROR" else ()
     links = [answer.address for answer in offered if answer.kind == "acknowledge"]
     return {"answer": dg.MetadataValue.url(links[0])} if links else {}
 

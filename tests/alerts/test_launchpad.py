@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from exd_dagster.alerts.channels.slack_blocks import slack_blocks
 from exd_dagster.alerts.messages.compose import Context, compose
-from exd_dagster.alerts.messages.launchpad import LONGEST, Launchpad
+from exd_dagster.alerts.messages.launchpad import LONGEST, Launchpad, named
 from exd_dagster.alerts.messages.links import Links
 from exd_dagster.alerts.messages.message import Message, plain_text
-from exd_dagster.alerts.model import AlertState, OutboxEntry
-from exd_dagster.alerts.policy.decisions import KINDS
+from exd_dagster.alerts.model import Alert, AlertState, OutboxEntry
+from exd_dagster.alerts.policy.decisions import KINDS, Decision
 from exd_dagster.config import FlagId
 from tests.alerts.make import NOW, alert, flag
 
@@ -28,12 +28,22 @@ def config(address: str) -> dict:
 
 
 def message(*checks: str, base_url: str = PAD.base_url) -> Message:
-    alerts = {name: alert(name, id=name) for name in checks}
+    return told({name: alert(name, id=name) for name in checks}, base_url=base_url)
+
+
+def several(count: int, reason: str = "fire", check: str = "srm", **others: str) -> Message:
+    """A message about so many flags."""
+    found = {f"flag-{i}": alert(check, id=f"flag-{i}", flag=flag(f"flag-{i}")) for i in range(count)}
+    found |= {key: alert(name, id=key, flag=flag(key)) for key, name in others.items()}
+    return told(found, reason)
+
+
+def told(alerts: dict[str, Alert], reason: str = "fire", base_url: str = PAD.base_url) -> Message:
     entry = OutboxEntry(
         id="e",
         destination="a",
         channel="slack",
-        reason="fire",
+        reason=reason,
         alerts=tuple(alerts),
         created_at=NOW,
         next_attempt_at=NOW,
@@ -70,7 +80,7 @@ def test_the_address_is_that_of_the_job_in_its_code_location():
 
 @pytest.mark.parametrize("pad", [Launchpad(base_url="https://d.example.com"), Launchpad()])
 def test_without_the_name_of_the_code_location_there_is_no_link(pad):
-    assert pad.answers(flag(), "srm", NOW) == ()
+    assert pad.answers([flag()], "srm", NOW) == ()
 
 
 def test_without_the_address_of_dagster_a_message_has_no_answers():
@@ -80,23 +90,27 @@ def test_without_the_address_of_dagster_a_message_has_no_answers():
 @given(st.text(min_size=1, max_size=40), st.text(max_size=10))
 def test_whatever_a_flag_is_called_the_decision_is_about_it_alone(key, namespace):
     about, other = FlagId(namespace, "", key), FlagId(namespace, "", key + "x")
-    values = config(PAD.filled_in({"flags": dict(_escaped(about))["flags"], "kind": "end"}))
+    values = config(PAD.filled_in({"flags": named([about]), "kind": "end"}))
     assert values["kind"] == "end"
-    assert about.is_named(values["flags"])
-    assert not other.is_named(values["flags"])
+    assert covers(values["flags"], about)
+    assert not covers(values["flags"], other)
 
 
-def _escaped(about: FlagId) -> dict[str, str]:
-    link = PAD.answers(about, "srm", NOW)
-    return (
-        config(link[0].address)
-        if link
-        else {"flags": "".join(f"[{c}]" if c in "*?[" else c for c in str(about))}
-    )
+def covers(flags: str, about: FlagId) -> bool:
+    decision = Decision(kind="end", flags=flags, reason="r", by="b", until=NOW, made_at=NOW)
+    return decision.covers(about)
+
+
+@given(st.lists(st.text(min_size=1, max_size=12), min_size=2, max_size=6, unique=True))
+def test_a_decision_about_several_flags_is_about_each_of_them_and_no_other(keys):
+    values = named([FlagId("", "", key) for key in keys])
+    assert all(covers(values, FlagId("", "", key)) for key in keys)
+    others = {key + "x" for key in keys} | {",".join(keys), keys[0] + "," + keys[1]}
+    assert not any(covers(values, FlagId("", "", other)) for other in others - set(keys))
 
 
 def test_a_name_without_end_makes_no_button_that_slack_refuses():
-    assert PAD.answers(flag("x" * LONGEST), "srm", NOW) == ()
+    assert PAD.answers([flag("x" * LONGEST)], "srm", NOW) == ()
 
 
 def test_a_slack_app_shows_answers_as_buttons_that_only_open_an_address():
@@ -112,3 +126,51 @@ def test_an_incoming_webhook_and_a_mail_show_answers_as_links():
     assert "|Acknowledge>" in str(slack_blocks(message("srm")))
     assert not [block for block in slack_blocks(message("srm")) if block["type"] == "actions"]
     assert "Silence 24 h: https://dagster.example.com/" in plain_text(message("srm"))
+
+
+@pytest.mark.parametrize("reason", ["fire", "outage", "remind", "escalate", "contained"])
+def test_a_message_about_several_flags_answers_for_all_of_them(reason):
+    found = answers(several(3, reason))
+    assert list(found) == ["Acknowledge, all 3", "Silence 24 h, all 3", "Waive 7 days, all 3"]
+    values = config(found["Silence 24 h, all 3"])
+    assert (values["flags"], values["checks"]) == ("flag-0,flag-1,flag-2", "srm")
+
+
+def test_of_flags_that_fail_different_checks_the_answer_speaks_of_every_check():
+    values = config(answers(several(2, third="traffic_drop"))["Acknowledge, all 3"])
+    assert values["checks"] == "*"
+
+
+@pytest.mark.parametrize("reason", ["resolve", "not_monitored", "not_checked"])
+def test_what_asks_for_nothing_has_no_answer(reason):
+    told = several(3, reason)
+    assert answers(told) == {}
+    assert "playground" not in plain_text(told)
+
+
+def test_each_listed_flag_has_a_decision_of_its_own():
+    links = [dict(section.links) for section in several(3).sections if section.heading.startswith("flag-")]
+    assert [config(link["Decide"])["flags"] for link in links] == ["flag-0", "flag-1", "flag-2"]
+
+
+def test_very_many_flags_are_named_by_their_message():
+    found = answers(several(500, "outage", "traffic_drop"))
+    values = config(found["Silence 24 h, all 500"])
+    assert (values["flags"], values["checks"]) == ("message:e", "traffic_drop")
+
+
+def test_one_press_about_several_flags_is_asked_again_and_one_about_one_is_not():
+    def confirms(told: Message) -> list[bool]:
+        blocks = slack_blocks(told, buttons=True, sign=lambda answer: "v" if answer.kind != "end" else "")
+        return ["confirm" in e for b in blocks if b["type"] == "actions" for e in b["elements"]]
+
+    assert confirms(several(3)) == [True, True, True]
+    assert confirms(message("srm")) == [False, False, False, False]
+
+
+@pytest.mark.parametrize("count", [2, 10, 500])
+def test_slack_takes_a_message_about_many_flags_whole(count):
+    blocks = slack_blocks(several(count, "outage", "traffic_drop"), buttons=True)
+    assert len(blocks) <= 50
+    assert "too long for Slack" not in str(blocks)
+    assert [block for block in blocks if block["type"] == "actions"]

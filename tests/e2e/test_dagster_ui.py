@@ -164,7 +164,7 @@ def decided(ui: Ui) -> list[dg.DagsterRun]:
 def test_the_link_of_an_alert_opens_the_launchpad_filled_in_and_is_refused_without_a_name(ui: Ui) -> None:
     pad = Launchpad(base_url=ui.server, location="exd_demo")
     flag = next(flag.id for flag in FLAGS if flag.key == "recommendations")
-    link = pad.answers(flag, "srm", datetime.now(timezone.utc))[0].address
+    link = pad.answers([flag], "srm", datetime.now(timezone.utc))[0].address
     ui.tab.open(link)
     ui.tab.wait_for("Launch Run")
     ui.tab.wait_until_idle()

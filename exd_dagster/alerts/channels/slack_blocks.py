@@ -101,8 +101,19 @@ def _button(answer: Answer, value: str) -> dict[str, Any]:
     """Return a button that answers with its value, or without one opens an address and does nothing else."""
     shown = {"type": "button", "text": _plain(answer.label, BUTTON_LIMIT)}
     if value:
-        return {**shown, "action_id": f"exd:{answer.kind}", "value": value}
+        asked = {"confirm": _confirm(answer)} if answer.count > 1 else {}
+        return {**shown, **asked, "action_id": f"exd:{answer.kind}", "value": value}
     return {**shown, "action_id": f"open:{answer.label}", "url": answer.address}
+
+
+def _confirm(answer: Answer) -> dict[str, Any]:
+    """Return the question before one press decides about several flags."""
+    return {
+        "title": _plain(f"{answer.count} flags", 100),
+        "text": _plain(f"{answer.label}: this decides about every flag of this message.", 300),
+        "confirm": _plain("Yes", 30),
+        "deny": _plain("No", 30),
+    }
 
 
 def _parts(lines: list[str]) -> list[str]:

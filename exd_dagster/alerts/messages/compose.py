@@ -9,7 +9,7 @@ from exd_dagster.alerts.messages import faults, words
 from exd_dagster.alerts.messages.launchpad import Launchpad
 from exd_dagster.alerts.messages.links import Links
 from exd_dagster.alerts.messages.message import HEADLINE, LISTED, Message, MessageStatus, Section, Table
-from exd_dagster.alerts.messages.summary import summary_headline, summary_sections
+from exd_dagster.alerts.messages.summary import failing_alerts, summary_headline, summary_sections
 from exd_dagster.alerts.messages.text import clip_name, visible
 from exd_dagster.alerts.model import Alert, AlertState, OutboxEntry, Reason, instant
 from exd_dagster.config import FlagId
@@ -33,6 +33,8 @@ _STATUS: Mapping[Reason, MessageStatus] = {
 }
 _PREPARED: tuple[Reason, ...] = ("digest", "dead_letter")
 """Reasons whose entries have their own headline and lines."""
+_ANSWERED: tuple[Reason, ...] = ("fire", "outage", "remind", "escalate", "contained")
+"""Reasons of messages about several flags that ask for a decision."""
 _OUTAGE = (
     "Many flags of one source lost traffic at once: check the log and its loader before the flags. "
     "No separate alerts for their drops are sent while it lasts."
@@ -72,6 +74,7 @@ def compose(entry: OutboxEntry, state: AlertState, context: Context) -> Message:
     elif entry.reason == "summary":
         sections = [
             *summary_sections(entry, state.alerts, _in_a_line),
+            *_answers(entry, [state.alerts[name] for name in failing_alerts(entry, state.alerts)], context),
             Section(links=context.links.overview()),
         ]
     elif len(flags) == 1:
@@ -300,12 +303,26 @@ def _next(alerts: Sequence[Alert]) -> Section:
 
 def _answers(entry: OutboxEntry, alerts: Sequence[Alert], context: Context) -> list[Section]:
     """Return links to the decisions about a failure; there are none without the address of the Dagster UI."""
-    if not context.links.base_url or entry.reason == "shutoff":
+    if not alerts or not context.links.base_url or entry.reason == "shutoff":
         return []
-    checks = alerts[0].check if len(alerts) == 1 else "*"
-    answers = context.launchpad.answers(alerts[0].flag, checks, entry.created_at)
+    flags = list(dict.fromkeys(alert.flag for alert in alerts))
+    answers = context.launchpad.answers(flags, _failing(alerts), entry.created_at, entry.id)
     links = tuple((answer.label, answer.address) for answer in answers)
     return [Section(heading="Answer in Dagster", links=links, answers=answers)] if answers else []
+
+
+def _failing(alerts: Sequence[Alert]) -> str:
+    """Return the one failing check, or "*"."""
+    names = {alert.check for alert in alerts}
+    return names.pop() if len(names) == 1 else "*"
+
+
+def _one_answer(entry: OutboxEntry, alerts: Sequence[Alert], context: Context) -> tuple[tuple[str, str], ...]:
+    """Return the link that opens a decision about one of several flags."""
+    if not context.links.base_url or entry.reason not in _ANSWERED:
+        return ()
+    answers = context.launchpad.answers([alerts[0].flag], _failing(alerts), entry.created_at)
+    return tuple(("Decide", answer.address) for answer in answers[:1])
 
 
 def _links(alert: Alert, context: Context) -> Section:
@@ -322,14 +339,17 @@ def _many_flags(entry: OutboxEntry, alerts: Sequence[Alert], context: Context) -
         Section(
             heading=clip_name(_name(members[0])),
             points=_points(entry.reason, members),
-            links=context.links.of(members[0].asset, members[0].check)[:1],
+            links=(
+                *context.links.of(members[0].asset, members[0].check)[:1],
+                *_one_answer(entry, members, context),
+            ),
         )
         for members in list(by_flag.values())[:LISTED]
     ]
     if len(by_flag) > LISTED:
         overview = context.links.overview()
         sections.append(Section(text=f"+{len(by_flag) - LISTED} more flags.", links=overview))
-    return sections
+    return [*sections, *(_answers(entry, alerts, context) if entry.reason in _ANSWERED else [])]
 
 
 def _points(reason: Reason, alerts: Sequence[Alert]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Addresses that open Dagster's launchpad with a decision filled in, so that Dagster says who may make it."""
 
 import glob
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import quote
@@ -11,6 +11,10 @@ from exd_dagster.config import FlagId
 
 LONGEST = 3000
 """Characters of an address that Slack takes in a button."""
+LISTED = 1000
+"""Characters of flags that are listed in an answer; longer lists are named by their message."""
+MESSAGE = "message:"
+"""Begins the field `flags` of a decision about every flag of a message."""
 ANSWERS: Mapping[str, tuple[str, str, timedelta]] = {
     "Acknowledge": ("acknowledge", "looking into it", timedelta(days=1)),
     "Silence 24 h": ("silence", "", timedelta(days=1)),
@@ -36,30 +40,40 @@ class Launchpad:
     job: str = "flag_decision"
     op: str = "flag_decisions"
 
-    def answers(self, flag: FlagId, checks: str, now: datetime) -> tuple[Answer, ...]:
+    def answers(
+        self, flags: Sequence[FlagId], checks: str, now: datetime, message: str = ""
+    ) -> tuple[Answer, ...]:
         """Return each answer to a failure; who decides, and why, is left to fill in.
 
+        The audit of several flags is not ended by one press.
+
         Args:
-            flag: the failing flag.
+            flags: the failing flags.
             checks: the failing check, or "*".
             now: the time from which an answer holds (UTC).
+            message: id of the message, which stands for flags that are too many to be listed.
         """
         if not self.location:
             return ()
-        named, found = glob.escape(str(flag)), []
+        about, found = named(flags), []
+        if message and len(about) > LISTED:
+            about = f"{MESSAGE}{message}"
         for label, (kind, reason, _) in ANSWERS.items():
-            values = {"kind": kind, "flags": named, "checks": checks, "reason": reason, "by": ""}
+            if len(flags) > 1 and kind == "end":
+                continue
+            values = {"kind": kind, "flags": about, "checks": checks, "reason": reason, "by": ""}
             address = self.filled_in({**values, "until": until_of(kind, now)})
             found.append(
                 Answer(
-                    label=label,
+                    label=label if len(flags) == 1 else f"{label}, all {len(flags)}",
                     address=address,
                     kind=kind,
-                    flags=named,
+                    flags=about,
                     checks=checks,
                     location=self.location,
                     job=self.job,
                     op=self.op,
+                    count=len(flags),
                 )
             )
         return tuple(answer for answer in found if len(answer.address) <= LONGEST)
@@ -76,6 +90,11 @@ class Launchpad:
         job = quote(self.job, safe="")
         base = self.base_url.rstrip("/")
         return f"{base}/locations/{place}/jobs/{job}/playground/setup?config={quote(config, safe='')}"
+
+
+def named(flags: Sequence[FlagId]) -> str:
+    """Return globs that name these flags and no others, as the field `flags` of a decision takes them."""
+    return ",".join(glob.escape(str(flag)).replace(",", "[,]") for flag in flags)
 
 
 def until_of(kind: str, now: datetime) -> str:

@@ -44,6 +44,7 @@ class Answer:
         location: code location of the job.
         job: that records decisions.
         op: of the job.
+        count: flags it covers.
     """
 
     label: str
@@ -54,6 +55,7 @@ class Answer:
     location: str
     job: str
     op: str
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

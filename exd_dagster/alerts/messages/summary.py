@@ -48,6 +48,11 @@ def summary_sections(
     return sections
 
 
+def failing_alerts(entry: OutboxEntry, alerts: Mapping[str, Alert]) -> list[str]:
+    """Return the ids of the alerts of flags that still fail, the last of each."""
+    return [parts[-1][1] for parts in _grouped(entry, alerts)["Failing"].values()]
+
+
 def _point(
     parts: Sequence[tuple[Reason, str, str]],
     alerts: Mapping[str, Alert],

@@ -1,5 +1,6 @@
 """Decisions by people about a flag's failures: `acknowledge`, `silence`, `waive`, `end`. Pure."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,7 +25,7 @@ class Decision:
 
     Attributes:
         kind: acknowledge, silence, waive or end.
-        flags: glob over the flag's key, or over `namespace/environment/key`.
+        flags: glob over the flag's key, or over `namespace/environment/key`; several with commas between.
         checks: glob over the check's name.
         reason: why, in free text.
         by: who decided.
@@ -45,7 +46,8 @@ class Decision:
 
     def covers(self, flag: FlagId, check: str = "*") -> bool:
         """True when the decision covers this flag and this check ("*": any)."""
-        return flag.is_named(self.flags) and (check == "*" or fnmatchcase(check, self.checks))
+        found = any(flag.is_named(glob) for glob in globs(self.flags))
+        return found and (check == "*" or fnmatchcase(check, self.checks))
 
     def holds(self, now: datetime) -> bool:
         """True from its recording until `until`."""
@@ -81,6 +83,11 @@ class Decision:
             made_at=made_at,
             basis=metadata.get("basis") or {},
         )
+
+
+def globs(flags: str) -> tuple[str, ...]:
+    """Return the globs of the field `flags`. Commas part them; `[,]` is a comma of a name."""
+    return tuple(part for part in re.split(r"(?<!\[),|,(?!\])", flags) if part)
 
 
 def _text(at: datetime) -> str:

@@ -9,9 +9,10 @@ import dagster as dg
 from pydantic import Field
 
 from exd_dagster.alerts.messages.launchpad import Launchpad
-from exd_dagster.alerts.policy.decisions import KINDS, Decision
+from exd_dagster.alerts.policy.decisions import KINDS, Decision, globs
 from exd_dagster.alerts.state import StateStore, sensors
 from exd_dagster.config import FlagAudit, FlagId, to_utc
+from exd_dagster.definitions.decisions.message_flags import flags_of_message
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.internals import cursor_storage, latest_checks, location_of
 from exd_dagster.errors import ConfigError, did_you_mean
@@ -28,7 +29,10 @@ class DecisionConfig(dg.Config):
     kind: str = Field(
         description="acknowledge, silence, waive or end. " + "; ".join(f"{k}: {v}" for k, v in KINDS.items())
     )
-    flags: str = Field(description="Flag key, or a glob over keys or over namespace/environment/key.")
+    flags: str = Field(
+        description="Flag key, or a glob over keys or over namespace/environment/key; several with commas "
+        "between; message:ID for those of an alert."
+    )
     checks: str = Field(default="*", description="Check name, or a glob.")
     reason: str = Field(description="Why.")
     by: str = Field(description="Who decides.")
@@ -115,9 +119,10 @@ def idle_parts(decision: Decision, flags: Iterable[FlagId]) -> list[str]:
         flags: the flags it may cover. A waiver may cover the checks that can block, any other decision all.
     """
     flags, found = list(flags), []
-    if not any(decision.covers(flag) for flag in flags):
-        near = did_you_mean(decision.flags, {name for flag in flags for name in (flag.key, str(flag))})
-        found.append(f"flags: '{decision.flags}' matches no audited flag.{near}")
+    for glob in globs(decision.flags) or ("",):
+        if not any(flag.is_named(glob) for flag in flags):
+            near = did_you_mean(glob, {name for flag in flags for name in (flag.key, str(flag))})
+            found.append(f"flags: '{glob}' matches no audited flag.{near}")
     names = able_to_block() if decision.kind == "waive" else [*CHECKS, "trust", "bins_built"]
     if not any(fnmatchcase(name, decision.checks) for name in names):
         what = "check that blocks" if decision.kind == "waive" else "check"
@@ -203,14 +208,15 @@ def build_flag_decisions(
 
     @dg.op(name=names.decisions.path[-1], description="Records one decision.")
     def decide(context: dg.OpExecutionContext, config: DecisionConfig) -> None:
-        basis = decision_basis(context.instance, monitored)
+        basis, gone = decision_basis(context.instance, monitored), unmonitored_flags(context.instance)
         try:
+            about = flags_of_message(context.instance, config.flags, [*(flag.id for flag in flags), *gone])
             decision = make_decision(
-                config.model_dump(),
+                {**config.model_dump(), "flags": about},
                 flags,
                 basis,
                 datetime.now(timezone.utc),
-                unmonitored=unmonitored_flags(context.instance),
+                unmonitored=gone,
             )
         except ConfigError as error:
             again = decision_launchpad(fleet, location_of(context.run)).filled_in(config.model_dump())
