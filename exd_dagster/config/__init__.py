@@ -9,20 +9,27 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from math import fsum, isfinite
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from exd_dagster.config.calendar import Holidays, Zone, as_event
-from exd_dagster.config.faults import faults_of
 from exd_dagster.config.instants import Duration as Duration
 from exd_dagster.config.instants import Instant as Instant
 from exd_dagster.config.instants import to_duration as to_duration
 from exd_dagster.config.instants import to_utc as to_utc
 from exd_dagster.config.labels import Tags, is_owner
+from exd_dagster.config.model import ConfigModel as ConfigModel
 from exd_dagster.config.reasons import EXCLUDED_REASONS
-from exd_dagster.errors import ConfigError
+from exd_dagster.config.thresholds import EvaluationRateAnomalyThresholds as EvaluationRateAnomalyThresholds
+from exd_dagster.config.thresholds import ManifestSkewThresholds as ManifestSkewThresholds
+from exd_dagster.config.thresholds import SegmentSrmThresholds as SegmentSrmThresholds
+from exd_dagster.config.thresholds import SequentialSrmThresholds as SequentialSrmThresholds
+from exd_dagster.config.thresholds import SrmThresholds as SrmThresholds
+from exd_dagster.config.thresholds import Thresholds as Thresholds
+from exd_dagster.config.thresholds import TrafficDropThresholds as TrafficDropThresholds
+from exd_dagster.config.thresholds import VariantIntegrityThresholds as VariantIntegrityThresholds
 
 Mode: TypeAlias = Literal["observe", "warn", "block"]
 Scalar: TypeAlias = str | int | float | bool
@@ -70,23 +77,6 @@ def _as_dict(split: object) -> object:
 Split = Annotated[dict[str, float], BeforeValidator(_as_dict)]
 _LARGEST_SHARE = 1e6
 """Shares between 1 and this are told by their sum, for they may be percentages or weights."""
-
-
-class ConfigModel(BaseModel):
-    """Frozen value object; unknown keys are refused with the nearest known name, all faults at once."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise ConfigError(self._subject(values), faults_of(error, type(self))) from None
-
-    @classmethod
-    def _subject(cls, values: Mapping[str, Any]) -> str:
-        key = values.get("key")
-        return f"{cls.__name__}(key={key!r})" if key else cls.__name__
 
 
 class Phase(ConfigModel):
@@ -281,73 +271,6 @@ class FlagAudit(ConfigModel):
     def variants(self) -> tuple[str, ...]:
         """Every declared variant, in order of first declaration."""
         return tuple(dict.fromkeys(variant for phase in self.schedule for variant in phase.split))
-
-
-class SrmThresholds(ConfigModel):
-    """exd's `[srm]` table."""
-
-    significance_level: float = Field(default=0.001, gt=0, lt=1, description="T001 below this p-value.")
-    min_sample_size: int = Field(default=100, ge=1, description="T002 below this many units.")
-
-
-class SequentialSrmThresholds(ConfigModel):
-    """The anytime-valid test."""
-
-    method: Literal["combined", "sprt"] = Field(default="combined", description="Which sequential test.")
-    alpha: float | None = Field(
-        default=None, gt=0, lt=1, description="Level; None: .001 for combined, .01 for sprt."
-    )
-    delta: float = Field(default=0.02, gt=0, lt=0.5, description="Shift tested by method sprt (share).")
-
-
-class TrafficDropThresholds(ConfigModel):
-    """The traffic test."""
-
-    method: Literal["seasonal", "zscore"] = Field(default="seasonal", description="Which traffic test.")
-    alarm_level: float = Field(
-        default=1e-4, gt=0, lt=1, description="a of the seasonal test, over its windows."
-    )
-    baseline: Literal["robust", "mean"] = Field(
-        default="robust", description="Of earlier weeks: robust to a loud one, or their plain mean."
-    )
-    window: int = Field(default=7, ge=1, description="Bins of history of method zscore.")
-    z_threshold: float = Field(default=3.0, gt=0, description="Method zscore fails below minus this.")
-
-
-class EvaluationRateAnomalyThresholds(ConfigModel):
-    """exd's `[evaluation_rate_anomaly]` table."""
-
-    drop_fraction: float = Field(
-        default=0.5, gt=0, lt=1, description="A drop blocks only when at least this share of volume is lost."
-    )
-    window: str = Field(
-        default="1h", description="exd's window; accepted for compatibility, the test uses its own."
-    )
-
-
-class ManifestSkewThresholds(ConfigModel):
-    """exd's `[manifest_skew]` table."""
-
-    max_versions_behind: int = Field(default=2, ge=0, description="T004 beyond this.")
-
-
-class VariantIntegrityThresholds(ConfigModel):
-    """Units that were seen in more than one variant."""
-
-    warn_share: float = Field(default=0.001, ge=0, le=1, description="WARN from this share of units.")
-    fail_share: float = Field(default=0.01, ge=0, le=1, description="Fails from this share of units.")
-
-
-class Thresholds(ConfigModel):
-    """Every level a verdict depends on; exd's `thresholds.toml` tables under exd's names, then ours."""
-
-    srm: SrmThresholds = SrmThresholds()
-    evaluation_rate_anomaly: EvaluationRateAnomalyThresholds = EvaluationRateAnomalyThresholds()
-    manifest_skew: ManifestSkewThresholds = ManifestSkewThresholds()
-    sequential_srm: SequentialSrmThresholds = SequentialSrmThresholds()
-    traffic_drop: TrafficDropThresholds = TrafficDropThresholds()
-    variant_integrity: VariantIntegrityThresholds = VariantIntegrityThresholds()
-    source: str = Field(default="builtin", description="Where these values came from.")
 
 
 class Timing(ConfigModel):

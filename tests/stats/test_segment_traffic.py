@@ -68,6 +68,44 @@ def test_a_declared_change_of_the_split_is_no_fall_of_an_arm():
     assert segment_traffic(flag(), bins, segments).part == "variant = treatment"
 
 
+def test_hours_before_the_newest_split_say_nothing_of_an_arm():
+    """An arm was raised from 10 % to 50 % a fortnight ago: its share of the weeks before is no baseline."""
+    bins, segments = traffic(days=28)
+    units, total = bins.units.copy(), bins.units.sum(axis=1)
+    early = slice(0, 24 * 12)
+    units[early, 1] = total[early] // 10
+    units[early, 0] = total[early] - units[early, 1]
+    units[-6:, 1] = units[-6:, 1] // 4  # far below half, and above a tenth
+    bins = bins_of(bins.new_units, units=units)
+    phases = (Phase(start=hours(24 * 12), split={"control": 0.5, "treatment": 0.5}),)
+    even = flag(split={"control": 0.9, "treatment": 0.1}, phases=phases)
+    assert segment_traffic(even, bins, segments).part == "variant = treatment"
+
+
+def chrome_alarms(day: int, night: int, part: int, flags: int = 20) -> int:
+    """Return of how many healthy flags Chrome fails, at any hour, beside a rest that sleeps from 0 to 6."""
+    random, length, alarms = np.random.default_rng(1), 24 * DAYS, 0
+    names = (Segment("browser", "Chrome"), Segment("browser", "rest"))
+    for _ in range(flags):
+        rest = random.poisson(np.where(np.arange(length) % 24 < 6, night, day))
+        chrome = random.poisson(part, length)
+        counts = np.stack([np.stack([chrome, chrome], axis=1), np.stack([rest, rest], axis=1)])
+        bins = bins_of(counts.sum(axis=0))
+        segments = FlagSegments(START, bins.variants, names, counts)
+        found = segment_traffic(flag(), bins, segments, judged=(START, bins.audited_through))
+        alarms += "browser = Chrome" in found.failing
+    return alarms
+
+
+def test_a_rest_of_few_units_widens_what_chance_allows():
+    """By night the rest has some ten units, whose chance the days, of 800, do not show."""
+    assert chrome_alarms(day=400, night=5, part=500) <= 1
+
+
+def test_hours_in_which_the_rest_has_hardly_a_unit_are_not_compared_with_it():
+    assert chrome_alarms(day=400, night=2, part=3000) <= 2
+
+
 def test_before_hour_240_it_learns_and_a_flag_of_one_part_is_skipped():
     assert segment_traffic(flag(), *traffic(days=10)).verdict == "insufficient"
     bins, segments = traffic(shares={"all": 1.0})

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from exd_dagster.bins.model import ADMITTED
-from exd_dagster.config import Phase
+from exd_dagster.config import Phase, Thresholds
+from exd_dagster.stats.audit import audit_flag
+from exd_dagster.stats.checks.segment_srm import SEGMENT_SRM
 from exd_dagster.stats.inputs import Stretch
 from exd_dagster.stats.segments.evidence import HEAD, gather, log_weights
 from exd_dagster.stats.segments.segment_srm import segment_srm
@@ -71,6 +73,17 @@ def test_a_segment_that_broke_is_named_with_hour_split_and_what_it_touches():
 
 def _both():
     return drawn(1, 160, 900), drawn(2, 160, 100, broken=(100, 0.5))
+
+
+def test_the_level_is_that_of_the_thresholds():
+    """Evidence of some 10^5 to 1 fails at 1 in 1,000 and not at 1 in 10^9."""
+    bins, segments = one_broken(length=106)
+    found = segment_srm(flag(), bins, segments).max_log_e_value
+    assert np.log(1e3) < found < np.log(1e9)
+    for alpha, answer in ((1e-3, "fail"), (1e-9, "pass")):
+        levels = Thresholds(segment_srm={"alpha": alpha})
+        (verdict,) = audit_flag(flag(), bins, levels, checks=[SEGMENT_SRM], segments=segments)
+        assert (verdict.verdict, verdict.alpha) == (answer, alpha)
 
 
 def test_a_healthy_flag_passes_and_says_how_many_segments_were_tested():

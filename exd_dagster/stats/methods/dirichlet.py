@@ -20,6 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from exd_dagster.stats.inputs import Floats, Stretch, bounds
+from exd_dagster.stats.methods.log_sum import log_mean
 
 CONCENTRATIONS = (1e2, 1e3, 1e4, 1e5)
 """k of the mixture: small k is quick to see large faults, large k small ones."""
@@ -56,7 +57,7 @@ def log_mixture(counts: Floats, shares: Floats, concentrations: Sequence[float] 
         return np.zeros(counts.shape[:-1])
     counts, shares = counts[..., active], shares[active]
     each = np.stack([log_e_value(counts, shares, k) for k in concentrations])
-    return np.asarray(np.logaddexp.reduce(each, axis=0) - np.log(len(concentrations)))
+    return log_mean(each, axis=0)
 
 
 def log_e_values(counts: Floats, stretches: Sequence[Stretch]) -> Floats:

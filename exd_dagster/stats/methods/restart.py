@@ -19,6 +19,7 @@ from functools import lru_cache
 import numpy as np
 
 from exd_dagster.stats.inputs import Floats, Stretch, bounds
+from exd_dagster.stats.methods.log_sum import log_mean
 from exd_dagster.stats.methods.mixture import nearest
 
 LOG_ODDS_SHIFTS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 2.0)
@@ -139,5 +140,4 @@ def log_sums(
 
 def log_e_values(sums: Floats, first: int = 0) -> Floats:
     """Return ln E after each bin, float (..., T), of `log_sums`."""
-    components = np.logaddexp.reduce(sums, axis=-1) - np.log(sums.shape[-1])
-    return np.asarray(np.logaddexp(components, log_remaining(first, sums.shape[-2])))
+    return np.asarray(np.logaddexp(log_mean(sums, axis=-1), log_remaining(first, sums.shape[-2])))

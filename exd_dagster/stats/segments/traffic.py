@@ -3,8 +3,9 @@
 The test is `traffic_drop` of one part against the rest: the level of an hour (`Levels`) is what the rest of
 the flag has in it, so that earlier weeks give the expected share of the rest in this hour of the week, and a
 change of the whole flag does not count as a change of a part. The relative variance of the rest, 1 / rest,
-is added to the dispersion. Each of m parts is tested at a / m, so that all together alarm as rarely as the
-whole flag does.
+is added to the dispersion. Hours with fewer than `FEWEST` units in the rest are neither judged nor learned
+from: the mean of 1 / rest is far from 1 / mean there. Each of m parts is tested at a / m, so that all
+together alarm as rarely as the whole flag does.
 
 Arms are tested on active units, from the newest declared split on, segments on newly exposed ones. Segments
 by version and by reason are not: their shares move with every release.
@@ -31,6 +32,8 @@ from exd_dagster.stats.verdict import Verdict
 CHECK = "segment_traffic"
 MOST_PARTS = 12
 """Number of segments tested, the largest ones; the cost of an evaluation grows with it."""
+FEWEST = 10
+"""Units in the rest from which on an hour is compared with it."""
 MOVING = ("sdk_version", "manifest_version", "evaluation_reason")
 """Dimensions whose shares change with every release."""
 
@@ -165,13 +168,13 @@ def _judge(
 
 def _against_rest(declared: Declared, rest: Floats) -> Declared:
     """Return the hours with what the rest has in each as their level; a level phases declare is in it."""
-    busy = rest > 0
-    mean = rest[busy].mean()
-    level = np.where(busy, rest, mean) / mean
+    enough = rest >= FEWEST
+    mean = rest[enough].mean() if enough.any() else 1.0
+    level = np.where(enough, rest, mean) / mean
     known = declared.levels
     return replace(
         declared,
-        levels=Levels(level, known.judged & busy, known.learned & busy, 1 / np.maximum(rest, 1.0)),
+        levels=Levels(level, known.judged & enough, known.learned & enough, 1 / np.maximum(rest, 1.0)),
     )
 
 
