@@ -23,6 +23,7 @@ from exd_dagster.definitions.component.component import (
 )
 from exd_dagster.definitions.component.vendor_flags import VendorFlags
 from exd_dagster.definitions.component.yaml import READ_WHEN_SENDING, SECRETS, Kinds
+from exd_dagster.definitions.reports.reconcile import Reconcile
 from exd_dagster.telemetry.sources.duckdb import IbisRecords
 
 PAGE = Path(__file__).with_name("configuration.md")
@@ -186,6 +187,11 @@ def sections() -> Iterator[str]:
     yield section("Event", Event, _first(Event) + " One of `events`.")
     yield section(
         "ManifestFlags", ManifestFlags, _first(ManifestFlags) + " In Python: `flags_from_manifest`."
+    )
+    yield section(
+        "Reconcile",
+        Reconcile,
+        _first(Reconcile) + " One of `reconcile`; in Python also `build_reconcile_check`.",
     )
     yield section("VendorFlags", VendorFlags, _first(VendorFlags) + VENDOR_FLAGS)
     yield RECORDS_SECTION

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from exd_dagster.definitions.flag_trust import trust
     from exd_dagster.definitions.gate import blocked_by, gate_condition, gated_job
     from exd_dagster.definitions.protection.protect import protect
+    from exd_dagster.definitions.reports.reconcile import build_reconcile_check
     from exd_dagster.definitions.schedules import build_nightly_audit_schedule
     from exd_dagster.notebook import LiveMonitor, WebhookAlertDispatcher
     from exd_dagster.stats.sequential.power import plan_detection
@@ -63,6 +64,7 @@ _HOME = {
     "build_flag_audit_checks": "definitions.checks",
     "build_flag_audit_defs": "definitions.build",
     "build_nightly_audit_schedule": "definitions.schedules",
+    "build_reconcile_check": "definitions.reports.reconcile",
     "build_variant_bins_assets": "definitions.assets",
     "flags_from": "telemetry.vendor_flags.read",
     "flags_from_manifest": "telemetry.manifest.read",
@@ -98,6 +100,7 @@ __all__ = [
     "build_flag_audit_checks",
     "build_flag_audit_defs",
     "build_nightly_audit_schedule",
+    "build_reconcile_check",
     "build_variant_bins_assets",
     "flags_from",
     "flags_from_manifest",

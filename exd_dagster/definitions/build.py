@@ -33,6 +33,7 @@ from exd_dagster.definitions.flag_trust import build_flag_trust
 from exd_dagster.definitions.fleet.dagster_values import check_dagster_values, check_types
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.fleet.plan import plan_audit, remember
+from exd_dagster.definitions.reports.reconcile import Reconcile, reconcile_checks
 from exd_dagster.definitions.run_tags import AUDIT_TAG
 from exd_dagster.definitions.schedules import (
     HOURLY,
@@ -53,6 +54,7 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
     alerts: Sequence[AlertDestination] = (),
     routes: Sequence[Route | Mapping[str, Any]] | None = None,
     digest: bool | Sequence[str] = True,
+    reconcile: Sequence[Reconcile | Mapping[str, Any]] = (),
     on_shutoff: WebhookAlerts | CallbackAlerts | None = None,
     thresholds: Thresholds | None = None,
     timing: Timing | None = None,
@@ -87,6 +89,7 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
         alerts: destinations of alerts; none: nothing is sent, the checks still block.
         routes: which alert goes where, first match wins; None: every alert to every destination.
         digest: True sends the summary after each audit to the default destinations, names send it there.
+        reconcile: reports whose units per arm are compared with those exposed, as a check of their asset.
         on_shutoff: called once when the split of a blocking flag is wrong.
         thresholds: the levels of the checks.
         timing: when an hour is closed and how far back each run looks for late data.
@@ -145,8 +148,9 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
     how: dict[str, Any] = {"pool": pool, "op_tags": op_tags, "fleet": name}
     attributes = partial(_with_freshness, max_age, asset_attributes)
     bins = fleet.bins(attributes, timing=timing, records_asset=records_asset, **how)
+    reports = reconcile_checks(reconcile, fleet.flags, fleet=name, pool=pool)
     sensor = build_check_alert_sensor(
-        fleet.monitored,
+        {**fleet.monitored, **{key: flag for key, (flag, _) in reports.items()}},
         alerts,
         routes=routes,
         digest=digest,
@@ -158,7 +162,10 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
     defs = dg.Definitions.merge(
         dg.Definitions(
             assets=[bins] if records_asset else [fleet.records_asset, bins],
-            asset_checks=fleet.checks(thresholds, {**how, "max_age": max_age}),
+            asset_checks=[
+                *fleet.checks(thresholds, {**how, "max_age": max_age}),
+                *(check for _, check in reports.values()),
+            ],
             jobs=[fleet.job],
             schedules=fleet.schedules(audit_every == "hour", cron, cron_timezone, schedule_status),
             sensors=[sensor, *fleet.records_sensors(records_asset, sensor_status)],

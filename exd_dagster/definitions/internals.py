@@ -150,6 +150,14 @@ def last_run_seconds(instance: dg.DagsterInstance, job: str) -> float | None:
     return None
 
 
+def partitions_of(
+    context: dg.AssetCheckExecutionContext, asset: dg.AssetKey
+) -> dg.PartitionsDefinition[Any] | None:
+    """Return the partitions of an asset that a check is about, None without any."""
+    graph = context.job_def.asset_layer.asset_graph
+    return graph.get(asset).partitions_def if graph.has(asset) else None
+
+
 def run_tags(instance: dg.DagsterInstance, run_id: str) -> Mapping[str, str]:
     """Return the tags of a run as they are now."""
     run = instance.get_run_by_id(run_id)

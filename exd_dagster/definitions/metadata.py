@@ -81,6 +81,8 @@ SHOWN = (
     "usable_without",
     "segments",
     "causes",
+    "counted_from",
+    "counted_until",
     "trusted",
     "failing",
     "would_block",
@@ -167,6 +169,24 @@ def segments_table(rows: Sequence[SegmentRow]) -> dg.TableMetadataValue:
     ]
     types = {name: "int" if name == "units" else "string" for name in records[0].data}
     columns = [dg.TableColumn(name, kind) for name, kind in types.items()]
+    return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
+
+
+def reconcile_table(exposed: Mapping[str, int], reported: Mapping[str, int]) -> dg.TableMetadataValue:
+    """Return exposed against reported units, a row per arm."""
+    records = [
+        dg.TableRecord(
+            {
+                "arm": arm,
+                "exposed": units,
+                "in the report": reported.get(arm, 0),
+                "kept": percent(reported.get(arm, 0) / units) if units else "",
+            }
+        )
+        for arm, units in exposed.items()
+    ]
+    kinds = {"arm": "string", "exposed": "int", "in the report": "int", "kept": "string"}
+    columns = [dg.TableColumn(name, kind) for name, kind in kinds.items()]
     return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
 
 

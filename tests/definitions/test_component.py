@@ -20,6 +20,7 @@ from exd_dagster.definitions.alerting.destinations import SlackAlerts
 from exd_dagster.definitions.build import build_flag_audit_defs
 from exd_dagster.definitions.component.component import FlagAuditComponent, FlagAuditScaffolder
 from exd_dagster.definitions.component.yaml import SECRETS
+from exd_dagster.definitions.reports.reconcile import reconcile_checks
 from exd_dagster.errors import ConfigError
 from exd_dagster.telemetry.sources.duckdb import FileRecords, ParquetRecords, TableRecords
 from tests.telemetry.manifests import rollout
@@ -81,6 +82,22 @@ def test_records_are_a_path_or_a_mapping_with_a_type(written, kind):
     text = MINIMAL.replace("logs/*.parquet", written)
     assert type(FlagAuditComponent.resolve_from_yaml(text).records) is kind
     assert not complaints(text)
+
+
+def test_reports_are_reconciled():
+    text = """
+reconcile:
+  - asset: revenue
+    flag: FLAG
+    units_by_arm: SELECT arm, count(*) FROM revenue WHERE exposed_at < {until} GROUP BY arm
+    expects: all
+"""
+    found = component(text.replace("FLAG", component().flags[0].key))
+    assert not complaints(MINIMAL + text)
+    checks = reconcile_checks(found.reconcile, found.audits())
+    assert [key.to_user_string() for key in checks] == [
+        f"revenue:reconcile_{found.flags[0].key.replace('-', '_')}"
+    ]
 
 
 def test_an_unquoted_date_is_midnight_utc():

@@ -9,6 +9,7 @@ from exd_dagster.definitions.internals import (
     cursor_storage,
     downstream_assets,
     latest_checks,
+    partitions_of,
     run_tags,
     tag_run,
 )
@@ -153,3 +154,20 @@ def test_what_reads_an_asset_directly_is_found():
 
     repository = dg.Definitions(assets=[bins, report, later]).get_repository_def()
     assert downstream_assets(repository, {BINS, dg.AssetKey("absent")}) == {BINS: ["report"]}
+
+
+def test_a_check_knows_the_partitions_of_its_asset(instance):
+    hours, seen = dg.HourlyPartitionsDefinition(start_date="2026-03-01-00:00"), []
+
+    @dg.asset(partitions_def=hours)
+    def report() -> None: ...
+
+    @dg.asset_check(asset="report")
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        seen.extend(partitions_of(context, dg.AssetKey(name)) for name in ("report", "absent"))
+        return dg.AssetCheckResult(passed=True)
+
+    job = dg.define_asset_job("one", [report], partitions_def=hours)
+    defs = dg.Definitions(assets=[report], asset_checks=[check], jobs=[job])
+    defs.resolve_job_def("one").execute_in_process(instance=instance, partition_key="2026-03-01-01:00")
+    assert seen == [hours, None]

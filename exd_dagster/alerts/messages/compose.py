@@ -13,7 +13,8 @@ from exd_dagster.alerts.messages.summary import failing_alerts, summary_headline
 from exd_dagster.alerts.messages.text import clip_name, visible
 from exd_dagster.alerts.model import Alert, AlertState, OutboxEntry, Reason, instant
 from exd_dagster.config import FlagId
-from exd_dagster.stats.checks import CHECKS, wording
+from exd_dagster.stats.checks import CHECKS, check_of, wording
+from exd_dagster.stats.checks.reconcile import RECONCILE
 
 _STATUS: Mapping[Reason, MessageStatus] = {
     "fire": "firing",
@@ -290,10 +291,14 @@ def _next(alerts: Sequence[Alert]) -> Section:
     first = alerts[0]
     points = [step for alert in alerts for step in faults.steps(alert.check, alert.facts)]
     flag = shlex.quote(visible(first.flag.key))
-    points.append(
-        "When the records are corrected, materialize the bins again; passing checks close this alert."
+    of_reports = all(check_of(alert.check) is RECONCILE for alert in alerts)
+    corrected = (
+        "the report is corrected, build it"
+        if of_reports
+        else "the records are corrected, materialize the bins"
     )
-    if not any(alert.blocks for alert in alerts):
+    points.append(f"When {corrected} again; passing checks close this alert.")
+    if of_reports or not any(alert.blocks for alert in alerts):
         return Section(heading="What to do next", points=tuple(dict.fromkeys(points)))
     points.append(
         f"To let reports run: exd-dagster decide waive --flag {flag} --reason WHY --by YOU --until WHEN"

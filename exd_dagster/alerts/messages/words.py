@@ -129,7 +129,9 @@ def key_fact(check: str, facts: Facts) -> str:
             return f"{percent(latest / expected)} of the expected volume"
         return "volume far below expected"
     if evidence != "split":
-        return str(facts.get("reason") or "it fails").replace("_", " ")
+        return visible(str(facts.get("headline") or "")) or str(facts.get("reason") or "it fails").replace(
+            "_", " "
+        )
     then = failed_facts(facts)
     declared, observed = shares(then.get("expected")), shares(then.get("observed"))
     if declared and observed:

@@ -94,9 +94,12 @@ def alert_plans() -> list[AlertPlan]:
 
 def _blocked(repository: dg.RepositoryDefinition | None, plan: AlertPlan) -> dict[str, Sequence[str]]:
     """Return, by flag, what is downstream of its bins."""
-    assets = {key.asset_key: flag for key, flag in plan.monitored.items()}
-    below = downstream_assets(repository, set(assets)) if repository is not None else {}
-    return {str(assets[asset].id): names for asset, names in below.items()}
+    assets = {key.asset_key for key in plan.monitored}
+    below = downstream_assets(repository, assets) if repository is not None else {}
+    found: dict[str, list[str]] = {}
+    for asset, flag in {(key.asset_key, flag.id) for key, flag in plan.monitored.items()}:
+        found.setdefault(str(flag), []).extend(below.get(asset, ()))
+    return {flag: sorted(set(names)) for flag, names in found.items() if names}
 
 
 def summary(state: AlertState) -> str:

@@ -30,6 +30,7 @@ from exd_dagster.definitions.component.yaml import Kinds, Rendering, file_of, wi
 from exd_dagster.definitions.fleet.clash import Claim, clash
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET
 from exd_dagster.definitions.internals import project_components
+from exd_dagster.definitions.reports.reconcile import Reconcile
 from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.telemetry.manifest.read import flags_from_manifest
 from exd_dagster.telemetry.manifest.thresholds import read_thresholds
@@ -145,6 +146,10 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
         default=True,
         description="The summary after each audit: true sends it to the default destinations for people, "
         "false turns it off, names send it to these.",
+    )
+    reconcile: tuple[Reconcile, ...] = Field(
+        default=(),
+        description="Reports whose units per arm are compared with those exposed, as a check of their asset.",
     )
     on_shutoff: AnyHook | None = Field(
         default=None,
@@ -309,6 +314,7 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
             alerts=self.alerts,
             routes=self.routes,
             digest=self.digest,
+            reconcile=self.reconcile,
             on_shutoff=self.on_shutoff,
             thresholds=self.thresholds,
             timing=self.timing,

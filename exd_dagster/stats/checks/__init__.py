@@ -6,6 +6,7 @@ from exd_dagster.config import FlagAudit
 from exd_dagster.config.faults import nearest_faults
 from exd_dagster.errors import ConfigError
 from exd_dagster.stats.checks.check import Check, Evidence, Wording
+from exd_dagster.stats.checks.reconcile import RECONCILE
 from exd_dagster.stats.checks.segment_srm import SEGMENT_SRM
 from exd_dagster.stats.checks.segment_traffic import SEGMENT_TRAFFIC
 from exd_dagster.stats.checks.sequential_srm import SEQUENTIAL_SRM
@@ -29,6 +30,12 @@ CHECKS: dict[str, Check] = {
 """Every check by name, in display order. To add a check, write its file and list it here."""
 
 
+def check_of(name: str) -> Check | None:
+    """Return the check of a name; `reconcile` has one for each report, `reconcile_...`. None: unknown."""
+    reports = name == RECONCILE.name or name.startswith(f"{RECONCILE.name}_")
+    return CHECKS.get(name) or (RECONCILE if reports else None)
+
+
 def blocks(check: str, block_on: Collection[str] = ()) -> bool:
     """Return whether a failure of this check blocks a flag in mode block.
 
@@ -36,7 +43,7 @@ def blocks(check: str, block_on: Collection[str] = ()) -> bool:
         check: name of a check; of one that is not registered no failure blocks.
         block_on: the further checks that the flag lets block.
     """
-    found = CHECKS.get(check)
+    found = check_of(check)
     return found is not None and (
         found.blocks == "by default" or (found.blocks == "when asked" and check in block_on)
     )
@@ -49,7 +56,8 @@ def able_to_block() -> list[str]:
 
 def evidence_of(check: str) -> Evidence:
     """Return what a check rests on; nothing where it is not registered."""
-    return CHECKS[check].evidence if check in CHECKS else ""
+    found = check_of(check)
+    return found.evidence if found else ""
 
 
 def with_evidence(evidence: str) -> tuple[str, ...]:
@@ -59,7 +67,8 @@ def with_evidence(evidence: str) -> tuple[str, ...]:
 
 def alert_type(check: str) -> str:
     """Return the type of a check's alerts; of one that is not registered its name in capitals."""
-    return CHECKS[check].alert_type if check in CHECKS else check.upper()
+    found = check_of(check)
+    return found.alert_type if found else check.upper()
 
 
 def asks_for_shutoff(check: str) -> bool:
@@ -69,7 +78,8 @@ def asks_for_shutoff(check: str) -> bool:
 
 def wording(check: str) -> Wording:
     """Return the message texts of a check; an unregistered one is shown by its name."""
-    return CHECKS[check].wording if check in CHECKS else Wording(title=check, heading=check)
+    found = check_of(check)
+    return found.wording if found else Wording(title=check, heading=check)
 
 
 def ensure_block_on(flag: FlagAudit) -> None:

@@ -1,0 +1,1 @@
+"""Checks of the reports that are built on flags."""
