@@ -4,7 +4,7 @@ python -m docs.make_configuration
 """
 
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -38,6 +38,7 @@ WORDS = {
     timedelta: "duration",
     Path: "text",
     type(None): "",
+    Callable[..., Any]: "a function",
     Any: "any",
     Scalar: "text, number or switch",
 }

@@ -20,7 +20,8 @@ PUBLIC = """
     Phase SlackAlerts StateBackedFlagAuditComponent TableRecords Thresholds WebhookAlertDispatcher
     AppriseAlerts PagerDutyAlerts
     WebhookAlerts blocked_by build_check_alert_sensor build_flag_audit_checks build_flag_audit_defs
-    build_nightly_audit_schedule build_variant_bins_assets flags_from flags_from_manifest gate_condition
+    build_nightly_audit_schedule build_reconcile_check build_variant_bins_assets
+    flags_from flags_from_manifest gate_condition
     gated_job plan_detection protect trust variant_bins
 """
 

@@ -148,24 +148,19 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
     how: dict[str, Any] = {"pool": pool, "op_tags": op_tags, "fleet": name}
     attributes = partial(_with_freshness, max_age, asset_attributes)
     bins = fleet.bins(attributes, timing=timing, records_asset=records_asset, **how)
-    reports = reconcile_checks(reconcile, fleet.flags, fleet=name, pool=pool)
+    watched, reports = reconcile_checks(reconcile, fleet.flags, **how)
     sensor = build_check_alert_sensor(
-        {**fleet.monitored, **{key: flag for key, (flag, _) in reports.items()}},
+        fleet.monitored | watched,
         alerts,
         routes=routes,
         digest=digest,
         on_shutoff=on_shutoff,
-        base_url=base_url,
-        **fleet.alert_options,
-        default_status=sensor_status,
+        **fleet.alert_options(base_url, sensor_status),
     )
     defs = dg.Definitions.merge(
         dg.Definitions(
             assets=[bins] if records_asset else [fleet.records_asset, bins],
-            asset_checks=[
-                *fleet.checks(thresholds, {**how, "max_age": max_age}),
-                *(check for _, check in reports.values()),
-            ],
+            asset_checks=fleet.checks(thresholds, {**how, "max_age": max_age}) + reports,
             jobs=[fleet.job],
             schedules=fleet.schedules(audit_every == "hour", cron, cron_timezone, schedule_status),
             sensors=[sensor, *fleet.records_sensors(records_asset, sensor_status)],
@@ -236,13 +231,14 @@ class _Fleet:
     def partitions(self) -> dg.TimeWindowPartitionsDefinition:
         return bins_partitions(self.flags, self.grain)
 
-    @property
-    def alert_options(self) -> dict[str, Any]:
+    def alert_options(self, base_url: str | None, status: dg.DefaultSensorStatus) -> dict[str, Any]:
         daily = isinstance(self.partitions, dg.DailyPartitionsDefinition)
         return {
             "name": self.names.alert_sensor,
             "fleet": self.names.fleet,
             "grain": "day" if daily else "hour",
+            "base_url": base_url,
+            "default_status": status,
         }
 
     @cached_property

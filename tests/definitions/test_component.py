@@ -94,7 +94,7 @@ reconcile:
 """
     found = component(text.replace("FLAG", component().flags[0].key))
     assert not complaints(MINIMAL + text)
-    checks = reconcile_checks(found.reconcile, found.audits())
+    checks, _ = reconcile_checks(found.reconcile, found.audits())
     assert [key.to_user_string() for key in checks] == [
         f"revenue:reconcile_{found.flags[0].key.replace('-', '_')}"
     ]

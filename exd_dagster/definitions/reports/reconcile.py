@@ -175,8 +175,8 @@ def reconcile_name(flag: FlagAudit, name: str | None = None) -> str:
 
 def reconcile_checks(
     asked: Sequence[Reconcile | Mapping[str, Any]], flags: Sequence[FlagAudit], **options: Any
-) -> dict[dg.AssetCheckKey, tuple[FlagAudit, dg.AssetChecksDefinition]]:
-    """Build the checks of a fleet's reports.
+) -> tuple[dict[dg.AssetCheckKey, FlagAudit], list[dg.AssetChecksDefinition]]:
+    """Build the checks of a fleet's reports, and say which flag each is about.
 
     Args:
         asked: the reports.
@@ -186,7 +186,8 @@ def reconcile_checks(
     Raises:
         ConfigError: for a flag that there is not, and two reports of a flag under one name.
     """
-    found: dict[dg.AssetCheckKey, tuple[FlagAudit, dg.AssetChecksDefinition]] = {}
+    about: dict[dg.AssetCheckKey, FlagAudit] = {}
+    checks: list[dg.AssetChecksDefinition] = []
     faults: list[str] = []
     for number, given in enumerate(asked):
         one = given if isinstance(given, Reconcile) else Reconcile(**given)
@@ -201,15 +202,16 @@ def reconcile_checks(
         key = dg.AssetKey.from_user_string(one.asset)
         check = build_reconcile_check(**{**given_by_name, "asset": key, "flag": flag}, **options)
         name = check.check_key.name
-        if any(other is flag and name == key.name for key, (other, _) in found.items()):
+        if any(other is flag and name == key.name for key, other in about.items()):
             faults.append(
                 f"reconcile[{number}]: a second report of flag '{one.flag}'; give it a name of its own, for "
                 f"example name: {name}_2"
             )
-        found[check.check_key] = (flag, check)
+        about[check.check_key] = flag
+        checks.append(check)
     if faults:
         raise ConfigError("reconcile", faults)
-    return found
+    return about, checks
 
 
 def _verdict(
