@@ -24,7 +24,7 @@ from tests.alerts.make import check
 from tests.logs import HOUR, START, broken, healthy, rows, write
 
 FIXTURES = Path(__file__).with_name("fixtures")
-VERSIONS = ("format_2", "format_3")
+VERSIONS = ("format_2", "format_3", "format_4")
 HOURS, NEXT = 30, 24
 FLAGS = [FlagAudit(key=key, split={"control": 0.5, "treatment": 0.5}, start=START) for key in ("good", "bad")]
 
@@ -165,3 +165,13 @@ def test_an_incident_of_before_is_closed_by_one_message_on_each_destination(offi
     office.tick(check("srm", "pass"))
     for name in ("up", "down"):
         assert sent_by(office, name).count(("resolve", "checkout")) == 1
+
+
+def test_an_incident_of_before_is_in_the_history_that_the_ledger_reads(office: Office) -> None:
+    office.tick(check("srm"))
+    (opened,) = [incident.opened_at for incident in office.state.incidents.values()]
+    closed = office.now
+    office.tick(check("srm", "pass"))
+    (past,) = office.state.past
+    assert (past.flag.key, past.opened_at, past.resolved_at) == ("checkout", opened, closed)
+    assert [alert.check for alert in past.alerts] == ["srm"]

@@ -2,7 +2,7 @@
 
 `CheckState` is one check as read by a tick; an `Alert` is one episode of one failing check; an `Incident`
 groups the open alerts of one flag; an `OutboxEntry` is a message queued for one destination; a `Receipt` is
-its result; a `Delivery` is one alert to one destination, as reported by `exd-dagster alerts status`.
+its result; a `PastIncident` is what is kept of one that is over.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
+from exd_dagster.alerts.past import PastIncident
 from exd_dagster.config import FlagId, Mode
 from exd_dagster.stats.checks import blocks
 from exd_dagster.stats.verdict import Answer, Severity, State
@@ -210,6 +211,11 @@ class Incident:
     digest_only: bool = False
     unmonitored_at: datetime | None = None
 
+    @property
+    def told(self) -> bool:
+        """True once anybody was told of it, if only by a digest."""
+        return self.notified_at is not None or self.fired_at is not None or self.digest_only
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxEntry:
@@ -293,23 +299,6 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """One alert to one destination, one row however many alerts shared a message."""
-
-    flag: FlagId
-    check: str
-    alert_type: str
-    reason: Reason
-    channel: str
-    destination: str
-    status: Status
-    at: datetime
-    attempts: int = 0
-    provider_id: str = ""
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AlertState:
     """All state kept between ticks; one versioned JSON value in the instance's storage.
 
@@ -329,9 +318,10 @@ class AlertState:
         paused: by destination, no attempt before this instant (UTC).
         digest_through: data time covered by the last digest (UTC).
         replayed: the last request to queue dead letters again that was handled (UTC).
+        past: incidents that are over, oldest first: what the ledger reads.
     """
 
-    version: int = 4
+    version: int = 5
     revision: int = 0
     home: str = ""
     started: bool = False
@@ -346,30 +336,12 @@ class AlertState:
     paused: Mapping[str, datetime] = field(default_factory=dict)
     digest_through: datetime | None = None
     replayed: datetime | None = None
+    past: tuple[PastIncident, ...] = ()
 
     def incident(self, incident_id: str) -> Incident | None:
         """Return the open, just closed or no longer monitored incident of that id."""
         known = (*self.incidents.values(), *self.closed.values(), *self.unmonitored.values())
         return next((incident for incident in known if incident.id == incident_id), None)
-
-    def deliveries(self, since: datetime | None = None) -> list[Delivery]:
-        """Return one row for each alert and destination, oldest first.
-
-        Args:
-            since: what was sent before this instant (UTC) reads "already_sent".
-        """
-        done = [
-            _row(receipt.entry, reason, subject, receipt.at, _status(receipt, since), receipt)
-            for receipt in self.receipts
-            for reason, subject in zip(receipt.reasons, receipt.subjects, strict=True)
-        ]
-        waiting = [
-            _row(entry, reason, subject(self.alerts[alert]), entry.created_at, "pending", None)
-            for entry in self.outbox
-            for reason, alert in entry.parts
-            if alert in self.alerts
-        ]
-        return done + waiting
 
     def bump(self) -> "AlertState":
         """Return the state with the next revision."""
@@ -380,21 +352,3 @@ def subject(alert: Alert) -> Subject:
     """Return what a receipt stores of an alert."""
     flag = alert.flag
     return flag.namespace, flag.environment, flag.key, alert.check, alert.alert_type
-
-
-def _status(receipt: Receipt, since: datetime | None) -> Status:
-    if receipt.status == "sent" and since is not None and receipt.at < since:
-        return "already_sent"
-    return receipt.status
-
-
-def _row(
-    entry: OutboxEntry, reason: Reason, about: Subject, at: datetime, status: Status, receipt: Receipt | None
-) -> Delivery:
-    namespace, environment, flag, check, alert_type = about
-    return Delivery(
-        flag=FlagId(namespace, environment, flag), check=check, alert_type=alert_type, reason=reason,
-        channel=entry.channel, destination=entry.destination, status=status, at=at,
-        attempts=entry.attempts, provider_id=receipt.provider_id if receipt else "",
-        detail=receipt.detail if receipt else entry.last_error,
-    )  # fmt: skip

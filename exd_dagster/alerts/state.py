@@ -15,9 +15,10 @@ from exd_dagster.alerts.model import AlertState, Incident, instant
 from exd_dagster.alerts.policy.incidents import DAMPING
 from exd_dagster.errors import ExdError
 
-VERSION = 4
+VERSION = 5
 KEPT_RECEIPTS = 2000
 KEPT_FOR = timedelta(days=30)
+KEPT_PAST = 500
 INDEX = "exd_dagster/alerts"
 PACKED_FROM = 32_000
 _PACKED = "zlib:"
@@ -158,5 +159,6 @@ def prune(state: AlertState, now: datetime) -> AlertState:
         unmonitored=unmonitored,
         alerts={name: alert for name, alert in state.alerts.items() if name in used},
         receipts=kept,
+        past=tuple(each for each in state.past if now - (each.resolved_at or now) < KEPT_FOR)[-KEPT_PAST:],
         paused={name: until for name, until in state.paused.items() if until > now},
     )

@@ -6,9 +6,10 @@ from datetime import datetime
 
 import click
 
+from exd_dagster.alerts.deliveries import Delivery, deliveries
 from exd_dagster.alerts.messages.text import clip_name, visible
 from exd_dagster.alerts.messages.words import utc
-from exd_dagster.alerts.model import AlertState, Delivery, Incident
+from exd_dagster.alerts.model import AlertState, Incident
 from exd_dagster.alerts.state import StateStore
 from exd_dagster.cli.project import open_instance
 from exd_dagster.definitions.alerting.sensor import load_states
@@ -50,7 +51,7 @@ def _show(name: str, state: AlertState, last: int) -> None:
         )
     for until_name, until in state.paused.items():
         click.echo(f"  {until_name} is rate limiting until {utc(until)}")
-    for row in state.deliveries()[-last:]:
+    for row in deliveries(state)[-last:]:
         click.echo("  " + _line(row))
 
 
@@ -87,7 +88,7 @@ def _as_json(state: AlertState, last: int) -> dict[str, object]:
                 "provider_id": row.provider_id,
                 "detail": row.detail,
             }
-            for row in state.deliveries()[-last:]
+            for row in deliveries(state)[-last:]
         ],
     }
 

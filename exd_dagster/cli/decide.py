@@ -7,13 +7,14 @@ import click
 from dagster import AssetCheckKey
 
 from exd_dagster.alerts.messages.words import utc
-from exd_dagster.alerts.policy.decisions import KINDS
+from exd_dagster.alerts.policy.decisions import KINDS, VERDICTS
 from exd_dagster.cli.project import fleet_option, load_plans, module_option, open_instance
 from exd_dagster.config import FlagAudit, FlagId
 from exd_dagster.definitions.decisions.asset import (
     decision_basis,
     make_decision,
     record_decision,
+    remembered_incidents,
     unmonitored_flags,
 )
 
@@ -22,9 +23,12 @@ from exd_dagster.definitions.decisions.asset import (
 @click.argument("kind", type=click.Choice(list(KINDS)))
 @click.option("--flag", "flags", required=True, help="Flag key or glob; several with commas.")
 @click.option("--check", "checks", default="*", show_default=True, help="Check name, or a glob.")
-@click.option("--reason", required=True, help="Why.")
+@click.option("--reason", default="", help="Why; needed unless KIND is close.")
 @click.option("--by", required=True, help="Who decides.")
-@click.option("--until", required=True, help="When it ends: 2026-05-01 or 2026-05-01T09:00Z.")
+@click.option("--until", default="", help="When it ends: 2026-05-01T09:00Z; needed unless KIND is close.")
+@click.option("--verdict", type=click.Choice(list(VERDICTS)), default=None, help="Of a close: was it real?")
+@click.option("--cause", default="", help="Of a close: why, in a word that others use too, such as cache.")
+@click.option("--incident", default="", help="Of a close: the incident's id; default: the latest one.")
 @fleet_option
 @module_option
 def decide(
@@ -34,14 +38,28 @@ def decide(
     reason: str,
     by: str,
     until: str,
+    verdict: str | None,
+    cause: str,
+    incident: str,
     fleet: str | None,
     module: str | None,
 ) -> None:
-    """Record a decision: silence (no messages), waive (reports run), or end (the audit is over).
+    """Record a decision about failing flags.
 
-    It is recorded in every fleet of the project with a matching flag.
+    acknowledge (no reminders), silence (no messages), waive (reports run), end (the audit is over), or close
+    (it is known what it was). It is recorded in every fleet of the project with a matching flag.
     """
-    config = {"kind": kind, "flags": flags, "checks": checks, "reason": reason, "by": by, "until": until}
+    config = {
+        "kind": kind,
+        "flags": flags,
+        "checks": checks,
+        "reason": reason,
+        "by": by,
+        "until": until,
+        "verdict": verdict or "",
+        "cause": cause,
+        "incident": incident,
+    }
     fleets: dict[str, dict[AssetCheckKey, FlagAudit]] = {}
     left: dict[str, list[FlagId]] = {}
     plans = load_plans(module, fleet)
@@ -51,11 +69,21 @@ def decide(
             left.setdefault(plan.fleet, []).extend(unmonitored_flags(instance, plan.name))
         audited = [flag for monitored in fleets.values() for flag in monitored.values()]
         gone = [flag for flags_left in left.values() for flag in flags_left]
-        decision = make_decision(config, audited, {}, datetime.now(timezone.utc), unmonitored=gone)
+        decision = make_decision(
+            config,
+            audited,
+            {},
+            datetime.now(timezone.utc),
+            unmonitored=gone,
+            incidents=[past.id for past in remembered_incidents(instance)],
+        )
         for name, monitored in fleets.items():
             if any(decision.covers(flag) for flag in (*(f.id for f in monitored.values()), *left[name])):
                 basis = decision_basis(instance, monitored)
                 record_decision(instance, replace(decision, basis=basis), name)
     touched = sorted({str(flag) for flag in (*(f.id for f in audited), *gone) if decision.covers(flag)})
+    if kind == "close":
+        click.echo(f"Closed as {decision.verdict} for {', '.join(touched)}: {VERDICTS[decision.verdict]}.")
+        return
     click.echo(f"{kind} until {utc(decision.until)} for {', '.join(touched)}: {KINDS[kind]}.")
     click.echo("The checks of these flags run again at the daemon's next tick.")

@@ -7,8 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from exd_dagster.alerts.channels.sender import Sender
+from exd_dagster.alerts.deliveries import Delivery
+from exd_dagster.alerts.deliveries import deliveries as sent
 from exd_dagster.alerts.messages.compose import Context
-from exd_dagster.alerts.model import AlertState, CheckState, Delivery
+from exd_dagster.alerts.model import AlertState, CheckState
 from exd_dagster.alerts.policy.routes import Route, read_routes
 from exd_dagster.alerts.policy.timing.hold import DeliveryRules
 from exd_dagster.alerts.state import StateStore
@@ -100,7 +102,7 @@ class Office:
         return state
 
     def deliveries(self, since: datetime | None = None) -> list[Delivery]:
-        return self.state.deliveries(since)
+        return sent(self.state, since)
 
     def without(self, name: str, why: str = "environment variable X is not set (token)") -> None:
         """Take a destination away, as a missing token does."""

@@ -27,8 +27,8 @@ def config(address: str) -> dict:
     return yaml.safe_load(text)["ops"]["flag_decisions"]["config"]
 
 
-def message(*checks: str, base_url: str = PAD.base_url) -> Message:
-    return told({name: alert(name, id=name) for name in checks}, base_url=base_url)
+def message(*checks: str, base_url: str = PAD.base_url, reason: str = "fire") -> Message:
+    return told({name: alert(name, id=name) for name in checks}, reason, base_url)
 
 
 def several(count: int, reason: str = "fire", check: str = "srm", **others: str) -> Message:
@@ -45,6 +45,7 @@ def told(alerts: dict[str, Alert], reason: str = "fire", base_url: str = PAD.bas
         channel="slack",
         reason=reason,
         alerts=tuple(alerts),
+        incidents=("abc",),
         created_at=NOW,
         next_attempt_at=NOW,
     )
@@ -59,10 +60,24 @@ def answers(told: Message) -> dict[str, str]:
 def test_each_answer_opens_its_decision_for_this_flag_and_check_and_leaves_who_and_why_open():
     found = {label: config(address) for label, address in answers(message("srm")).items()}
     assert [values["kind"] for values in found.values()] == ["acknowledge", "silence", "waive", "end"]
-    assert {values["kind"] for values in found.values()} == set(KINDS)
+    assert {*(values["kind"] for values in found.values()), "close"} == set(KINDS)
     assert found["Silence 24 h"] == {
         "kind": "silence", "flags": "checkout", "checks": "srm", "reason": "", "by": "",
         "until": (NOW + timedelta(days=1)).strftime("%Y-%m-%dT%H:%MZ"),
+    }  # fmt: skip
+
+
+def test_the_end_of_an_incident_asks_whether_it_was_real_with_three_answers_to_fill_in():
+    (asked,) = [s for s in message("srm", reason="resolve").sections if s.heading == "Was it real?"]
+    found = {label: config(address) for label, address in asked.links}
+    assert {label: values["verdict"] for label, values in found.items()} == {
+        "Real": "real",
+        "False alarm": "false",
+        "Expected": "expected",
+    }
+    assert found["Real"] == {
+        "kind": "close", "flags": "checkout", "checks": "srm", "by": "", "cause": "", "verdict": "real",
+        "incident": "abc",
     }  # fmt: skip
 
 

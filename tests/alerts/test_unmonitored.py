@@ -8,7 +8,7 @@ import pytest
 from exd_dagster.alerts.channels.callback import Callback
 from exd_dagster.alerts.model import AlertState
 from exd_dagster.alerts.policy.decisions import Decision
-from exd_dagster.alerts.state import StateStore, prune
+from exd_dagster.alerts.state import VERSION, StateStore, prune
 from tests.alerts.alerting import Office, Storage
 from tests.alerts.make import NOW, Story, check, flag, watching
 
@@ -192,7 +192,7 @@ def v1_state(**more) -> str:
 def test_a_state_of_version_1_is_taken_over_with_its_open_incidents():
     story = Story()
     story.state = load(v1_state())
-    assert (story.state.version, story.state.revision) == (4, 7)
+    assert (story.state.version, story.state.revision) == (VERSION, 7)
     assert story.tick(OTHER, monitored=GONE) == TOLD_GONE
     assert story.tick(check(), OTHER) == FIRED
 

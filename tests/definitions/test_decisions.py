@@ -39,6 +39,50 @@ def test_a_decision_recorded_from_the_command_line_is_read_back_whole(instance):
     assert load_decisions(instance) == (reported,)
 
 
+def test_a_close_is_read_back_with_what_the_incident_was(instance):
+    reported = decision("close", verdict="false", cause="cache", incident="abc")
+    record_decision(instance, reported)
+    assert load_decisions(instance) == (reported,)
+
+
+CLOSE = {"kind": "close", "flags": "checkout", "checks": "*", "reason": "", "by": "ana", "until": ""}
+
+
+def test_a_close_needs_neither_a_reason_nor_an_end():
+    made = make_decision({**CLOSE, "verdict": "real", "cause": "cache"}, [audit("checkout")], {}, NOW)
+    assert (made.verdict, made.cause, made.until) == ("real", "cache", NOW + 30 * DAY)
+
+
+@pytest.mark.parametrize(
+    ("config", "fault"),
+    [
+        (CLOSE, "verdict: '' does not say what it was. Write real, false, expected."),
+        ({**CLOSE, "verdict": "fals"}, "Did you mean 'false'?"),
+        (
+            {**CLOSE, "verdict": "real", "incident": "abd"},
+            "incident: 'abd' is not known. Did you mean 'abc'?",
+        ),
+        ({**CLOSE, "kind": "silence", "cause": "cache"}, "cause: only a close has one; leave it empty"),
+    ],
+)
+def test_a_close_says_what_the_incident_was_and_nothing_else_does(config, fault):
+    with pytest.raises(ConfigError) as caught:
+        make_decision(config, [audit("checkout")], {}, NOW, incidents=["abc"])
+    assert fault in str(caught.value)
+
+
+def test_the_job_flag_decision_closes_from_a_form_without_reason_and_end(instance):
+    asset, job = build_flag_decisions(monitored(audit("checkout")))
+    config = {"kind": "close", "flags": "checkout", "by": "ana", "verdict": "expected", "cause": "launch"}
+    ran = (
+        dg.Definitions(assets=[asset], jobs=[job])
+        .resolve_job_def("flag_decision")
+        .execute_in_process(run_config={"ops": {"flag_decisions": {"config": config}}}, instance=instance)
+    )
+    assert ran.success
+    assert [(d.verdict, d.cause) for d in load_decisions(instance)] == [("expected", "launch")]
+
+
 def test_the_job_flag_decision_records_what_a_person_decided_and_what_was_known(instance):
     flags = monitored(audit("checkout"))
     evaluate(instance, "checkout", "srm", FAILED)

@@ -194,7 +194,7 @@ def _one_flag(
         lines = Section(points=_points(entry.reason, alerts))
         return [lines, Section(heading="What to do next", points=(step,)), _links(alerts[0], context)]
     if entry.reason == "resolve":
-        return [_history(entry, alerts), _links(alerts[0], context)]
+        return [_history(entry, alerts), *_was_it_real(entry, alerts, context), _links(alerts[0], context)]
     if entry.reason == "not_monitored":
         return [_history(entry, alerts), _unmonitored(alerts), _links(alerts[0], context)]
     sections = [_numbers(alert, alerts[:index]) for index, alert in enumerate(alerts)]
@@ -328,6 +328,14 @@ def _one_answer(entry: OutboxEntry, alerts: Sequence[Alert], context: Context) -
         return ()
     answers = context.launchpad.answers([alerts[0].flag], _failing(alerts), entry.created_at)
     return tuple(("Decide", answer.address) for answer in answers[:1])
+
+
+def _was_it_real(entry: OutboxEntry, alerts: Sequence[Alert], context: Context) -> list[Section]:
+    """Return links to the answers for the ledger; of a source outage there is no incident to close."""
+    if not context.links.base_url or not entry.incidents:
+        return []
+    links = context.launchpad.closes(alerts[0].flag, _failing(alerts), entry.incidents[0])
+    return [Section(heading="Was it real?", links=links)] if links else []
 
 
 def _links(alert: Alert, context: Context) -> Section:

@@ -22,6 +22,8 @@ ANSWERS: Mapping[str, tuple[str, str, timedelta]] = {
     "End the audit": ("end", "", timedelta(days=30)),
 }
 """Label of each answer: its decision, a reason to begin with, and until when."""
+CLOSES: Mapping[str, str] = {"Real": "real", "False alarm": "false", "Expected": "expected"}
+"""Label of each answer to "was it real?": the verdict it fills in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,23 @@ class Launchpad:
                 )
             )
         return tuple(answer for answer in found if len(answer.address) <= LONGEST)
+
+    def closes(self, flag: FlagId, checks: str, incident: str) -> tuple[tuple[str, str], ...]:
+        """Return (label, address) of each answer to "was it real?"; cause and name are left to fill in.
+
+        Args:
+            flag: the flag.
+            checks: the check that failed, or "*".
+            incident: id of the incident.
+        """
+        if not self.location:
+            return ()
+        known = {"kind": "close", "flags": named([flag]), "checks": checks, "by": "", "cause": ""}
+        found = [
+            (label, self.filled_in({**known, "verdict": verdict, "incident": incident}))
+            for label, verdict in CLOSES.items()
+        ]
+        return tuple((label, address) for label, address in found if len(address) <= LONGEST)
 
     def filled_in(self, values: Mapping[str, str]) -> str:
         """Return the address of the launchpad with these values; they can only be read as text.

@@ -55,6 +55,7 @@ def decide(
         unchecked=dict(state.unchecked),
         down=flags_down([check for check in found if not _muted(check, decisions, now)]),
         outage=dict(state.outage),
+        past=list(state.past),
         pace=pace,
         held=frozenset(
             incident for entry in state.outbox if entry.held_until for incident in entry.incidents
@@ -293,6 +294,7 @@ def _finish(state: AlertState, tick: Tick, looked: bool) -> Decided:
         alerts=tick.alerts,
         unchecked=tick.unchecked,
         outage=tick.outage,
+        past=tuple(tick.past),
     )
     return Decided(state=after, events=kept, digest_only=digest_only)
 

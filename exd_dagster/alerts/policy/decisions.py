@@ -1,22 +1,33 @@
-"""Decisions by people about a flag's failures: `acknowledge`, `silence`, `waive`, `end`. Pure."""
+"""Decisions by people about a flag's failures: `acknowledge`, `silence`, `waive`, `end`, `close`. Pure."""
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias
 
 from exd_dagster.alerts.model import Facts, change_hour, instant
 from exd_dagster.config import FlagId
 
-Kind: TypeAlias = Literal["acknowledge", "silence", "waive", "end"]
+Kind: TypeAlias = Literal["acknowledge", "silence", "waive", "end", "close"]
 KINDS: Mapping[str, str] = {
     "acknowledge": "somebody looks into it: no reminders and no escalation; a failure still blocks",
     "silence": "no messages; a failure still blocks",
     "waive": "reports run; the verdict stays fail, as a warning that names who and until when",
     "end": "the audit of this flag is over",
+    "close": "it is known what the failure was; for the ledger. No more reminders; a failure still blocks",
 }
+VERDICTS: Mapping[str, str] = {
+    "real": "records or assignment were wrong",
+    "false": "nothing was wrong; the check should not have failed",
+    "expected": "a change on purpose that was not declared",
+}
+"""What an incident can turn out to have been."""
+OF_CLOSE = ("verdict", "cause", "incident")
+"""Fields that only a `close` has."""
+CLOSED_FOR = timedelta(days=30)
+"""How long a closed incident that fails on is not reminded of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +35,7 @@ class Decision:
     """A decision by a person about some flags, until a given time.
 
     Attributes:
-        kind: acknowledge, silence, waive or end.
+        kind: acknowledge, silence, waive, end or close.
         flags: glob over the flag's key, or over `namespace/environment/key`; several with commas between.
         checks: glob over the check's name.
         reason: why, in free text.
@@ -33,6 +44,9 @@ class Decision:
         made_at: when it was recorded (UTC).
         basis: by `<flag>:<check>`, `audited_through` and `reason` of the verdict at that time. A
             waiver covers that fault only; it ends early when another appears.
+        verdict: of a `close`, what the incident was: real, false or expected.
+        cause: of a `close`, a short name for why: cache, deploy, ...
+        incident: of a `close`, id of the incident; "": the latest of these flags and checks.
     """
 
     kind: Kind
@@ -43,6 +57,9 @@ class Decision:
     made_at: datetime
     checks: str = "*"
     basis: Mapping[str, Facts] = field(default_factory=dict)
+    verdict: str = ""
+    cause: str = ""
+    incident: str = ""
 
     def covers(self, flag: FlagId, check: str = "*") -> bool:
         """True when the decision covers this flag and this check ("*": any)."""
@@ -64,6 +81,7 @@ class Decision:
             "until": _text(self.until),
             "made_at": _text(self.made_at),
             "basis": {name: dict(facts) for name, facts in self.basis.items()},
+            **{name: text for name in OF_CLOSE if (text := getattr(self, name))},
         }
 
     @classmethod
@@ -82,6 +100,7 @@ class Decision:
             until=until,
             made_at=made_at,
             basis=metadata.get("basis") or {},
+            **{name: str(metadata.get(name, "")) for name in OF_CLOSE},
         )
 
 

@@ -8,6 +8,7 @@ from exd_dagster.alerts.messages.text import clip_name
 from exd_dagster.alerts.model import AlertState, Channel, CheckState, OutboxEntry
 from exd_dagster.alerts.policy.decisions import Decision, active_decisions
 from exd_dagster.alerts.policy.events import AlertEvent
+from exd_dagster.alerts.policy.ledger import known_incidents, ledger_rows, sentences
 from exd_dagster.alerts.policy.routes import entry_id
 from exd_dagster.config import FlagId
 
@@ -69,6 +70,7 @@ def lines(
         ("Would have blocked", _failures(observed, state, decisions, now)),
         ("Warnings", _failures(warnings, state, decisions, now)),
         ("No longer monitored", _left(state, now)),
+        ("Learned this month", _learned(state, decisions, now)),
         ("Not checked", _reasons([c for c in found if c.verdict == "not_checked"])),
         ("Too little data yet", _reasons([c for c in found if c.verdict == "insufficient"])),
     )
@@ -119,6 +121,14 @@ def _of_segment(check: CheckState) -> str:
     """Return what a segment has lost, "" where the failure is not of a segment."""
     of_segment = faults.fault(check.check, check.facts) in ("segment", "segment_traffic")
     return faults.key_fact(check.check, check.facts) if of_segment else ""
+
+
+def _learned(state: AlertState, decisions: Sequence[Decision], now: datetime) -> list[str]:
+    """Return what the incidents were that ended in this calendar month (UTC), or were answered while open."""
+    month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    rows = ledger_rows(known_incidents([state]), decisions)
+    over = [row for row in rows if row.resolved_at or row.verdict]
+    return sentences([row for row in over if (row.resolved_at or now) >= month])
 
 
 def _left(state: AlertState, now: datetime) -> list[str]:

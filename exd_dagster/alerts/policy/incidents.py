@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from exd_dagster.alerts.model import Alert, CheckState, Incident, instant
+from exd_dagster.alerts.past import PastAlert, PastIncident
 from exd_dagster.alerts.policy.events import AlertEvent
 
 DAMPING = timedelta(hours=6)
@@ -39,6 +40,7 @@ class Tick:
     events: list[AlertEvent] = field(default_factory=list)
     pace: Callable[[Alert], Pace] = lambda _: Pace()
     held: frozenset[str] = frozenset()
+    past: list[PastIncident] = field(default_factory=list)
 
 
 def new_iteration(incident: Incident, checks: Sequence[CheckState]) -> str:
@@ -57,11 +59,46 @@ def healed(check: CheckState, before: bool) -> bool:
     return before and check.verdict != "fail"
 
 
+def summary_of(
+    incident: Incident, alerts: Mapping[str, Alert], resolved_at: datetime | None = None, note: str = ""
+) -> PastIncident:
+    """Return what the ledger keeps of an incident.
+
+    Args:
+        incident: open, or just closed.
+        alerts: by id.
+        resolved_at: when it was closed (UTC), None while it is open.
+        note: why it was closed.
+    """
+    found = [alerts[name] for name in incident.alerts.values() if name in alerts]
+    return PastIncident(
+        id=incident.id,
+        flag=incident.flag,
+        opened_at=incident.opened_at,
+        delivered_at=incident.delivered_at,
+        resolved_at=resolved_at,
+        note=note,
+        alerts=tuple(
+            PastAlert(
+                check=alert.check,
+                opened_at=alert.opened_at,
+                bad_from=instant(alert.facts.get("bad_from")),
+                audited_through=instant(alert.facts.get("audited_through")),
+                blocked=alert.blocks,
+            )
+            for alert in found
+        ),
+    )
+
+
 def close(tick: Tick, name: str, note: str) -> None:
     """Resolve an incident, and send that if it had been sent."""
     incident = tick.incidents.pop(name, None)
     if incident is None:
         return
+    if incident.told:
+        ended = [past for past in tick.past if past.id != incident.id]
+        tick.past[:] = [*ended, summary_of(incident, tick.alerts, tick.now, note)]
     if incident.notified_at is None:  # inhibited and never sent: nothing to resolve
         if incident.fired_at is not None:
             tick.closed[name] = replace(incident, notified_at=incident.fired_at)

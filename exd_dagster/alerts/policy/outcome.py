@@ -107,14 +107,24 @@ def _sent(state: AlertState, entry: OutboxEntry, outcome: Outcome, now: datetime
             n: _notified(i, entry, outcome, now) if i.id in notified else i
             for n, i in state.unmonitored.items()
         },
+        past=tuple(
+            replace(i, delivered_at=now)
+            if i.id in notified and i.delivered_at is None and entry.reason in _FIRST
+            else i
+            for i in state.past
+        ),
     )
+
+
+_FIRST = ("fire", "summary")
+"""Reasons of the message by which people learn of an incident."""
 
 
 def _notified(incident: Incident, entry: OutboxEntry, outcome: Outcome, now: datetime) -> Incident:
     """Store the first delivery and its thread, and that the shutoff hook answered."""
     if entry.reason == "shutoff":
         return replace(incident, shutoff="suspended")
-    if entry.reason in ("fire", "summary") and incident.delivered_at is None:
+    if entry.reason in _FIRST and incident.delivered_at is None:
         incident = replace(incident, delivered_at=now)
     if not outcome.thread.get("ts") or entry.reason != "fire" or entry.destination in incident.threads:
         return incident

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta, timezone
 
 import dagster as dg
 
-from exd_dagster.alerts.model import AlertState, Delivery
+from exd_dagster.alerts.deliveries import Delivery, deliveries
+from exd_dagster.alerts.model import AlertState
 from exd_dagster.alerts.policy.retry import begun
 from exd_dagster.definitions.alerting.sensor import load_states
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
@@ -65,7 +66,7 @@ def health_result(state: AlertState, faults: Sequence[str], now: datetime) -> dg
             "waiting": len(state.outbox),
             "oldest_waiting_minutes": oldest_waiting(state, now) / timedelta(minutes=1),
             "undeliverable": sum(receipt.status == "dead" for receipt in state.receipts),
-            "last_deliveries": _table(state.deliveries()[-LISTED:]),
+            "last_deliveries": _table(deliveries(state)[-LISTED:]),
         },
     )
 

@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 import dagster as dg
 
-from exd_dagster.alerts.model import AlertState, Delivery
+from exd_dagster.alerts.deliveries import Delivery
+from exd_dagster.alerts.deliveries import deliveries as sent
+from exd_dagster.alerts.model import AlertState
 from exd_dagster.alerts.policy.routes import Route
 from exd_dagster.alerts.state import StateStore, sensors
 from exd_dagster.config import FlagAudit
@@ -125,7 +127,7 @@ def deliveries(instance: dg.DagsterInstance, since: datetime | None = None) -> l
         instance: the Dagster instance.
         since: what was sent before this instant (UTC) reads "already_sent".
     """
-    rows = [row for state in load_states(instance).values() for row in state.deliveries(since)]
+    rows = [row for state in load_states(instance).values() for row in sent(state, since)]
     return sorted(rows, key=lambda row: row.at)
 
 

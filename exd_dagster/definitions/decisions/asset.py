@@ -9,7 +9,9 @@ import dagster as dg
 from pydantic import Field
 
 from exd_dagster.alerts.messages.launchpad import Launchpad
-from exd_dagster.alerts.policy.decisions import KINDS, Decision, globs
+from exd_dagster.alerts.past import PastIncident
+from exd_dagster.alerts.policy.decisions import CLOSED_FOR, KINDS, OF_CLOSE, VERDICTS, Decision, globs
+from exd_dagster.alerts.policy.ledger import known_incidents
 from exd_dagster.alerts.state import StateStore, sensors
 from exd_dagster.config import FlagAudit, FlagId, to_utc
 from exd_dagster.definitions.decisions.message_flags import flags_of_message
@@ -26,17 +28,27 @@ _BASIS = ("reason", "audited_through", "iteration_start")
 class DecisionConfig(dg.Config):
     """Run config of the job `flag_decision`; fields as in `Decision`."""
 
-    kind: str = Field(
-        description="acknowledge, silence, waive or end. " + "; ".join(f"{k}: {v}" for k, v in KINDS.items())
-    )
+    kind: str = Field(description=f"{', '.join(KINDS)}. " + "; ".join(f"{k}: {v}" for k, v in KINDS.items()))
     flags: str = Field(
         description="Flag key, or a glob over keys or over namespace/environment/key; several with commas "
         "between; message:ID for those of an alert."
     )
     checks: str = Field(default="*", description="Check name, or a glob.")
-    reason: str = Field(description="Why.")
+    reason: str = Field(default="", description="Why; needed unless kind is close.")
     by: str = Field(description="Who decides.")
-    until: str = Field(description="When it ends: 2026-05-01 or 2026-05-01T09:00Z.")
+    until: str = Field(
+        default="",
+        description="When it ends: 2026-05-01 or 2026-05-01T09:00Z; needed unless kind is close.",
+    )
+    verdict: str = Field(
+        default="",
+        description="Of kind close, was it real? " + "; ".join(f"{k}: {v}" for k, v in VERDICTS.items()),
+    )
+    cause: str = Field(default="", description="Of kind close, why, in a word that others use too: cache.")
+    incident: str = Field(
+        default="",
+        description="Of kind close, the incident's id; empty: the latest of these flags and checks.",
+    )
 
 
 def load_decisions(instance: dg.DagsterInstance, fleet: str = DEFAULT_FLEET) -> tuple[Decision, ...]:
@@ -66,30 +78,32 @@ def make_decision(
     now: datetime,
     *,
     unmonitored: Iterable[FlagId] = (),
+    incidents: Iterable[str] = (),
 ) -> Decision:
     """Validate a decision.
 
     Args:
-        config: kind, flags, checks, reason, by, until.
+        config: kind, flags, checks, reason, by, until; of a close also verdict, cause, incident.
         flags: the audited flags.
         basis: the current facts of each failing check (`decision_basis`).
         now: when it is recorded (UTC).
         unmonitored: further flags it may cover: those that failed when they left the project.
+        incidents: ids of the incidents that a close may name.
 
     Raises:
-        ConfigError: with every fault, for an unknown kind or flag, an empty reason or name, or a bad `until`.
+        ConfigError: with every fault, for an unknown kind, flag, verdict or incident, an empty reason or
+            name, or a bad `until`.
     """
-    faults = []
-    if config["kind"] not in KINDS:
-        faults.append(f"kind: '{config['kind']}' is not known.{did_you_mean(config['kind'], KINDS)}")
-    faults += [
-        f"{field}: is empty; give who decides and why"
-        for field in ("reason", "by")
-        if not config[field].strip()
-    ]
-    until = now
+    kind, faults = config["kind"], []
+    if kind not in KINDS:
+        faults.append(f"kind: '{kind}' is not known.{did_you_mean(kind, KINDS)}")
+    needed = ("by",) if kind == "close" else ("reason", "by")
+    faults += [f"{name}: is empty; give who decides and why" for name in needed if not config[name].strip()]
+    faults += _faults_of_close(config, incidents)
+    until = now + CLOSED_FOR
     try:
-        until = to_utc(config["until"])  # type: ignore[assignment]
+        if config["until"] or kind != "close":
+            until = to_utc(config["until"])  # type: ignore[assignment]
         if until <= now:
             faults.append(f"until: {config['until']} has passed; give an instant to come")
     except ValueError as error:
@@ -103,12 +117,39 @@ def make_decision(
         until=until,
         made_at=now,
         basis=dict(basis),
+        **{name: config.get(name, "").strip() for name in OF_CLOSE},
     )
     known = [*(flag.id for flag in flags), *unmonitored]
     faults += idle_parts(decision, known)
     if faults:
         raise ConfigError("the decision", faults)
     return decision
+
+
+def _faults_of_close(config: Mapping[str, Any], incidents: Iterable[str]) -> list[str]:
+    """Return what is wrong with the fields that only a close has."""
+    given = {name: config.get(name, "").strip() for name in OF_CLOSE}
+    if config["kind"] != "close":
+        return [f"{name}: only a close has one; leave it empty" for name, text in given.items() if text]
+    verdict, incident, known, faults = given["verdict"], given["incident"], list(incidents), []
+    if verdict not in VERDICTS:
+        wanted = did_you_mean(verdict, VERDICTS) if verdict else f" Write {', '.join(VERDICTS)}."
+        faults.append(f"verdict: '{verdict}' does not say what it was.{wanted}")
+    if incident and incident not in known:
+        faults.append(f"incident: '{incident}' is not known.{did_you_mean(incident, known)}")
+    return faults
+
+
+def remembered_incidents(instance: dg.DagsterInstance, sensor: str | None = None) -> list[PastIncident]:
+    """Return the incidents that alerting remembers: open ones, and those closed within 30 days.
+
+    Args:
+        instance: the Dagster instance.
+        sensor: name of the alert sensor; None: any.
+    """
+    storage = cursor_storage(instance)
+    states = [StateStore(storage, name).load() for name in ([sensor] if sensor else sensors(storage))]
+    return known_incidents(state for state in states if state)
 
 
 def idle_parts(decision: Decision, flags: Iterable[FlagId]) -> list[str]:
@@ -167,7 +208,8 @@ def record_decision(instance: dg.DagsterInstance, decision: Decision, fleet: str
 def decision_metadata(decision: Decision) -> dict[str, Any]:
     """Return a decision as Dagster metadata: readable fields, and the whole as JSON."""
     whole = decision.as_metadata()
-    shown = {name: whole[name] for name in ("kind", "flags", "checks", "reason", "by", "until")}
+    names = ("kind", "flags", "checks", "reason", "by", "until", *OF_CLOSE)
+    shown = {name: whole[name] for name in names if whole.get(name)}
     return {
         **{name: dg.MetadataValue.text(text) for name, text in shown.items()},
         "decision": dg.MetadataValue.json(whole),
@@ -217,6 +259,7 @@ def build_flag_decisions(
                 basis,
                 datetime.now(timezone.utc),
                 unmonitored=gone,
+                incidents=[past.id for past in remembered_incidents(context.instance)],
             )
         except ConfigError as error:
             again = decision_launchpad(fleet, location_of(context.run)).filled_in(config.model_dump())
@@ -239,7 +282,15 @@ def build_flag_decisions(
     return dg.AssetSpec(names.decisions, group_name=group_name, description=description), record_one
 
 
-_FORM = {"kind": "waive", "flags": "", "checks": "*", "reason": "", "by": "", "until": ""}
+_FORM = {
+    "kind": "waive",
+    "flags": "",
+    "checks": "*",
+    "reason": "",
+    "by": "",
+    "until": "",
+    **dict.fromkeys(OF_CLOSE, ""),
+}
 """The template shown in the launchpad; its values are invalid until filled in."""
 
 _ASKED = (

@@ -15,7 +15,7 @@ from exd_dagster.alerts.model import AlertState, Incident, OutboxEntry
 from exd_dagster.alerts.policy.decisions import Decision
 from exd_dagster.alerts.policy.timing.active_time import read_interval
 from exd_dagster.alerts.policy.timing.hold import DeliveryRules
-from exd_dagster.alerts.state import StateStore
+from exd_dagster.alerts.state import VERSION, StateStore
 from exd_dagster.errors import ConfigError
 from tests.alerts.alerting import Office, Storage
 from tests.alerts.make import HOUR, NOW, alert, check, flag
@@ -96,7 +96,7 @@ def test_the_state_of_version_3_is_taken_over_with_what_it_had_still_to_send():
         AlertState(started=True, incidents={"checkout": opened}, alerts={told.id: told}, outbox=(waiting,))
     )
     state = json.loads(storage.values[store.key])
-    assert state["version"] == 4
+    assert state["version"] == VERSION
     state["version"] = 3
     added = ("delivered_at", "reminded_at", "escalated_at", "digest_only")
     state["incidents"]["checkout"] = {
@@ -110,7 +110,7 @@ def test_the_state_of_version_3_is_taken_over_with_what_it_had_still_to_send():
         office.storage.values.update(storage.values)
         office.tick(check())
         assert subjects(server) == ["SRM on checkout: on 53% vs 50% expected"]
-    assert office.state.version == 4
+    assert office.state.version == VERSION
 
 
 def test_of_a_long_summary_every_flag_is_named():

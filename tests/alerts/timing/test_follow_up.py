@@ -56,6 +56,12 @@ def test_an_acknowledgement_stops_reminders_until_it_ends():
     ]  # fmt: skip
 
 
+def test_a_close_stops_reminders_as_an_acknowledgement_does_but_not_one_of_an_earlier_incident():
+    close = replace(acknowledge(HOUR), kind="close", verdict="false")
+    assert told(13, close) == [("fire", 0), ("acknowledge", 1)]
+    assert ("remind", 4) in told(5, replace(close, incident="an earlier one"))
+
+
 def test_others_are_told_once_when_nobody_answered_in_time():
     assert told(3, pace=Pace(None, HOUR)) == [("fire", 0), ("escalate", 1)]
 

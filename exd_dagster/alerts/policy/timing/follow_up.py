@@ -13,14 +13,16 @@ REMIND_AFTER = timedelta(hours=24)
 
 
 def acknowledged(incident: Incident, decisions: Iterable[Decision]) -> Decision | None:
-    """Return a person's answer to this incident: an acknowledgement made after it was first told; or None.
+    """Return a person's `acknowledge` or `close` of this incident, made after it was first told; or None.
 
     Args:
         incident: an open incident.
         decisions: those in force for its flag.
     """
     told = incident.fired_at or incident.opened_at
-    return next((d for d in decisions if d.kind == "acknowledge" and d.made_at >= told), None)
+    kinds = ("acknowledge", "close")
+    found = (d for d in decisions if d.kind in kinds and d.incident in ("", incident.id))
+    return next((d for d in found if d.made_at >= told), None)
 
 
 def follow_up(tick: Tick, incident: Incident, alerts: Sequence[Alert], answer: Decision | None) -> None:
