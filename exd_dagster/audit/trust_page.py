@@ -1,8 +1,10 @@
 """Which flags may be used, as one HTML file without external requests, for phone and print."""
 
-from collections.abc import Iterable, Sequence
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from html import escape
 from itertools import groupby
 from typing import Literal, TypeAlias
@@ -44,6 +46,7 @@ class TrustRow:
         discovery: True when the flag is among those e-BH discovers in its fleet.
         owners: the owners.
         run_url: the Dagster run that gave the answer: its address, or its id.
+        asset_url: the checks of the flag's bins in Dagster, "" where the address of its UI is not known.
         picture: SVG of the failing check, "" for none.
     """
 
@@ -63,6 +66,7 @@ class TrustRow:
     discovery: bool = False
     owners: tuple[str, ...] = ()
     run_url: str = ""
+    asset_url: str = ""
     picture: str = ""
 
     @property
@@ -111,16 +115,32 @@ def trust_page(rows: Iterable[TrustRow], *, written_at: datetime, title: str = "
         An HTML document. All text in it is escaped; a link appears only for http, https and local addresses.
     """
     ordered = by_urgency(rows)
-    newest = {row.flag: row for row in sorted(ordered, key=lambda row: row.iteration_start)}
+    iterations: dict[FlagId, list[TrustRow]] = {}
+    for row in sorted(ordered, key=lambda row: row.iteration_start, reverse=True):
+        iterations.setdefault(row.flag, []).append(row)
     groups = [(standing, list(group)) for standing, group in groupby(ordered, lambda row: row.standing)]
-    sections = "".join(_section(standing, group, newest) for standing, group in groups)
+    sections = "".join(_section(standing, group, iterations) for standing, group in groups)
     chips = "".join(_chip(standing, len(group)) for standing, group in groups)
     return _PAGE.format(
         title=escape(title),
         style=_STYLE,
         chips=chips or "<p>No flag is audited yet.</p>",
+        search=_search(ordered) if ordered else "",
         sections=sections,
         written=_time(written_at),
+        script=FILTER,
+        hash=b64encode(sha256(FILTER.encode()).digest()).decode(),
+    )
+
+
+def _search(rows: Sequence[TrustRow]) -> str:
+    """Return the form that filters by text and owner; the script shows it."""
+    owners = sorted({owner for row in rows for owner in row.owners})
+    choices = "".join(f'<option value="{escape(owner)}">{escape(owner)}</option>' for owner in owners)
+    return (
+        '<form id="find" role="search" hidden><input id="text" type="search" aria-label="Search" '
+        'placeholder="Search flags, checks, sentences"><select id="owner" aria-label="Owner">'
+        f'<option value="">All owners</option>{choices}</select><output id="shown"></output></form>'
     )
 
 
@@ -129,20 +149,35 @@ def _chip(standing: Standing, count: int) -> str:
     return f'<a class="chip {standing}" href="#{standing}"><b>{mark} {count}</b> {name.lower()}</a>'
 
 
-def _section(standing: Standing, rows: Sequence[TrustRow], newest: dict[FlagId, TrustRow]) -> str:
+def _section(
+    standing: Standing, rows: Sequence[TrustRow], iterations: Mapping[FlagId, Sequence[TrustRow]]
+) -> str:
     _, name, meaning = STANDINGS[standing]
-    cards = "".join(_card(row, is_newest=newest[row.flag] is row) for row in rows)
+    cards = "".join(_card(row, iterations[row.flag]) for row in rows)
     return f'<section id="{standing}"><h2>{name}</h2><p>{meaning}</p>{cards}</section>'
 
 
-def _card(row: TrustRow, *, is_newest: bool) -> str:
+def _name_id(row: TrustRow, iterations: Sequence[TrustRow]) -> str:
+    """Return the fragment of a row: of the newest iteration the flag's."""
+    return anchor(row.flag) + ("" if row is iterations[0] else f"@{row.iteration_start:%Y-%m-%dT%H}")
+
+
+def _card(row: TrustRow, iterations: Sequence[TrustRow]) -> str:
     mark, name, _ = STANDINGS[row.standing]
     place = " / ".join(part for part in (row.flag.namespace, row.flag.environment) if part)
-    name_id = anchor(row.flag) + ("" if is_newest else f"@{row.iteration_start:%Y-%m-%dT%H}")
+    name_id = _name_id(row, iterations)
     picture = f'<figure><img src="{as_data_uri(row.picture)}" alt=""></figure>' if row.picture else ""
-    facts = "".join(f"<div><dt>{what}</dt><dd>{value}</dd></div>" for what, value in _facts(row))
+    others = ", ".join(
+        f'<a href="#{_name_id(other, iterations)}">{other.iteration_start:%Y-%m-%d}</a>'
+        for other in iterations
+        if other is not row
+    )
+    known = [*_facts(row), *([("Other iterations", others)] if others else [])]
+    facts = "".join(f"<div><dt>{what}</dt><dd>{value}</dd></div>" for what, value in known)
+    owners = escape("\n".join(row.owners))
     return (
-        f'<article id="{name_id}" class="{row.standing}"><h3><span class="mark" title="{name}">{mark}</span> '
+        f'<article id="{name_id}" class="{row.standing}" data-owners="{owners}"><h3>'
+        f'<span class="mark" title="{name}">{mark}</span> '
         f'<a href="#{name_id}">{escape(row.flag.key)}</a> <small>{escape(place)}</small></h3>'
         f"<p>{escape(row.sentence)}</p>{picture}<dl>{facts}</dl></article>"
     )
@@ -164,7 +199,8 @@ def _facts(row: TrustRow) -> list[tuple[str, str]]:
         ("Mode", "" if row.mode == "block" else row.mode),
         ("Iteration began", _time(row.iteration_start)),
         ("Owners", escape(", ".join(row.owners))),
-        ("Run", _link(row.run_url)),
+        ("Checks", _link(row.asset_url, "open in Dagster")),
+        ("Run", _link(row.run_url, "open in Dagster")),
     )
     return [(what, value) for what, value in facts if value]
 
@@ -180,10 +216,10 @@ def _time(instant: datetime | None) -> str:
     return f'<time datetime="{instant:%Y-%m-%dT%H:%MZ}">{instant:%Y-%m-%d %H:%M} UTC</time>'
 
 
-def _link(url: str) -> str:
-    """Link to a run; anything but http, https or a path of this host stays plain text."""
+def _link(url: str, words: str) -> str:
+    """Link to Dagster; anything but http, https or a path of this host stays plain text."""
     if url.startswith(("https://", "http://", "/")):
-        return f'<a href="{escape(url)}" rel="noreferrer">open in Dagster</a>'
+        return f'<a href="{escape(url)}" rel="noreferrer">{words}</a>'
     return escape(url)
 
 
@@ -193,17 +229,55 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{hash}'">
 <title>{title}</title>
 <style>{style}</style>
 </head>
 <body>
-<header><h1>{title}</h1><nav>{chips}</nav></header>
+<header><h1>{title}</h1><nav>{chips}</nav>{search}</header>
 <main>{sections}</main>
 <footer>Written {written} by exd_dagster.</footer>
+<script>{script}</script>
 </body>
 </html>
 """
+
+FILTER = """
+const find = document.getElementById('find');
+if (find) {
+  const text = document.getElementById('text'), owner = document.getElementById('owner');
+  const cards = [...document.querySelectorAll('article')].map(
+    card => ({card, words: card.textContent.toLowerCase(), owners: card.dataset.owners.split('\\n')}));
+  const filter = () => {
+    const words = text.value.toLowerCase().split(/\\s+/);
+    let shown = 0;
+    for (const each of cards) {
+      const fits = words.every(word => each.words.includes(word))
+        && (!owner.value || each.owners.includes(owner.value));
+      each.card.hidden = !fits;
+      shown += fits;
+    }
+    for (const section of document.querySelectorAll('section'))
+      section.hidden = !section.querySelector('article:not([hidden])');
+    document.getElementById('shown').value = `${shown} of ${cards.length}`;
+    const query = new URLSearchParams();
+    if (text.value) query.set('q', text.value);
+    if (owner.value) query.set('owner', owner.value);
+    try {
+      history.replaceState(null, '', (query.size ? '?' + query : location.pathname) + location.hash);
+    } catch { /* a page opened from a mail or a sandbox has no history to write */ }
+  };
+  const given = new URLSearchParams(location.search);
+  text.value = given.get('q') || '';
+  owner.value = given.get('owner') || '';
+  if (owner.selectedIndex < 0) owner.value = '';
+  find.hidden = false;
+  find.addEventListener('input', filter);
+  find.addEventListener('submit', event => event.preventDefault());
+  filter();
+}
+"""
+"""Filters the cards by text and owner, and keeps both in the address: a view can be sent as a link."""
 
 _STYLE = """
 :root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --ink: #1b1f24; --soft: #5f6770;
@@ -221,12 +295,19 @@ h3 a { color: inherit; text-decoration: none; }
 h3 small { color: var(--soft); font-weight: 400; }
 a { color: inherit; }
 nav { display: flex; flex-wrap: wrap; gap: .5rem; }
+form { display: flex; flex-wrap: wrap; align-items: center; gap: .5rem; margin-top: 1rem; }
+[hidden] { display: none !important; }
+input, select { min-width: 0; max-width: 100%; padding: .4rem .7rem; border: 1px solid var(--rule);
+  border-radius: .5rem; background: var(--card); color: var(--ink); font: inherit; }
+input { flex: 1 1 14rem; }
+output { color: var(--soft); font-size: .85rem; }
 .chip { padding: .25rem .75rem; border: 1px solid var(--tone); border-radius: 99rem; color: var(--tone);
   text-decoration: none; }
 .not-trusted { --tone: var(--bad); } .not-checked { --tone: var(--unsure); }
 .waived, .warning { --tone: var(--warn); } .trusted { --tone: var(--good); }
 article { margin: .75rem 0; padding: 1rem 1.25rem; border: 1px solid var(--rule);
   border-left: 4px solid var(--tone); border-radius: .5rem; background: var(--card); break-inside: avoid; }
+article.trusted { content-visibility: auto; contain-intrinsic-size: auto 12rem; } /* the many */
 article:target { outline: 2px solid var(--tone); }
 article > p { margin: .35rem 0 .6rem; overflow-wrap: anywhere; }
 .mark { color: var(--tone); font-weight: 700; }
@@ -239,5 +320,6 @@ dt { color: var(--soft); font-size: .8rem; }
 dd { margin: 0; font-size: .95rem; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 footer { margin-top: 2.5rem; color: var(--soft); font-size: .85rem; }
 @media print { :root { --page: #fff; --card: #fff; --ink: #000; --soft: #444; --rule: #bbb; --bad: #a00;
-  --unsure: #43a; --warn: #740; --good: #063; } body { padding: 0; max-width: none; font-size: .85rem; } }
+  --unsure: #43a; --warn: #740; --good: #063; } body { padding: 0; max-width: none; font-size: .85rem; }
+  form { display: none; } article.trusted { content-visibility: visible; } }
 """

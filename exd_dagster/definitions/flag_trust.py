@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 import dagster as dg
 import duckdb
@@ -57,6 +59,7 @@ def build_flag_trust(
         also: further checks that the job runs, because they too are due after each audit.
     """
     known, names = {flag.id: flag for flag in flags}, FleetNames(fleet)
+    paths = {flag: asset_path(key.asset_key) for flag, key in trust_checks.items()}
 
     @dg.asset(
         key=names.trust,
@@ -76,9 +79,16 @@ def build_flag_trust(
         rows = [entry for entry in read_trust(store.connection) if entry.row.flag in known]
         mark_discoveries(store.connection, [entry.row for entry in rows], discoveries(rows))
         entries = [entry for entry in read_trust(store.connection) if entry.row.flag in known]
-        shown = [replace(entry.row, run_url=_run_url(base_url, entry.run_id)) for entry in entries]
+        shown = [
+            replace(
+                entry.row,
+                run_url=_run_url(base_url, entry.run_id),
+                asset_url=f"{base_url.rstrip('/')}{paths[entry.row.flag]}" if base_url else "",
+            )
+            for entry in entries
+        ]
         page = _write_page(Path(store.duckdb.database).with_name(names.trust_page), shown)
-        return dg.MaterializeResult(metadata=_metadata(shown, page))
+        return dg.MaterializeResult(metadata=_metadata(shown, page, paths))
 
     job = dg.define_asset_job(
         names.trust_job,
@@ -201,11 +211,16 @@ def _write_page(page: Path, rows: Sequence[TrustRow]) -> Path:
     return page
 
 
-def _metadata(rows: Sequence[TrustRow], page: Path) -> Mapping[str, Any]:
+def asset_path(key: dg.AssetKey) -> str:
+    """Return the path of the checks of an asset in Dagster's UI."""
+    return f"/assets/{'/'.join(quote(part, safe='') for part in key.path)}?view=checks"
+
+
+def _metadata(rows: Sequence[TrustRow], page: Path, paths: Mapping[FlagId, str]) -> Mapping[str, Any]:
     ordered = by_urgency(rows)
     shown = [dg.TableRecord(_record(row)) for row in ordered]
     return {
-        "attention": dg.MetadataValue.md(attention(ordered)),
+        "attention": dg.MetadataValue.md(attention(ordered, paths)),
         "flags": dg.MetadataValue.table(shown) if shown else dg.MetadataValue.text("no flag is audited yet"),
         "trusted": sum(row.trusted is True for row in rows),
         "not_trusted": sum(row.trusted is False for row in rows),
@@ -213,22 +228,28 @@ def _metadata(rows: Sequence[TrustRow], page: Path) -> Mapping[str, Any]:
     }
 
 
-def attention(ordered: Sequence[TrustRow]) -> str:
+def attention(ordered: Sequence[TrustRow], paths: Mapping[FlagId, str] = MappingProxyType({})) -> str:
     """Return the sentences of flags with a problem, as Markdown of under 1,000 characters.
 
     Dagster shows Markdown of that length in place, longer ones behind a click.
 
     Args:
         ordered: rows, the most urgent first.
+        paths: of each flag's asset in Dagster's UI, which its name links to.
     """
     urgent = [row for row in ordered if row.standing != "trusted"]
-    points = [f"- **{_name(row)}** {escape_markdown(clip(row.sentence, 500))}" for row in urgent]
+    points = [f"- **{_linked(row, paths)}** {escape_markdown(clip(row.sentence, 500))}" for row in urgent]
     more = "\n- and {} more, in the table and on the page"
     shown = len(points)
     while shown and len("\n".join(points[:shown])) + len(more) + 5 > INLINE:
         shown -= 1
     rest = more.format(len(points) - shown) if shown < len(points) else ""
     return ("\n".join(points[:shown]) + rest).strip() or "No flag needs attention."
+
+
+def _linked(row: TrustRow, paths: Mapping[FlagId, str]) -> str:
+    path = paths.get(row.flag)
+    return f"[{_name(row)}]({path})" if path else _name(row)
 
 
 def _name(row: TrustRow) -> str:

@@ -97,9 +97,10 @@ class TestAfterAnAudit:
         (event,) = fleet.refreshed.get_asset_materialization_events()  # type: ignore[attr-defined]
         said = event.step_materialization_data.materialization.metadata["attention"].value
         bad, torn, known = said.splitlines()
-        assert bad.startswith("- **bad** Not trusted. SRM: treatment got 2.44 %")
-        assert torn.startswith("- **torn** Not checked: ")
-        assert known.startswith("- **known** Waived by ana until")
+        link = "[{0}](/assets/experiments/{0}_bins?view=checks)".format
+        assert bad.startswith(f"- **{link('bad')}** Not trusted. SRM: treatment got 2.44 %")
+        assert torn.startswith(f"- **{link('torn')}** Not checked: ")
+        assert known.startswith(f"- **{link('known')}** Waived by ana until")
 
     def test_a_mistyped_flag_gets_the_nearest_name(self, fleet: Fleet) -> None:
         with pytest.raises(StoreError, match=r"flag 'god' has no audit in .*Did you mean 'good'"):

@@ -9,7 +9,7 @@ import pytest
 
 from exd_dagster.audit.trust_page import TrustRow, anchor, trust_page
 from exd_dagster.bins.model import FlagBins
-from exd_dagster.config import FlagAudit
+from exd_dagster.config import FlagAudit, FlagId
 from exd_dagster.plots import split_plot
 from exd_dagster.stats.verdict import Verdict
 from tests.e2e.browser import Tab, browser, find_chromium
@@ -93,3 +93,59 @@ def test_the_anchor_of_a_flag_leads_to_it(tab: Tab, page: Path) -> None:
     flag = FlagAudit(key="checkout", namespace="shop", start=START).id
     tab.open(f"{page.as_uri()}#{anchor(flag)}")
     assert tab.evaluate("document.querySelector('article:target h3').innerText").startswith("✕ checkout")
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2,000 flags of three teams; every hundredth is not trusted."""
+    rows = [
+        TrustRow(
+            flag=FlagId("shop", "production", f"flag-{i:04d}"),
+            iteration_start=START,
+            trusted=i % 100 != 7,
+            sentence="Not trusted: Safari gets no treatment." if i % 100 == 7 else "Trusted: srm passes.",
+            owners=(f"team:{'abc'[i % 3]}",),
+        )
+        for i in range(2000)
+    ]
+    path = tmp_path_factory.mktemp("fleet") / "flag_trust.html"
+    path.write_text(trust_page(rows, written_at=START), encoding="utf-8")
+    return path
+
+
+SHOWN = "[...document.querySelectorAll('article:not([hidden]) h3 a')].map(a => a.textContent)"
+
+
+def typed(tab: Tab, field: str, value: str) -> None:
+    tab.evaluate(
+        f"(e => {{ e.value = {value!r}; e.dispatchEvent(new Event('input', {{bubbles: true}})) }})"
+        f"(document.getElementById({field!r}))"
+    )
+
+
+def test_of_2000_flags_words_and_owner_leave_those_that_matter(fleet: Path) -> None:
+    with browser() as tab:
+        tab.open(fleet.as_uri())
+        assert tab.evaluate("document.getElementById('shown').value") == "2000 of 2000"
+        typed(tab, "text", "safari TREATMENT")
+        assert len(tab.evaluate(SHOWN)) == 20
+        typed(tab, "owner", "team:b")
+        found = tab.evaluate(SHOWN)
+        assert found[:2] == ["flag-0007", "flag-0307"]
+        assert all(int(name[-4:]) % 3 == 1 for name in found)
+        assert tab.evaluate("[...document.querySelectorAll('section:not([hidden])')].map(s => s.id)") == [
+            "not-trusted"
+        ]
+
+
+def test_a_filtered_view_can_be_sent_as_a_link(fleet: Path) -> None:
+    with browser() as tab:
+        tab.open(f"{fleet.as_uri()}?q=flag-0107&owner=team%3Ac")
+        assert tab.evaluate(SHOWN) == ["flag-0107"]
+        assert tab.evaluate("document.getElementById('owner').value") == "team:c"
+
+
+def test_2000_flags_fit_a_phone_with_the_form(fleet: Path) -> None:
+    with browser(320, 700) as tab:
+        tab.open(fleet.as_uri())
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 320
