@@ -10,6 +10,7 @@ import dagster as dg
 
 from exd_dagster.bins.report import BuildReport, FlagBuild
 from exd_dagster.config import FlagAudit, FlagId, Timing, floor_hour
+from exd_dagster.definitions.catalog import BINS_SCHEMA, flag_tags, table_metadata
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.internals import latest_checks
 from exd_dagster.definitions.metadata import bins_metadata
@@ -142,8 +143,9 @@ def build_variant_bins_assets(
     by_key = {keys[flag.id]: flag for flag in flags}
     timing, store_key = timing or Timing(), FleetNames(fleet).store
     upstream = records_asset or records_asset_key(records, fleet)
+    table = table_metadata("flag_bins", BINS_SCHEMA)
     specs = [
-        _bins_spec(flag, keys[flag.id], upstream, group_name, attributes_of(flag, asset_attributes))
+        _bins_spec(flag, keys[flag.id], upstream, group_name, attributes_of(flag, asset_attributes), table)
         for flag in flags
     ]
 
@@ -166,15 +168,19 @@ def build_variant_bins_assets(
         if not selected:
             yield from _bins_built_before(context.instance, sorted(context.selected_asset_check_keys))
             return
-        window, bins = context.partition_time_window, bin_store(context, store_key).bins
+        window, store = context.partition_time_window, bin_store(context, store_key)
+        bins = store.bins
         report = bins.update(
             records, list(selected.values()), window.start, window.end, timing=timing, now=_now()
         )
         _log_report(context, report)
+        rows = bins.row_counts()
         built = bins.read_many([flag for flag in selected.values() if report.flags[flag.id].error is None])
         for key, flag in selected.items():
             build = report.flags[flag.id]
             seen = {} if build.error else bins_metadata(flag, next(built))
+            if not build.error:
+                seen["dagster/row_count"] = rows.get(flag.id, 0)
             yield from _flag_results(key, report, build, seen)
 
     return variant_bins
@@ -205,7 +211,12 @@ def declared_splits(flag: FlagAudit) -> str:
 
 
 def _bins_spec(
-    flag: FlagAudit, key: dg.AssetKey, upstream: dg.AssetKey, group_name: str, attributes: Mapping[str, Any]
+    flag: FlagAudit,
+    key: dg.AssetKey,
+    upstream: dg.AssetKey,
+    group_name: str,
+    attributes: Mapping[str, Any],
+    table: Mapping[str, Any],
 ) -> dg.AssetSpec:
     split = declared_splits(flag)
     return dg.AssetSpec(
@@ -223,10 +234,11 @@ def _bins_spec(
                 "environment": flag.environment or "",
                 "mode": flag.mode,
                 "start": flag.start.isoformat(),
+                **table,
                 **attributes.get("metadata", {}),
             },
             **{name: value for name, value in attributes.items() if name not in ("metadata", "tags")},
-            "tags": {**flag.tags, **(attributes.get("tags") or {})},
+            "tags": {**flag_tags(flag), **flag.tags, **(attributes.get("tags") or {})},
         },
     )
 

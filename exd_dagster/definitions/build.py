@@ -26,6 +26,7 @@ from exd_dagster.definitions.assets import (
     build_variant_bins_assets,
     records_asset_key,
 )
+from exd_dagster.definitions.catalog import GroupBy, declared_at, group_of, records_kinds
 from exd_dagster.definitions.checks import check_keys, flag_checks, trust_key
 from exd_dagster.definitions.decisions.asset import build_flag_decisions
 from exd_dagster.definitions.decisions.sensor import build_decision_sensor
@@ -62,6 +63,7 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
     name: str = DEFAULT_FLEET,
     key_prefix: Sequence[str] = ("experiments",),
     group_name: str = "experiments",
+    group_by: GroupBy | None = None,
     records_asset: dg.AssetKey | None = None,
     mode: Mode | None = None,
     timezone: str | None = None,
@@ -98,6 +100,8 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
             decisions and `flag_trust` have it in their names.
         key_prefix: first parts of every asset key.
         group_name: asset group.
+        group_by: gives bins a group for each owner, namespace or environment, called `group_name` and that;
+            None: one for all.
         records_asset: the asset that loads the records, where it is in the same project; then an audit also
             runs each time it is materialized.
         mode: what a failure does, for every flag without its own mode: observe (digest only), warn (alert at
@@ -146,7 +150,7 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
         grain,
     )
     how: dict[str, Any] = {"pool": pool, "op_tags": op_tags, "fleet": name}
-    attributes = partial(_with_freshness, max_age, asset_attributes)
+    attributes = partial(_attributes, max_age, asset_attributes, group_name, group_by)
     bins = fleet.bins(attributes, timing=timing, records_asset=records_asset, **how)
     watched, reports = reconcile_checks(reconcile, fleet.flags, **how)
     sensor = build_check_alert_sensor(
@@ -203,10 +207,15 @@ def _with_calendar(
     return tuple(found)
 
 
-def _with_freshness(
-    max_age: timedelta | None, given: AssetAttributes | None, flag: FlagAudit
+def _attributes(
+    max_age: timedelta | None,
+    given: AssetAttributes | None,
+    group_name: str,
+    group_by: GroupBy | None,
+    flag: FlagAudit,
 ) -> Mapping[str, Any]:
-    attributes = attributes_of(flag, given)
+    """Return the attributes of a bins asset: its group, its freshness policy, and those given, which win."""
+    attributes = {"group_name": group_of(flag, group_name, group_by), **attributes_of(flag, given)}
     if max_age is None or flag.mode != "block":
         return attributes
     return {"freshness_policy": dg.FreshnessPolicy.time_window(fail_window=max_age), **attributes}
@@ -272,7 +281,13 @@ class _Fleet:
         """The external asset that represents the records."""
         description = f"Evaluation records, read in place: {self.records.place}."
         key = records_asset_key(self.records, self.names.fleet)
-        return dg.AssetSpec(key, description=description, group_name=self.group_name)
+        return dg.AssetSpec(
+            key,
+            description=description,
+            group_name=self.group_name,
+            kinds=records_kinds(self.records),
+            metadata=declared_at(),
+        )
 
     def bins(self, attributes: AssetAttributes, **options: Any) -> dg.AssetsDefinition:
         return build_variant_bins_assets(

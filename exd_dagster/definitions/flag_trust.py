@@ -18,6 +18,7 @@ from exd_dagster.audit.trust_table import TrustEntry, mark_discoveries, read_tru
 from exd_dagster.bins.store.store import cannot_open, refuse_sqlite
 from exd_dagster.config import FlagAudit, FlagId
 from exd_dagster.definitions.assets import BINS_BUILT, STORE_POOL
+from exd_dagster.definitions.catalog import TRUST_SCHEMA, table_metadata
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.internals import CheckRecord, latest_checks
 from exd_dagster.definitions.metadata import escape_markdown
@@ -65,6 +66,7 @@ def build_flag_trust(
         key=names.trust,
         group_name=group_name,
         kinds={"duckdb", "html"},
+        metadata=table_metadata("flag_trust", TRUST_SCHEMA),
         description="Which flags may be used, and up to when: one row per flag, environment and iteration.",
         required_resource_keys={names.store},
         op_tags=audit_op_tags(),
@@ -88,7 +90,8 @@ def build_flag_trust(
             for entry in entries
         ]
         page = _write_page(Path(store.duckdb.database).with_name(names.trust_page), shown)
-        return dg.MaterializeResult(metadata=_metadata(shown, page, paths))
+        counted = {"dagster/row_count": len(read_trust(store.connection))}
+        return dg.MaterializeResult(metadata={**_metadata(shown, page, paths), **counted})
 
     job = dg.define_asset_job(
         names.trust_job,

@@ -110,6 +110,14 @@ class BinStore:
         with _store_errors():
             yield from self._prefetch.read_many(flags)
 
+    def row_counts(self) -> dict[FlagId, int]:
+        """Return how many rows the view `flag_bins` has of each flag."""
+        with _store_errors():
+            rows = self._connection.execute(
+                "SELECT namespace, environment, flag_key, count(*) FROM flag_bins GROUP BY ALL"
+            ).fetchall()
+        return {FlagId(namespace, environment, key): count for namespace, environment, key, count in rows}
+
     def segments(self, flag: FlagAudit, bins: FlagBins) -> FlagSegments:
         """Return the segments of a flag over the hours of its bins; see `select_segments`."""
         with _store_errors():

@@ -9,6 +9,7 @@ from exd_dagster.alerts.deliveries import Delivery, deliveries
 from exd_dagster.alerts.model import AlertState
 from exd_dagster.alerts.policy.retry import begun
 from exd_dagster.definitions.alerting.sensor import load_states
+from exd_dagster.definitions.catalog import declared_at
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.run_tags import audit_op_tags
 
@@ -33,6 +34,8 @@ def build_alerting_health(
         names.alerting,
         description="Alerts sent to people and services; its check shows the last deliveries.",
         group_name=group_name,
+        kinds={"alert"},
+        metadata=declared_at(),
     )
 
     @dg.asset_check(

@@ -24,6 +24,7 @@ from exd_dagster.definitions.alerting.destinations import (
 from exd_dagster.definitions.alerting.monitoring import Monitoring
 from exd_dagster.definitions.assets import STORE_POOL, Grain, bins_asset_keys
 from exd_dagster.definitions.build import build_flag_audit_defs
+from exd_dagster.definitions.catalog import GroupBy
 from exd_dagster.definitions.component.scaffold import component_yaml, example
 from exd_dagster.definitions.component.vendor_flags import VendorFlags
 from exd_dagster.definitions.component.yaml import Kinds, Rendering, file_of, with_lines, yaml_schema
@@ -173,6 +174,10 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
         default=("experiments",), description="First parts of every asset key."
     )
     group_name: str = Field(default="experiments", min_length=1, description="Asset group.")
+    group_by: GroupBy | None = Field(
+        default=None,
+        description="A group of bins for each owner, namespace or environment; left out: one for all.",
+    )
     records_asset: str | None = Field(
         default=None, description="Asset that loads the records, as a/b, where the same project has it."
     )
@@ -322,6 +327,7 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
             name=self.name,
             key_prefix=self.key_prefix,
             group_name=self.group_name,
+            group_by=self.group_by,
             records_asset=dg.AssetKey.from_user_string(self.records_asset) if self.records_asset else None,
             mode=self.mode,
             timezone=self.timezone,

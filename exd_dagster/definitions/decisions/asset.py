@@ -14,6 +14,7 @@ from exd_dagster.alerts.policy.decisions import CLOSED_FOR, KINDS, OF_CLOSE, VER
 from exd_dagster.alerts.policy.ledger import known_incidents
 from exd_dagster.alerts.state import StateStore, sensors
 from exd_dagster.config import FlagAudit, FlagId, to_utc
+from exd_dagster.definitions.catalog import declared_at
 from exd_dagster.definitions.decisions.message_flags import flags_of_message
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.internals import cursor_storage, latest_checks, location_of
@@ -279,7 +280,14 @@ def build_flag_decisions(
         decide()
 
     description = _DESCRIPTION.format(job=names.decision_job)
-    return dg.AssetSpec(names.decisions, group_name=group_name, description=description), record_one
+    spec = dg.AssetSpec(
+        names.decisions,
+        group_name=group_name,
+        description=description,
+        kinds={"decision"},
+        metadata=declared_at(),
+    )
+    return spec, record_one
 
 
 _FORM = {

@@ -1,0 +1,120 @@
+"""What Dagster's catalogue shows of our assets: schemas, kinds, tags, groups, and where they are declared."""
+
+import re
+import sys
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import dagster as dg
+
+from exd_dagster.config import FlagAudit
+from exd_dagster.telemetry.sources.duckdb import FileRecords, ParquetRecords, Records, TableRecords
+
+GroupBy: TypeAlias = Literal["owner", "namespace", "environment"]
+
+_TAG_VALUE = re.compile(r"[A-Za-z0-9_.-]{1,63}")
+_OURS = str(Path(__file__).parents[1])
+_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+def _schema(**columns: tuple[str, str]) -> dg.TableSchema:
+    return dg.TableSchema([dg.TableColumn(n, kind, description=text) for n, (kind, text) in columns.items()])
+
+
+BINS_SCHEMA = _schema(
+    namespace=("varchar", "Namespace of the flag; empty where it has none."),
+    environment=("varchar", "Environment of the flag; empty where it has none."),
+    flag_key=("varchar", "Key of the flag, as in the records."),
+    hour=("timestamptz", "First instant of the hour (UTC)."),
+    variant=("varchar", "Variant that was served."),
+    new_units=("bigint", "Units whose first exposure lies in this hour."),
+    units=("bigint", "Distinct units that were exposed in this hour."),
+    evaluations=("bigint", "Exposures in this hour."),
+)
+"""The view `flag_bins` of the store, which holds the closed hours of every flag."""
+
+TRUST_SCHEMA = _schema(
+    namespace=("varchar", "Namespace of the flag; empty where it has none."),
+    environment=("varchar", "Environment of the flag; empty where it has none."),
+    flag_key=("varchar", "Key of the flag, as in the records."),
+    iteration_start=("timestamptz", "When the iteration began (UTC)."),
+    trusted=("boolean", "False: what builds on the flag is withheld; null: it could not be checked."),
+    sentence=("varchar", "The answer in one sentence."),
+    mode=("varchar", "What a failure does: observe, warn or block."),
+    failing=("varchar[]", "Checks that fail, blocking or not."),
+    since=("timestamptz", "Start of the current standing (UTC)."),
+    usable_until=("timestamptz", "End of the last hour before a fault (UTC)."),
+    audited_through=("timestamptz", "End of the last hour covered (UTC)."),
+    contained=("boolean", "A fault is over, and its hours are still in the window."),
+    waived_by=("varchar", "Who lets reports run although a check fails."),
+    waived_until=("timestamptz", "When that ends (UTC)."),
+    discovery=("boolean", "Among the flags that e-BH discovers in the fleet."),
+    owners=("varchar[]", "Owners of the flag."),
+    run_id=("varchar", "The Dagster run that gave the answer."),
+    log_e_value=("double", "ln E of the sequential test; null where it was not computed."),
+    picture=("varchar", "SVG of the failing check; empty for none."),
+    usable_without=("varchar[]", "Segments to leave out, as conditions."),
+)
+"""The table `flag_trust` of the store."""
+
+
+def table_metadata(table: str, schema: dg.TableSchema) -> dict[str, Any]:
+    """Return what the catalogue shows of a table before it has been materialized.
+
+    Args:
+        table: its name in the store.
+        schema: its columns.
+    """
+    return {
+        "dagster/column_schema": schema,
+        "dagster/table_name": table,
+        "dagster/storage_kind": "duckdb",
+        **declared_at(),
+    }
+
+
+def declared_at() -> dict[str, Any]:
+    """Return the code reference of the file and line of the project that is building definitions now.
+
+    It is empty where no project's file is, as for a YAML component, whose file Dagster adds itself.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file.endswith(".py") and not file.startswith((_OURS, *_INSTALLED)):
+            here = dg.LocalFileCodeReference(
+                file_path=str(Path(file).absolute()), line_number=frame.f_lineno, label="declared here"
+            )
+            references = dg.CodeReferencesMetadataValue(code_references=[here])
+            return {"dagster/code_references": references}
+        frame = frame.f_back  # type: ignore[assignment]
+    return {}
+
+
+def records_kinds(records: Records) -> set[str]:
+    """Return the kinds of the asset that stands for the records."""
+    known = {ParquetRecords: "parquet", FileRecords: "file", TableRecords: "duckdb"}
+    return {kind for source, kind in known.items() if isinstance(records, source)} or {"table"}
+
+
+def flag_tags(flag: FlagAudit) -> Mapping[str, str]:
+    """Return the tags by which the catalogue finds a flag; a name that is no tag is left out."""
+    tags = {
+        "exd/mode": flag.mode,
+        "exd/namespace": flag.namespace or "",
+        "exd/environment": flag.environment or "",
+    }
+    return {name: value for name, value in tags.items() if _TAG_VALUE.fullmatch(value)}
+
+
+def group_of(flag: FlagAudit, group_name: str, by: GroupBy | None) -> str:
+    """Return the asset group of a flag: one for all, or one for each owner, namespace or environment."""
+    values = {
+        "owner": next(iter(flag.owners), "").removeprefix("team:").partition("@")[0],
+        "namespace": flag.namespace or "",
+        "environment": flag.environment or "",
+    }
+    part = re.sub(r"[^A-Za-z0-9_]+", "_", values[by]).strip("_") if by else ""
+    return f"{group_name}_{part}" if part else group_name
