@@ -5,6 +5,7 @@ import sys
 import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal, TypeAlias
 
 import dagster as dg
@@ -80,7 +81,7 @@ def declared_at() -> dict[str, Any]:
 
     It is empty where no project's file is, as for a YAML component, whose file Dagster adds itself.
     """
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
         if file.endswith(".py") and not file.startswith((_OURS, *_INSTALLED)):
@@ -89,7 +90,7 @@ def declared_at() -> dict[str, Any]:
             )
             references = dg.CodeReferencesMetadataValue(code_references=[here])
             return {"dagster/code_references": references}
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return {}
 
 

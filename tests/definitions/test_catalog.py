@@ -1,4 +1,4 @@
-"""What the catalogue shows of our assets: schemas, counts, kinds, tags, groups, and where they are declared."""
+"""What the catalogue shows of our assets: schemas, counts, kinds, tags, groups, code references."""
 
 from pathlib import Path
 
