@@ -8,7 +8,7 @@ from exd_dagster.config.reasons import NOT_ASSIGNED, is_reason
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.canonical import TEXTS, Columns, is_nested, reason_sql, text_sql, unit_sql
 from exd_dagster.telemetry.instants import time_sql
-from exd_dagster.telemetry.paths import base_of, below, field_sql, list_sql, lists_of, parse_path
+from exd_dagster.telemetry.paths import base_of, below, field_sql, list_chains, list_sql, lists_of, parse_path
 from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, Scan, ident, literal
 from exd_dagster.telemetry.unit_hash import NATIVE
 
@@ -237,11 +237,7 @@ def _first_of(found: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
 
 def _expanded(scan: Scan, paths: Sequence[str]) -> Scan:
     """Return the scan with a row for each element of the lists that paths go through."""
-    chains: dict[str, tuple[str, ...]] = {}
-    for lists in filter(None, map(lists_of, paths)):
-        root = lists[0]
-        chains[root] = max(chains.get(root, ()), lists, key=len)
-    parts = [part for chain in chains.values() if (part := _unnested(scan, chain)) is not None]
+    parts = [part for chain in list_chains(paths) if (part := _unnested(scan, chain)) is not None]
     if not parts:
         return scan
     types = {name: kind for part in parts for name, kind in part.types.items()}

@@ -14,7 +14,7 @@ A column may be an object, a struct, a map, or text that contains JSON. Missing 
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -71,6 +71,14 @@ def lists_of(text: str) -> tuple[str, ...]:
     """Return the lists of which a path takes each element, the outermost first, each up to its `[]`."""
     ends = [found.end() for found in re.finditer(r"\[\]", text)] if parse_path(text) else []
     return tuple(text[:end] for end in ends)
+
+
+def list_chains(paths: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return, for each column whose elements paths take, the lists to open one inside the other."""
+    chains: dict[str, tuple[str, ...]] = {}
+    for lists in filter(None, map(lists_of, paths)):
+        chains[lists[0]] = max(chains.get(lists[0], ()), lists, key=len)
+    return list(chains.values())
 
 
 def below(text: str, outer: str) -> tuple[Step, ...]:

@@ -1,5 +1,6 @@
 """Bins of every engine equal DuckDB's, number for number and fact for fact."""
 
+import json
 from datetime import timedelta
 
 import duckdb
@@ -15,6 +16,8 @@ from exd_dagster.telemetry.records import PARTITION, instant_ms
 from exd_dagster.telemetry.sources.duckdb import IbisRecords
 from tests.bins.conftest import NOW, cells, facts, flag, log, update
 from tests.bins.engine_log import COLUMNS, FLAGS, ODD, awkward_log, in_duckdb
+from tests.telemetry.presets.samples import START as SAMPLED
+from tests.telemetry.presets.samples import sample
 
 ibis = pytest.importorskip("ibis")
 
@@ -155,3 +158,20 @@ def test_segments_and_active_units_of_a_day_are_the_same_in_the_engine():
     assert "not there" not in found[0][0]
     days = [variant_bins(records, flag=FLAGS[0], freq="D", now=NOW) for records in (source, log)]
     pd.testing.assert_frame_equal(*days)
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize(
+    ("preset", "kind"), [("opentelemetry-otlp", "jsonb"), ("posthog", "jsonb"), ("posthog", "text")]
+)
+def test_postgres_reads_fields_and_elements_of_json(postgres_server, preset, kind):
+    """An export as it was loaded: one column for each of its own top names, objects as JSON."""
+    made = sample(preset, units=30)
+    nested = {name for row in made.rows for name, value in row.items() if isinstance(value, (dict, list))}
+    rows = [{k: json.dumps(v) if k in nested else v for k, v in row.items()} for row in made.rows]
+    columns = {name: kind if name in nested else "text" for row in rows for name in row}
+    postgres_server.load("export", pd.DataFrame(rows), columns)
+    records = IbisRecords(connection=postgres_server.backend(), table="export", preset=preset)
+    bins = variant_bins(records, flag=made.flag, start=SAMPLED, now=SAMPLED + timedelta(days=4))
+    totals = bins.groupby("variant")["new_units"].sum()
+    assert {name: n for name, n in totals.items() if n} == made.units

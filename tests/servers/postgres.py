@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 _KINDS = {"string": "TEXT", "timestamp('UTC')": "TIMESTAMPTZ", "int64": "BIGINT", "boolean": "BOOLEAN"}
+"""Of other types the name is PostgreSQL's own."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Postgres:
         """Write a frame as a table; `columns` are Ibis types by name, and those it lacks are left out."""
         import psycopg
 
-        kinds = {name: _KINDS[kind] for name, kind in columns.items() if name in frame}
+        kinds = {name: _KINDS.get(kind, kind) for name, kind in columns.items() if name in frame}
         declared = ", ".join(f'"{name}" {kind}' for name, kind in kinds.items())
         marks = ", ".join(["%s"] * len(kinds))
         log = frame[list(kinds)].astype(object)

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
-from functools import reduce
+from datetime import datetime, timezone
+from functools import partial, reduce
 from operator import or_
 from typing import Any
 
@@ -13,7 +13,7 @@ from exd_dagster.config.reasons import NOT_ASSIGNED, reason_form
 from exd_dagster.errors import RecordsError, did_you_mean
 from exd_dagster.telemetry.columns import ANY
 from exd_dagster.telemetry.export import check_export
-from exd_dagster.telemetry.paths import Step, base_of, lists_of, parse_path
+from exd_dagster.telemetry.paths import Step, base_of, below, list_chains, lists_of, parse_path
 from exd_dagster.telemetry.preset import Row, read_preset
 from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, Scan
 from exd_dagster.telemetry.sources.base import Connection, Records
@@ -62,12 +62,8 @@ class IbisRecords(Records):
         if self.preset is not None:
             check_export(self.place, self.column_map, {self.place: self._first_rows(table)})
         own = self.column_map
+        table = self._expanded(table)
         faults = [
-            f"path '{path}' makes a row of each element of a list; give a view that unnests it"
-            for path in own.raw(OPTIONAL)
-            if lists_of(path) and self._spelled(table, base_of(path)) is not None
-        ]
-        faults += [
             f"it has no column '{_or(own.paths(name))}', which tells the rows that are exposures"
             for name, values in own.where.items()
             if "" not in values.split("|") and not self._all(table, name)
@@ -120,7 +116,7 @@ class IbisRecords(Records):
         if not (unit and value.type().is_integer()):
             return value
         # not every engine knows finer units than milliseconds, and none is needed
-        return (value // _FINE[unit]).as_timestamp("ms") if unit in _FINE else value.as_timestamp(unit)
+        return _since_1970(value // _FINE[unit], "ms") if unit in _FINE else _since_1970(value, unit)
 
     def _reason(self, table: Any, reason: Any) -> Any:
         """Return the evaluation reason; that of a row without an assignment says so."""
@@ -146,10 +142,40 @@ class IbisRecords(Records):
         """Return the column of that very name, and the field a path leads to."""
         raw = self._spelled(table, path)
         found = [] if raw is None else [table[raw]]
+        if lists := lists_of(path):
+            inner = _field(table[lists[-1]], below(path, lists[-1])) if lists[-1] in table.columns else None
+            return found if inner is None else [*found, inner]
         parsed = parse_path(path)
         base = self._spelled(table, parsed[0]) if parsed else None
         inner = _field(table[base], parsed[1]) if parsed and base is not None else None
         return found if inner is None else [*found, inner]
+
+    def _expanded(self, table: Any) -> Any:
+        """Return the table with a row for each element of the lists that paths go through."""
+        import ibis
+
+        chains = list_chains(self.column_map.raw((*OPTIONAL, *self.column_map.where)))
+        parts = [part for chain in chains if (part := self._unnested(table, chain)) is not None]
+        types = {name: kind for part in parts for name, kind in part.schema().items()}
+        whole = [
+            part.mutate(
+                **{name: ibis.null().cast(kind) for name, kind in types.items() if name not in part.columns}
+            ).select(*types)
+            for part in parts
+        ]
+        return reduce(lambda one, other: one.union(other), whole) if whole else table
+
+    def _unnested(self, table: Any, chain: Sequence[str]) -> Any:
+        """Return the table with a column for the element of each list, the outermost first; None without."""
+        for outer, inner in zip(("", *chain), chain, strict=False):
+            base = outer or self._spelled(table, base_of(inner.removesuffix("[]")))
+            if base is None:
+                return None
+            elements = _list(table[base], below(f"{inner}.x", base)[:-2])
+            if elements is None:
+                return None
+            table = table.mutate(**{inner: elements.unnest()})
+        return table
 
     def _spelled(self, table: Any, wanted: str) -> str | None:
         """Return the table's own name of a column, exact spelling first."""
@@ -193,6 +219,17 @@ _FINE = {"us": 1000, "ns": 1_000_000}
 """Units finer than a millisecond, and how many of each are one."""
 
 
+def _since_1970(number: Any, unit: Any) -> Any:
+    """Return whole seconds or milliseconds since 1970 as an instant (UTC)."""
+    import ibis
+    import ibis.expr.operations as ops
+
+    if number.get_backend().has_operation(ops.TimestampFromUNIX):
+        return number.as_timestamp(unit)
+    epoch = ibis.literal(datetime(1970, 1, 1, tzinfo=timezone.utc))
+    return epoch + (number * (1000 if unit == "s" else 1)).as_interval("ms")
+
+
 def _or(paths: Sequence[str]) -> str:
     return "' or '".join(paths)
 
@@ -230,7 +267,7 @@ def _field(value: Any, steps: Sequence[Step]) -> Any:
         return value
     kind, step, rest = value.type(), steps[0], steps[1:]
     if kind.is_string():
-        return _json_field(value.cast("json"), steps)
+        return _json_field(_as_json(value), steps)
     if kind.is_json():
         return _json_field(value, steps)
     if kind.is_array():
@@ -244,6 +281,20 @@ def _field(value: Any, steps: Sequence[Step]) -> Any:
     return _field(value[step.name], rest) if kind.is_map() and step.name else None
 
 
+def _list(value: Any, steps: Sequence[Step]) -> Any:
+    """Return the list that steps lead to; None where there is none."""
+    if value.type().is_string():
+        value = _as_json(value)
+    if value.type().is_json():
+        for step in steps:
+            value = value[step.name if step.index is None else step.index]
+        return value.array
+    found = _field(value, steps)
+    if found is None or found.type().is_array():
+        return found
+    return _list(found, ()) if found.type().is_string() or found.type().is_json() else None
+
+
 def _element(value: Any, step: Step, rest: Sequence[Step]) -> Any:
     """Return what stands below one element of a list; None where its elements have no such field."""
     if step.index is not None:
@@ -255,11 +306,25 @@ def _element(value: Any, step: Step, rest: Sequence[Step]) -> Any:
 
 
 def _json_field(value: Any, steps: Sequence[Step]) -> Any:
+    """Return a field of JSON as text; of a list with a condition, that of the first element that meets it."""
     for step in steps:
-        if step.wanted is not None or step.each:
-            return None
-        value = value[step.name if step.index is None else step.index]
+        if step.wanted is not None:
+            meets = partial(_has, step=step)
+            value = meets(value).ifelse(value, value.array.filter(meets)[0])
+        else:
+            value = value[step.name if step.index is None else step.index]
     return value.str
+
+
+def _has(value: Any, step: Step) -> Any:
+    return (value[step.name].str == step.wanted).fill_null(False)
+
+
+def _as_json(text: Any) -> Any:
+    """Return text as JSON; in PostgreSQL as its binary form, whose fields Ibis compiles to valid SQL."""
+    import ibis.expr.datatypes as dt
+
+    return text.cast(dt.JSON(binary=True) if text.get_backend().name == "postgres" else "json")
 
 
 def ibis_records(table: Any) -> IbisRecords:

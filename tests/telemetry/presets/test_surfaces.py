@@ -64,11 +64,11 @@ def test_engine_counts_a_preset_as_files_are_counted(name):
     assert counted(records, made.flag) == (made.units, made.evaluations)
 
 
-def test_engine_says_that_it_makes_no_rows_of_a_list():
-    made = sample("featbit", units=20)
-    records = exd.IbisRecords(connection=engine(made.rows), table="log", preset="featbit")
-    with pytest.raises(RecordsError, match="a row of each element of a list; give a view that unnests"):
-        counted(records, made.flag)
+@pytest.mark.parametrize("name", ["featbit", "opentelemetry-otlp"])
+def test_engine_makes_a_row_of_each_element_of_a_list(name):
+    made = sample(name, units=80)
+    records = exd.IbisRecords(connection=engine(made.rows), table="log", preset=name)
+    assert counted(records, made.flag) == (made.units, made.evaluations)
 
 
 def test_engine_refuses_a_wrong_preset_with_the_one_that_fits():
