@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from exd_dagster.telemetry.preset import EVERY_KIND, Preset, presets, read_preset
+from exd_dagster.telemetry.vendor_flags.registry import READERS
 
 PAGE = Path(__file__).with_name("vendors.md")
 OWN = "exd"
 FORMATS = {"statsig": "parquet", "split": "parquet", "launchdarkly-warehouse": "parquet"}
 """Whose export comes as Parquet rather than as lines of JSON."""
+
+VENDORS = {"opentelemetry": "flagd", "opentelemetry-otlp": "flagd"}
+"""Whose definitions of flags go with an export, where the name does not say so."""
 
 INTRODUCTION = """\
 # Vendors and SDKs
@@ -33,6 +37,8 @@ rows are exposures, which say that nobody was assigned. This page is made from t
   changed and a mix of two are errors, which name the missing field and the preset that fits.
 - Another export: name its columns or paths yourself ([records](records.md#the-columns)), or
   [add a preset](../CONTRIBUTING.md#adding-a-preset). `init` finds most fields by their names and values.
+- The whole project is then `exd.build_flag_audit_defs(flags, records=records, store=store)`, as in the
+  [quickstart](quickstart.md).
 
 Splits, coverage and phases come from the vendor too: [flags from the vendor](vendor-flags.md). The checks are
 the same for all: SRM with looks paid for, a sequential test, traffic. Where a vendor has a check of its own,
@@ -69,6 +75,7 @@ import exd_dagster as exd
 records = exd.{source}(path="export/*.{ending}", preset="{preset.name}")
 ```
 '''
+    yield _flags(preset)
     yield "| | |\n|---|---|"
     yield f"| flag | {_paths(preset, 'flag_key')} |"
     yield f"| variant | {_paths(preset, 'variant_key')} |"
@@ -89,6 +96,17 @@ records = exd.{source}(path="export/*.{ending}", preset="{preset.name}")
     yield from (f"- {trap}" for trap in preset.traps)
     yield from (f"- Not confirmed: {point}" for point in preset.unconfirmed)
     yield ""
+
+
+def _flags(preset: Preset) -> str:
+    """Return how the flags' definitions come to the audit."""
+    vendor = VENDORS.get(preset.name, preset.name.split("-")[0])
+    if vendor not in READERS:
+        return "Declare its flags with `FlagAudit`: no export of their definitions is read.\n"
+    call = f'`exd.flags_from("flags.json", vendor="{vendor}")`'
+    page = "[flags from the vendor](vendor-flags.md)"
+    whose = "Its flags" if vendor in preset.name else f"Its flags, where {vendor} evaluates them"
+    return f"{whose}: {call} reads {READERS[vendor].looks_like}; {page}.\n"
 
 
 def _paths(preset: Preset, name: str) -> str:
