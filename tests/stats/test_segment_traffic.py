@@ -82,6 +82,28 @@ def test_hours_before_the_newest_split_say_nothing_of_an_arm():
     assert segment_traffic(even, bins, segments).part == "variant = treatment"
 
 
+def test_a_value_that_another_one_replaces_fades_and_is_no_fault():
+    """A release that is replaced loses a quarter of its share every day, from the third week on."""
+    random, day = np.random.default_rng(2), np.arange(24 * 28) // 24
+    share = 0.6 * 0.75 ** np.maximum(day - 18, 0)
+    units = seasonal_units(5, 28, 800)
+    old = random.binomial(units, share)
+    counts = np.stack([np.stack([part // 2, part - part // 2], axis=1) for part in (old, units - old)])
+    names = (Segment("app_version", "1.0"), Segment("app_version", "2.0"))
+    bins = bins_of(counts.sum(axis=0))
+    for night in range(18, 29):
+        verdict = segment_traffic(
+            flag(), bins.between(START, hours(24 * night)), FlagSegments(START, bins.variants, names, counts)
+        )
+        assert "app_version = 1.0" not in verdict.failing
+
+
+@pytest.mark.parametrize("days", [1, 3, 6])
+def test_an_outage_of_days_goes_on_failing(days):
+    verdict = segment_traffic(flag(), *traffic(days=28, gone=("Safari", 24 * days)))
+    assert (verdict.verdict, verdict.state, verdict.part) == ("fail", "ongoing", "browser = Safari")
+
+
 def chrome_alarms(day: int, night: int, part: int, flags: int = 20) -> int:
     """Return of how many healthy flags Chrome fails, at any hour, beside a rest that sleeps from 0 to 6."""
     random, length, alarms = np.random.default_rng(1), 24 * DAYS, 0
@@ -103,7 +125,7 @@ def test_a_rest_of_few_units_widens_what_chance_allows():
 
 
 def test_hours_in_which_the_rest_has_hardly_a_unit_are_not_compared_with_it():
-    assert chrome_alarms(day=400, night=2, part=3000) <= 2
+    assert chrome_alarms(day=1000, night=2, part=3000, flags=30) <= 1
 
 
 def test_before_hour_240_it_learns_and_a_flag_of_one_part_is_skipped():

@@ -7,6 +7,10 @@ is added to the dispersion. Hours with fewer than `FEWEST` units in the rest are
 from: the mean of 1 / rest is far from 1 / mean there. Each of m parts is tested at a / m, so that all
 together alarm as rarely as the whole flag does.
 
+A value that another one replaces, such as a release, fades within days, and no earlier week tells how much of
+it is left. So a loss counts where it came at once: of its expected share of the flag, the first day of it has
+kept at most `SUDDEN` of what the day before had.
+
 Arms are tested on active units, from the newest declared split on, segments on newly exposed ones. Segments
 by version and by reason are not: their shares move with every release.
 """
@@ -24,7 +28,7 @@ from exd_dagster.config import FlagAudit, TrafficDropThresholds, floor_hour
 from exd_dagster.stats import words
 from exd_dagster.stats.inputs import Floats
 from exd_dagster.stats.traffic.declared import declared_hours
-from exd_dagster.stats.traffic.levels import Levels
+from exd_dagster.stats.traffic.levels import DAY, Levels
 from exd_dagster.stats.traffic.seasonal import TESTS_FROM, Declared
 from exd_dagster.stats.traffic.traffic import TrafficVerdict, traffic_drop_test
 from exd_dagster.stats.verdict import Verdict
@@ -34,6 +38,7 @@ MOST_PARTS = 12
 """Number of segments tested, the largest ones; the cost of an evaluation grows with it."""
 FEWEST = 10
 """Units in the rest from which on an hour is compared with it."""
+SUDDEN = 0.65
 MOVING = ("sdk_version", "manifest_version", "evaluation_reason")
 """Dimensions whose shares change with every release."""
 
@@ -70,6 +75,7 @@ class _Part(NamedTuple):
     units: Floats
     rest: Floats
     first: int = 0
+    is_arm: bool = False
 
 
 def segment_traffic(
@@ -104,7 +110,7 @@ def segment_traffic(
         )
     hours = None if judged is None else (whole.index(judged[0]), whole.index(judged[1]))
     found = [(part, _judge(flag, whole, part, limits, len(parts), hours)) for part in parts]
-    lost = [(part, verdict) for part, verdict in found if verdict.verdict == "fail"]
+    lost = [(part, v) for part, v in found if v.verdict == "fail" and _sudden(part, v)]
     if not lost:
         sentence = f"Each of {len(parts)} arms and segments has its share of the flag's traffic."
         return SegmentTrafficVerdict(
@@ -125,7 +131,7 @@ def _arms(flag: FlagAudit, bins: FlagBins) -> Iterator[_Part]:
     for i, name in enumerate(bins.variants):
         own = bins.units[:, i].astype(np.float64)
         if name in flag.variants and len(flag.variants) > 1 and own.sum() >= ADMITTED:
-            yield _Part(f"variant = {name}", own, total - own, first)
+            yield _Part(f"variant = {name}", own, total - own, first, is_arm=True)
 
 
 def _largest(segments: FlagSegments) -> Iterator[_Part]:
@@ -164,6 +170,28 @@ def _judge(
         landed=landed,
         judged=hours,
     )
+
+
+def _sudden(part: _Part, verdict: TrafficVerdict) -> bool:
+    """Return whether the loss of a failing verdict came within a day; that of an arm need not."""
+    scan, first, last = verdict.scan, verdict.first_bad, verdict.last_bad
+    if part.is_arm or first is None or last is None:
+        return True
+    before, since = slice(max(first - DAY, 0), first), slice(first, min(first + DAY, last + 1))
+    if scan is None:  # nothing came, where earlier days had units: the day before is one of them
+        usual = (verdict.expected_volume or 0.0) / (last + 1 - first)
+        return bool(part.units[before].mean() > SUDDEN * usual) if first else True
+    return _kept(part, scan.expected, since) <= SUDDEN * _kept(part, scan.expected, before)
+
+
+def _kept(part: _Part, expected: Floats, hours: slice) -> float:
+    """Return a part's share of the flag over the share that was expected; 1 where nothing was."""
+    wanted, units, rest = expected[hours], part.units[hours], part.rest[hours]
+    known = np.isfinite(wanted) & (rest > 0)
+    wanted, units, rest = wanted[known], units[known], rest[known]
+    if not wanted.sum():
+        return 1.0
+    return float(units.sum() / (units + rest).sum() / (wanted.sum() / (wanted + rest).sum()))
 
 
 def _against_rest(declared: Declared, rest: Floats) -> Declared:
