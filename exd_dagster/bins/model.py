@@ -218,3 +218,20 @@ def no_segments(bins: FlagBins) -> FlagSegments:
 def _first(facts: Sequence[Fact], instant: datetime) -> int:
     """Return the index of the first fact at or after `instant`."""
     return bisect_left(facts, instant, key=attrgetter("hour"))
+
+
+@dataclass(frozen=True, slots=True)
+class SharedUnits:
+    """First exposures of units that several flags share: those of a sample by hash of the unit.
+
+    Attributes:
+        units: int64 (R,), number of the unit of each exposure.
+        cells: int64 (R,), place in `names` of what it was exposed to.
+        names: flag, number of the phase in its schedule, and variant, of each cell.
+        quarter: the sample is 1 / 4 ** quarter of all units.
+    """
+
+    units: Counts
+    cells: Counts
+    names: tuple[tuple[FlagId, int, str], ...]
+    quarter: int = 0

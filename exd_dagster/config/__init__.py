@@ -193,6 +193,11 @@ class FlagAudit(ConfigModel):
     dimensions: tuple[str, ...] = Field(
         default=(), description="Further record columns whose values divide units into segments."
     )
+    layers: tuple[str, ...] = Field(
+        default=(),
+        description="Names of groups of flags that depend on each other by design: a layer of mutually "
+        "exclusive experiments, a prerequisite. `assignment_collision` does not compare flags of one group.",
+    )
     owners: tuple[str, ...] = Field(default=(), description="An e-mail address or team:name, as in Dagster.")
     tags: Tags = Field(default={}, description="Tags of the flag's bins asset, as in Dagster.")
     block_on: tuple[str, ...] = Field(
@@ -234,7 +239,8 @@ class FlagAudit(ConfigModel):
         """Everything that is compared with a log, by field."""
         texts = {name: [getattr(self, name) or ""] for name in ("key", "namespace", "environment")}
         texts |= {
-            name: list(getattr(self, name)) for name in ("ignore_variants", "exclude_reasons", "dimensions")
+            name: list(getattr(self, name))
+            for name in ("ignore_variants", "exclude_reasons", "dimensions", "layers")
         }
         for name in ("include", "exclude"):
             filters: dict[str, list[Scalar]] = getattr(self, name)

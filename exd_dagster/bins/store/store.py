@@ -11,7 +11,7 @@ import duckdb
 
 from exd_dagster.bins.engine.count import EngineLog
 from exd_dagster.bins.hours import ceil_hour, hour_of
-from exd_dagster.bins.model import FlagBins, FlagSegments
+from exd_dagster.bins.model import FlagBins, FlagSegments, SharedUnits
 from exd_dagster.bins.report import BuildReport
 from exd_dagster.bins.store.changes import Changes, find_changes, save_changes
 from exd_dagster.bins.store.log import DuckLog, OpenLog
@@ -20,6 +20,7 @@ from exd_dagster.bins.store.registry import Registry
 from exd_dagster.bins.store.schema import ensure_schema
 from exd_dagster.bins.store.segments import select_segments
 from exd_dagster.bins.store.select import Prefetch
+from exd_dagster.bins.store.shared import select_shared
 from exd_dagster.bins.store.update import ExposuresLostError, Update
 from exd_dagster.config import FlagAudit, FlagId, Timing
 from exd_dagster.errors import RecordsError, StoreError
@@ -122,6 +123,11 @@ class BinStore:
         """Return the segments of a flag over the hours of its bins; see `select_segments`."""
         with _store_errors():
             return select_segments(self._connection, flag, bins)
+
+    def shared_units(self, flags: Sequence[FlagAudit]) -> SharedUnits:
+        """Return the first exposures of units that several flags share; see `select_shared`."""
+        with _store_errors():
+            return select_shared(self._connection, flags)
 
     def drop_ended_units(self, *, before: datetime) -> tuple[FlagId, ...]:
         """Drop the units of flags that ended before an instant (UTC) and were read to their end.
