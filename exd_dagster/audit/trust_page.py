@@ -44,6 +44,7 @@ class TrustRow:
         waived_by: who let reports run although a check fails.
         waived_until: when that ends.
         discovery: True when the flag is among those e-BH discovers in its fleet.
+        collides_with: flags whose assignment its own depends on, as with a shared salt.
         owners: the owners.
         run_url: the Dagster run that gave the answer: its address, or its id.
         asset_url: the checks of the flag's bins in Dagster, "" where the address of its UI is not known.
@@ -64,6 +65,7 @@ class TrustRow:
     waived_by: str | None = None
     waived_until: datetime | None = None
     discovery: bool = False
+    collides_with: tuple[str, ...] = ()
     owners: tuple[str, ...] = ()
     run_url: str = ""
     asset_url: str = ""
@@ -195,6 +197,7 @@ def _facts(row: TrustRow) -> list[tuple[str, str]]:
         ("Audited through", _time(row.audited_through)),
         ("Failing checks", escape(", ".join(row.failing))),
         ("Fleet", "among the discoveries of the fleet (e-BH)" if row.discovery else ""),
+        ("Assignment shared with", escape(", ".join(row.collides_with))),
         ("Waived", waived),
         ("Mode", "" if row.mode == "block" else row.mode),
         ("Iteration began", _time(row.iteration_start)),

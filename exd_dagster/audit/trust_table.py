@@ -23,10 +23,12 @@ CREATE TABLE IF NOT EXISTS flag_trust (
     usable_until TIMESTAMPTZ, audited_through TIMESTAMPTZ, contained BOOLEAN,
     waived_by VARCHAR, waived_until TIMESTAMPTZ, discovery BOOLEAN, owners VARCHAR[], run_id VARCHAR,
     log_e_value DOUBLE, picture VARCHAR, usable_without VARCHAR[],
+    collides_with VARCHAR[],
     PRIMARY KEY (namespace, environment, flag_key, iteration_start)
 )
 """
-_ADD = "ALTER TABLE flag_trust ADD COLUMN IF NOT EXISTS usable_without VARCHAR[]"
+_ADDED = ("usable_without", "collides_with")
+_ADD = " ".join(f"ALTER TABLE flag_trust ADD COLUMN IF NOT EXISTS {name} VARCHAR[];" for name in _ADDED)
 _KEY = ("namespace", "environment", "flag_key", "iteration_start")
 _TOLD = (
     *("trusted", "sentence", "mode", "failing", "since", "usable_until", "audited_through", "contained"),
@@ -39,6 +41,7 @@ _TOLD = (
         "log_e_value",
         "picture",
         "usable_without",
+        "collides_with",
     ),
 )
 _COLUMNS = (*_KEY, *_TOLD)
@@ -96,6 +99,24 @@ def mark_discoveries(
         )
 
 
+def mark_collisions(
+    connection: duckdb.DuckDBPyConnection, fleet: Iterable[TrustRow], pairs: Iterable[tuple[str, str]]
+) -> None:
+    """Set `collides_with` of a fleet's rows: the flags, as text, whose assignment is that of the row's."""
+    connection.execute(_ADD)
+    met: dict[str, list[str]] = {}
+    for one, other in pairs:
+        met.setdefault(one, []).append(other)
+        met.setdefault(other, []).append(one)
+    for row in fleet:
+        now = met.get(str(row.flag), [])
+        if now != list(row.collides_with):
+            connection.execute(
+                f"UPDATE flag_trust SET collides_with = ? WHERE {_OF_KEY}",  # noqa: S608 - our own names
+                [now, row.flag.namespace, row.flag.environment, row.flag.key, row.iteration_start],
+            )
+
+
 def read_trust(connection: duckdb.DuckDBPyConnection, flag: FlagId | None = None) -> list[TrustEntry]:
     """Return every row, or those of one flag, by flag and iteration; none before the first audit."""
     instants = ("iteration_start", "since", "usable_until", "audited_through", "waived_until")
@@ -117,7 +138,7 @@ def _values(entry: TrustEntry) -> Sequence[Any]:
     row = entry.row
     scope = {"namespace": row.flag.namespace, "environment": row.flag.environment, "flag_key": row.flag.key}
     shown = {field.name: getattr(row, field.name) for field in fields(row)}
-    lists = {name: list(getattr(row, name)) for name in ("failing", "owners", "usable_without")}
+    lists = {name: list(getattr(row, name)) for name in ("failing", "owners", *_ADDED)}
     known = {**shown, **scope, **lists, "run_id": entry.run_id, "log_e_value": entry.log_e_value}
     return [known[name] for name in _COLUMNS]
 
@@ -136,6 +157,7 @@ def _entry(record: dict[str, Any]) -> TrustEntry:
         mode=mode,
         failing=tuple(record["failing"] or ()),
         usable_without=tuple(record.get("usable_without") or ()),
+        collides_with=tuple(record.get("collides_with") or ()),
         since=instant("since"),
         usable_until=instant("usable_until"),
         audited_through=instant("audited_through"),

@@ -14,17 +14,30 @@ import duckdb
 from exd_dagster.alerts.messages.text import clip, clip_name, visible
 from exd_dagster.audit.trust_page import STANDINGS, TrustRow, by_urgency, trust_page
 from exd_dagster.audit.trust_row import not_checked_entry
-from exd_dagster.audit.trust_table import TrustEntry, mark_discoveries, read_trust, write_trust
+from exd_dagster.audit.trust_table import (
+    TrustEntry,
+    mark_collisions,
+    mark_discoveries,
+    read_trust,
+    write_trust,
+)
 from exd_dagster.bins.store.store import cannot_open, refuse_sqlite
 from exd_dagster.config import FlagAudit, FlagId
 from exd_dagster.definitions.assets import BINS_BUILT, STORE_POOL
 from exd_dagster.definitions.catalog import TRUST_SCHEMA, table_metadata
+from exd_dagster.definitions.fleet.collisions import (
+    COLLISION,
+    QUESTION,
+    collision_result,
+    fleet_collisions,
+)
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.internals import CheckRecord, latest_checks
 from exd_dagster.definitions.metadata import escape_markdown
 from exd_dagster.definitions.run_tags import audit_op_tags
 from exd_dagster.definitions.store import bin_store
 from exd_dagster.errors import StoreError, did_you_mean
+from exd_dagster.stats.checks import with_evidence
 from exd_dagster.stats.fleet import discovered
 
 FDR = 0.05
@@ -69,10 +82,11 @@ def build_flag_trust(
         metadata=table_metadata("flag_trust", TRUST_SCHEMA),
         description="Which flags may be used, and up to when: one row per flag, environment and iteration.",
         required_resource_keys={names.store},
+        check_specs=[dg.AssetCheckSpec(COLLISION, asset=names.trust, description=QUESTION)],
         op_tags=audit_op_tags(),
         pool=pool,
     )
-    def flag_trust(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    def flag_trust(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         store = bin_store(context, names.store)
         for flag, record, reason in unanswered(context.instance, trust_checks):
             before = read_trust(store.connection, flag)
@@ -80,6 +94,10 @@ def build_flag_trust(
             write_trust(store.connection, entry)
         rows = [entry for entry in read_trust(store.connection) if entry.row.flag in known]
         mark_discoveries(store.connection, [entry.row for entry in rows], discoveries(rows))
+        collided = fleet_collisions(store.bins, flags, broken_splits(rows))
+        mark_collisions(
+            store.connection, [entry.row for entry in rows], [pair.flags for pair in collided.collisions]
+        )
         entries = [entry for entry in read_trust(store.connection) if entry.row.flag in known]
         shown = [
             replace(
@@ -91,7 +109,10 @@ def build_flag_trust(
         ]
         page = _write_page(Path(store.duckdb.database).with_name(names.trust_page), shown)
         counted = {"dagster/row_count": len(read_trust(store.connection))}
-        return dg.MaterializeResult(metadata={**_metadata(shown, page, paths), **counted})
+        return dg.MaterializeResult(
+            metadata={**_metadata(shown, page, paths), **counted},
+            check_results=[collision_result(collided)],
+        )
 
     job = dg.define_asset_job(
         names.trust_job,
@@ -141,6 +162,11 @@ def unanswered(
 
 
 _CRASHED = "Not checked: the last audit did not finish (run {run_id}); see its error and run the audit again."
+
+
+def broken_splits(entries: Sequence[TrustEntry]) -> set[FlagId]:
+    """Return the flags of which a check of the whole split fails."""
+    return {entry.row.flag for entry in entries if {*entry.row.failing} & {*with_evidence("split")}}
 
 
 def discoveries(entries: Sequence[TrustEntry]) -> list[TrustRow]:

@@ -7,19 +7,20 @@ theta, whatever decides who is in both: that is what randomisation gives. Per ph
 
 is the likelihood of a split of its own for every arm a over the largest one of a single split, and so an
 e-process (universal inference: Wasserman, Ramdas, Balakrishnan 2020). Units of several phases multiply: arms
-of flags that ramp on the same day depend on the day, not on each other. Either direction is an e-process where
-the second flag's split stays what it is; the smaller of both is one where either flag's does. Pairs are
+of flags that ramp on the same day depend on the day, not on each other. Either direction is an e-process
+where the second flag's split stays what it is; the smaller of both is one where either's does. Pairs are
 combined by e-BH (Wang and Ramdas 2022) at LEVEL: since each is an e-process, the probability that an honest
 fleet ever shows a pair, on any of its nights, is at most that, for any dependence between pairs.
 
-The k-th sample by hash (1/4^k of the units) bears the weight 2^-(k + 1), so that a sample that shrinks as a fleet
-grows remains one. Evidence alone is no collision: targeting rules and override lists that two flags share
-force a few units into chosen arms of both. With a shared salt some combination of arms does not occur at all;
-a pair is called a collision where one occurs less than half as often as independence expects.
+The k-th sample by hash (1/4^k of the units) bears the weight 2^-(k + 1), so that a sample that shrinks as a
+fleet grows remains one. Evidence alone is no collision: targeting rules and override lists that two flags
+share force a few units into chosen arms of both. With a shared salt some combination of arms does not occur
+at all; a pair is called a collision where one occurs less than half as often as independence expects.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from math import log
 
 import numpy as np
@@ -255,21 +256,21 @@ class _Fleet:
 
 
 def _half(n: Floats) -> Floats:
-    """ln Gamma(n + 1/2) - ln Gamma(1/2)."""
+    """Return ln Gamma(n + 1/2) - ln Gamma(1/2)."""
     from scipy.special import gammaln
 
     return np.asarray(gammaln(n + 0.5) - gammaln(0.5))
 
 
 def _norm(n: Floats, arms: Integers | int) -> Floats:
-    """ln Gamma(k/2) - ln Gamma(n + k/2)."""
+    """Return ln Gamma(k/2) - ln Gamma(n + k/2)."""
     from scipy.special import gammaln
 
     return np.asarray(gammaln(arms / 2) - gammaln(n + arms / 2))
 
 
 def _own(n: Floats) -> Floats:
-    """n ln n, 0 for 0."""
+    """Return n ln n, 0 for 0."""
     from scipy.special import xlogy
 
     return np.asarray(xlogy(n, n))
@@ -289,7 +290,7 @@ def _joint_counts(shared: SharedUnits, fleet: _Fleet) -> Floats:
     _, first, size = np.unique(units, return_index=True, return_counts=True)
     cost = np.cumsum(size.astype(np.int64) ** 2)
     edges = [0, *(np.flatnonzero(np.diff(cost // AT_ONCE)) + 1).tolist(), len(first)]
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         begin, end = (
             int(first[low]) if low < len(first) else 0,
             int(first[high]) if high < len(first) else len(at),
