@@ -57,6 +57,7 @@ TRUST_SCHEMA = _schema(
     log_e_value=("double", "ln E of the sequential test; null where it was not computed."),
     picture=("varchar", "SVG of the failing check; empty for none."),
     usable_without=("varchar[]", "Segments to leave out, as conditions."),
+    collides_with=("varchar[]", "Flags whose assignment its own depends on, as with a shared salt."),
 )
 """The table `flag_trust` of the store."""
 
