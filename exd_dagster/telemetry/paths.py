@@ -132,8 +132,12 @@ def _element_sql(column: str, item: str, step: Step, rest: Sequence[Step]) -> tu
     if step.index is not None:
         place = step.index + (step.index >= 0)  # DuckDB counts from 1
         return field_sql(f"({column})[{place}]", item, rest)
-    same = None if step.wanted is None else _same_sql("x", item, step)
-    return field_sql(f"list_filter({column}, lambda x: {same})[1]", item, rest) if same else None
+    inner = None if step.wanted is None else field_sql("x", item, [Step(name=step.name)])
+    if inner is None:
+        return None
+    # DuckDB computes the names once for all the fields that are taken of them
+    names = f"list_transform({column}, lambda x: CAST({inner[0]} AS VARCHAR))"
+    return field_sql(f"({column})[list_position({names}, {_text(step.wanted or '')})]", item, rest)
 
 
 def _same_sql(value: str, kind: str, step: Step) -> str | None:
