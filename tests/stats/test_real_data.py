@@ -9,7 +9,9 @@ import duckdb
 import numpy as np
 import pytest
 
+from exd_dagster.bins.model import FlagSegments, Segment
 from exd_dagster.stats import audit_flag, srm_test
+from exd_dagster.stats.segments.segment_srm import segment_srm
 from tests.stats.build import bins_of, flag
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "upworthy_impressions.parquet"
@@ -36,6 +38,27 @@ def test_srm_finds_the_faulty_cache_of_the_upworthy_archive():
             otherwise.append(verdict.failed)
     assert 0.60 <= sum(during) / len(during) <= 0.75
     assert sum(otherwise) / len(otherwise) < 0.01
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="upworthy_impressions.parquet is not beside the repository")
+@pytest.mark.parametrize(("dimension", "failing"), [("test_id", 80), ("test_week", 4)])
+def test_segment_srm_names_tests_and_weeks_of_the_faulty_cache_and_no_other(dimension: str, failing: int):
+    """The first two arms of every test, as segments of one split; the fault began within week 201325."""
+    rows = duckdb.execute(
+        f"SELECT {dimension}::VARCHAR, any_value(test_week), sum(arms[1])::BIGINT, sum(arms[2])::BIGINT FROM "
+        "(SELECT test_id, test_week, list(impressions ORDER BY variant_key) AS arms FROM read_parquet(?) "
+        "GROUP BY ALL HAVING count(*) >= 2) GROUP BY 1 ORDER BY 1",
+        [str(DATA)],
+    ).fetchall()
+    counts = np.array([arms for _, _, *arms in rows], dtype=np.int64)[:, None, :]
+    names = tuple(Segment(dimension, value) for value, *_ in rows)
+    bins = bins_of(counts.sum(axis=0))
+    verdict = segment_srm(flag(), bins, FlagSegments(bins.start, bins.variants, names, counts))
+    week = {str(name): week for name, (_, week, *_) in zip(names, rows, strict=True)}
+    found = [week[segment] for segment in verdict.failing if segment in week]
+    assert len(found) >= failing
+    assert all(201325 <= when <= 201402 for when in found)
+    assert set(verdict.usable_without) <= set(verdict.failing) != set()
 
 
 DAY = timedelta(days=1)

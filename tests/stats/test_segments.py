@@ -127,6 +127,14 @@ def test_two_broken_values_of_a_dimension_are_left_out_together():
     assert set(verdict.usable_without) == {"browser = Safari", "browser = Edge"}
 
 
+def test_many_broken_values_are_counted_and_the_strongest_named():
+    parts = {"Chrome": drawn(1, 160, 3000)}
+    parts |= {f"v{i}": drawn(i + 5, 160, 100, broken=(60, 0.5 + i / 20)) for i in range(6)}
+    verdict = segment_srm(flag(), *segmented(browser=parts))
+    assert len(verdict.usable_without) == 6
+    assert verdict.sentence.endswith("and 3 more.")
+
+
 def test_the_cause_is_named_and_not_what_only_holds_it():
     """All of Safari runs on iOS, and half of iOS is Safari."""
     chrome, safari = drawn(1, 160, 800), drawn(2, 160, 100, broken=(100, 0.8))

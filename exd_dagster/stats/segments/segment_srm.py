@@ -186,7 +186,10 @@ def _sentence(verdict: SegmentSrmVerdict) -> str:
     )
     if not verdict.usable_without:
         return f"{head}; the rest of the flag is off too, or too small to tell."
-    return f"{head}; usable without {' and '.join(verdict.usable_without[:3])}."
+    named = list(verdict.usable_without[:3])
+    if more := len(verdict.usable_without) - len(named):
+        named.append(f"{more} more")
+    return f"{head}; usable without {' and '.join(named)}."
 
 
 def _when(verdict: SegmentSrmVerdict) -> str:
