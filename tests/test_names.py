@@ -11,7 +11,7 @@ from dagster_duckdb import DuckDBResource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exd_dagster.bins.store.store import cannot_open
+from exd_dagster.bins.places.file import cannot_open
 from exd_dagster.config import FlagAudit
 from exd_dagster.definitions.assets import bins_asset_keys
 from exd_dagster.definitions.build import build_flag_audit_defs

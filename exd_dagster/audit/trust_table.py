@@ -2,7 +2,7 @@
 
     SELECT m.* FROM metrics m JOIN flag_trust t USING (flag_key) WHERE t.trusted
 
-It is in the main schema of the bin store and is updated by the checks themselves, in the same
+It is in the schema of the bin store and is updated by the checks themselves, in the same
 step in which they answer, so that it is never older than the checks.
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 
 from exd_dagster.audit.trust_page import TrustRow
+from exd_dagster.bins.places.turns import in_turn, transaction
 from exd_dagster.config import FlagId, Mode
 
 _CREATE = """
@@ -23,8 +24,7 @@ CREATE TABLE IF NOT EXISTS flag_trust (
     usable_until TIMESTAMPTZ, audited_through TIMESTAMPTZ, contained BOOLEAN,
     waived_by VARCHAR, waived_until TIMESTAMPTZ, discovery BOOLEAN, owners VARCHAR[], run_id VARCHAR,
     log_e_value DOUBLE, picture VARCHAR, usable_without VARCHAR[],
-    collides_with VARCHAR[],
-    PRIMARY KEY (namespace, environment, flag_key, iteration_start)
+    collides_with VARCHAR[]
 )
 """
 _ADDED = ("usable_without", "collides_with")
@@ -67,12 +67,20 @@ class TrustEntry:
 
 def write_trust(connection: duckdb.DuckDBPyConnection, entry: TrustEntry) -> None:
     """Write one flag's row, new or over the one of its iteration; `since` stays while the standing does."""
+
+    def write() -> None:
+        with transaction(connection):
+            _write(connection, entry)
+
+    in_turn(connection, "trust", write)
+
+
+def _write(connection: duckdb.DuckDBPyConnection, entry: TrustEntry) -> None:
     row = entry.row
+    _make_ready(connection)
     known = {e.row.iteration_start: e.row for e in read_trust(connection, row.flag)}
     before = known.get(row.iteration_start)
     if before is None:
-        connection.execute(_CREATE)
-        connection.execute(_ADD)
         connection.execute(_INSERT, _values(entry))
         return
     if before.standing == row.standing and before.since is not None:
@@ -80,7 +88,6 @@ def write_trust(connection: duckdb.DuckDBPyConnection, entry: TrustEntry) -> Non
             row, since=before.since if row.trusted else min(before.since, row.since or before.since)
         )
     values = _values(replace(entry, row=row))
-    connection.execute(_ADD)
     connection.execute(_UPDATE, [*values[len(_KEY) :], *values[: len(_KEY)]])
 
 
@@ -88,33 +95,48 @@ def mark_discoveries(
     connection: duckdb.DuckDBPyConnection, fleet: Iterable[TrustRow], discovered: Sequence[TrustRow]
 ) -> None:
     """Set `discovery` of a fleet's rows: True for those discovered; rows of other flags are left alone."""
-    connection.execute(_CREATE)
-    for row in fleet:
-        now = row in discovered
-        if now == row.discovery:
-            continue
-        connection.execute(
-            f"UPDATE flag_trust SET discovery = ? WHERE {_OF_KEY}",  # noqa: S608 - our own names
-            [now, row.flag.namespace, row.flag.environment, row.flag.key, row.iteration_start],
-        )
+    found = [(row, row in discovered) for row in fleet]
+    _mark(connection, "discovery", [(row, now) for row, now in found if now != row.discovery])
 
 
 def mark_collisions(
     connection: duckdb.DuckDBPyConnection, fleet: Iterable[TrustRow], pairs: Iterable[tuple[str, str]]
 ) -> None:
     """Set `collides_with` of a fleet's rows: the flags, as text, whose assignment is that of the row's."""
-    connection.execute(_ADD)
     met: dict[str, list[str]] = {}
     for one, other in pairs:
         met.setdefault(one, []).append(other)
         met.setdefault(other, []).append(one)
-    for row in fleet:
-        now = met.get(str(row.flag), [])
-        if now != list(row.collides_with):
-            connection.execute(
-                f"UPDATE flag_trust SET collides_with = ? WHERE {_OF_KEY}",  # noqa: S608 - our own names
-                [now, row.flag.namespace, row.flag.environment, row.flag.key, row.iteration_start],
-            )
+    found = [(row, met.get(str(row.flag), [])) for row in fleet]
+    _mark(connection, "collides_with", [(row, now) for row, now in found if now != list(row.collides_with)])
+
+
+def _mark(connection: duckdb.DuckDBPyConnection, column: str, rows: Sequence[tuple[TrustRow, Any]]) -> None:
+    """Set one column of some rows, all or nothing; makes the table where it is not."""
+
+    def mark() -> None:
+        with transaction(connection):
+            _make_ready(connection)
+            for row, value in rows:
+                connection.execute(
+                    f"UPDATE flag_trust SET {column} = ? WHERE {_OF_KEY}",  # noqa: S608 - our own names
+                    [value, row.flag.namespace, row.flag.environment, row.flag.key, row.iteration_start],
+                )
+
+    in_turn(connection, "trust", mark)
+
+
+def _make_ready(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the table, or add the columns that an earlier version's lacks."""
+    query = (
+        "SELECT column_name FROM duckdb_columns() WHERE table_name = 'flag_trust' "
+        "AND database_name = current_database() AND schema_name = current_schema()"
+    )
+    columns = {name for (name,) in connection.execute(query).fetchall()}
+    if not columns:
+        connection.execute(_CREATE)
+    elif not columns.issuperset(_ADDED):
+        connection.execute(_ADD)
 
 
 def read_trust(connection: duckdb.DuckDBPyConnection, flag: FlagId | None = None) -> list[TrustEntry]:

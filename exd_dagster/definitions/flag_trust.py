@@ -1,6 +1,7 @@
 """`flag_trust`: which flags may be used, and up to when, as asset, page and function."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -10,6 +11,7 @@ from urllib.parse import quote
 
 import dagster as dg
 import duckdb
+from dagster_duckdb import DuckDBResource
 
 from exd_dagster.alerts.messages.text import clip, clip_name, visible
 from exd_dagster.audit.trust_page import STANDINGS, TrustRow, by_urgency, trust_page
@@ -21,7 +23,7 @@ from exd_dagster.audit.trust_table import (
     read_trust,
     write_trust,
 )
-from exd_dagster.bins.store.store import cannot_open, refuse_sqlite
+from exd_dagster.bins.places import place_at
 from exd_dagster.config import FlagAudit, FlagId
 from exd_dagster.definitions.assets import BINS_BUILT, STORE_POOL
 from exd_dagster.definitions.catalog import TRUST_SCHEMA, table_metadata
@@ -35,10 +37,11 @@ from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.internals import CheckRecord, latest_checks
 from exd_dagster.definitions.metadata import escape_markdown
 from exd_dagster.definitions.run_tags import audit_op_tags
-from exd_dagster.definitions.store import bin_store
+from exd_dagster.definitions.store import bin_store, place_of
 from exd_dagster.errors import StoreError, did_you_mean
 from exd_dagster.stats.checks import with_evidence
 from exd_dagster.stats.fleet import discovered
+from exd_dagster.telemetry.records import literal
 
 FDR = 0.05
 """False discovery rate of the fleet's discoveries (e-BH)."""
@@ -107,7 +110,7 @@ def build_flag_trust(
             )
             for entry in entries
         ]
-        page = _write_page(Path(store.duckdb.database).with_name(names.trust_page), shown)
+        page = _write_page(store.connection, place_of(store.duckdb).page(names.trust_page), shown)
         counted = {"dagster/row_count": len(read_trust(store.connection))}
         return dg.MaterializeResult(
             metadata={**_metadata(shown, page, paths), **counted},
@@ -181,13 +184,18 @@ def discoveries(entries: Sequence[TrustEntry]) -> list[TrustRow]:
 
 
 def trust(
-    flag: str, store: str | Path, *, namespace: str | None = None, environment: str | None = None
+    flag: str,
+    store: str | Path | DuckDBResource,
+    *,
+    namespace: str | None = None,
+    environment: str | None = None,
 ) -> TrustRow:
     """Return the newest `flag_trust` row of a flag, for a notebook or a script.
 
     Args:
         flag: the flag's key.
-        store: the DuckDB file of the bins.
+        store: the DuckDB file of the bins, the address of another store (`ducklake:...`, `md:...`), or what
+            the audit has as `store`.
         namespace: needed where several flags share the key.
         environment: likewise.
 
@@ -201,13 +209,10 @@ def trust(
         >>> trust("new-checkout-flow", "exd.duckdb").trusted  # doctest: +SKIP
         True
     """
-    refuse_sqlite(str(store))
+    place = place_of(store) if isinstance(store, DuckDBResource) else place_at(store)
+    store = place.address
     try:
-        connection = duckdb.connect(str(store), read_only=True)
-    except (duckdb.Error, RuntimeError) as error:
-        raise StoreError(cannot_open(str(store), error)) from error
-    try:
-        with connection:
+        with closing(place.connect(read_only=True)) as connection:
             rows = [entry.row for entry in read_trust(connection)]
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
@@ -235,8 +240,12 @@ def _run_url(base_url: str, run_id: str) -> str:
     return f"{base_url.rstrip('/')}/runs/{run_id}" if run_id and base_url else run_id
 
 
-def _write_page(page: Path, rows: Sequence[TrustRow]) -> Path:
-    page.write_text(trust_page(rows, written_at=datetime.now(timezone.utc)), encoding="utf-8")
+def _write_page(connection: duckdb.DuckDBPyConnection, page: str, rows: Sequence[TrustRow]) -> str:
+    text = trust_page(rows, written_at=datetime.now(timezone.utc))
+    if "://" not in page:
+        Path(page).write_text(text, encoding="utf-8")
+        return str(Path(page).absolute())
+    connection.execute(f"COPY (SELECT encode({literal(text)})) TO {literal(page)} (FORMAT blob)")
     return page
 
 
@@ -245,7 +254,7 @@ def asset_path(key: dg.AssetKey) -> str:
     return f"/assets/{'/'.join(quote(part, safe='') for part in key.path)}?view=checks"
 
 
-def _metadata(rows: Sequence[TrustRow], page: Path, paths: Mapping[FlagId, str]) -> Mapping[str, Any]:
+def _metadata(rows: Sequence[TrustRow], page: str, paths: Mapping[FlagId, str]) -> Mapping[str, Any]:
     ordered = by_urgency(rows)
     shown = [dg.TableRecord(_record(row)) for row in ordered]
     return {
@@ -253,7 +262,7 @@ def _metadata(rows: Sequence[TrustRow], page: Path, paths: Mapping[FlagId, str])
         "flags": dg.MetadataValue.table(shown) if shown else dg.MetadataValue.text("no flag is audited yet"),
         "trusted": sum(row.trusted is True for row in rows),
         "not_trusted": sum(row.trusted is False for row in rows),
-        "page": dg.MetadataValue.path(str(page.absolute())),
+        "page": dg.MetadataValue.path(page),
     }
 
 

@@ -1,13 +1,16 @@
 """A small log that tests write as they like, and a store in memory."""
 
+import os
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pandas as pd
 import pytest
 
+from exd_dagster.bins.places.lake import LakePlace
 from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import FlagAudit, Timing
 from exd_dagster.telemetry.sources.duckdb import IbisRecords
@@ -49,8 +52,10 @@ def records_of(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def connection() -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect() as opened:
+def connection(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A store in memory; `make lake` repeats what asks for it on a lake."""
+    lake = LakePlace(f"sqlite:{tmp_path}/catalog.sqlite", f"{tmp_path}/data")
+    with lake.connect() if os.environ.get("EXD_TEST_ON_LAKE") else duckdb.connect() as opened:
         yield opened
 
 

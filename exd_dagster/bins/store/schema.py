@@ -23,10 +23,11 @@ flag_bins    a view for people: the closed hours of exd_bins, with names and ins
 """
 
 import secrets
-from contextlib import suppress
 
 import duckdb
 
+from exd_dagster.bins.places.lake import without_password
+from exd_dagster.bins.places.turns import current, transaction
 from exd_dagster.errors import StoreError
 from exd_dagster.telemetry.unit_hash import combine, hash_text, mix
 
@@ -90,8 +91,7 @@ def ensure_schema(connection: duckdb.DuckDBPyConnection) -> int:
 
 
 def _place(connection: duckdb.DuckDBPyConnection) -> str:
-    query = "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
-    ((path,),) = connection.execute(query).fetchall()
+    path = without_password(current(connection).path)
     return f"the bin store {path}" if path else "the bin store in memory"
 
 
@@ -125,7 +125,8 @@ def _probe(seed: int) -> int:
 def _make(connection: duckdb.DuckDBPyConnection) -> int:
     seed = secrets.randbits(64)
     first = f"INSERT INTO exd_meta SELECT {FORMAT}, {seed}, {_probe(seed)}, 0"
-    _all_or_nothing(connection, f"{_TABLES} {' '.join(_ADDED.values())} {first}")
+    with transaction(connection):
+        connection.execute(f"{_TABLES} {' '.join(_ADDED.values())} {first}")
     return seed
 
 
@@ -134,18 +135,8 @@ def _migrate(connection: duckdb.DuckDBPyConnection) -> None:
     ((found,),) = connection.execute("SELECT coalesce(max(format), 0) FROM exd_meta").fetchall()
     missing = [added for number, added in _ADDED.items() if 0 < found < number]
     if missing:
-        _all_or_nothing(connection, f"{' '.join(missing)} UPDATE exd_meta SET format = {FORMAT}")
-
-
-def _all_or_nothing(connection: duckdb.DuckDBPyConnection, statements: str) -> None:
-    connection.execute("BEGIN")
-    try:
-        connection.execute(statements)
-        connection.execute("COMMIT")
-    except BaseException:
-        with suppress(duckdb.Error):  # the failure itself may have ended the transaction
-            connection.execute("ROLLBACK")
-        raise
+        with transaction(connection):
+            connection.execute(f"{' '.join(missing)} UPDATE exd_meta SET format = {FORMAT}")
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str, values: list[object] | None = None) -> int:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache, partial
+from functools import lru_cache
 from itertools import islice
 
 import duckdb
@@ -12,6 +12,7 @@ import numpy as np
 from exd_dagster.bins.counting.audience import counts_the_same
 from exd_dagster.bins.hours import ceil_hour, hour_of, instant_of
 from exd_dagster.bins.model import OTHER, Counts, Fact, FlagBins
+from exd_dagster.bins.places.turns import transaction
 from exd_dagster.bins.store.delivery import delivered_hours, flag_volumes
 from exd_dagster.bins.store.names import Names
 from exd_dagster.bins.store.registry import Registry, StoredFlag, StoredSource
@@ -53,25 +54,48 @@ def select_many(
     Raises:
         StoreError: when the stored counts are of another definition of a flag.
     """
-    registry = Registry(connection)
-    stored, source = registry.flags(), cache(registry.source)
-    landed = cache(partial(_landed, registry))
-    rest = iter(flags)
+    rest, landed = iter(flags), dict[tuple[int, str], set[int]]()
     while together := list(islice(rest, TOGETHER)):
-        numbers = [stored[flag.id].number for flag in together if flag.id in stored]
-        cells, facts = _cells(connection, numbers), _facts(connection, numbers)
-        unmatched = Names(connection).of(numbers)
+        with transaction(connection):  # another worker may write between two queries
+            stored = _Stored(connection, together, landed)
         for flag in together:
-            known, first = stored.get(flag.id), hour_of(flag.start)
-            if known is None:
-                yield _fill(flag, first, first, _NONE, (), set())
-                continue
-            _check_definition(known, flag)
-            last = max(first, _last_hour(source(known.source), known, flag, closed_only=closed_only))
-            hours = landed(known.source)
-            number = known.number
-            bins = _fill(flag, first, last, cells.get(number, _NONE), facts.get(number, ()), hours)
-            yield replace(bins, unmatched=unmatched.get(number, ()))
+            yield stored.bins(flag, closed_only=closed_only)
+
+
+class _Stored:
+    """What is stored of some flags, and of the logs they were counted from.
+
+    `landed` keeps the delivered hours of each log, by number of updates, for the flags read next.
+    """
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        flags: Sequence[FlagAudit],
+        landed: dict[tuple[int, str], set[int]],
+    ) -> None:
+        registry, every = Registry(connection), Registry(connection).flags()
+        self.flags = {flag.id: every[flag.id] for flag in flags if flag.id in every}
+        numbers = [known.number for known in self.flags.values()]
+        self.cells, self.facts = _cells(connection, numbers), _facts(connection, numbers)
+        self.unmatched = Names(connection).of(numbers)
+        logs = {known.source for known in self.flags.values()}
+        self.sources = {log: registry.source(log) for log in logs}
+        updates = stored_updates(connection)
+        for log in logs:
+            if (updates, log) not in landed:
+                landed[updates, log] = _landed(registry, log)
+        self.landed = {log: landed[updates, log] for log in logs}
+
+    def bins(self, flag: FlagAudit, *, closed_only: bool) -> FlagBins:
+        known, first = self.flags.get(flag.id), hour_of(flag.start)
+        if known is None:
+            return _fill(flag, first, first, _NONE, (), set())
+        _check_definition(known, flag)
+        last = max(first, _last_hour(self.sources[known.source], known, flag, closed_only=closed_only))
+        cells, facts = self.cells.get(known.number, _NONE), self.facts.get(known.number, ())
+        bins = _fill(flag, first, last, cells, facts, self.landed[known.source])
+        return replace(bins, unmatched=self.unmatched.get(known.number, ()))
 
 
 def _landed(registry: Registry, source: str) -> set[int]:
@@ -205,7 +229,7 @@ class Prefetch:
 
     def read_many(self, flags: Sequence[FlagAudit]) -> Iterator[FlagBins]:
         """Return the bins of each flag, in order; see `select_many`."""
-        self._forget(self._stored_updates())
+        self._forget(stored_updates(self._connection))
         for flag, bins in zip(flags, select_many(self._connection, flags), strict=True):
             size = 3 * bins.units.nbytes + FACT_BYTES * len(bins.facts)
             if self._bytes + size <= MOST_BYTES:
@@ -215,7 +239,7 @@ class Prefetch:
 
     def read(self, flag: FlagAudit) -> FlagBins:
         """Return the bins of one flag; see `select_bins`."""
-        if self._waiting and (updates := self._stored_updates()) != self._updates:
+        if self._waiting and (updates := stored_updates(self._connection)) != self._updates:
             self._forget(updates)
         declared, bins = self._waiting.pop(flag.id, (None, None))
         return bins if bins is not None and declared == flag else select_bins(self._connection, flag)
@@ -223,6 +247,8 @@ class Prefetch:
     def _forget(self, updates: int) -> None:
         self._waiting, self._updates, self._bytes = {}, updates, 0
 
-    def _stored_updates(self) -> int:
-        ((updates,),) = self._connection.execute("SELECT updates FROM exd_meta").fetchall()
-        return int(updates)
+
+def stored_updates(connection: duckdb.DuckDBPyConnection) -> int:
+    """Return how often the store was updated."""
+    ((updates,),) = connection.execute("SELECT updates FROM exd_meta").fetchall()
+    return int(updates)

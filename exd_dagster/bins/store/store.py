@@ -1,17 +1,21 @@
-"""The bin store: what was counted, in one DuckDB database that is brought up to date window by window."""
+"""The bin store: what was counted, in one database that is brought up to date window by window."""
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
-from os import PathLike, fspath
-from pathlib import Path
+from functools import partial
+from os import PathLike
 
 import duckdb
 
 from exd_dagster.bins.engine.count import EngineLog
 from exd_dagster.bins.hours import ceil_hour, hour_of
 from exd_dagster.bins.model import FlagBins, FlagSegments, SharedUnits
+from exd_dagster.bins.places import place_at
+from exd_dagster.bins.places.lake import tidy
+from exd_dagster.bins.places.turns import StoreBusyError, current, in_turn, is_conflict, transaction
 from exd_dagster.bins.report import BuildReport
 from exd_dagster.bins.store.changes import Changes, find_changes, save_changes
 from exd_dagster.bins.store.log import DuckLog, OpenLog
@@ -29,6 +33,8 @@ from exd_dagster.telemetry.sources.base import holds_values, reason_of
 from exd_dagster.telemetry.sources.duckdb import IbisRecords, as_records
 from exd_dagster.telemetry.unit_hash import hash_function
 
+_log = logging.getLogger("exd_dagster")
+
 
 class BinStore:
     """The bins of many flags in the exd_* tables of one open DuckDB connection.
@@ -44,7 +50,7 @@ class BinStore:
         self._connection = connection
         self._prefetch = Prefetch(connection)
         with _store_errors():
-            self._seed = ensure_schema(connection)
+            self._seed = in_turn(connection, "schema", partial(ensure_schema, connection))
             self._hash_function = hash_function(connection)
 
     def update(
@@ -138,8 +144,13 @@ class BinStore:
         Returns:
             The flags whose units were dropped.
         """
-        with _store_errors(), _transaction(self._connection):
-            return Registry(self._connection).drop_ended_units(instant_ms(before))
+
+        def drop() -> tuple[FlagId, ...]:
+            with _updating(self._connection):
+                return Registry(self._connection).drop_ended_units(instant_ms(before))
+
+        with _store_errors():
+            return in_turn(self._connection, "bins", drop)
 
     def watermark(self, source_name: str) -> datetime | None:
         """Return the newest valid record (UTC) of a log, None when none was read."""
@@ -148,6 +159,14 @@ class BinStore:
         return from_ms(source.watermark) if source else None
 
     def _run(self, reading: Reading) -> BuildReport:
+        def attempt() -> BuildReport:
+            report = self._attempt(reading)
+            self._tidy()
+            return report
+
+        return in_turn(self._connection, "bins", attempt)
+
+    def _attempt(self, reading: Reading) -> BuildReport:
         through: Collection[int] = ()
         changes = Changes()
         if reading.flags and not isinstance(reading.source, IbisRecords):
@@ -157,7 +176,7 @@ class BinStore:
         while True:
             with self._open(reading, through) as opened:
                 try:
-                    with _store_errors(), _transaction(self._connection):
+                    with _store_errors(), _updating(self._connection):
                         report = Update(self._connection, reading, through).run(opened)
                         save_changes(self._connection, reading.source.label, changes)
                         if reading.timing.retention is not None:
@@ -171,6 +190,16 @@ class BinStore:
                     if rest is None:
                         raise
                     reading = replace(reading, source=rest)
+
+    def _tidy(self) -> None:
+        """Tidy a lake; what was written stays whether that works or not."""
+        database = current(self._connection)
+        if database.kind != "ducklake":
+            return
+        try:
+            tidy(self._connection, database.name)
+        except duckdb.Error as error:
+            _log.warning("the lake could not be tidied, which the next run tries again: %s", error)
 
     @contextmanager
     def _open(self, reading: Reading, through: Collection[int]) -> Iterator[OpenLog]:
@@ -188,98 +217,42 @@ class BinStore:
 
 
 @contextmanager
-def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+def _updating(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """All or nothing. The order of rows means nothing here, and keeping it would cost memory."""
     ((order, bar),) = connection.execute(
         "SELECT current_setting('preserve_insertion_order'), current_setting('enable_progress_bar')"
     ).fetchall()
     connection.execute("SET preserve_insertion_order = false; SET enable_progress_bar = false")
-    connection.execute("BEGIN")
     try:
-        connection.execute("UPDATE exd_meta SET updates = updates + 1")
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        with suppress(duckdb.Error):  # the failure itself may have ended the transaction
-            connection.execute("ROLLBACK")
-        raise
+        with transaction(connection):
+            connection.execute("UPDATE exd_meta SET updates = updates + 1")
+            yield
     finally:
         with suppress(duckdb.Error):
             connection.execute(f"SET preserve_insertion_order = {order}; SET enable_progress_bar = {bar}")
 
 
 @contextmanager
-def open_store(path: str | PathLike[str]) -> Iterator[BinStore]:
-    """Open the bin store in a DuckDB file and close it on exit.
+def open_store(address: str | PathLike[str]) -> Iterator[BinStore]:
+    """Open the bin store in a DuckDB file, a lake (`ducklake:<catalog>`) or MotherDuck, and close it on exit.
 
-    Inside Dagster use `DuckDBResource` and `BinStore(connection)` instead, which waits for its turn.
+    Inside Dagster use the resource instead, which waits for its turn on a file.
 
     Raises:
-        StoreError: when the file is locked by another process or is no DuckDB database.
+        StoreError: when it cannot be opened, for example because another process has the file open.
     """
-    file = fspath(path)
-    refuse_sqlite(file)
-    try:
-        connection = duckdb.connect(file)
-    except duckdb.Error as error:
-        raise StoreError(cannot_open(file, error)) from error
-    try:
+    with closing(place_at(address).connect()) as connection:
         yield BinStore(connection)
-    finally:
-        connection.close()
-
-
-def refuse_sqlite(file: str) -> None:
-    """Refuse a database of SQLite before DuckDB fetches an extension over the network to open it.
-
-    Raises:
-        StoreError: when the file is one.
-    """
-    with suppress(OSError, ValueError), Path(file).open("rb") as opened:
-        if opened.read(16) == b"SQLite format 3\0":
-            raise StoreError(
-                f"{file} is a database of SQLite; the bin store is a DuckDB file, give another path"
-            )
-
-
-def is_locked(error: Exception) -> bool:
-    """Return whether the store is locked by another process, so that waiting can help."""
-    reason = str(error).lower()
-    return any(sign in reason for sign in ("set lock on file", "conflicting lock", "used by another process"))
-
-
-def cannot_open(file: str, error: Exception) -> str:
-    """Return the error for a store that cannot be opened, with the fix."""
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    cannot = f"{file} cannot be opened: {reason}"
-    low, path = reason.replace(file, "").lower(), Path(file)
-    if is_locked(error):
-        return f"{file} is in use by another process ({reason}); wait for it, or stop it, and run again"
-    if "version number" in low or "newer version" in low or "storage version" in low:
-        return (
-            f"{file} was written by another version of DuckDB than the {duckdb.__version__} installed here "
-            f"({reason}); install the version that wrote it, or give a new store and materialize again"
-        )
-    with suppress(OSError, ValueError):
-        if path.is_dir():
-            return f"{file} is a folder; give the path of a file, for example {path / 'exd.duckdb'}"
-        if path.parent.exists() and not path.parent.is_dir():
-            return f"{file} cannot be opened: {path.parent} is a file, not a folder; give another path"
-        if not file.startswith((":", "md:")) and not path.parent.is_dir():
-            return f"{file} cannot be opened: its folder does not exist; create {path.parent}"
-    if "does not exist" in low:
-        return f"{file} does not exist; correct the path, or materialize the bins first"
-    if "permission" in low or "read-only" in low or "read only" in low:
-        return f"{cannot}; let this user write the file and its folder, or give another path"
-    if "corrupt" in low or "checksum" in low:
-        return f"{cannot}; restore a copy of it, or give a new store and materialize the bins again"
-    return f"{file} cannot be opened as a DuckDB database: {reason}; give another path"
 
 
 _WRITING = ("write", "space left", "too large", "fsync", "truncate", "read-only", "read only", '.wal"')
 """Words that identify a file system error of the store, as opposed to the log."""
 
 
+_BUSY = (
+    "another run wrote to the bin store at the same time: {}\nNothing was changed; run again, and put the "
+    "audit assets in one pool with a limit of 1 so that runs take turns"
+)
 _UNCOUNTED = "the records cannot be counted: {}\nNothing was changed"
 
 
@@ -293,17 +266,16 @@ def _store_errors() -> Iterator[None]:
             f"not enough memory or disk: {error}\nNothing was changed; free some and run again"
         ) from error
     except duckdb.Error as error:
-        text = str(error).lower().replace("write-write conflict", "conflict")
+        text = str(error).lower()
+        if is_conflict(error):
+            raise StoreBusyError(_BUSY.format(error)) from error
         if any(word in text for word in _WRITING):
             raise StoreError(
                 f"the bin store cannot be written: {error}\nNothing was changed; free disk space or correct "
                 "the permissions, and run again"
             ) from error
         if isinstance(error, duckdb.TransactionException):
-            raise StoreError(
-                f"another run wrote to the bin store at the same time: {error}\nNothing was changed; run "
-                "again, and put the audit assets in one pool with a limit of 1 so that runs take turns"
-            ) from error
+            raise StoreBusyError(_BUSY.format(error)) from error
         if holds_values(error):
             raise RecordsError(_UNCOUNTED.format(reason_of(error))) from None
         raise RecordsError(_UNCOUNTED.format(error)) from error
