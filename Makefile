@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test check checks format lint types calibration engines vendors e2e wheel bench soak constraints clean
+.PHONY: help demo ui test check checks format lint types calibration engines vendors lake e2e wheel bench soak constraints clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,11 +26,11 @@ ui: $(VENV)/.installed-ui ## dagster dev on the demo project
 	@$(BIN)/dagster dev -h 127.0.0.1 -p $(or $(PORT),3000)
 
 test: $(VENV)/.installed-test ## install the test extra and run the tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not calibration and not e2e and not engines and not vendors" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not calibration and not e2e and not engines and not vendors and not lake" $(ARGS)
 
 check: test checks ## everything CI runs
 
-checks: format lint types calibration engines vendors e2e wheel
+checks: format lint types calibration engines vendors lake e2e wheel
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -56,6 +56,18 @@ engines: $(VENV)/.installed-engines ## the same bins on Spark, PostgreSQL and ob
 
 vendors: $(VENV)/.installed-test .venv-vendors/.installed ## what the vendors' own SDKs write, audited
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m vendors $(ARGS)
+
+# A lake needs a DuckDB whose extensions the registry has, which is not the newest. It comes first on the path
+# of an environment that has everything else from the main one.
+.venv-lake/.installed: tests/lake/requirements.txt $(VENV)/.installed-engines
+	$(PYTHON) -m venv .venv-lake
+	@.venv-lake/bin/python -m pip install --quiet --disable-pip-version-check -r tests/lake/requirements.txt
+	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > \
+	  "$$(.venv-lake/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/main.pth"
+	@touch $@
+
+lake: .venv-lake/.installed ## a store that workers share: PostgreSQL, an S3 server, kills
+	.venv-lake/bin/python -m pytest -m lake tests/lake $(ARGS)
 
 e2e: $(VENV)/.installed-test ## whole commands, a daemon, a browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m e2e $(ARGS)

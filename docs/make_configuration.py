@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from dagster_duckdb import DuckDBResource
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -21,6 +22,7 @@ from exd_dagster.definitions.component.component import (
     FlagAuditComponent,
     ManifestFlags,
 )
+from exd_dagster.definitions.component.stores import STORES
 from exd_dagster.definitions.component.vendor_flags import VendorFlags
 from exd_dagster.definitions.component.yaml import READ_WHEN_SENDING, SECRETS, Kinds
 from exd_dagster.definitions.reports.reconcile import Reconcile
@@ -41,6 +43,7 @@ WORDS = {
     Callable[..., Any]: "a function",
     Any: "any",
     Scalar: "text, number or switch",
+    DuckDBResource: "text or [DuckLakeResource](#ducklakeresource)",
 }
 
 INTRODUCTION = """\
@@ -203,6 +206,8 @@ def sections() -> Iterator[str]:
         IbisRecords,
         f"{_first(IbisRecords)} In Python, or as a template variable in YAML.",
     )
+    for name, model in STORES.items():
+        yield section(model.__name__, model, f"{_first(model)} In YAML: `type: {name}`.")
     for name, model in DESTINATIONS.items():
         yield section(model.__name__, model, f"{_first(model)} In YAML: `type: {name}`.")
     yield section("Route", Route, _first(Route) + " One of `routes`.")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from exd_dagster.definitions.protection.protect import protect
     from exd_dagster.definitions.reports.reconcile import build_reconcile_check
     from exd_dagster.definitions.schedules import build_nightly_audit_schedule
+    from exd_dagster.definitions.store import DuckLakeResource
     from exd_dagster.notebook import LiveMonitor, WebhookAlertDispatcher
     from exd_dagster.stats.sequential.power import plan_detection
     from exd_dagster.telemetry.manifest.read import flags_from_manifest
@@ -42,6 +43,7 @@ sys.meta_path.append(MovedModules())
 
 _HOME = {
     "CallbackAlerts": "definitions.alerting.destinations",
+    "DuckLakeResource": "definitions.store",
     "EmailAlerts": "definitions.alerting.destinations",
     "FileRecords": "telemetry.sources.duckdb",
     "FlagAudit": "config",
@@ -79,6 +81,7 @@ _HOME = {
 __all__ = [
     "AppriseAlerts",
     "CallbackAlerts",
+    "DuckLakeResource",
     "EmailAlerts",
     "FileRecords",
     "FlagAudit",

@@ -28,6 +28,7 @@ class Fleet:
     guard: Any = None
     ended: bool = True
     options: dict[str, Any] = field(default_factory=dict)
+    store: DuckDBResource | None = None
 
     def __post_init__(self) -> None:
         self.hours = max(len(counts) for counts in self.counts.values())
@@ -48,7 +49,7 @@ class Fleet:
         audit = build_flag_audit_defs(
             self.flags,
             records=str(self.folder / "log" / "*.parquet"),
-            store=DuckDBResource(database=str(self.folder / "bins.duckdb")),
+            store=self.store or DuckDBResource(database=str(self.folder / "bins.duckdb")),
             **self.options,
         )
         self.reports = [self._report(key) for key in self.counts]

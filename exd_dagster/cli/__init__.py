@@ -24,6 +24,7 @@ COMMANDS = {
     "test-alert": ("exd_dagster.cli.test_alert:test_alert", "Send a test alert to each destination."),
     "alerts": ("exd_dagster.cli.alerts:alerts", "Show open incidents and deliveries."),
     "slack": ("exd_dagster.cli.slack:slack", "Let the buttons of alerts answer in Slack."),
+    "store": ("exd_dagster.cli.store:store", "Copy the bin store from a file to a lake, and back."),
     "decide": ("exd_dagster.cli.decide:decide", "Silence, waive or end a failure, with a reason."),
 }
 """Every subcommand: where its click command lives, and its line of help."""

@@ -87,7 +87,8 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
         flags: the flags to audit.
         records: where the evaluation records are: a `ParquetRecords`, `FileRecords`, `TableRecords` or
             `IbisRecords`, a path or glob, or a pandas DataFrame.
-        store: the DuckDB file of the bins.
+        store: where the bins are: a DuckDB file, `md:<database>` of MotherDuck, or a `DuckLakeResource`,
+            which several workers share.
         alerts: destinations of alerts; none: nothing is sent, the checks still block.
         routes: which alert goes where, first match wins; None: every alert to every destination.
         digest: True sends the summary after each audit to the default destinations, names send it there.

@@ -39,6 +39,14 @@ class Postgres:
             cursor.execute(f'CREATE TABLE "{table}" ({declared})')
             cursor.executemany(f'INSERT INTO "{table}" VALUES ({marks})', rows)
 
+    def create(self, database: str) -> str:
+        """Make a database and return its address."""
+        import psycopg
+
+        with psycopg.connect(**self.address, autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{database}"')
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
     def backend(self) -> Any:
         """Return an Ibis backend that is connected to it."""
         import ibis

@@ -12,6 +12,7 @@ import duckdb
 
 from exd_dagster.bins.places.extensions import load_extension
 from exd_dagster.bins.places.file import is_locked
+from exd_dagster.bins.places.turns import again
 from exd_dagster.errors import StoreError
 from exd_dagster.telemetry.records import ident, literal
 
@@ -21,6 +22,9 @@ MOST_FILES = 100
 """Files of one table that are worth merging."""
 INLINED = 1000
 """Rows that are written into the catalog instead of a file of their own."""
+
+_MADE_TWICE = ("duplicate key", "already exists")
+"""What PostgreSQL says to the second of two workers that make a lake at once."""
 
 _SCANNERS = {"postgres": "postgres_scanner", "sqlite": "sqlite_scanner"}
 _STORAGES = {"httpfs": ("s3:", "gs:", "gcs:", "r2:", "http:", "https:"), "azure": ("az:", "azure:", "abfss:")}
@@ -50,8 +54,9 @@ class LakePlace:
 
     @property
     def address(self) -> str:
-        """The catalog, without its password."""
-        return without_password(LAKE + self.catalog)
+        """The catalog, without its password, and the schema if it has another than main."""
+        schema = "" if self.schema == "main" else f", schema {self.schema}"
+        return without_password(LAKE + self.catalog) + schema if self.catalog else ""
 
     def connect(self, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
         """See `Place`."""
@@ -78,10 +83,10 @@ class LakePlace:
             attached = f"ATTACH {literal(LAKE + self._catalog)} AS {ident(name)} ({', '.join(options)})"
             if kind == "sqlite" and not read_only:
                 _let_readers_and_writers_work_together(self._catalog.partition(":")[2])
-            connection.execute(attached)
+            again(lambda: _attach(connection, attached), _MADE_TWICE)
             self._reach_data(connection, data_path(connection, name))
             if not read_only:
-                self._keep(connection, name)
+                again(lambda: self._keep(connection, name))
         except (duckdb.Error, OSError) as error:
             raise StoreError(_cannot_open(self, error)) from None
         return f"{ident(name)}.{ident(self.schema)}"
@@ -117,6 +122,17 @@ class LakePlace:
             connection.execute(
                 f"CALL ducklake_set_option({literal(name)}, 'expire_older_than', {literal(wanted)})"
             )
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
+    try:
+        connection.execute(statement)
+    except duckdb.Error as error:
+        needed = [name for name in _STORAGES if f"'{name}'" in str(error)]
+        if not needed:
+            raise
+        load_extension(connection, needed[0])  # only the catalog knows where the data are
+        connection.execute(statement)
 
 
 def data_path(connection: duckdb.DuckDBPyConnection, name: str) -> str:

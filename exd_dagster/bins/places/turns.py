@@ -10,7 +10,7 @@ import logging
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -83,14 +83,19 @@ def in_turn(connection: duckdb.DuckDBPyConnection, what: What, work: Callable[[]
     if not database.shared:
         return work()
     with _turn(connection, database, what):
-        for attempt in range(MOST_ATTEMPTS):
-            try:
-                return work()
-            except (duckdb.Error, StoreBusyError) as error:
-                if not is_conflict(error) or attempt == MOST_ATTEMPTS - 1:
-                    raise
-                time.sleep(random.uniform(0.1, 0.2 * 2**attempt))  # noqa: S311 - no secret
-    raise AssertionError("unreachable")
+        return again(work)
+
+
+def again(work: Callable[[], _T], also: Sequence[str] = ()) -> _T:
+    """Do work, and after a conflict again; `also` are further signs of one in the text of an error."""
+    for attempt in range(1, MOST_ATTEMPTS):
+        try:
+            return work()
+        except (duckdb.Error, StoreBusyError) as error:
+            if not is_conflict(error) and not any(sign in str(error).lower() for sign in also):
+                raise
+            time.sleep(random.uniform(0.1, 0.1 * 2**attempt))  # noqa: S311 - no secret
+    return work()
 
 
 def is_conflict(error: BaseException) -> bool:

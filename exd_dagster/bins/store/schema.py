@@ -46,14 +46,17 @@ CREATE TABLE exd_bins (flag INTEGER, hour BIGINT, variant VARCHAR, new_units BIG
     evaluations BIGINT, multi_variant_units BIGINT, carry_over_units BIGINT);
 CREATE TABLE exd_facts (flag INTEGER, hour BIGINT, name VARCHAR, detail VARCHAR, count BIGINT);
 """
-_FORMAT_2 = """
-CREATE TABLE exd_prints (flag INTEGER, hour BIGINT, records BIGINT, hashes HUGEINT);
+_VIEW = """
 CREATE OR REPLACE VIEW flag_bins AS
     SELECT namespace, environment, key AS flag_key, to_timestamp(hour * 3600) AS hour, variant,
         new_units, units, evaluations
     FROM exd_bins JOIN exd_flags USING (flag) JOIN exd_sources USING (source)
     WHERE hour < least(closed_through, read_through);
 """
+_FORMAT_2 = """
+CREATE TABLE exd_prints (flag INTEGER, hour BIGINT, records BIGINT, hashes HUGEINT);
+"""
+_FORMAT_2 += _VIEW
 """What format 2 adds to format 1."""
 _FORMAT_3 = """
 ALTER TABLE exd_hours ADD COLUMN IF NOT EXISTS records BIGINT;
@@ -88,6 +91,11 @@ def ensure_schema(connection: duckdb.DuckDBPyConnection) -> int:
             f"{str(error).splitlines()[0]}\nNothing was changed; give the bin store a file of its own, or "
             "rename what is there"
         ) from error
+
+
+def make_view(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the view for people over tables that are there."""
+    connection.execute(_VIEW)
 
 
 def _place(connection: duckdb.DuckDBPyConnection) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,12 +10,14 @@ from pathlib import Path
 import duckdb
 
 from exd_dagster.bins.engine.count import EngineLog
+from exd_dagster.bins.places import Place
 from exd_dagster.bins.store.names import MOST_NAMES
-from exd_dagster.bins.store.store import open_store
+from exd_dagster.bins.store.store import BinStore
 from exd_dagster.cli.doctor.diagnosis import Diagnosis, counted, fail, ok, warn
 from exd_dagster.cli.doctor.splits import diagnose_splits
 from exd_dagster.config import FlagAudit
 from exd_dagster.definitions.fleet.plan import AuditPlan
+from exd_dagster.definitions.store import DuckLakeResource, place_of
 from exd_dagster.errors import ExdError, did_you_mean
 from exd_dagster.telemetry.canonical import Columns
 from exd_dagster.telemetry.preset import likeliest, read_preset, recognise
@@ -190,6 +193,8 @@ def diagnose_store(plan: AuditPlan) -> Diagnosis:
     if path in ("", ":memory:"):
         said = "the store's path is empty" if not path else "bins in memory are lost after each run"
         return fail("store", said, 'give store=DuckDBResource(database="bins.duckdb")')
+    if isinstance(plan.store, DuckLakeResource):
+        return _opened(path, place_of(plan.store))
     if ":" in path.partition("/")[0]:
         return ok("store", f"{path} is not a local file; not checked")
     file = Path(path)
@@ -203,12 +208,13 @@ def diagnose_store(plan: AuditPlan) -> Diagnosis:
         )
     if not os.access(file, os.W_OK):
         return fail("store", f"{path} cannot be written", "let the user that runs Dagster write to it")
-    return _opened(path)
+    return _opened(path, place_of(plan.store))
 
 
-def _opened(path: str) -> Diagnosis:
+def _opened(path: str, place: Place) -> Diagnosis:
     try:
-        with open_store(path):
+        with closing(place.connect()) as connection:
+            BinStore(connection)
             return ok("store", f"{path} can be written")
     except ExdError as error:
         said, _, fix = str(error).partition("; ")

@@ -8,7 +8,6 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import dagster as dg
 from dagster.components import Scaffolder, ScaffoldRequest
-from dagster_duckdb import DuckDBResource
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from typing_extensions import Self
 
@@ -26,12 +25,14 @@ from exd_dagster.definitions.assets import STORE_POOL, Grain, bins_asset_keys
 from exd_dagster.definitions.build import build_flag_audit_defs
 from exd_dagster.definitions.catalog import GroupBy
 from exd_dagster.definitions.component.scaffold import component_yaml, example
+from exd_dagster.definitions.component.stores import AnyStore
 from exd_dagster.definitions.component.vendor_flags import VendorFlags
 from exd_dagster.definitions.component.yaml import Kinds, Rendering, file_of, with_lines, yaml_schema
 from exd_dagster.definitions.fleet.clash import Claim, clash
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET
 from exd_dagster.definitions.internals import project_components
 from exd_dagster.definitions.reports.reconcile import Reconcile
+from exd_dagster.definitions.store import place_of
 from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.telemetry.manifest.read import flags_from_manifest
 from exd_dagster.telemetry.manifest.thresholds import read_thresholds
@@ -121,7 +122,9 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
         description="Where the evaluation records are: a path or glob, or a mapping whose type is parquet, "
         "files or table."
     )
-    store: str = Field(min_length=1, description="DuckDB file of the bins.")
+    store: AnyStore = Field(
+        description="Where the bins are: a DuckDB file, md:DATABASE, or a mapping with type: ducklake."
+    )
     flags: tuple[FlagAudit, ...] = Field(
         default=(), description="The flags to audit; one that the manifest has too replaces it."
     )
@@ -315,7 +318,7 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
         return build_flag_audit_defs(
             flags=self.audits(),
             records=self.records,
-            store=DuckDBResource(database=self.store),
+            store=self.store,
             alerts=self.alerts,
             routes=self.routes,
             digest=self.digest,
@@ -358,7 +361,7 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
 
     def claim(self) -> Claim:
         """Return what the fleet of this component takes for itself."""
-        return Claim(self.name, bins_asset_keys(self.audits(), self.key_prefix), self.store)
+        return Claim(self.name, bins_asset_keys(self.audits(), self.key_prefix), place_of(self.store).address)
 
 
 def _given(flag: FlagAudit) -> dict[str, Any]:

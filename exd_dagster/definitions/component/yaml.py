@@ -116,7 +116,8 @@ class Rendering:
             return text  # rendered when the state is refreshed: loading needs no secret
         destination = path[0] in ("alerts", "on_shutoff", "monitoring")
         whole = _WHOLE.fullmatch(text)
-        if whole and destination and path[-1] in READ_WHEN_SENDING:
+        late = (destination and path[-1] in READ_WHEN_SENDING) or path == ("store", "catalog")
+        if whole and late:
             return dg.EnvVar(whole[1] or whole[2])
         if "{{" not in text:
             if not (destination and path[-1] in SECRETS):

@@ -16,7 +16,7 @@ class Claim:
     Attributes:
         name: of the fleet.
         bins: the bins asset of each flag.
-        store: path of the DuckDB file of the bins; "" if unknown.
+        store: address of the store; "" if unknown.
     """
 
     name: str

@@ -33,7 +33,10 @@ def check_types(flags: object, store: object, alerts: object) -> None:
             f"alerts: {kind} is no destination; write for example exd.SlackAlerts(...)" for kind in strange
         ]
     if not isinstance(store, DuckDBResource):
-        faults.append('store: write DuckDBResource(database="exd.duckdb"), from dagster_duckdb')
+        faults.append(
+            'store: write DuckDBResource(database="exd.duckdb"), from dagster_duckdb, '
+            "or exd.DuckLakeResource(catalog=...)"
+        )
     if faults:
         raise ConfigError("build_flag_audit_defs", faults)
 

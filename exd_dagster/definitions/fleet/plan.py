@@ -10,6 +10,7 @@ from dagster_duckdb import DuckDBResource
 
 from exd_dagster.config import FlagAudit, FlagId, Thresholds, Timing
 from exd_dagster.definitions.fleet.clash import Claim, clash
+from exd_dagster.definitions.store import place_of
 from exd_dagster.telemetry.sources.duckdb import Records
 
 
@@ -22,7 +23,7 @@ class AuditPlan:
         bins: the bins asset of each flag.
         flags: the audited flags.
         records: where the evaluation records are.
-        store: the DuckDB file of the bins.
+        store: where the bins are.
         thresholds: the levels of the checks.
         timing: when an hour is closed.
         pool: concurrency pool of every op that writes the store.
@@ -46,9 +47,8 @@ class AuditPlan:
 
     @property
     def store_path(self) -> str:
-        """Path of the store; "" where it comes from an environment variable that is not set."""
-        path = self.store.database
-        return path.get_value() or "" if isinstance(path, dg.EnvVar) else path
+        """Address of the store; "" where it comes from an environment variable that is not set."""
+        return place_of(self.store).address
 
 
 def plan_audit(
