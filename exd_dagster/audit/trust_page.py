@@ -1,15 +1,14 @@
 """Which flags may be used, as one HTML file without external requests, for phone and print."""
 
-from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 from html import escape
 from itertools import groupby
 from typing import Literal, TypeAlias
 from urllib.parse import quote
 
+from exd_dagster.audit.page import html_page, shown_time
 from exd_dagster.config import FlagId, Mode
 from exd_dagster.plots import as_data_uri
 
@@ -123,15 +122,13 @@ def trust_page(rows: Iterable[TrustRow], *, written_at: datetime, title: str = "
     groups = [(standing, list(group)) for standing, group in groupby(ordered, lambda row: row.standing)]
     sections = "".join(_section(standing, group, iterations) for standing, group in groups)
     chips = "".join(_chip(standing, len(group)) for standing, group in groups)
-    return _PAGE.format(
-        title=escape(title),
-        style=_STYLE,
+    return html_page(
+        title,
+        sections,
         chips=chips or "<p>No flag is audited yet.</p>",
+        written_at=written_at,
         search=_search(ordered) if ordered else "",
-        sections=sections,
-        written=_time(written_at),
         script=FILTER,
-        hash=b64encode(sha256(FILTER.encode()).digest()).decode(),
     )
 
 
@@ -189,18 +186,18 @@ def _facts(row: TrustRow) -> list[tuple[str, str]]:
     """Return (name, HTML) of further facts."""
     waived = f"by {escape(row.waived_by)}" if row.waived_by else ""
     if row.waived_until:
-        waived += f" until {_time(row.waived_until)}"
+        waived += f" until {shown_time(row.waived_until)}"
     facts = (
-        ("Since", _time(row.since) if row.since != row.audited_through else ""),
+        ("Since", shown_time(row.since) if row.since != row.audited_through else ""),
         ("Usable until", _usable(row)),
         ("Usable without", escape(", ".join(row.usable_without))),
-        ("Audited through", _time(row.audited_through)),
+        ("Audited through", shown_time(row.audited_through)),
         ("Failing checks", escape(", ".join(row.failing))),
         ("Fleet", "among the discoveries of the fleet (e-BH)" if row.discovery else ""),
         ("Assignment shared with", escape(", ".join(row.collides_with))),
         ("Waived", waived),
         ("Mode", "" if row.mode == "block" else row.mode),
-        ("Iteration began", _time(row.iteration_start)),
+        ("Iteration began", shown_time(row.iteration_start)),
         ("Owners", escape(", ".join(row.owners))),
         ("Checks", _link(row.asset_url, "open in Dagster")),
         ("Run", _link(row.run_url, "open in Dagster")),
@@ -210,13 +207,7 @@ def _facts(row: TrustRow) -> list[tuple[str, str]]:
 
 def _usable(row: TrustRow) -> str:
     nothing = row.usable_until is not None and row.usable_until <= row.iteration_start
-    return "no hour is usable" if nothing else _time(row.usable_until)
-
-
-def _time(instant: datetime | None) -> str:
-    if instant is None:
-        return ""
-    return f'<time datetime="{instant:%Y-%m-%dT%H:%MZ}">{instant:%Y-%m-%d %H:%M} UTC</time>'
+    return "no hour is usable" if nothing else shown_time(row.usable_until)
 
 
 def _link(url: str, words: str) -> str:
@@ -225,25 +216,6 @@ def _link(url: str, words: str) -> str:
         return f'<a href="{escape(url)}" rel="noreferrer">{words}</a>'
     return escape(url)
 
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{hash}'">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<header><h1>{title}</h1><nav>{chips}</nav>{search}</header>
-<main>{sections}</main>
-<footer>Written {written} by exd_dagster.</footer>
-<script>{script}</script>
-</body>
-</html>
-"""
 
 FILTER = """
 const find = document.getElementById('find');
@@ -281,48 +253,3 @@ if (find) {
 }
 """
 """Filters the cards by text and owner, and keeps both in the address: a view can be sent as a link."""
-
-_STYLE = """
-:root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --ink: #1b1f24; --soft: #5f6770;
-  --rule: #dfe3e8; --bad: #c62a2f; --unsure: #6b5bd0; --warn: #9a5b00; --good: #18794e; }
-@media (prefers-color-scheme: dark) { :root { --page: #0f1117; --card: #181b22; --ink: #e6e8eb;
-  --soft: #9aa2ac; --rule: #2b3038; --bad: #ff7b7f; --unsure: #a99cff; --warn: #f0a742; --good: #4cc38a; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 76rem; padding: 1.5rem clamp(1rem, 4vw, 2.5rem); background: var(--page);
-  color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; }
-h1 { margin: 0 0 .75rem; font-size: 1.6rem; letter-spacing: -.01em; }
-h2 { margin: 2.25rem 0 0; font-size: 1.15rem; }
-h2 + p { margin: .1rem 0 1rem; color: var(--soft); }
-h3 { margin: 0; font-size: 1.05rem; overflow-wrap: anywhere; }
-h3 a { color: inherit; text-decoration: none; }
-h3 small { color: var(--soft); font-weight: 400; }
-a { color: inherit; }
-nav { display: flex; flex-wrap: wrap; gap: .5rem; }
-form { display: flex; flex-wrap: wrap; align-items: center; gap: .5rem; margin-top: 1rem; }
-[hidden] { display: none !important; }
-input, select { min-width: 0; max-width: 100%; padding: .4rem .7rem; border: 1px solid var(--rule);
-  border-radius: .5rem; background: var(--card); color: var(--ink); font: inherit; }
-input { flex: 1 1 14rem; }
-output { color: var(--soft); font-size: .85rem; }
-.chip { padding: .25rem .75rem; border: 1px solid var(--tone); border-radius: 99rem; color: var(--tone);
-  text-decoration: none; }
-.not-trusted { --tone: var(--bad); } .not-checked { --tone: var(--unsure); }
-.waived, .warning { --tone: var(--warn); } .trusted { --tone: var(--good); }
-article { margin: .75rem 0; padding: 1rem 1.25rem; border: 1px solid var(--rule);
-  border-left: 4px solid var(--tone); border-radius: .5rem; background: var(--card); break-inside: avoid; }
-article.trusted { content-visibility: auto; contain-intrinsic-size: auto 12rem; } /* the many */
-article:target { outline: 2px solid var(--tone); }
-article > p { margin: .35rem 0 .6rem; overflow-wrap: anywhere; }
-.mark { color: var(--tone); font-weight: 700; }
-figure { margin: .5rem 0 .75rem; overflow-x: auto; direction: rtl; } /* newest hours in view */
-img { display: block; margin-right: auto; width: 640px; max-width: max(100%, 30rem); height: auto; }
-dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); gap: .5rem 1.25rem;
-  margin: 0; }
-@media (min-width: 40rem) { dl { grid-template-columns: repeat(auto-fill, minmax(12rem, 1fr)); } }
-dt { color: var(--soft); font-size: .8rem; }
-dd { margin: 0; font-size: .95rem; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
-footer { margin-top: 2.5rem; color: var(--soft); font-size: .85rem; }
-@media print { :root { --page: #fff; --card: #fff; --ink: #000; --soft: #444; --rule: #bbb; --bad: #a00;
-  --unsure: #43a; --warn: #740; --good: #063; } body { padding: 0; max-width: none; font-size: .85rem; }
-  form { display: none; } article.trusted { content-visibility: visible; } }
-"""

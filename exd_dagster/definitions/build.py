@@ -34,6 +34,7 @@ from exd_dagster.definitions.flag_trust import build_flag_trust
 from exd_dagster.definitions.fleet.dagster_values import check_dagster_values, check_types
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.fleet.plan import plan_audit, remember
+from exd_dagster.definitions.ledger import build_incident_ledger
 from exd_dagster.definitions.reports.reconcile import Reconcile, reconcile_checks
 from exd_dagster.definitions.run_tags import AUDIT_TAG
 from exd_dagster.definitions.schedules import (
@@ -172,7 +173,7 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
             resources={fleet.names.store: BinStoreResource(duckdb=store)},
         ),
         fleet.decisions(sensor_status),
-        fleet.trust(base_url or "", sensor_status, pool),
+        fleet.trust(base_url or "", sensor_status, pool, thresholds),
         fleet.alerting(monitoring, sensor_status, hourly=audit_every == "hour"),
     )
     remember(plan_audit(name, fleet.keys, fleet.flags, fleet.records, store, thresholds, timing, pool, defs))
@@ -350,18 +351,23 @@ class _Fleet:
         sensor, again = build_decision_sensor(self.judging, fleet=fleet, default_status=status)
         return dg.Definitions(assets=[asset], jobs=[job, again], sensors=[sensor])
 
-    def trust(self, base_url: str, status: dg.DefaultSensorStatus, pool: str) -> dg.Definitions:
+    def trust(
+        self, base_url: str, status: dg.DefaultSensorStatus, pool: str, thresholds: Thresholds | None
+    ) -> dg.Definitions:
+        fleet, group = self.names.fleet, self.group_name
+        ledger = build_incident_ledger(self.flags, thresholds, fleet=fleet, group_name=group, pool=pool)
         asset, job, sensor = build_flag_trust(
             self.flags,
             self.trust_checks,
-            fleet=self.names.fleet,
-            group_name=self.group_name,
+            fleet=fleet,
+            group_name=group,
             base_url=base_url,
             sensor_status=status,
             pool=pool,
             also=[dg.AssetCheckKey(self.names.alerting, HEALTH)],
+            also_assets=[ledger.key],
         )
-        return dg.Definitions(assets=[asset], jobs=[job], sensors=[sensor])
+        return dg.Definitions(assets=[asset, ledger], jobs=[job], sensors=[sensor])
 
     def alerting(
         self, monitoring: Monitoring | None, status: dg.DefaultSensorStatus, *, hourly: bool

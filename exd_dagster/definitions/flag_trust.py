@@ -60,6 +60,7 @@ def build_flag_trust(
     sensor_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING,
     pool: str = STORE_POOL,
     also: Sequence[dg.AssetCheckKey] = (),
+    also_assets: Sequence[dg.AssetKey] = (),
 ) -> tuple[dg.AssetsDefinition, Any, dg.SensorDefinition]:
     """Build the asset, its job, and the sensor that refreshes it after each audit.
 
@@ -74,6 +75,7 @@ def build_flag_trust(
         sensor_status: whether the sensor starts automatically; running by default.
         pool: concurrency pool of every op that writes the store.
         also: further checks that the job runs, because they too are due after each audit.
+        also_assets: likewise, further assets.
     """
     known, names = {flag.id: flag for flag in flags}, FleetNames(fleet)
     paths = {flag: asset_path(key.asset_key) for flag, key in trust_checks.items()}
@@ -119,9 +121,9 @@ def build_flag_trust(
 
     job = dg.define_asset_job(
         names.trust_job,
-        selection=dg.AssetSelection.assets(flag_trust.key) | dg.AssetSelection.checks(*also),
+        selection=dg.AssetSelection.assets(flag_trust.key, *also_assets) | dg.AssetSelection.checks(*also),
         executor_def=dg.in_process_executor,
-        description="Updates flag_trust and checks that alerts are delivered.",
+        description="Updates flag_trust and the incident ledger, and checks that alerts are delivered.",
     )
 
     @dg.sensor(

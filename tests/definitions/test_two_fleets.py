@@ -198,6 +198,7 @@ def test_the_default_fleet_has_plain_names() -> None:
         "flag_evaluations",
         "experiments/checkout_bins",
         "flag_trust",
+        "incident_ledger",
         "flag_decisions",
         "alerting",
     }
@@ -210,6 +211,7 @@ def test_another_fleet_calls_after_itself_all_that_each_fleet_has_one_of() -> No
         "search_flag_evaluations",
         "experiments/ranking_bins",
         "search_flag_trust",
+        "search_incident_ledger",
         "search_flag_decisions",
         "search_alerting",
     }

@@ -95,6 +95,16 @@ class FleetNames:
         return dg.AssetKey(self.own("flag_trust"))
 
     @property
+    def ledger(self) -> dg.AssetKey:
+        """Asset of what became of incidents."""
+        return dg.AssetKey(self.own("incident_ledger"))
+
+    @property
+    def ledger_page(self) -> str:
+        """HTML file of `incident_ledger`, in the folder of the store."""
+        return self.own("incident_ledger.html")
+
+    @property
     def trust_page(self) -> str:
         """HTML file of `flag_trust`, in the folder of the store."""
         return self.own("flag_trust.html")

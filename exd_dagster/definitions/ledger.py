@@ -1,0 +1,122 @@
+"""`incident_ledger`: what became of incidents and what they were, as asset, table and page."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from exd_dagster.alerts.policy.ledger import (
+    CheckLearned,
+    LedgerRow,
+    by_check,
+    ledger_rows,
+    loudest,
+    precision_words,
+)
+from exd_dagster.audit.ledger_page import advice, ledger_page
+from exd_dagster.audit.ledger_table import read_ledger, write_ledger
+from exd_dagster.audit.rejudge import Tried, best_setting
+from exd_dagster.bins.model import FlagBins, FlagSegments
+from exd_dagster.config import FlagAudit, FlagId, Thresholds
+from exd_dagster.definitions.assets import STORE_POOL
+from exd_dagster.definitions.decisions.asset import load_decisions, remembered_incidents
+from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
+from exd_dagster.definitions.metadata import escape_markdown
+from exd_dagster.definitions.run_tags import audit_op_tags
+from exd_dagster.definitions.store import BinStoreResource, bin_store
+from exd_dagster.errors import ExdError
+
+
+def build_incident_ledger(
+    flags: Sequence[FlagAudit],
+    thresholds: Thresholds | None = None,
+    *,
+    fleet: str = DEFAULT_FLEET,
+    group_name: str = "experiments",
+    pool: str = STORE_POOL,
+) -> dg.AssetsDefinition:
+    """Build the asset, which the job of `flag_trust` refreshes after each audit.
+
+    Args:
+        flags: those of the fleet.
+        thresholds: today's settings of the checks.
+        fleet: name of the fleet.
+        group_name: asset group.
+        pool: concurrency pool of every op that writes the store.
+    """
+    known, names, levels = {flag.id: flag for flag in flags}, FleetNames(fleet), thresholds or Thresholds()
+
+    @dg.asset(
+        key=names.ledger,
+        group_name=group_name,
+        kinds={"duckdb", "html"},
+        description="What became of incidents: how fast they were found, answered and ended, what they were, "
+        "and how precise each check is.",
+        required_resource_keys={names.store},
+        op_tags=audit_op_tags(),
+        pool=pool,
+    )
+    def incident_ledger(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        store = bin_store(context, names.store)
+        incidents = [i for i in remembered_incidents(context.instance, names.alert_sensor) if i.flag in known]
+        write_ledger(store.connection, ledger_rows(incidents, load_decisions(context.instance, fleet)))
+        rows = [row for row in read_ledger(store.connection) if row.flag in known]
+        tried = _tried(context, store, rows, known, levels)
+        page = Path(store.duckdb.database).with_name(names.ledger_page)
+        page.write_text(ledger_page(rows, tried, written_at=datetime.now(timezone.utc)), encoding="utf-8")
+        return dg.MaterializeResult(metadata=_metadata(rows, tried, page))
+
+    return incident_ledger
+
+
+def _tried(
+    context: dg.AssetExecutionContext,
+    store: BinStoreResource,
+    rows: Sequence[LedgerRow],
+    flags: Mapping[FlagId, FlagAudit],
+    thresholds: Thresholds,
+) -> dict[str, Tried | None]:
+    """Try other settings of each poor check; what cannot be tried stops nothing else."""
+
+    def read(flag: FlagAudit) -> tuple[FlagBins, FlagSegments]:
+        bins = store.bins.read(flag)
+        return bins, store.bins.segments(flag, bins)
+
+    found: dict[str, Tried | None] = {}
+    for check in by_check(rows):
+        if not check.poor:
+            continue
+        try:
+            found[check.check] = best_setting(check.check, rows, flags, thresholds, read)
+        except ExdError as error:
+            context.log.warning("No other setting of %s was tried: %s", check.check, error)
+    return found
+
+
+def _metadata(rows: Sequence[LedgerRow], tried: Mapping[str, Tried | None], page: Path) -> dict[str, Any]:
+    learned = by_check(rows)
+    incidents = {row.incident: row for row in rows}.values()
+    poor = [f"- {escape_markdown(advice(check, tried.get(check.check)))}" for check in learned if check.poor]
+    return {
+        "advice": dg.MetadataValue.md("\n".join(poor) or "No check fails for nothing too often."),
+        "checks": dg.MetadataValue.table([_record(check) for check in learned])
+        if learned
+        else dg.MetadataValue.text("no incident yet"),
+        "flags": dg.MetadataValue.json(
+            {str(flag): {"incidents": n, "false": false} for flag, n, false in loudest(rows)[:20]}
+        ),
+        "incidents": len(incidents),
+        "open": sum(row.resolved_at is None for row in incidents),
+        "unanswered": sum(not row.verdict for row in incidents),
+        "page": dg.MetadataValue.path(str(page.absolute())),
+    }
+
+
+def _record(check: CheckLearned) -> dg.TableRecord:
+    """Three columns only: Dagster cuts off what does not fit next to the asset's definition."""
+    counts = f"{check.real} real, {check.false} false, {check.expected} expected of {check.incidents}"
+    return dg.TableRecord(
+        {"check": check.check, "incidents": counts, "precision": precision_words(check) or "not known yet"}
+    )
