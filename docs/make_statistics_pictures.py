@@ -8,15 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from exd_dagster.bins.model import FlagBins
+from exd_dagster.bins.model import FlagBins, FlagSegments, Segment
 from exd_dagster.config import FlagAudit
-from exd_dagster.plots import traffic_plot
+from exd_dagster.plots import segments_plot, traffic_plot
 from exd_dagster.plots.svg import ARMS, BLUE, FAULT, INK, LEFT, RIGHT, Panel, document, text
 from exd_dagster.stats.audit import audit_flag
 from exd_dagster.stats.fleet import e_bh
 from exd_dagster.stats.inputs import Floats, Stretch
 from exd_dagster.stats.methods.change_point import Evidence
 from exd_dagster.stats.methods.combined import log_e_values
+from exd_dagster.stats.segments.segment_srm import segment_srm
 from exd_dagster.stats.srm.looks import look_levels
 
 PICTURES = Path(__file__).parent / "pictures"
@@ -181,6 +182,27 @@ def fleet() -> str:
     )
 
 
+def segments() -> str:
+    """A flag of which Safari, a tenth of the units, loses half of its treatment on the tenth day."""
+    random = np.random.default_rng(4)
+    sizes = {"Chrome": 600, "Edge": 120, "Firefox": 80, "Safari": 100}
+    kept = np.where(EVERY_HOUR[:, None] > 9 * 24 + 14, [1.0, 0.5], [1.0, 1.0])
+    parts = [
+        random.poisson(n / 2 * (kept if name == "Safari" else np.ones((HOURS, 2))))
+        for name, n in sizes.items()
+    ]
+    counts = np.array(parts)
+    mobile = random.binomial(counts.sum(axis=0), 0.4)
+    counts = np.concatenate([counts, [mobile, counts.sum(axis=0) - mobile]])
+    names = [Segment("browser", name) for name in sizes] + [
+        Segment("device", x) for x in ("mobile", "desktop")
+    ]
+    flag = FlagAudit(key="checkout", start=START, split=SPLIT)
+    units = counts[:4].sum(axis=0)
+    bins = FlagBins(flag.id, tuple(SPLIT), START, units, units, units, np.ones(HOURS, dtype=bool))
+    return segments_plot(segment_srm(flag, bins, FlagSegments(START, tuple(SPLIT), tuple(names), counts)))
+
+
 if __name__ == "__main__":
-    for draw in (srm, sequential, change_point, traffic, fleet):
+    for draw in (srm, sequential, change_point, traffic, fleet, segments):
         (PICTURES / f"statistics_{draw.__name__}.svg").write_text(draw() + "\n")
