@@ -38,7 +38,7 @@ def ledger_page(
     sections = [
         _section("checks", "Checks", _CHECKS_SAID, _checks(learned)) if learned else "",
         _poor([check for check in learned if check.poor], tried),
-        _section("flags", "Flags that cry most", _FLAGS_SAID, _flags(rows)) if rows else "",
+        _section("flags", "Flags with the most false incidents", _FLAGS_SAID, _flags(rows)) if rows else "",
         _section("incidents", "Incidents", _INCIDENTS_SAID, _incidents(rows)) if rows else "",
     ]
     return html_page(title, "".join(sections), chips=_chips(rows), written_at=written_at, style=_TABLES)
@@ -50,9 +50,10 @@ _OF_CHECK = (
 )
 _CHECKS_SAID = (
     "Precision: the share of real ones among those called real or false, with its 95 % interval "
-    "(Clopper-Pearson). Times are medians, from the evaluation that first failed."
+    "(Clopper-Pearson). Times are medians: detected after the begin of the fault; acknowledged and resolved "
+    "after the evaluation that first failed."
 )
-_FLAGS_SAID = "Those that failed for nothing most often come first."
+_FLAGS_SAID = "Then those with the most incidents."
 _INCIDENTS_SAID = "The newest come first. An empty answer: nobody has said yet what it was."
 
 
@@ -174,6 +175,7 @@ def _span(span: timedelta | None) -> str:
 _TABLES = """
 .wide { overflow-x: auto; border: 1px solid var(--rule); border-radius: .5rem; background: var(--card); }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .45rem .75rem; text-align: left; vertical-align: top; border-top: 1px solid var(--rule); }
-thead th { border-top: 0; color: var(--soft); font-weight: 500; white-space: nowrap; }
+th, td { padding: .45rem .75rem; border-top: 1px solid var(--rule); text-align: left; vertical-align: top;
+  white-space: nowrap; }
+thead th { border-top: 0; color: var(--soft); font-weight: 500; }
 """

@@ -7,6 +7,7 @@ from typing import Any
 import duckdb
 
 from exd_dagster.alerts.policy.ledger import LedgerRow
+from exd_dagster.bins.places.turns import in_turn, transaction
 from exd_dagster.config import FlagId
 
 _INSTANTS = (*("opened_at", "bad_from", "audited_through", "delivered_at", "acknowledged_at", "resolved_at"),)
@@ -21,20 +22,27 @@ _CREATE = f"""
 CREATE TABLE IF NOT EXISTS incident_ledger (
     incident VARCHAR, check_name VARCHAR, namespace VARCHAR, environment VARCHAR, flag_key VARCHAR,
     {", ".join(f"{name} TIMESTAMPTZ" for name in _INSTANTS)}, blocked BOOLEAN,
-    {", ".join(f"{name} VARCHAR" for name in _TEXTS)},
-    PRIMARY KEY (incident, check_name)
+    {", ".join(f"{name} VARCHAR" for name in _TEXTS)}
 )
 """
 _NAMES, _PLACES = ", ".join(_COLUMNS), ", ".join("?" * len(_COLUMNS))
-_WRITE = f"INSERT OR REPLACE INTO incident_ledger ({_NAMES}) VALUES ({_PLACES})"  # noqa: S608
+_WRITE = f"INSERT INTO incident_ledger ({_NAMES}) VALUES ({_PLACES})"  # noqa: S608
+
+_FORGET = "DELETE FROM incident_ledger WHERE incident = ? AND check_name = ?"
 
 
 def write_ledger(connection: duckdb.DuckDBPyConnection, rows: Iterable[LedgerRow]) -> None:
     """Write rows, new or over those of the same incident and check; others stay."""
-    connection.execute(_CREATE)
     values = [_values(row) for row in rows]
-    if values:
-        connection.executemany(_WRITE, values)
+
+    def write() -> None:
+        with transaction(connection):
+            connection.execute(_CREATE)
+            if values:
+                connection.executemany(_FORGET, [value[:2] for value in values])
+                connection.executemany(_WRITE, values)
+
+    in_turn(connection, "ledger", write)
 
 
 def read_ledger(connection: duckdb.DuckDBPyConnection) -> list[LedgerRow]:

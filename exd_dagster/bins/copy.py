@@ -13,7 +13,7 @@ from exd_dagster.telemetry.records import ident
 
 
 def copy_store(source: Place, target: Place) -> dict[str, int]:
-    """Copy every table of a store, all or nothing: bins, first exposures, what was read, and `flag_trust`.
+    """Copy every table of a store, all or nothing: bins, exposures, what was read, `flag_trust`, the ledger.
 
     Args:
         source: the store; an older format is migrated first.
@@ -52,7 +52,8 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
     query = (
         "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database() "
         "AND schema_name = current_schema() "
-        "AND (starts_with(table_name, 'exd_') OR table_name = 'flag_trust') ORDER BY table_name"
+        "AND (starts_with(table_name, 'exd_') OR table_name IN ('flag_trust', 'incident_ledger')) "
+        "ORDER BY table_name"
     )
     return [name for (name,) in connection.execute(query).fetchall()]
 

@@ -25,7 +25,7 @@ COMMANDS = {
     "alerts": ("exd_dagster.cli.alerts:alerts", "Show open incidents and deliveries."),
     "slack": ("exd_dagster.cli.slack:slack", "Let the buttons of alerts answer in Slack."),
     "store": ("exd_dagster.cli.store:store", "Copy the bin store from a file to a lake, and back."),
-    "decide": ("exd_dagster.cli.decide:decide", "Silence, waive or end a failure, with a reason."),
+    "decide": ("exd_dagster.cli.decide:decide", "Acknowledge, silence, waive, end or close a failure."),
 }
 """Every subcommand: where its click command lives, and its line of help."""
 

@@ -34,7 +34,7 @@ from exd_dagster.definitions.flag_trust import build_flag_trust
 from exd_dagster.definitions.fleet.dagster_values import check_dagster_values, check_types
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.fleet.plan import plan_audit, remember
-from exd_dagster.definitions.ledger import build_incident_ledger
+from exd_dagster.definitions.ledger import build_incident_ledger, ledger_news
 from exd_dagster.definitions.reports.reconcile import Reconcile, reconcile_checks
 from exd_dagster.definitions.run_tags import AUDIT_TAG
 from exd_dagster.definitions.schedules import (
@@ -366,6 +366,7 @@ class _Fleet:
             pool=pool,
             also=[dg.AssetCheckKey(self.names.alerting, HEALTH)],
             also_assets=[ledger.key],
+            news=partial(ledger_news, fleet=fleet),
         )
         return dg.Definitions(assets=[asset, ledger], jobs=[job], sensors=[sensor])
 

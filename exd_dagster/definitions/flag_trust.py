@@ -1,6 +1,6 @@
 """`flag_trust`: which flags may be used, and up to when, as asset, page and function."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -37,7 +37,7 @@ from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.internals import CheckRecord, latest_checks
 from exd_dagster.definitions.metadata import escape_markdown
 from exd_dagster.definitions.run_tags import audit_op_tags
-from exd_dagster.definitions.store import bin_store, place_of
+from exd_dagster.definitions.store import BinStoreResource, bin_store, place_of
 from exd_dagster.errors import StoreError, did_you_mean
 from exd_dagster.stats.checks import with_evidence
 from exd_dagster.stats.fleet import discovered
@@ -61,6 +61,7 @@ def build_flag_trust(
     pool: str = STORE_POOL,
     also: Sequence[dg.AssetCheckKey] = (),
     also_assets: Sequence[dg.AssetKey] = (),
+    news: Callable[[dg.DagsterInstance], str] = lambda _: "",
 ) -> tuple[dg.AssetsDefinition, Any, dg.SensorDefinition]:
     """Build the asset, its job, and the sensor that refreshes it after each audit.
 
@@ -76,6 +77,7 @@ def build_flag_trust(
         pool: concurrency pool of every op that writes the store.
         also: further checks that the job runs, because they too are due after each audit.
         also_assets: likewise, further assets.
+        news: text without blanks that changes when the job is due although no audit ended.
     """
     known, names = {flag.id: flag for flag in flags}, FleetNames(fleet)
     paths = {flag: asset_path(key.asset_key) for flag, key in trust_checks.items()}
@@ -112,7 +114,8 @@ def build_flag_trust(
             )
             for entry in entries
         ]
-        page = _write_page(store.connection, place_of(store.duckdb).page(names.trust_page), shown)
+        text = trust_page(shown, written_at=datetime.now(timezone.utc))
+        page = write_page(store, names.trust_page, text)
         counted = {"dagster/row_count": len(read_trust(store.connection))}
         return dg.MaterializeResult(
             metadata={**_metadata(shown, page, paths), **counted},
@@ -131,17 +134,19 @@ def build_flag_trust(
         job=job,
         default_status=sensor_status,
         minimum_interval_seconds=30,
-        description="Refreshes flag_trust after each audit.",
+        description="Refreshes flag_trust after each audit, and the ledger when an incident or answer came.",
     )
     def refresh(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         records, running = latest_checks(context.instance, list(trust_checks.values()))
         newest = max((record.at.isoformat() for record in records), default="")
         if running:
             return dg.SkipReason("an audit is running")
-        if newest <= (context.cursor or ""):
+        before, _, known = (context.cursor or "").partition(" ")
+        new = news(context.instance)
+        if newest <= before and new == known:
             return dg.SkipReason("no audit since the last refresh")
-        context.update_cursor(newest)
-        return dg.RunRequest(run_key=newest)
+        context.update_cursor(f"{newest} {new}".strip())
+        return dg.RunRequest(run_key=f"{newest}:{new}" if new else newest)
 
     return flag_trust, job, refresh
 
@@ -242,12 +247,13 @@ def _run_url(base_url: str, run_id: str) -> str:
     return f"{base_url.rstrip('/')}/runs/{run_id}" if run_id and base_url else run_id
 
 
-def _write_page(connection: duckdb.DuckDBPyConnection, page: str, rows: Sequence[TrustRow]) -> str:
-    text = trust_page(rows, written_at=datetime.now(timezone.utc))
+def write_page(store: BinStoreResource, name: str, text: str) -> str:
+    """Write a page beside the store, in a folder or on object storage, and return where it is."""
+    page = place_of(store.duckdb).page(name)
     if "://" not in page:
         Path(page).write_text(text, encoding="utf-8")
         return str(Path(page).absolute())
-    connection.execute(f"COPY (SELECT encode({literal(text)})) TO {literal(page)} (FORMAT blob)")
+    store.connection.execute(f"COPY (SELECT encode({literal(text)})) TO {literal(page)} (FORMAT blob)")
     return page
 
 

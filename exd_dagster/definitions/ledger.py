@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from pathlib import Path
+from hashlib import sha256
 from typing import Any
 
 import dagster as dg
@@ -22,7 +22,9 @@ from exd_dagster.bins.model import FlagBins, FlagSegments
 from exd_dagster.config import FlagAudit, FlagId, Thresholds
 from exd_dagster.definitions.assets import STORE_POOL
 from exd_dagster.definitions.decisions.asset import load_decisions, remembered_incidents
+from exd_dagster.definitions.flag_trust import write_page
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
+from exd_dagster.definitions.internals import materialized_at
 from exd_dagster.definitions.metadata import escape_markdown
 from exd_dagster.definitions.run_tags import audit_op_tags
 from exd_dagster.definitions.store import BinStoreResource, bin_store
@@ -64,11 +66,23 @@ def build_incident_ledger(
         write_ledger(store.connection, ledger_rows(incidents, load_decisions(context.instance, fleet)))
         rows = [row for row in read_ledger(store.connection) if row.flag in known]
         tried = _tried(context, store, rows, known, levels)
-        page = Path(store.duckdb.database).with_name(names.ledger_page)
-        page.write_text(ledger_page(rows, tried, written_at=datetime.now(timezone.utc)), encoding="utf-8")
-        return dg.MaterializeResult(metadata=_metadata(rows, tried, page))
+        text = ledger_page(rows, tried, written_at=datetime.now(timezone.utc))
+        return dg.MaterializeResult(
+            metadata=_metadata(rows, tried, write_page(store, names.ledger_page, text))
+        )
 
     return incident_ledger
+
+
+def ledger_news(instance: dg.DagsterInstance, fleet: str = DEFAULT_FLEET) -> str:
+    """Return a text that changes when an incident begins or ends, or a person decides something."""
+    names = FleetNames(fleet)
+    incidents = remembered_incidents(instance, names.alert_sensor)
+    decided = materialized_at(instance, names.decisions)
+    if not incidents and decided is None:
+        return ""
+    known = sorted((i.id, str(i.resolved_at), len(i.alerts)) for i in incidents)
+    return sha256(repr((known, decided)).encode()).hexdigest()[:16]
 
 
 def _tried(
@@ -95,7 +109,7 @@ def _tried(
     return found
 
 
-def _metadata(rows: Sequence[LedgerRow], tried: Mapping[str, Tried | None], page: Path) -> dict[str, Any]:
+def _metadata(rows: Sequence[LedgerRow], tried: Mapping[str, Tried | None], page: str) -> dict[str, Any]:
     learned = by_check(rows)
     incidents = {row.incident: row for row in rows}.values()
     poor = [f"- {escape_markdown(advice(check, tried.get(check.check)))}" for check in learned if check.poor]
@@ -110,7 +124,7 @@ def _metadata(rows: Sequence[LedgerRow], tried: Mapping[str, Tried | None], page
         "incidents": len(incidents),
         "open": sum(row.resolved_at is None for row in incidents),
         "unanswered": sum(not row.verdict for row in incidents),
-        "page": dg.MetadataValue.path(str(page.absolute())),
+        "page": dg.MetadataValue.path(page),
     }
 
 

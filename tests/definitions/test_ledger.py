@@ -95,6 +95,30 @@ def test_rows_stay_after_alerting_has_forgotten_them(instance: dg.DagsterInstanc
     assert (second.incident, second.verdict) == ("two", "")
 
 
+def test_the_job_runs_again_when_an_incident_or_an_answer_came_and_only_then(
+    instance: dg.DagsterInstance, fleet: Fleet
+) -> None:
+    fleet.run(instance, fleet.bins)
+    sensor = fleet.defs.get_sensor_def("exd_flag_trust_sensor")
+    cursor, keys = None, []
+
+    def looks() -> bool:
+        nonlocal cursor
+        with dg.build_sensor_context(instance=instance, cursor=cursor) as context:
+            answer = sensor(context)
+            cursor = context.cursor
+        if isinstance(answer, dg.RunRequest):
+            keys.append(answer.run_key)
+        return isinstance(answer, dg.RunRequest)
+
+    assert [looks(), looks()] == [True, False]
+    remember(instance, incident("one", fleet))
+    assert [looks(), looks()] == [True, False]
+    close(instance, "real", "one")
+    assert [looks(), looks()] == [True, False]
+    assert len(set(keys)) == 3
+
+
 def test_an_answer_replaces_the_row_of_its_incident_and_nothing_is_lost_in_the_table(fleet: Fleet) -> None:
     connection = duckdb.connect()
     (row,) = ledger_rows([incident("one", fleet)], [])

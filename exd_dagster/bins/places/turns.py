@@ -20,7 +20,7 @@ import duckdb
 
 from exd_dagster.errors import StoreError
 
-What: TypeAlias = Literal["bins", "trust", "schema"]
+What: TypeAlias = Literal["bins", "trust", "ledger", "schema"]
 """What is written; each has a lock of its own."""
 
 MOST_ATTEMPTS = 8
