@@ -9,9 +9,21 @@ It needs Chromium (Debian: `apt-get install chromium`). The pictures land in doc
 import argparse
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
+import dagster as dg
+
+from docs.slack_preview import slack_html
+from exd_dagster.alerts.channels.email_message import html_body
+from exd_dagster.alerts.channels.slack_blocks import slack_blocks
+from exd_dagster.alerts.messages.compose import Context, compose
+from exd_dagster.alerts.messages.launchpad import Launchpad
+from exd_dagster.alerts.messages.links import Links
+from exd_dagster.alerts.messages.message import Message
+from exd_dagster.alerts.model import OutboxEntry
+from exd_dagster.definitions.alerting.sensor import load_states
 from exd_dagster.demo.data import FLAGS
 from exd_dagster.demo.project import KEYS
 from tests.e2e.browser import Tab, browser
@@ -19,6 +31,7 @@ from tests.e2e.webserver import webserver
 
 HOME = Path(__file__).parent.parent
 LOCATION = "exd_demo"
+SENT = datetime(2026, 3, 22, 4, tzinfo=timezone.utc)
 
 
 class Shot(NamedTuple):
@@ -37,16 +50,50 @@ def shots(server: str) -> Iterator[Shot]:
     bins = {flag.key: f"{server}/assets/" + "/".join(KEYS[flag.id].path) for flag in FLAGS}
     srm = f"{bins['recommendations']}?view=checks&checkDetail=srm"
     drop = f"{bins['payment-retry']}?view=checks&checkDetail=traffic_drop"
-    yield Shot("check_srm", srm, "SRM: treatment got")
-    yield Shot("check_srm_dark", srm, "SRM: treatment got", dark=True)
-    yield Shot("check_traffic_drop", drop, "Traffic fell to")
+    yield Shot("check_srm", srm, "treatment")
+    yield Shot("check_srm_dark", srm, "treatment", dark=True)
+    yield Shot("check_traffic_drop", drop, "traffic_drop")
     yield Shot("lineage_blocked", f"{bins['recommendations']}?view=lineage", "Passed", 640)
     yield Shot("overview", f"{bins['search-ranking']}?view=overview", "Latest materialization", 1000)
     group = f"{server}/locations/{LOCATION}/asset-groups/experiments/lineage"
     yield Shot("graph", group, "Passed", 1500)
-    yield Shot("trust_page", (HOME / ".demo" / "flag_trust.html").as_uri(), "Not trusted", 1000, 1100)
-    for mail in sorted((HOME / ".demo" / "inbox" / "email").glob("*-recommendations-*.html"))[:1]:
-        yield Shot("alert_email", mail.as_uri(), "recommendations", 900, 680)
+    page = (HOME / ".demo" / "flag_trust.html").as_uri()
+    yield Shot("trust_page", page, "Not trusted", 1000, 1100)
+    yield Shot("trust_page_phone", page, "Not trusted", 844, 390)
+    pad = Launchpad(base_url=server, location=LOCATION)
+    answer = pad.answers([flag.id for flag in FLAGS if flag.key == "recommendations"], "*", SENT)[2]
+    yield Shot("decision_launchpad", answer.address, "Launch Run", 640)
+    for name, page, height in (("alert_email", html_body, 1100), ("alert_slack", _slack, 975)):
+        file = HOME / ".demo" / f"{name}.html"
+        file.write_text(page(alert(server)), encoding="utf-8")
+        yield Shot(name, file.as_uri(), "recommendations", height, 720)
+
+
+def alert(server: str) -> Message:
+    """Return the message about the flag whose arm is dead, as the alert sensor of a daemon composes it."""
+    with dg.DagsterInstance.from_config(str(HOME)) as instance:
+        state = load_states(instance)["exd_check_alerts"]
+    incident = next(each for each in state.incidents.values() if each.flag.key == "recommendations")
+    entry = OutboxEntry(
+        id=incident.id,
+        destination="slack",
+        channel="slack",
+        reason="fire",
+        alerts=tuple(incident.alerts.values()),
+        incidents=(incident.id,),
+        created_at=SENT,
+        next_attempt_at=SENT,
+    )
+    context = Context(
+        links=Links(server, "day"),
+        blocked={str(incident.flag): ["reports/recommendations_report"]},
+        launchpad=Launchpad(base_url=server, location=LOCATION),
+    )
+    return compose(entry, state, context)
+
+
+def _slack(message: Message) -> str:
+    return slack_html(slack_blocks(message, buttons=True))
 
 
 def take(tab: Tab, shot: Shot, folder: Path) -> Path:
@@ -54,7 +101,7 @@ def take(tab: Tab, shot: Shot, folder: Path) -> Path:
     tab.resize(shot.width, shot.height, dark=shot.dark)
     tab.open(shot.address)
     tab.wait_for(shot.words)
-    tab.record_outcome()
+    tab.wait_until_idle()
     path = folder / f"{shot.name}.png"
     tab.screenshot(path)
     return path

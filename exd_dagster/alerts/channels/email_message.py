@@ -100,7 +100,7 @@ def _section(section: Section) -> list[str]:
             f"<td>{html_escape(value)}</td></tr>"
             for label, value in section.facts
         )
-        parts.append("<table>" + "".join(rows) + "</table>")
+        parts.append('<table style="margin:8px 0">' + "".join(rows) + "</table>")
     if section.points:
         parts.append("<ul>" + "".join(f"<li>{html_escape(point)}</li>" for point in section.points) + "</ul>")
     if section.links:

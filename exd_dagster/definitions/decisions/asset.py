@@ -310,5 +310,5 @@ _ASKED = (
 
 _DESCRIPTION = (
     "Decisions by people about failing flags, recorded with the job `{job}` or `exd-dagster decide`. "
-    + " ".join(f"{k}: {v}." for k, v in KINDS.items())
+    + "".join(f"\n- **{k}**: {v}" for k, v in KINDS.items())
 )
