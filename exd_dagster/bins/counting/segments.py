@@ -47,7 +47,7 @@ def count_segments(counter: Counter, dimensions: Dimensions) -> None:
     _find_firsts(connection, one_phase=all(len(target.phases) == 1 for target in counter.targets))
     names = sorted({name for _, name in wanted})
     has = {name: name in counter.columns.extras for name in names}
-    apart = [name for name in names if has[name] and not _one_by_hour(connection, name)]
+    apart = [name for name in names if has[name] and not has_one_by_hour(connection, name)]
     for name in names:
         if name not in apart:
             _count_by_hour(connection, name, "''" if not has[name] else IN_OVERVIEW[name])
@@ -88,7 +88,7 @@ def _find_firsts(connection: duckdb.DuckDBPyConnection, *, one_phase: bool) -> N
     )
 
 
-def _one_by_hour(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+def has_one_by_hour(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
     """Return whether no hour of a flag in the overview has counted records that differ in a dimension."""
     if name not in IN_OVERVIEW:
         return False

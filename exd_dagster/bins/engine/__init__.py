@@ -1,5 +1,5 @@
 """Counting in the engine of the records."""
 
-from exd_dagster.bins.engine.count import EngineLog
+from exd_dagster.bins.engine.log import EngineLog
 
 __all__ = ["EngineLog"]

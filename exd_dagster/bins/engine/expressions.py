@@ -67,3 +67,8 @@ def ms_of(at: Any) -> int:
     stamp = pd.Timestamp(at)
     stamp = stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp
     return instant_ms(stamp.to_pydatetime())
+
+
+def how_many(test: Expression) -> Expression:
+    """Return how many rows pass; not every engine casts booleans to numbers."""
+    return test.ifelse(1, 0).sum().cast("int64")

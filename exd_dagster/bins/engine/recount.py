@@ -6,7 +6,9 @@ from typing import Any
 import duckdb
 
 from exd_dagster.bins.counting.audience import Target
-from exd_dagster.bins.engine.count import EngineLog, EngineTally
+from exd_dagster.bins.engine.functions import whole
+from exd_dagster.bins.engine.log import EngineLog
+from exd_dagster.bins.engine.tally import EngineTally
 from exd_dagster.config import FlagAudit
 from exd_dagster.telemetry.records import instant_ms
 from exd_dagster.telemetry.sources.ibis import IbisRecords
@@ -18,8 +20,8 @@ def engine_daily_units(
     """Return rows of day (since 1970), variant and units; see `recount.daily_units`."""
     tally = _open(connection, records, flag, flag.start, end)
     rows = tally.counted_rows()
-    rows = rows.mutate(day=(rows.hour // 24).cast("int64"))
-    counts = tally.log.execute(rows.group_by(["day", "variant"]).agg(units=rows.unit.nunique()))
+    rows = rows.mutate(day=whole(rows.hour, 24))
+    counts = tally.log.execute(rows.group_by(["day", "variant"]).agg(units=rows.unit_key.nunique()))
     return [(int(day), variant, units) for day, variant, units in _rows(counts)]
 
 
@@ -33,7 +35,7 @@ def _open(
     log = EngineLog(connection, records, records.expression(), 0)
     last = min(end, flag.end or end)
     tally = EngineTally(log, [Target(0, flag, instant_ms(max(start, flag.start)), instant_ms(last))])
-    tally.look()
+    tally.look_briefly()
     tally.label([(number, name, 0) for number, name in tally.variants()])
     tally.clear()
     return tally

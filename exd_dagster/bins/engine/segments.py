@@ -1,15 +1,19 @@
 """First exposures by segment in the engine of the records: `counting.segments` for foreign engines.
 
-All values are transferred, at most one row per unit and dimension. Which keep their name is decided here, so
-that every engine gives the same result.
+A dimension with one value in each hour needs no further query. Of any other, all values are transferred, at
+most one row per unit and dimension. Which keep their name is decided here, so that every engine gives the
+same result.
 """
 
 from functools import reduce
 from typing import Any
 
-from exd_dagster.bins.counting.count import write_table
-from exd_dagster.bins.counting.segments import Dimensions, folded_sql
-from exd_dagster.bins.engine.count import OF_TARGET, SCOPE, EngineTally
+from exd_dagster.bins.counting.audience import RANKS
+from exd_dagster.bins.counting.count import COUNTED, write_table
+from exd_dagster.bins.counting.segments import IN_OVERVIEW, Dimensions, folded_sql, has_one_by_hour
+from exd_dagster.bins.engine.functions import whole
+from exd_dagster.bins.engine.tally import OF_TARGET, SCOPE, EngineTally, with_fixed
+from exd_dagster.bins.hours import HOUR_MS
 from exd_dagster.telemetry.records import literal
 
 Expression = Any
@@ -17,10 +21,10 @@ Expression = Any
 
 
 def count_segments(tally: EngineTally, dimensions: Dimensions) -> None:
-    """Count first exposures by dimension, value and variant, in one expression: `exd_segmented`.
+    """Count first exposures by dimension, value and variant: `exd_segmented`.
 
     Args:
-        tally: after `label`.
+        tally: after `label` and `first_exposures`.
         dimensions: what is counted of each flag; one that the table lacks has the value "" throughout.
     """
     connection = tally.connection
@@ -28,34 +32,45 @@ def count_segments(tally: EngineTally, dimensions: Dimensions) -> None:
     write_table(connection, "wanted", wanted)
     write_table(connection, "segmented", [])
     names = sorted({name for _, name in wanted})
-    if not names:
+    missing = tally.log.missing(names)
+    apart = [name for name in names if name not in missing and not has_one_by_hour(connection, name)]
+    for name in names:
+        if name not in apart:
+            value = "''" if name in missing else f"coalesce({IN_OVERVIEW[name]}, '')"
+            values = f"SELECT DISTINCT target, hour, {value} AS value FROM exd_overview WHERE {COUNTED}"
+            cells = (
+                f"SELECT target, hour, {literal(name)} AS dimension, value, variant, new_units "
+                f"FROM exd_delta JOIN ({values}) USING (target, hour) "
+                f"SEMI JOIN (FROM exd_wanted WHERE dimension = {literal(name)}) USING (target)"
+            )
+            connection.execute(f"INSERT INTO exd_segmented {folded_sql(cells)}")
+    if not apart:
         return
-    dimension = f"[{', '.join(map(literal, names))}][d::BIGINT + 1]"
+    dimension = f"[{', '.join(map(literal, apart))}][d::BIGINT + 1]"
     cells = (
-        f"SELECT target, hour::BIGINT AS hour, {dimension} AS dimension, value, variant, "
+        f"SELECT target, hour::BIGINT AS hour, {dimension} AS dimension, value, {tally.variant_sql}, "
         f"n::BIGINT AS new_units FROM exd_found {OF_TARGET} WHERE (target, {dimension}) IN "
         "(SELECT (target, dimension) FROM exd_wanted)"
     )
-    tally.take(_counts(tally, names), "segmented", folded_sql(cells))
+    tally.take(_counts(tally, apart), "apart", cells)
+    connection.execute(f"INSERT INTO exd_segmented {folded_sql('FROM exd_apart')}")
 
 
 def _counts(tally: EngineTally, names: list[str]) -> Expression:
-    """Return the expression: scope, hour, variant, number of the dimension, value and units."""
+    """Return the expression: scope, hour, rank, number of the dimension, value and units."""
     import ibis
 
-    rows = tally.counted_rows()
-    _, iteration = tally.phases(rows)
-    rows = rows.mutate(iteration=iteration, moment=rows.at.truncate("ms"))
-    rows = rows.mutate(**{f"v{i}": tally.log.text(name) for i, name in enumerate(names)})
-    unit = [*SCOPE, "iteration", "unit"]
-    place = ibis.rank().over(ibis.window(group_by=unit, order_by=["moment", "rank"]))
-    firsts = rows.mutate(place=place)
-    firsts = firsts.filter(firsts.place == 0).group_by([*unit, "hour", "variant"])
-    firsts = firsts.agg(**{f"v{i}": ibis._[f"v{i}"].min() for i in range(len(names))})
+    rows, units, fixed = tally.counted_rows(), tally.exposures(), tally.fixed(SCOPE)
+    values = {f"v{i}": tally.log.text(name) for i, name in enumerate(names)}
+    key = [name for name in SCOPE if name not in fixed]
+    unit = [*key, *tally.phase_key[1:], "unit_key"]
+    rows = rows.mutate(first=rows.ms * RANKS + rows["rank"], **values).select(*unit, "first", *values)
+    firsts = rows.semi_join(units, [*unit, "first"])
+    # records may tie
+    firsts = firsts.group_by([*unit, "first"]).agg(**{name: ibis._[name].min() for name in values})
+    firsts = firsts.mutate(hour=whole(firsts["first"], RANKS * HOUR_MS), rank=firsts["first"] % RANKS)
     each = []
     for i in range(len(names)):
         named = firsts.mutate(d=ibis.literal(i, "int64"), value=firsts[f"v{i}"])
-        each.append(
-            named.group_by([*SCOPE, "hour", "variant", "d", "value"]).agg(n=named.count().cast("int64"))
-        )
-    return reduce(lambda union, one: union.union(one), each)
+        each.append(named.group_by([*key, "hour", "rank", "d", "value"]).agg(n=named.count().cast("int64")))
+    return with_fixed(reduce(lambda union, one: union.union(one), each), fixed)

@@ -10,7 +10,7 @@ from os import PathLike
 
 import duckdb
 
-from exd_dagster.bins.engine.count import EngineLog
+from exd_dagster.bins.engine.log import EngineLog
 from exd_dagster.bins.hours import ceil_hour, hour_of
 from exd_dagster.bins.model import FlagBins, FlagSegments, SharedUnits
 from exd_dagster.bins.places import place_at

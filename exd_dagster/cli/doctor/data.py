@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from exd_dagster.bins.engine.count import EngineLog
+from exd_dagster.bins.engine.log import EngineLog
 from exd_dagster.bins.places import Place
 from exd_dagster.bins.store.names import MOST_NAMES
 from exd_dagster.bins.store.store import BinStore

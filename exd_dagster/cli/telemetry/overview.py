@@ -7,7 +7,7 @@ from typing import Any
 
 import duckdb
 
-from exd_dagster.bins.engine.count import EngineLog
+from exd_dagster.bins.engine.log import EngineLog
 from exd_dagster.cli.progress import scanning
 from exd_dagster.cli.telemetry.request import Request
 from exd_dagster.cli.telemetry.scan import left_out

@@ -1,0 +1,61 @@
+"""What engines name differently: hashes of text, instants as milliseconds."""
+
+from functools import cache
+from typing import Any, TypeAlias
+
+Expression: TypeAlias = Any
+"""An Ibis value or table."""
+
+
+def epoch_ms(at: Expression, engine: str) -> Expression:
+    """Return an instant as whole milliseconds since 1970 (UTC).
+
+    Args:
+        at: a timestamp column.
+        engine: name of its Ibis backend.
+    """
+    if engine in _SPARK:
+        return _function("unix_millis", "timestamp", returns="int64")(at)
+    if engine == "postgres":  # its EXTRACT is slower, being exact to any number of digits
+        seconds = _function("date_part", "string", "timestamp", returns="float64")("epoch", at)
+        return (seconds * 1_000_000).cast("int64") // 1000
+    # whole seconds first, since some engines round when they cast; // 1 makes some engines' floats integers
+    return at.truncate("s").epoch_seconds() // 1 * 1000 + at.millisecond().cast("int64")
+
+
+def hashed(text: Expression, engine: str, seed: int | None = None) -> Expression:
+    """Return a 64-bit hash of text, which groups faster; the text itself where no such function is known.
+
+    Args:
+        text: a text column.
+        engine: name of its Ibis backend.
+        seed: makes the hash another one, at most 64 bits.
+    """
+    salt = "" if seed is None else str(seed)
+    if engine in _SPARK:
+        return _function("xxhash64", "string", "string", returns="int64")(text, salt)
+    if engine in ("trino", "athena"):
+        octets = _function("to_utf8", "string", returns="binary")(text + salt if salt else text)
+        half = _function("xxhash64", "binary", returns="binary")(octets)
+        return _function("from_big_endian_64", "binary", returns="int64")(half)
+    return (text + salt if salt else text).hash() if engine in _HASHING else text
+
+
+def whole(number: Expression, by: int) -> Expression:
+    """Return the whole quotient of a number that is not negative, exact for 63 bits in every engine."""
+    return ((number - number % by) / by).cast("int64")
+
+
+_SPARK = ("pyspark", "databricks")
+_HASHING = ("duckdb", "postgres", "snowflake", "bigquery", "clickhouse")
+"""Engines whose hash by Ibis has 64 bits."""
+
+
+@cache
+def _function(name: str, *takes: str, returns: str) -> Any:
+    """Return a function of the engine by name; Ibis does not know it."""
+    import ibis
+
+    shapes = {1: lambda a: None, 2: lambda a, b: None}  # noqa: ARG005
+    kinds = tuple(map(ibis.dtype, takes))
+    return ibis.udf.scalar.builtin(shapes[len(takes)], name=name, signature=(kinds, ibis.dtype(returns)))

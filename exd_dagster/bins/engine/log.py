@@ -1,0 +1,198 @@
+"""A table of a foreign engine, open for counting: its canonical columns, hours and rows set apart.
+
+Hours are whole hours since 1970 in UTC, taken from milliseconds since 1970, so the time zone of a session or
+value has no effect.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import duckdb
+
+from exd_dagster.bins.counting.audience import Target
+from exd_dagster.bins.engine.expressions import (
+    day_literal,
+    how_many,
+    instant_literal,
+    is_between,
+    ms_of,
+    value_literal,
+)
+from exd_dagster.bins.engine.functions import epoch_ms, hashed, whole
+from exd_dagster.bins.hours import HOUR_MS
+from exd_dagster.errors import RecordsError
+from exd_dagster.telemetry.canonical import TEXTS
+from exd_dagster.telemetry.records import (
+    BEFORE_2000,
+    EARLIEST,
+    FUTURE,
+    NO_FLAG,
+    OPTIONAL,
+    PARTITION,
+    UNREADABLE_TIME,
+    Unreadable,
+)
+from exd_dagster.telemetry.sources.ibis import IbisRecords
+
+if TYPE_CHECKING:
+    from exd_dagster.bins.engine.tally import EngineTally
+
+Expression: TypeAlias = Any
+"""An Ibis value or table."""
+
+_TEXTS = {**TEXTS, "unit": "unit_id_hash", "id": "evaluation_id"}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLog:
+    """A table of a foreign engine, open for counting; see `OpenLog`.
+
+    Attributes:
+        connection: the store.
+        records: the table.
+        table: its Ibis expression.
+        lateness_ms: how long after its end an hour closes.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    records: IbisRecords
+    table: Expression
+    lateness_ms: int
+    recounts: bool = True
+    unreadable: tuple[Unreadable, ...] = ()
+    unread_files: tuple[str, ...] = ()
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Optional columns it does not have."""
+        return tuple(self.missing(OPTIONAL))
+
+    def missing(self, columns: Collection[str]) -> list[str]:
+        """Return those of the columns that the table does not have."""
+        return [name for name in columns if self.records.column(self.table, name) is None]
+
+    def near(self, column: str) -> list[str]:  # noqa: ARG002
+        """See `OpenLog`."""
+        return list(self.table.columns)
+
+    def hours(self, start: int, latest: int) -> dict[int, tuple[int, int]]:
+        """Return newest record (ms) and number of records by hour in `[start, latest)` (ms)."""
+        rows = self.rows()
+        rows = rows.filter(self.between(rows, start, latest))
+        found = self.execute(rows.group_by("hour").agg(newest=rows.at.max(), n=rows.count().cast("int64")))
+        cells = zip(found["hour"], found["newest"], found["n"], strict=True)
+        return {int(hour): (ms_of(at), int(count)) for hour, at, count in cells}
+
+    def quarantine(self, start: int, latest: int, flags: Sequence[str]) -> dict[str, dict[str, int]]:
+        """Count the rows that can be in no bin, by reason and flag; of partitions, those from `start` on."""
+        rows = self.rows()
+        day = self._day()
+        if day is not None:
+            rows = rows.filter(day.isnull() | (day >= day_literal(start, -1)))
+        reasons = {
+            UNREADABLE_TIME: rows.at.isnull(),
+            BEFORE_2000: rows.at < instant_literal(rows.at, EARLIEST),
+            FUTURE: rows.at >= instant_literal(rows.at, latest),
+            NO_FLAG: is_between(rows.at, start, latest) & (rows.flag == ""),
+        }
+        sums = {reason: how_many(test).coalesce(0) for reason, test in reasons.items()}
+        whose = rows.flag.isin(list(flags)).ifelse(rows.flag, "") if flags else value_literal("")
+        rows = rows.filter(reduce(or_, reasons.values())).mutate(whose=whose)
+        found = self.execute(rows.group_by("whose").agg(**sums))
+        return {reason: dict(zip(found["whose"], map(int, found[reason]), strict=True)) for reason in reasons}
+
+    def time_form(self) -> str:
+        """Its times are timestamps, so there is no format to report."""
+        return ""
+
+    def held(
+        self, names: Sequence[str], start: int, end: int, *, flag: str | None = None, most: int
+    ) -> list[tuple[tuple[str, ...], int]]:
+        """See `OpenLog`."""
+        rows = self.rows()
+        rows = rows.filter(self.between(rows, start, end))
+        rows = rows if flag is None else rows.filter(rows.flag == flag)
+        own = {name: rows[name] if name in _TEXTS else self.text(name) for name in names}
+        named = rows.select(**{f"n{i}": column for i, column in enumerate(own.values())})
+        counts = named.group_by(list(named.columns)).agg(records=named.count())
+        found = self.execute(counts.order_by(counts.records.desc()).limit(most))
+        values = [tuple(map(str, row[:-1])) for row in found.itertuples(index=False)]
+        return list(zip(values, map(int, found["records"]), strict=True))
+
+    def tally(self, targets: Sequence[Target]) -> "EngineTally":
+        """Return what counts these flags."""
+        from exd_dagster.bins.engine.tally import EngineTally
+
+        return EngineTally(self, targets)
+
+    def fingerprint_hours(self, targets: Sequence[Target], first: int) -> None:
+        """No fingerprints are stored, so there is nothing to compare."""
+
+    def rows(self) -> Expression:
+        """Return the table with the canonical columns added.
+
+        at, ms and hour since 1970, late; flag, variant and the other texts, "" for none; unit and id as text,
+        unit_key and id_key as what to group by, has_unit and has_id.
+        """
+        at: Expression = self.records.column(self.table, "timestamp")
+        texts = {name: self.text(source) for name, source in _TEXTS.items()}
+        ms = epoch_ms(at, self.engine)
+        hour = whole(ms, HOUR_MS)
+        ingested = self.records.column(self.table, "ingested_at")
+        late = value_literal(False)
+        if ingested is not None:
+            closes = (hour + 1) * HOUR_MS + self.lateness_ms
+            late = (epoch_ms(ingested, self.engine) >= closes).coalesce(False)
+        keys: dict[str, Expression] = {}
+        for name in ("unit", "id"):
+            keys[f"{name}_key"], keys[f"has_{name}"] = self._key(_TEXTS[name])
+        return self.table.mutate(at=at, ms=ms, hour=hour, late=late, **texts, **keys)
+
+    def _key(self, name: str) -> tuple[Expression, Expression]:
+        """Return what to group a column by, a whole number as it is, and whether a row has any."""
+        column = self.records.column(self.table, name)
+        if column is not None and column.type().is_integer():
+            return column.cast("int64"), column.notnull()
+        text = self.text(name)
+        return hashed(text, self.engine), text != ""
+
+    @property
+    def engine(self) -> str:
+        """Name of the Ibis backend."""
+        return str(self.records.connection.name)
+
+    def between(self, rows: Expression, start: int, end: int) -> Expression:
+        """Return a test for the records in `[start, end)` (ms), in a form by which partitions are skipped."""
+        inside, day = is_between(rows.at, start, end), self._day()
+        if day is None:
+            return inside
+        # a day more on either side, should the days be those of another zone
+        return inside & (day.isnull() | day.between(day_literal(start, -1), day_literal(end, 1)))
+
+    def _day(self) -> Expression | None:
+        """Return the column by which the table is partitioned, None without one."""
+        column = self.records.column(self.table, PARTITION)
+        return column if column is not None and column.type().is_date() else None
+
+    def text(self, name: str) -> Expression:
+        """Return a column as text, "" where it is empty or there is none."""
+        column = self.records.column(self.table, name)
+        if column is None:
+            return value_literal("")
+        if column.type().is_struct() and "kind" in column.type().names:  # LaunchDarkly's evaluation reason
+            column = column["kind"]
+        return column.cast("string").coalesce("")
+
+    def execute(self, expression: Expression) -> Any:
+        """Run an expression in the engine and return a small DataFrame.
+
+        Raises:
+            RecordsError: when the engine refuses.
+        """
+        try:
+            return self.records.connection.execute(expression)
+        except Exception as error:
+            raise RecordsError(f"{self.records.place} cannot be counted by {self.engine}: {error}") from error

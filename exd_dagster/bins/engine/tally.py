@@ -1,0 +1,274 @@
+"""Count in the engine of the records: Ibis expressions in its SQL, only hash aggregates; only bins leave it.
+
+Three aggregates read the log by more than a handful of values: rows by evaluation id (`ids`), units by hour,
+and each unit's first exposure as the least of milliseconds * RANKS + rank of the variant.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from itertools import pairwise
+from operator import and_, or_
+from typing import Any, TypeAlias
+
+import duckdb
+
+from exd_dagster.bins.counting.audience import RANKS, UPTAKE, Target, ignored, left_out
+from exd_dagster.bins.counting.count import (
+    seen_scopes,
+    seen_variants,
+    write_noted,
+    write_table,
+    write_targets,
+)
+from exd_dagster.bins.counting.segments import Dimensions
+from exd_dagster.bins.engine.expressions import (
+    how_many,
+    instant_literal,
+    is_one_of,
+    value_literal,
+)
+from exd_dagster.bins.engine.functions import whole
+from exd_dagster.bins.engine.log import EngineLog
+from exd_dagster.bins.hours import HOUR_MS
+from exd_dagster.telemetry.records import literal
+
+Expression: TypeAlias = Any
+"""An Ibis value or table."""
+
+SCOPE = ("flag", "namespace", "environment")
+OF_TARGET = (
+    "JOIN exd_targets ON flag = exd_key AND (exd_namespace IS NULL OR namespace = exd_namespace) "
+    "AND (exd_environment IS NULL OR environment = exd_environment)"
+)
+KIND = ("reason", "version", "late", "unitless")
+"""What a fact depends on, beside scope, variant and hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTally:
+    """Counts some flags in the engine; see `Tally`."""
+
+    log: EngineLog
+    targets: Sequence[Target]
+    ranks: list[str] = field(default_factory=list)
+    reasons: dict[int, list[str]] = field(default_factory=dict)
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The store."""
+        return self.log.connection
+
+    def look(self) -> None:
+        """Count evaluations by everything but unit: `exd_overview`."""
+        from exd_dagster.bins.engine.ids import count_ids
+
+        self.look_briefly()
+        count_ids(self)
+
+    def look_briefly(self) -> None:
+        """Count rows by everything but unit: enough to know which records count."""
+        write_targets(self.connection, self.targets)
+        rows = self.rows(counted_only=False)
+        found = rows.group_by([*SCOPE, "variant", *KIND, "hour"]).agg(
+            rows=rows.count().cast("int64"), bare=how_many(~rows.has_id)
+        )
+        kinds = (
+            "SELECT target, hour::BIGINT AS hour, namespace, environment, nullif(variant, '') AS variant, "
+            "reason, version, late::BOOLEAN AS late, unitless::BOOLEAN AS unitless, rows::BIGINT AS rows, "
+            f"bare::BIGINT AS bare FROM exd_found {OF_TARGET}"
+        )
+        marks = f"{left_out(self.targets)} AS left_out, {ignored(self.targets)} AS ignored"
+        self.take(found, "overview", f"SELECT *, {marks} FROM ({kinds})")
+
+    def scopes(self) -> list[tuple[int, str, str]]:
+        """Return target, namespace and environment of the records seen."""
+        return seen_scopes(self.connection)
+
+    def variants(self) -> list[tuple[int, str]]:
+        """Return target and name of every variant that counts."""
+        return seen_variants(self.connection)
+
+    def label(self, ranks: Sequence[tuple[int, str, int]]) -> None:
+        """Take the variants that count; ranks of the engine are their order of name."""
+        self.ranks[:] = sorted({name for _, name, _ in ranks})
+        self.reasons.update(_reasons_left_out(self.connection))
+        write_table(self.connection, "labels", ranks)
+
+    def count(self) -> None:
+        """Count units, evaluations and facts by hour: `exd_counts` and `exd_noted`."""
+        from exd_dagster.bins.engine.ids import count_evaluations
+
+        write_targets(self.connection, self.targets)
+        found = (
+            f"SELECT target, hour::BIGINT AS hour, {self.variant_sql}, units::BIGINT AS units FROM exd_found"
+        )
+        self.take(self.active_units(), "active", f"{found} {OF_TARGET}")
+        count_evaluations(self)
+        write_noted(self.connection, self.targets)
+
+    def first_exposures(self) -> None:
+        """Count the first exposures: `exd_delta`."""
+        counts = ", ".join(f"{name}::BIGINT AS {name}" for name in ("new_units", "multi", "carried"))
+        found = (
+            f"SELECT target, hour::BIGINT AS hour, {self.variant_sql}, {counts} FROM exd_found {OF_TARGET}"
+        )
+        self.take(self.new_units(), "delta", found)
+
+    @property
+    def variant_sql(self) -> str:
+        """SQL for the name of the variant of a rank."""
+        return f"[{', '.join(map(literal, self.ranks))}][rank::BIGINT + 1] AS variant"
+
+    def segments(self, dimensions: Dimensions) -> None:
+        """See `Tally`."""
+        from exd_dagster.bins.engine.segments import count_segments
+
+        count_segments(self, dimensions)
+
+    def active_units(self) -> Expression:
+        """Count units by scope, hour and rank of the variant."""
+        fixed = self.fixed(SCOPE)
+        key = [*(name for name in SCOPE if name not in fixed), "hour", "rank"]
+        cells = self.counted_rows().select(*key, "unit_key").distinct()
+        return with_fixed(cells.group_by(key).agg(units=cells.count().cast("int64")), fixed)
+
+    def new_units(self) -> Expression:
+        """Count first exposures by scope, hour and rank of the variant."""
+        units, fixed = self.exposures(), self.fixed(SCOPE)
+        key = [name for name in SCOPE if name not in fixed]
+        found = units.mutate(hour=whole(units["first"], RANKS * HOUR_MS), rank=units["first"] % RANKS)
+        mixed = found.low < found.high
+        found = found.group_by([*key, "hour", "rank"]).agg(
+            new_units=found.count().cast("int64"),
+            multi=how_many(mixed),
+            carried=how_many(mixed & (found.clash == 0)),
+        )
+        return with_fixed(found, fixed)
+
+    def exposures(self) -> Expression:
+        """Return first exposure, least and greatest rank and clash by scope, iteration and unit.
+
+        A clash is two variants in one phase after its uptake.
+        """
+        rows, fixed = self.counted_rows(), self.fixed(SCOPE)
+        key = [*(name for name in SCOPE if name not in fixed), "unit_key"]
+        found = rows.group_by([*key, *self.phase_key]).agg(
+            first=(rows.ms * RANKS + rows["rank"]).min(), low=rows["rank"].min(), high=rows["rank"].max()
+        )
+        mixed = found.low < found.high
+        if not self.phase_key:
+            return found.mutate(clash=mixed.ifelse(1, 0))
+        found = found.mutate(clash=(mixed & (found.phase < UPTAKE)).ifelse(1, 0))
+        return found.group_by([*key, "iteration"]).agg(
+            first=found["first"].min(), low=found.low.min(), high=found.high.max(), clash=found.clash.max()
+        )
+
+    @property
+    def phase_key(self) -> list[str]:
+        """Columns of the phase, where any flag has more than one."""
+        return ["phase", "iteration"] if any(len(target.parts) > 1 for target in self.targets) else []
+
+    def fixed(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return those of the columns that are the same in all records: no need to group by them."""
+        seen: dict[str, set[Any]] = {"flag": {target.flag.key for target in self.targets}}
+        numbers = ", ".join(str(target.number) for target in self.targets)
+        for name in (*SCOPE[1:], *KIND):
+            values = self.connection.execute(
+                f"SELECT DISTINCT {name} FROM exd_overview WHERE target IN ({numbers}) LIMIT 2"
+            ).fetchall()
+            seen[name] = {value for (value,) in values}
+        return {name: next(iter(seen[name])) for name in names if len(seen[name]) == 1}
+
+    def clear(self) -> None:
+        """Drop the temporary tables."""
+        for name in _TEMPORARY:
+            self.connection.execute(f"DROP TABLE IF EXISTS exd_{name}")
+
+    def counted_rows(self) -> Expression:
+        """Return the records that count, each with the rank of its variant, and its phase if any."""
+        import ibis
+
+        rows = self.rows(counted_only=True)
+        ranks = [(rows.variant == name, rank) for rank, name in enumerate(self.ranks)]
+        rows = rows.mutate(rank=(ibis.cases(*ranks) if ranks else value_literal(0)).cast("int64"))
+        rows = rows.filter(rows["rank"].notnull())  # of a variant that came since it was looked
+        if self.phase_key:
+            phase, iteration = self.phases(rows)
+            rows = rows.mutate(phase=phase, iteration=iteration)
+        return rows
+
+    def phases(self, rows: Expression) -> tuple[Expression, Expression]:
+        """Return the phase (+ UPTAKE while it is taken up) and the iteration of its flag at each row."""
+        phase = iteration = value_literal(0).cast("int64")
+        for target in self.targets:
+            for (_, was, past), (start, now, number) in pairwise(target.parts):
+                begun = (_of(rows, target) & (rows.at >= instant_literal(rows.at, start))).ifelse(1, 0)
+                phase = phase + begun * (now - was)
+                iteration = iteration + begun if number > past else iteration
+        return phase, iteration
+
+    def rows(self, *, counted_only: bool) -> Expression:
+        """Return the records that any of the flags counts, or would but for unit, variant and reason."""
+        rows = self.log.rows()
+        rows = rows.mutate(unitless=~rows.has_unit)
+        groups: dict[str, list[Target]] = defaultdict(list)
+        for target in self.targets:
+            flag = target.flag
+            kind = (target.scope[1:], target.start, target.end, flag.include, flag.exclude)
+            groups[repr((kind, flag.ignore_variants, flag.exclude_reasons))].append(target)
+        return rows.filter(reduce(or_, (self._let_through(rows, g, counted_only) for g in groups.values())))
+
+    def _let_through(self, rows: Expression, targets: Sequence[Target], counted_only: bool) -> Expression:
+        target, flag = targets[0], targets[0].flag
+        inside = self.log.between(rows, target.start, target.end)
+        tests = [rows.flag.isin([t.flag.key for t in targets]), inside]
+        tests += [
+            rows[name] == value
+            for name, value in zip(SCOPE[1:], target.scope[1:], strict=True)
+            if value is not None
+        ]
+        for name, values in flag.include.items():
+            tests.append(is_one_of(self._column(name), values).coalesce(False))
+        for name, values in flag.exclude.items():
+            tests.append(~is_one_of(self._column(name), values).coalesce(False))
+        if counted_only:
+            tests += [rows.has_unit, rows.variant != ""]
+            reasons = sorted({name for t in targets for name in self.reasons.get(t.number, ())})
+            tests += [~rows.reason.isin(reasons)] if reasons else []
+            tests += [~rows.variant.isin(list(flag.ignore_variants))] if flag.ignore_variants else []
+        return reduce(and_, tests)
+
+    def _column(self, name: str) -> Expression:
+        return self.log.records.column(self.log.table, name)
+
+    def take(self, expression: Expression, table: str, query: str) -> None:
+        """Run an expression in the engine and store `query` over its result as a temporary table."""
+        self.connection.register("exd_found", self.log.execute(expression))
+        try:
+            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_{table} AS {query}")
+        finally:
+            self.connection.unregister("exd_found")
+
+
+_TEMPORARY = (
+    *("targets", "labels", "noted", "overview", "once", "odd", "pairs", "active", "counts", "delta", "apart"),
+    *("wanted", "segmented"),
+)
+
+
+def with_fixed(found: Expression, fixed: Mapping[str, Any]) -> Expression:
+    """Return the counts with the fixed columns again."""
+    return found.mutate(**{name: value_literal(value) for name, value in fixed.items()})
+
+
+def _reasons_left_out(connection: duckdb.DuckDBPyConnection) -> dict[int, list[str]]:
+    """Return the reasons in `exd_overview` that leave records out, as written, by number of the flag."""
+    query = "SELECT target, list(DISTINCT reason) FROM exd_overview WHERE left_out GROUP BY target"
+    return dict(connection.execute(query).fetchall())
+
+
+def _of(rows: Expression, target: Target) -> Expression:
+    scope = zip(SCOPE, target.scope, strict=True)
+    return reduce(and_, (rows[name] == value for name, value in scope if value is not None))
