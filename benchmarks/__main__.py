@@ -5,6 +5,7 @@ from benchmarks import (
     bench_audit,
     bench_bins,
     bench_cli,
+    bench_engines,
     bench_import,
     bench_presets,
     bench_stats,
@@ -15,6 +16,7 @@ if __name__ == "__main__":
     bench_import.main()
     bench_stats.main()
     bench_bins.main()
+    bench_engines.main()
     bench_presets.main()
     bench_audit.main()
     bench_alerts.main()

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from importlib.util import find_spec
 from operator import attrgetter
 from pathlib import Path
 from time import perf_counter, process_time
@@ -30,7 +29,7 @@ from exd_dagster.bins.recount import first_exposures
 from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import FlagAudit, Timing
 from exd_dagster.stats import audit_flag
-from exd_dagster.telemetry.sources.duckdb import IbisRecords, ParquetRecords
+from exd_dagster.telemetry.sources.duckdb import ParquetRecords
 
 THREADS = 2
 SPLIT = {"control": 0.5, "treatment": 0.5}
@@ -80,16 +79,6 @@ def checks(log: str) -> object:
     return audit_flag(CHECKOUT, store.read(CHECKOUT))
 
 
-def spark(log: str) -> object:
-    import ibis
-    from pyspark.sql import SparkSession
-
-    session = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
-    session.read.parquet(log).createOrReplaceTempView("flag_evaluations")
-    source = IbisRecords(connection=ibis.pyspark.connect(session), table="flag_evaluations")
-    return BinStore(connect()).update(source, [CHECKOUT], START, END, now=NOW)
-
-
 WORK: dict[str, Callable[[str], object]] = {
     "by_unit": bare(BY_UNIT),
     "by_unit_hour": bare(BY_UNIT_HOUR),
@@ -99,7 +88,6 @@ WORK: dict[str, Callable[[str], object]] = {
     "segments": segments,
     "exposures": exposures,
     "checks": checks,
-    "spark": spark,
 }
 
 
@@ -207,15 +195,6 @@ def bins_by_segment(rows: int) -> None:
     tell(f"bins by {len(DIMENSIONS)} dimensions, {rows:.0e} rows, vs by none", six, none, 1.6)
 
 
-def spark_against_duckdb(rows: int) -> None:
-    name = f"all measures on Spark local[2], {rows:.0e} rows, vs DuckDB"
-    if find_spec("pyspark") is None or find_spec("ibis") is None:
-        line.skip(name, "pyspark or ibis is not installed")
-        return
-    log = write_log(rows)
-    tell(name, measure("spark", log, 1), measure("all_measures", log), None)
-
-
 PEER = """
 import json, resource, sys, time
 import pandas as pd
@@ -249,7 +228,6 @@ def main() -> None:
     shapes(rows)
     bins_by_segment(rows)
     other_files(rows // 10)
-    spark_against_duckdb(rows)
     if os.environ.get("BIG"):
         bins_against_bare_queries(10 * rows, 1, (1.9, None))
         hour_after(10 * rows)

@@ -1,4 +1,4 @@
-"""What counting in Spark and PostgreSQL costs, beside the three plain queries that any exact count needs there.
+"""What counting in Spark and PostgreSQL costs, beside the three plain queries that it needs at least.
 
     python -m benchmarks.bench_engines     1e7 rows in Spark, 1e6 in PostgreSQL; ROWS sets both
 
@@ -62,7 +62,9 @@ def in_postgres(rows: int) -> Iterator[tuple[Any, Callable[[str], object]]]:
 
     from tests.servers.postgres import running
 
-    kinds = "timestamp TIMESTAMPTZ, variant_key TEXT, unit_id_hash BIGINT, evaluation_id TEXT, flag_key TEXT, "
+    kinds = (
+        "timestamp TIMESTAMPTZ, variant_key TEXT, unit_id_hash BIGINT, evaluation_id TEXT, flag_key TEXT, "
+    )
     kinds += "namespace TEXT, environment TEXT, manifest_version BIGINT, evaluation_reason TEXT, "
     kinds += "ingested_at TIMESTAMPTZ"
     names = ", ".join(kind.split()[0] for kind in kinds.split(", "))
@@ -91,7 +93,12 @@ def child(engine: str, rows: int) -> None:
         again = [seconds(lambda sql=sql: run(sql.format(TABLE))) for sql in BARE]  # type: ignore[misc]
         three = sum(map(min, bare, again))
         target = {"spark": 1.5, "postgres": 2.0}[engine]
-        line.tell(f"full build in {engine}, {rows:.0e} rows, vs its three bare queries", full, peer=three, target=target)
+        line.tell(
+            f"full build in {engine}, {rows:.0e} rows, vs its three bare queries",
+            full,
+            peer=three,
+            target=target,
+        )
 
 
 def main() -> None:

@@ -90,6 +90,44 @@ def test_postgres_counts_as_duckdb_does(postgres):
 
 
 @pytest.mark.engines
+def test_postgres_sorts_no_log_and_shows_whose_queries_they_are(postgres):
+    """The plans as PostgreSQL made them, with the name it would show; of names, the few counts are sorted."""
+    seen = []
+
+    class Explaining:
+        name, table, begin = postgres.name, postgres.table, postgres.begin
+
+        def execute(self, expression):
+            with postgres.con.cursor() as cursor:
+                plan = cursor.execute(f"EXPLAIN {postgres.compile(expression)}").fetchall()
+                name = cursor.execute("SELECT current_setting('application_name')").fetchone()
+            seen.append((name, "\n".join(line for (line,) in plan)))
+            return postgres.execute(expression)
+
+    counted(IbisRecords(connection=Explaining(), table="flag_evaluations"))
+    assert {name for name, _ in seen} == {("exd_dagster",)}
+    assert any("HashAggregate" in plan for _, plan in seen)
+    assert not [plan for _, plan in seen if "Sort" in plan and not plan.startswith("Limit")]
+    assert postgres.con.execute("SHOW enable_sort").fetchone() == ("on",)
+
+
+@pytest.mark.engines
+def test_spark_shows_whose_queries_they_are(spark):
+    seen = []
+
+    class Watching:
+        name, table, _session = spark.name, spark.table, spark._session
+
+        def execute(self, expression):
+            seen.append(spark._session.sparkContext.getLocalProperty("spark.job.description"))
+            return spark.execute(expression)
+
+    counted(IbisRecords(connection=Watching(), table="flag_evaluations"))
+    assert {*seen} == {"exd_dagster"}
+    assert spark._session.sparkContext.getLocalProperty("spark.job.description") is None
+
+
+@pytest.mark.engines
 def test_an_ibis_table_is_a_log(postgres):
     assert_equal_to_duckdb(postgres.table("flag_evaluations"))
 

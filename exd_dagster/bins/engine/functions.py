@@ -3,6 +3,8 @@
 from functools import cache
 from typing import Any, TypeAlias
 
+from exd_dagster.bins.hours import HOUR_MS
+
 Expression: TypeAlias = Any
 """An Ibis value or table."""
 
@@ -16,11 +18,22 @@ def epoch_ms(at: Expression, engine: str) -> Expression:
     """
     if engine in _SPARK:
         return _function("unix_millis", "timestamp", returns="int64")(at)
-    if engine == "postgres":  # its EXTRACT is slower, being exact to any number of digits
-        seconds = _function("date_part", "string", "timestamp", returns="float64")("epoch", at)
-        return (seconds * 1_000_000).cast("int64") // 1000
+    if engine == "postgres":
+        return (_postgres_seconds(at) * 1_000_000).cast("int64") // 1000
     # whole seconds first, since some engines round when they cast; // 1 makes some engines' floats integers
     return at.truncate("s").epoch_seconds() // 1 * 1000 + at.millisecond().cast("int64")
+
+
+def hour_of(at: Expression, engine: str, *, before: int = 0) -> Expression:
+    """Return the hour (since 1970, UTC) of the instant so many milliseconds before; see `epoch_ms`."""
+    if engine == "postgres" and not before % 1000:
+        return (_postgres_seconds(at) - before // 1000) // 3600
+    return whole(epoch_ms(at, engine) - before, HOUR_MS)
+
+
+def _postgres_seconds(at: Expression) -> Expression:
+    """Return seconds as a float, good for microseconds; EXTRACT, which is exact, is much slower."""
+    return _function("date_part", "string", "timestamp", returns="float64")("epoch", at)
 
 
 def hashed(text: Expression, engine: str, seed: int | None = None) -> Expression:

@@ -105,9 +105,10 @@ def _take_once(tally: EngineTally, values: Mapping[str, list[Any]]) -> None:
 
 def _take_odd(tally: EngineTally) -> None:
     """Count the other ids by kind: `exd_odd`."""
-    rows = _odd(tally, tally.rows(counted_only=False))
+    kind = [*SCOPE, "variant", *KIND, "hour"]
+    rows = _odd(tally, tally.rows(counted_only=False)).select(*kind, "id_key").distinct()
     tally.take(
-        rows.group_by([*SCOPE, "variant", *KIND, "hour"]).agg(n=rows.id_key.nunique().cast("int64")),
+        rows.group_by(kind).agg(n=rows.count().cast("int64")),
         "odd",
         "SELECT target, hour::BIGINT AS hour, namespace, environment, nullif(variant, '') AS variant, "
         "reason, version, late::BOOLEAN AS late, unitless::BOOLEAN AS unitless, n::BIGINT AS n "

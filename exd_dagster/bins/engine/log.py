@@ -21,8 +21,8 @@ from exd_dagster.bins.engine.expressions import (
     ms_of,
     value_literal,
 )
-from exd_dagster.bins.engine.functions import epoch_ms, hashed, whole
-from exd_dagster.bins.hours import HOUR_MS
+from exd_dagster.bins.engine.functions import epoch_ms, hashed, hour_of
+from exd_dagster.bins.engine.session import tagged
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.canonical import TEXTS
 from exd_dagster.telemetry.records import (
@@ -134,30 +134,32 @@ class EngineLog:
     def rows(self) -> Expression:
         """Return the table with the canonical columns added.
 
-        at, ms and hour since 1970, late; flag, variant and the other texts, "" for none; unit and id as text,
-        unit_key and id_key as what to group by, has_unit and has_id.
+        at, ms and hour since 1970, late; flag, variant and the other texts, "" for none, and as they are
+        (raw_flag, ...), of which engines know how many values they have; unit and id as text, unit_key and
+        id_key as what to group by, has_unit and has_id.
         """
         at: Expression = self.records.column(self.table, "timestamp")
         texts = {name: self.text(source) for name, source in _TEXTS.items()}
-        ms = epoch_ms(at, self.engine)
-        hour = whole(ms, HOUR_MS)
+        raw = {f"raw_{name}": self.raw(source) for name, source in TEXTS.items()}
+        ms, hour = epoch_ms(at, self.engine), hour_of(at, self.engine)
         ingested = self.records.column(self.table, "ingested_at")
         late = value_literal(False)
         if ingested is not None:
-            closes = (hour + 1) * HOUR_MS + self.lateness_ms
-            late = (epoch_ms(ingested, self.engine) >= closes).coalesce(False)
+            # closed hours end on a whole second
+            closed = hour_of(ingested, self.engine, before=self.lateness_ms)
+            late = (closed > hour).coalesce(False)
         keys: dict[str, Expression] = {}
         for name in ("unit", "id"):
             keys[f"{name}_key"], keys[f"has_{name}"] = self._key(_TEXTS[name])
-        return self.table.mutate(at=at, ms=ms, hour=hour, late=late, **texts, **keys)
+        return self.table.mutate(at=at, ms=ms, hour=hour, late=late, **texts, **raw, **keys)
 
     def _key(self, name: str) -> tuple[Expression, Expression]:
         """Return what to group a column by, a whole number as it is, and whether a row has any."""
         column = self.records.column(self.table, name)
         if column is not None and column.type().is_integer():
             return column.cast("int64"), column.notnull()
-        text = self.text(name)
-        return hashed(text, self.engine), text != ""
+        raw = self.raw(name)
+        return hashed(raw, self.engine), (raw != "").coalesce(False)
 
     @property
     def engine(self) -> str:
@@ -179,12 +181,17 @@ class EngineLog:
 
     def text(self, name: str) -> Expression:
         """Return a column as text, "" where it is empty or there is none."""
+        raw = self.raw(name)
+        return raw if self.records.column(self.table, name) is None else raw.coalesce("")
+
+    def raw(self, name: str) -> Expression:
+        """Return a column as text, "" where there is none."""
         column = self.records.column(self.table, name)
         if column is None:
             return value_literal("")
         if column.type().is_struct() and "kind" in column.type().names:  # LaunchDarkly's evaluation reason
             column = column["kind"]
-        return column.cast("string").coalesce("")
+        return column.cast("string")
 
     def execute(self, expression: Expression) -> Any:
         """Run an expression in the engine and return a small DataFrame.
@@ -193,6 +200,7 @@ class EngineLog:
             RecordsError: when the engine refuses.
         """
         try:
-            return self.records.connection.execute(expression)
+            with tagged(self.records.connection):
+                return self.records.connection.execute(expression)
         except Exception as error:
             raise RecordsError(f"{self.records.place} cannot be counted by {self.engine}: {error}") from error

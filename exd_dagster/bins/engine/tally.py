@@ -32,6 +32,7 @@ from exd_dagster.bins.engine.expressions import (
 from exd_dagster.bins.engine.functions import whole
 from exd_dagster.bins.engine.log import EngineLog
 from exd_dagster.bins.hours import HOUR_MS
+from exd_dagster.telemetry.canonical import TEXTS
 from exd_dagster.telemetry.records import literal
 
 Expression: TypeAlias = Any
@@ -71,13 +72,16 @@ class EngineTally:
         """Count rows by everything but unit: enough to know which records count."""
         write_targets(self.connection, self.targets)
         rows = self.rows(counted_only=False)
-        found = rows.group_by([*SCOPE, "variant", *KIND, "hour"]).agg(
+        raw = [f"raw_{name}" for name in TEXTS]
+        found = rows.group_by([*raw, "late", "unitless", "hour"]).agg(
             rows=rows.count().cast("int64"), bare=how_many(~rows.has_id)
         )
+        texts = ", ".join(f"coalesce(raw_{name}, '') AS {name}" for name in TEXTS)
         kinds = (
             "SELECT target, hour::BIGINT AS hour, namespace, environment, nullif(variant, '') AS variant, "
-            "reason, version, late::BOOLEAN AS late, unitless::BOOLEAN AS unitless, rows::BIGINT AS rows, "
-            f"bare::BIGINT AS bare FROM exd_found {OF_TARGET}"
+            "reason, version, late::BOOLEAN AS late, unitless::BOOLEAN AS unitless, "
+            "sum(rows)::BIGINT AS rows, sum(bare)::BIGINT AS bare "
+            f"FROM (SELECT * EXCLUDE ({', '.join(raw)}), {texts} FROM exd_found) {OF_TARGET} GROUP BY ALL"
         )
         marks = f"{left_out(self.targets)} AS left_out, {ignored(self.targets)} AS ignored"
         self.take(found, "overview", f"SELECT *, {marks} FROM ({kinds})")
@@ -223,9 +227,9 @@ class EngineTally:
     def _let_through(self, rows: Expression, targets: Sequence[Target], counted_only: bool) -> Expression:
         target, flag = targets[0], targets[0].flag
         inside = self.log.between(rows, target.start, target.end)
-        tests = [rows.flag.isin([t.flag.key for t in targets]), inside]
+        tests = [rows.raw_flag.isin([t.flag.key for t in targets]), inside]
         tests += [
-            rows[name] == value
+            rows[f"raw_{name}"] == value if value else rows[name] == value
             for name, value in zip(SCOPE[1:], target.scope[1:], strict=True)
             if value is not None
         ]
@@ -234,7 +238,7 @@ class EngineTally:
         for name, values in flag.exclude.items():
             tests.append(~is_one_of(self._column(name), values).coalesce(False))
         if counted_only:
-            tests += [rows.has_unit, rows.variant != ""]
+            tests += [rows.has_unit, rows.raw_variant != ""]
             reasons = sorted({name for t in targets for name in self.reasons.get(t.number, ())})
             tests += [~rows.reason.isin(reasons)] if reasons else []
             tests += [~rows.variant.isin(list(flag.ignore_variants))] if flag.ignore_variants else []

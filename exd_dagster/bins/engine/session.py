@@ -1,0 +1,54 @@
+"""How an engine runs a query: tagged, so that its bill and its monitoring show whose it is."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+TAG = "exd_dagster"
+HASH_MEMORY = "64MB"
+"""Of each grouping in PostgreSQL, unless the session's own work_mem is more."""
+
+
+@contextmanager
+def tagged(backend: Any) -> Iterator[None]:
+    """Tag what is run inside, and leave the session as it was.
+
+    PostgreSQL gets it as application_name, Spark as description of its jobs, Snowflake as QUERY_TAG.
+    PostgreSQL is also told to group by hash in `HASH_MEMORY` or more; many groups it would sort by default.
+
+    Args:
+        backend: an Ibis backend.
+    """
+    if backend.name == "postgres" and hasattr(backend, "begin"):
+        with backend.begin() as cursor:
+            cursor.execute(f"SET LOCAL application_name = '{TAG}'")
+            cursor.execute("SET LOCAL enable_sort = off")
+            more = "pg_size_bytes(current_setting('work_mem')) < pg_size_bytes(%s)"
+            cursor.execute(f"SELECT set_config('work_mem', %s, true) WHERE {more}", [HASH_MEMORY] * 2)
+            yield
+    elif backend.name == "pyspark" and hasattr(backend, "_session"):
+        yield from _in_spark(backend)
+    elif backend.name == "snowflake" and hasattr(backend, "raw_sql"):
+        backend.raw_sql(f"ALTER SESSION SET QUERY_TAG = '{TAG}'")
+        try:
+            yield
+        finally:
+            backend.raw_sql("ALTER SESSION UNSET QUERY_TAG")
+    else:
+        yield
+
+
+def _in_spark(backend: Any) -> Iterator[None]:
+    context = getattr(backend._session, "_sc", None)
+    if context is None:  # Spark Connect
+        yield
+        return
+    before = context.getLocalProperty(_DESCRIPTION)
+    context.setLocalProperty(_DESCRIPTION, TAG)
+    try:
+        yield
+    finally:
+        context.setLocalProperty(_DESCRIPTION, before)
+
+
+_DESCRIPTION = "spark.job.description"
