@@ -67,6 +67,8 @@ def decide(
         for plan in plans:
             fleets.setdefault(plan.fleet, {}).update(plan.monitored)
             left.setdefault(plan.fleet, []).extend(unmonitored_flags(instance, plan.name))
+            if kind == "close":
+                left[plan.fleet] += [past.flag for past in remembered_incidents(instance, plan.name)]
         audited = [flag for monitored in fleets.values() for flag in monitored.values()]
         gone = [flag for flags_left in left.values() for flag in flags_left]
         decision = make_decision(
@@ -75,7 +77,7 @@ def decide(
             {},
             datetime.now(timezone.utc),
             unmonitored=gone,
-            incidents=[past.id for past in remembered_incidents(instance)],
+            incidents=remembered_incidents(instance),
         )
         for name, monitored in fleets.items():
             if any(decision.covers(flag) for flag in (*(f.id for f in monitored.values()), *left[name])):

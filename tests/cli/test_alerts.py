@@ -10,11 +10,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from exd_dagster.alerts.model import AlertState, Incident
+from exd_dagster.alerts.past import PastIncident
+from exd_dagster.alerts.policy.ledger import ledger_rows
 from exd_dagster.alerts.state import StateStore
 from exd_dagster.cli import main
 from exd_dagster.config import FlagId
 from exd_dagster.definitions.alerting.sensor import deliveries, run_alert_sensor
-from exd_dagster.definitions.decisions.asset import load_decisions
+from exd_dagster.definitions.decisions.asset import load_decisions, remembered_incidents
 from exd_dagster.definitions.internals import cursor_storage
 from tests.alerts.make import NOW
 from tests.definitions.test_sensors import FAILED, evaluate
@@ -183,6 +185,36 @@ def test_decide_names_every_fault_at_once(instance):
     assert done.exit_code == 2
     for part in ("flags: 'nope' matches no audited flag", "reason: is empty", "until:"):
         assert part in done.output
+
+
+def test_decide_close_says_what_an_incident_was(instance):
+    evaluate(instance, "checkout", "srm", FAILED)
+    tick(instance)
+    arguments = ("--flag", "checkout", "--verdict", "false", "--cause", "cache", "--by", "ana")
+    done = run("decide", "close", *arguments)
+    assert done.output == (
+        "Closed as false for checkout: nothing was wrong; the check should not have failed.\n"
+    )
+    (decision,) = load_decisions(instance)
+    assert (decision.verdict, decision.cause) == ("false", "cache")
+    (row,) = ledger_rows(remembered_incidents(instance), [decision])
+    assert (row.check, row.verdict, row.resolved_at) == ("srm", "false", None)
+
+
+def test_decide_close_names_an_incident_that_is_over_also_of_a_flag_that_left(instance):
+    past = PastIncident(id="abc", flag=FlagId("", "", "search"), opened_at=NOW, resolved_at=NOW)
+    StateStore(cursor_storage(instance), "exd_check_alerts").save(AlertState(past=(past,)))
+    arguments = ("--flag", "search", "--verdict", "real", "--by", "ana")
+    misspelt = run("decide", "close", *arguments, "--incident", "abd").output
+    assert "'abd' is not known. Did you mean 'abc'?" in misspelt
+    assert run("decide", "close", *arguments, "--incident", "abc").exit_code == 0
+    assert [decision.incident for decision in load_decisions(instance)] == ["abc"]
+
+
+def test_decide_close_needs_a_verdict(instance):
+    done = run("decide", "close", "--flag", "checkout", "--by", "ana")
+    assert done.exit_code == 2
+    assert "verdict: '' does not say what it was. Write real, false, expected." in done.output
 
 
 def test_decide_accepts_a_flag_that_failed_when_it_left_the_project(instance):

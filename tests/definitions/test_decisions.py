@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 import dagster as dg
 import pytest
 
+from exd_dagster.alerts.past import PastIncident
 from exd_dagster.alerts.policy.decisions import Decision, active_decisions, waiver
 from exd_dagster.definitions.decisions.asset import (
     build_flag_decisions,
@@ -67,7 +68,13 @@ def test_a_close_needs_neither_a_reason_nor_an_end():
 )
 def test_a_close_says_what_the_incident_was_and_nothing_else_does(config, fault):
     with pytest.raises(ConfigError) as caught:
-        make_decision(config, [audit("checkout")], {}, NOW, incidents=["abc"])
+        make_decision(
+            config,
+            [audit("checkout")],
+            {},
+            NOW,
+            incidents=[PastIncident(id="abc", flag=flag(), opened_at=NOW)],
+        )
     assert fault in str(caught.value)
 
 

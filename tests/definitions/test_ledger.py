@@ -8,6 +8,7 @@ import dagster as dg
 import duckdb
 import pytest
 
+from exd_dagster.alerts.channels.sender import Notification
 from exd_dagster.alerts.model import AlertState
 from exd_dagster.alerts.past import PastAlert, PastIncident
 from exd_dagster.alerts.policy.decisions import Decision
@@ -15,6 +16,8 @@ from exd_dagster.alerts.policy.ledger import ledger_rows
 from exd_dagster.alerts.state import StateStore
 from exd_dagster.audit.ledger_page import ledger_page
 from exd_dagster.audit.ledger_table import read_ledger, write_ledger
+from exd_dagster.definitions.alerting.destinations import CallbackAlerts
+from exd_dagster.definitions.alerting.sensor import run_alert_sensor
 from exd_dagster.definitions.decisions.asset import record_decision
 from exd_dagster.definitions.fleet.names import FleetNames
 from exd_dagster.definitions.internals import cursor_storage
@@ -62,6 +65,34 @@ def refresh(instance: dg.DagsterInstance, fleet: Fleet) -> dict[str, object]:
     return {name: entry.value for name, entry in made.metadata.items()}
 
 
+def test_what_the_alert_sensor_saw_from_failure_to_correction_is_in_the_ledger(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    """A real log, its audit and the alert sensor; then the records are corrected and audited again."""
+    told: list[Notification] = []
+    options = {"alerts": [CallbackAlerts(told.append)]}
+    fleet = Fleet(tmp_path, {"bad": broken(HOURS)}, options=options)
+    (sensor,) = [each for each in fleet.defs.sensors or () if each.name == FleetNames().alert_sensor]
+    assert isinstance(sensor, dg.SensorDefinition)
+    fleet.run(instance, fleet.bins)
+    run_alert_sensor(sensor, instance)
+    assert refresh(instance, fleet)["open"] == 1
+    fleet.counts = {"bad": healthy(HOURS)}
+    fleet.write()
+    fleet.run(instance, fleet.bins)
+    run_alert_sensor(sensor, instance)
+    assert list(dict.fromkeys(note.reason for note in told)) == ["fire", "resolve"]
+    assert refresh(instance, fleet)["open"] == 0
+    with duckdb.connect(str(fleet.folder / "bins.duckdb")) as connection:
+        rows = {row.check: row for row in read_ledger(connection)}
+    assert {"srm", "sequential_srm"} <= set(rows)
+    srm = rows["srm"]
+    assert (srm.bad_from, srm.audited_through, srm.blocked) == (START, END, True)
+    assert srm.delivered_at is not None
+    assert srm.resolved_at is not None
+    assert srm.resolved_at > srm.opened_at
+
+
 def test_before_any_incident_it_says_so(instance: dg.DagsterInstance, fleet: Fleet) -> None:
     shown = refresh(instance, fleet)
     assert (shown["incidents"], shown["checks"]) == (0, "no incident yet")
@@ -99,7 +130,7 @@ def test_the_job_runs_again_when_an_incident_or_an_answer_came_and_only_then(
     instance: dg.DagsterInstance, fleet: Fleet
 ) -> None:
     fleet.run(instance, fleet.bins)
-    sensor = fleet.defs.get_sensor_def("exd_flag_trust_sensor")
+    (sensor,) = [each for each in fleet.defs.sensors or () if each.name == "exd_flag_trust_sensor"]
     cursor, keys = None, []
 
     def looks() -> bool:

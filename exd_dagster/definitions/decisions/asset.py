@@ -79,7 +79,7 @@ def make_decision(
     now: datetime,
     *,
     unmonitored: Iterable[FlagId] = (),
-    incidents: Iterable[str] = (),
+    incidents: Iterable[PastIncident] = (),
 ) -> Decision:
     """Validate a decision.
 
@@ -89,7 +89,7 @@ def make_decision(
         basis: the current facts of each failing check (`decision_basis`).
         now: when it is recorded (UTC).
         unmonitored: further flags it may cover: those that failed when they left the project.
-        incidents: ids of the incidents that a close may name.
+        incidents: those that a close may be about, also of flags that are not audited any more.
 
     Raises:
         ConfigError: with every fault, for an unknown kind, flag, verdict or incident, an empty reason or
@@ -100,7 +100,8 @@ def make_decision(
         faults.append(f"kind: '{kind}' is not known.{did_you_mean(kind, KINDS)}")
     needed = ("by",) if kind == "close" else ("reason", "by")
     faults += [f"{name}: is empty; give who decides and why" for name in needed if not config[name].strip()]
-    faults += _faults_of_close(config, incidents)
+    remembered = list(incidents)
+    faults += _faults_of_close(config, [incident.id for incident in remembered])
     until = now + CLOSED_FOR
     try:
         if config["until"] or kind != "close":
@@ -121,6 +122,7 @@ def make_decision(
         **{name: config.get(name, "").strip() for name in OF_CLOSE},
     )
     known = [*(flag.id for flag in flags), *unmonitored]
+    known += [incident.flag for incident in remembered] if kind == "close" else []
     faults += idle_parts(decision, known)
     if faults:
         raise ConfigError("the decision", faults)
@@ -260,7 +262,7 @@ def build_flag_decisions(
                 basis,
                 datetime.now(timezone.utc),
                 unmonitored=gone,
-                incidents=[past.id for past in remembered_incidents(context.instance)],
+                incidents=remembered_incidents(context.instance),
             )
         except ConfigError as error:
             again = decision_launchpad(fleet, location_of(context.run)).filled_in(config.model_dump())
