@@ -3,6 +3,7 @@
 import re
 import sys
 import sysconfig
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
@@ -86,13 +87,18 @@ def declared_at() -> dict[str, Any]:
     while frame is not None:
         file = frame.f_code.co_filename
         if file.endswith(".py") and not file.startswith((_OURS, *_INSTALLED)):
-            here = dg.LocalFileCodeReference(
-                file_path=str(Path(file).absolute()), line_number=frame.f_lineno, label="declared here"
-            )
-            references = dg.CodeReferencesMetadataValue(code_references=[here])
-            return {"dagster/code_references": references}
+            return {"dagster/code_references": _reference(file, frame.f_lineno)}
         frame = frame.f_back
     return {}
+
+
+def _reference(file: str, line: int) -> dg.CodeReferencesMetadataValue:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # of no use to a project, which cannot act on it
+        here = dg.LocalFileCodeReference(
+            file_path=str(Path(file).absolute()), line_number=line, label="declared here"
+        )
+        return dg.CodeReferencesMetadataValue(code_references=[here])
 
 
 def records_kinds(records: Records) -> set[str]:

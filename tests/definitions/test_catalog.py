@@ -1,5 +1,6 @@
 """What the catalogue shows of our assets: schemas, counts, kinds, tags, groups, code references."""
 
+import warnings
 from pathlib import Path
 
 import dagster as dg
@@ -130,3 +131,9 @@ flags:
 """
     defs = dg.component_defs(component=FlagAuditComponent.resolve_from_yaml(text))
     assert spec(defs, "experiments/a_bins").group_name == "experiments_growth"
+
+
+def test_building_definitions_shows_no_warning_of_dagster(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", dg.BetaWarning)
+        built(tmp_path)
