@@ -25,6 +25,7 @@ from exd_dagster.definitions.component.component import (
 from exd_dagster.definitions.component.stores import STORES
 from exd_dagster.definitions.component.vendor_flags import VendorFlags
 from exd_dagster.definitions.component.yaml import READ_WHEN_SENDING, SECRETS, Kinds
+from exd_dagster.definitions.publish.warehouse import Warehouse
 from exd_dagster.definitions.reports.reconcile import Reconcile
 from exd_dagster.telemetry.sources.duckdb import IbisRecords
 
@@ -212,6 +213,7 @@ def sections() -> Iterator[str]:
         yield section(model.__name__, model, f"{_first(model)} In YAML: `type: {name}`.")
     yield section("Route", Route, _first(Route) + " One of `routes`.")
     yield section("Monitoring", Monitoring, _first(Monitoring))
+    yield section("Warehouse", Warehouse, _first(Warehouse))
     yield section("Timing", Timing, _first(Timing))
     yield section("Thresholds", Thresholds, _first(Thresholds))
     for name, field in Thresholds.model_fields.items():

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from exd_dagster.definitions.flag_trust import trust
     from exd_dagster.definitions.gate import blocked_by, gate_condition, gated_job
     from exd_dagster.definitions.protection.protect import protect
+    from exd_dagster.definitions.publish.warehouse import Warehouse
     from exd_dagster.definitions.reports.reconcile import build_reconcile_check
     from exd_dagster.definitions.schedules import build_nightly_audit_schedule
     from exd_dagster.definitions.store import DuckLakeResource
@@ -56,6 +57,7 @@ _HOME = {
     "StateBackedFlagAuditComponent": "definitions.component.state_backed",
     "TableRecords": "telemetry.sources.duckdb",
     "Thresholds": "config",
+    "Warehouse": "definitions.publish.warehouse",
     "WebhookAlertDispatcher": "notebook",
     "AppriseAlerts": "definitions.alerting.destinations",
     "Monitoring": "definitions.alerting.monitoring",
@@ -96,6 +98,7 @@ __all__ = [
     "StateBackedFlagAuditComponent",
     "TableRecords",
     "Thresholds",
+    "Warehouse",
     "WebhookAlertDispatcher",
     "WebhookAlerts",
     "blocked_by",

@@ -17,7 +17,7 @@ HEAVY += ("opentelemetry", "prometheus_client")
 PUBLIC = """
     CallbackAlerts DuckLakeResource EmailAlerts FileRecords FlagAudit FlagAuditComponent IbisRecords
     LiveMonitor Monitoring ParquetRecords
-    Phase SlackAlerts StateBackedFlagAuditComponent TableRecords Thresholds WebhookAlertDispatcher
+    Phase SlackAlerts StateBackedFlagAuditComponent TableRecords Thresholds Warehouse WebhookAlertDispatcher
     AppriseAlerts PagerDutyAlerts
     WebhookAlerts blocked_by build_check_alert_sensor build_flag_audit_checks build_flag_audit_defs
     build_nightly_audit_schedule build_reconcile_check build_variant_bins_assets

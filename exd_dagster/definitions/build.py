@@ -35,6 +35,8 @@ from exd_dagster.definitions.fleet.dagster_values import check_dagster_values, c
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.fleet.plan import plan_audit, remember
 from exd_dagster.definitions.ledger import build_incident_ledger, ledger_news
+from exd_dagster.definitions.publish.asset import build_publication
+from exd_dagster.definitions.publish.warehouse import Warehouse
 from exd_dagster.definitions.reports.reconcile import Reconcile, reconcile_checks
 from exd_dagster.definitions.run_tags import AUDIT_TAG
 from exd_dagster.definitions.schedules import (
@@ -79,6 +81,7 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
     schedule_status: dg.DefaultScheduleStatus = dg.DefaultScheduleStatus.RUNNING,
     sensor_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING,
     max_age: timedelta | None = None,
+    publish: Warehouse | None = None,
     base_url: str | None = None,
     monitoring: Monitoring | None = None,
 ) -> dg.Definitions:
@@ -123,6 +126,7 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
         max_age: a flag whose newest audited hour is older than this is not trusted, and bins of a blocking
             flag that were built longer ago fail their freshness policy; None: a result is valid until the
             next.
+        publish: the warehouse that bins, trust and verdicts are written to after each audit.
         base_url: address of the Dagster UI, for links in alerts.
         monitoring: where metrics and the heartbeat go; None: nowhere.
 
@@ -173,7 +177,7 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
             resources={fleet.names.store: BinStoreResource(duckdb=store)},
         ),
         fleet.decisions(sensor_status),
-        fleet.trust(base_url or "", sensor_status, pool, thresholds),
+        fleet.trust(base_url or "", sensor_status, pool, thresholds, publish),
         fleet.alerting(monitoring, sensor_status, hourly=audit_every == "hour"),
     )
     remember(plan_audit(name, fleet.keys, fleet.flags, fleet.records, store, thresholds, timing, pool, defs))
@@ -352,10 +356,20 @@ class _Fleet:
         return dg.Definitions(assets=[asset], jobs=[job, again], sensors=[sensor])
 
     def trust(
-        self, base_url: str, status: dg.DefaultSensorStatus, pool: str, thresholds: Thresholds | None
+        self,
+        base_url: str,
+        status: dg.DefaultSensorStatus,
+        pool: str,
+        thresholds: Thresholds | None,
+        warehouse: Warehouse | None,
     ) -> dg.Definitions:
         fleet, group = self.names.fleet, self.group_name
         ledger = build_incident_ledger(self.flags, thresholds, fleet=fleet, group_name=group, pool=pool)
+        further = [ledger]
+        if warehouse:
+            further.append(
+                build_publication(warehouse, self.judging, fleet=fleet, group_name=group, pool=pool)
+            )
         asset, job, sensor = build_flag_trust(
             self.flags,
             self.trust_checks,
@@ -365,10 +379,10 @@ class _Fleet:
             sensor_status=status,
             pool=pool,
             also=[dg.AssetCheckKey(self.names.alerting, HEALTH)],
-            also_assets=[ledger.key],
+            also_assets=[each.key for each in further],
             news=partial(ledger_news, fleet=fleet),
         )
-        return dg.Definitions(assets=[asset, ledger], jobs=[job], sensors=[sensor])
+        return dg.Definitions(assets=[asset, *further], jobs=[job], sensors=[sensor])
 
     def alerting(
         self, monitoring: Monitoring | None, status: dg.DefaultSensorStatus, *, hourly: bool

@@ -31,6 +31,7 @@ from exd_dagster.definitions.component.yaml import Kinds, Rendering, file_of, wi
 from exd_dagster.definitions.fleet.clash import Claim, clash
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET
 from exd_dagster.definitions.internals import project_components
+from exd_dagster.definitions.publish.warehouse import Warehouse
 from exd_dagster.definitions.reports.reconcile import Reconcile
 from exd_dagster.definitions.store import place_of
 from exd_dagster.errors import ConfigError, did_you_mean
@@ -219,6 +220,7 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
     )
     _urls_allowed: ClassVar[bool] = False
 
+    publish: Warehouse | None = Field(default=None, description="Where the tables are published.")
     base_url: str | None = Field(default=None, description="Address of the Dagster UI, for links in alerts.")
     monitoring: Monitoring | None = Field(
         default=None, description="Where metrics of audits and deliveries go, and the heartbeat."
@@ -343,6 +345,7 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
             cron=self.cron,
             cron_timezone=self.cron_timezone,
             max_age=self.max_age,
+            publish=self.publish,
             base_url=self.base_url,
             monitoring=self.monitoring,
         )

@@ -116,7 +116,10 @@ class Rendering:
             return text  # rendered when the state is refreshed: loading needs no secret
         destination = path[0] in ("alerts", "on_shutoff", "monitoring")
         whole = _WHOLE.fullmatch(text)
-        late = (destination and path[-1] in READ_WHEN_SENDING) or path == ("store", "catalog")
+        late = (destination and path[-1] in READ_WHEN_SENDING) or path in (
+            ("store", "catalog"),
+            ("publish", "connection"),
+        )
         if whole and late:
             return dg.EnvVar(whole[1] or whole[2])
         if "{{" not in text:
