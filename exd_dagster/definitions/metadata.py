@@ -222,7 +222,7 @@ def neg_log10_p(verdict: SrmVerdict | SequentialSrmVerdict | TrafficVerdict) -> 
         return max(verdict.max_log_e_value, 0.0) / log(10)
     if verdict.p_value is None:
         return None
-    return -log10(max(verdict.p_value, SMALLEST_P))
+    return 0.0 - log10(max(verdict.p_value, SMALLEST_P))  # 0, not -0, of p = 1
 
 
 def max_ratio(declared: Mapping[str, float], units: Mapping[str, int]) -> float | None:

@@ -59,6 +59,11 @@ def test_a_close_that_names_an_incident_is_about_that_one() -> None:
     }
 
 
+@pytest.mark.parametrize("flags", ["checkout", "check*", "search,checkout", "*", "[c]heckout"])
+def test_a_close_may_name_its_flags_in_every_way_that_a_decision_may(flags: str) -> None:
+    assert verdicts([FIRST], closed(START + HOUR, "real", flags=flags)) == {"one": "real"}
+
+
 def test_of_several_answers_the_newest_holds() -> None:
     told = closed(START + 2 * HOUR, "real"), closed(START + 3 * HOUR, "false", cause="cache")
     (row,) = ledger_rows([FIRST], told)

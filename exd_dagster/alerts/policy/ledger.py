@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from statistics import median
 
 from exd_dagster.alerts.messages import words
@@ -138,12 +139,32 @@ def ledger_rows(incidents: Sequence[PastIncident], decisions: Sequence[Decision]
         decisions: every decision people recorded. A `close` that names no incident is about the latest one
             of its flags and checks at that time; of several answers the newest holds.
     """
-    pairs = sorted(
-        ((incident, alert) for incident in incidents for alert in incident.alerts),
-        key=lambda pair: (pair[1].opened_at, pair[0].id, pair[1].check),
-    )
     ordered = sorted(decisions, key=lambda decision: decision.made_at)
-    return [_row(incident, alert, pairs, ordered) for incident, alert in pairs]
+    by_flag: dict[FlagId, list[tuple[PastIncident, PastAlert]]] = {}
+    for incident in incidents:
+        by_flag.setdefault(incident.flag, []).extend((incident, alert) for alert in incident.alerts)
+    about = _by_flag(ordered, by_flag)
+    rows = [
+        _row(incident, alert, pairs, about[flag])
+        for flag, pairs in by_flag.items()
+        for incident, alert in pairs
+    ]
+    return sorted(rows, key=lambda row: (row.opened_at, row.incident, row.check))
+
+
+def _by_flag(decisions: Sequence[Decision], flags: Iterable[FlagId]) -> dict[FlagId, list[Decision]]:
+    """Return the decisions about each flag, oldest first; those that name one flag are looked up by name."""
+    named: dict[str, list[tuple[int, Decision]]] = {}
+    patterns: list[tuple[int, Decision]] = []
+    for place, decision in enumerate(decisions):
+        plain = not set(decision.flags) & set("*?[,")
+        (named.setdefault(decision.flags, []) if plain else patterns).append((place, decision))
+    found = {}
+    for flag in flags:
+        mine = {place: d for name in (flag.key, str(flag)) for place, d in named.get(name, ())}
+        mine |= {place: d for place, d in patterns if d.covers(flag)}
+        found[flag] = [mine[place] for place in sorted(mine)]
+    return found
 
 
 def _row(
@@ -152,7 +173,15 @@ def _row(
     pairs: Sequence[tuple[PastIncident, PastAlert]],
     decisions: Sequence[Decision],
 ) -> LedgerRow:
-    about = [d for d in decisions if d.covers(incident.flag, alert.check) and d.made_at >= alert.opened_at]
+    """Return one row.
+
+    Args:
+        incident: the incident.
+        alert: one of its checks.
+        pairs: every incident and check of the same flag.
+        decisions: those about the flag, oldest first.
+    """
+    about = [d for d in decisions if d.made_at >= alert.opened_at and fnmatchcase(alert.check, d.checks)]
     closes = [d for d in about if d.kind == "close" and _means(d, incident, alert, pairs)]
     answers = [d for d in about if d.kind != "close" and d.made_at <= (incident.resolved_at or d.made_at)]
     first = min((d.made_at for d in (*answers, *closes)), default=None)
@@ -184,14 +213,10 @@ def _means(
     """Return whether a `close` is about this check of this incident."""
     if decision.incident:
         return decision.incident == incident.id
-    later = [
-        other
-        for known, other in pairs
-        if known.flag == incident.flag
-        and other.check == alert.check
-        and alert.opened_at < other.opened_at <= decision.made_at
-    ]
-    return not later
+    return not any(
+        other.check == alert.check and alert.opened_at < other.opened_at <= decision.made_at
+        for _, other in pairs
+    )
 
 
 def by_check(rows: Iterable[LedgerRow]) -> list[CheckLearned]:
