@@ -96,7 +96,7 @@ def test_the_graph_shows_failed_checks_on_the_failing_flags_only(ui: Ui) -> None
     }
     passing = {key for key, bins in BINS.items() for text in shown if bins.path[-1] in text} - failing
     assert failing == {"homepage-banner", "recommendations", "payment-retry"}
-    assert passing == {"new-checkout-flow", "search-ranking", "dark-mode"}
+    assert passing == {"new-checkout-flow", "search-ranking", "dark-mode", "address-lookup"}
 
 
 def test_materialize_all_asks_for_partitions_and_for_nothing_else(ui: Ui) -> None:
