@@ -45,7 +45,12 @@ types: $(VENV)/.installed-dev
 calibration: $(VENV)/.installed-test ## the statistical claims, by seeded simulation
 	$(BIN)/python -m pytest tests/calibration -n 2 --dist worksteal -m calibration $(ARGS)
 
-engines: $(VENV)/.installed-engines ## the same bins on Spark, PostgreSQL and object storage
+.venv-dbt/.installed: tests/dbt/requirements.txt
+	$(PYTHON) -m venv .venv-dbt
+	@.venv-dbt/bin/python -m pip install --quiet --disable-pip-version-check -r tests/dbt/requirements.txt
+	@touch $@
+
+engines: $(VENV)/.installed-engines .venv-dbt/.installed ## the same bins on Spark, PostgreSQL and object storage
 	$(BIN)/python -m pytest -m engines $(ARGS)
 
 # The SDKs need versions of their own, so they get an environment of their own.

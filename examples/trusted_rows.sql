@@ -4,11 +4,11 @@
 SELECT metrics.*
 FROM metrics
 JOIN (
-    SELECT *
+    SELECT *, max(iteration_start) OVER (PARTITION BY namespace, environment, flag_key) AS newest_iteration
     FROM flag_trust
-    QUALIFY iteration_start = max(iteration_start) OVER (PARTITION BY namespace, environment, flag_key)
 ) AS standing USING (flag_key)
-WHERE standing.trusted                                                   -- null means not checked
+WHERE standing.iteration_start = standing.newest_iteration
+  AND standing.trusted                                                   -- null means not checked
   AND (standing.waived_until IS NULL OR standing.waived_until > now())   -- a waiver that has ended is none
   AND metrics.hour >= standing.iteration_start                           -- not before units were assigned afresh
   AND metrics.hour < standing.audited_through                            -- no hour that nobody has audited

@@ -2,11 +2,11 @@
 SELECT metrics.*
 FROM {{ ref('metrics') }} AS metrics
 JOIN (
-    SELECT *
+    SELECT *, max(iteration_start) OVER (PARTITION BY namespace, environment, flag_key) AS newest_iteration
     FROM {{ source('exd', 'flag_trust') }}
-    QUALIFY iteration_start = max(iteration_start) OVER (PARTITION BY namespace, environment, flag_key)
 ) AS standing USING (flag_key)
-WHERE standing.trusted
+WHERE standing.iteration_start = standing.newest_iteration
+  AND standing.trusted
   AND (standing.waived_until IS NULL OR standing.waived_until > now())
   AND metrics.hour >= standing.iteration_start
   AND metrics.hour < standing.audited_through

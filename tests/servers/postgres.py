@@ -39,6 +39,12 @@ class Postgres:
             cursor.execute(f'CREATE TABLE "{table}" ({declared})')
             cursor.executemany(f'INSERT INTO "{table}" VALUES ({marks})', rows)
 
+    def connected(self, database: str) -> Any:
+        """Return a connection to a database; what it did is committed when its block ends."""
+        import psycopg
+
+        return psycopg.connect(**self.address, dbname=database)
+
     def create(self, database: str) -> str:
         """Make a database and return its address."""
         import psycopg
