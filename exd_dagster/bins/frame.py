@@ -11,8 +11,10 @@ from exd_dagster.bins.model import FlagBins
 from exd_dagster.bins.recount import daily_units
 from exd_dagster.bins.store.select import select_bins
 from exd_dagster.bins.store.store import BinStore
-from exd_dagster.config import FlagAudit, Timing, to_utc
-from exd_dagster.errors import RecordsError
+from exd_dagster.config import FlagAudit, Timing
+from exd_dagster.config.arguments import checked_arguments
+from exd_dagster.config.instants import instant_of
+from exd_dagster.errors import ConfigError, RecordsError
 from exd_dagster.telemetry.records import EARLIEST, from_ms
 from exd_dagster.telemetry.sources.duckdb import Records, as_records
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@checked_arguments("source", "start", "end", "now")
 def variant_bins(
     source: object,
     *,
@@ -60,7 +63,7 @@ def variant_bins(
     """
     records = as_records(source, preset, unit)
     audit = _audit(records, flag, start, end)
-    clock = now or datetime.now(timezone.utc)
+    clock = datetime.now(timezone.utc) if now is None else instant_of(now, "variant_bins", "now")
     with duckdb.connect() as connection:
         store = BinStore(connection)
         report = store.update(
@@ -83,13 +86,19 @@ def _audit(
     end: datetime | date | str | None,
 ) -> FlagAudit:
     if isinstance(flag, FlagAudit):
-        changes = {"start": to_utc(start), "end": to_utc(end)}
-        return flag.model_copy(update={name: value for name, value in changes.items() if value is not None})
+        return flag.model_copy(update=_instants(start=start or flag.start, end=end or flag.end))
     key = flag or records.constants.get("flag_key")
     if key is None:
         raise RecordsError(f"{records.place}: name the flag to count with flag=")
-    span: dict[str, Any] = {"start": start or from_ms(EARLIEST), "end": end}
-    return FlagAudit(key=str(key), **span)
+    return FlagAudit(key=str(key), **_instants(start=start or from_ms(EARLIEST), end=end))
+
+
+def _instants(**given: object) -> dict[str, Any]:
+    """Return those that are given (UTC); start and end run forward."""
+    found = {n: instant_of(value, "variant_bins", n) for n, value in given.items() if value is not None}
+    if "end" in found and found["end"] <= found["start"]:
+        raise ConfigError("variant_bins", [f"end: {found['end']} is not after start, {found['start']}"])
+    return found
 
 
 def _from_first(bins: FlagBins, *, whole: bool) -> FlagBins:

@@ -21,7 +21,7 @@ def faults_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
         if fault["type"] == "extra_forbidden":
             message = "is not a known key." + did_you_mean(str(fault["loc"][-1]), model.model_fields)
         elif fault["type"] != "missing":
-            message = f"{message} (seen: {_short(fault.get('input'))})"
+            message = f"{message} (seen: {short(fault.get('input'))})"
         faults.append(f"{place}: {message}" if place else message)
     return faults
 
@@ -39,6 +39,7 @@ def _at(place: str, fault: str) -> str:
     return f"{place}{joint}{fault}" if place else fault
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """Return a value as it would be written, cut to 80 characters."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

@@ -11,6 +11,7 @@ from dagster_duckdb import DuckDBResource
 
 from exd_dagster.alerts.policy.routes import Route
 from exd_dagster.config import FlagAudit, FlagId, Mode, Thresholds, Timing
+from exd_dagster.config.arguments import checked_arguments
 from exd_dagster.definitions.alerting.destinations import CallbackAlerts, WebhookAlerts
 from exd_dagster.definitions.alerting.health import HEALTH, build_alerting_health
 from exd_dagster.definitions.alerting.monitoring import Monitoring, build_monitoring_sensor
@@ -31,7 +32,7 @@ from exd_dagster.definitions.checks import check_keys, flag_checks, trust_key
 from exd_dagster.definitions.decisions.asset import build_flag_decisions
 from exd_dagster.definitions.decisions.sensor import build_decision_sensor
 from exd_dagster.definitions.flag_trust import build_flag_trust
-from exd_dagster.definitions.fleet.dagster_values import check_dagster_values, check_types
+from exd_dagster.definitions.fleet.dagster_values import TRIED, check_dagster_values, check_types, key_of
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.fleet.plan import plan_audit, remember
 from exd_dagster.definitions.ledger import build_incident_ledger, ledger_news
@@ -50,6 +51,7 @@ from exd_dagster.errors import ConfigError
 from exd_dagster.telemetry.sources.duckdb import Records, as_records
 
 
+@checked_arguments(*TRIED, "flags", "store", "alerts", "holidays")
 def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
     flags: Sequence[FlagAudit],
     records: Records | str | Any,
@@ -67,7 +69,7 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
     key_prefix: Sequence[str] = ("experiments",),
     group_name: str = "experiments",
     group_by: GroupBy | None = None,
-    records_asset: dg.AssetKey | None = None,
+    records_asset: dg.AssetKey | str | None = None,
     mode: Mode | None = None,
     timezone: str | None = None,
     holidays: str | Sequence[str] = (),
@@ -107,8 +109,7 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
         group_name: asset group.
         group_by: gives bins a group for each owner, namespace or environment, called `group_name` and that;
             None: one for all.
-        records_asset: the asset that loads the records, where it is in the same project; then an audit also
-            runs each time it is materialized.
+        records_asset: the asset that loads the records; each time it is materialized, an audit runs too.
         mode: what a failure does, for every flag without its own mode: observe (digest only), warn (alert at
             once), or block (alert at once, and reports are blocked).
         timezone: of the audience, for every flag without its own; None: UTC.
@@ -144,9 +145,8 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
         ... )
     """
     check_types(flags, store, alerts)
-    check_dagster_values(
-        group_name=group_name, key_prefix=key_prefix, pool=pool, cron=cron, cron_timezone=cron_timezone
-    )
+    check_dagster_values(group_name, key_prefix, pool, cron, cron_timezone, max_age)
+    loader = key_of(records_asset)
     fleet = _Fleet(
         _with_calendar(_in_mode(flags, mode), timezone, holidays, events),
         as_records(records),
@@ -157,7 +157,7 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
     )
     how: dict[str, Any] = {"pool": pool, "op_tags": op_tags, "fleet": name}
     attributes = partial(_attributes, max_age, asset_attributes, group_name, group_by)
-    bins = fleet.bins(attributes, timing=timing, records_asset=records_asset, **how)
+    bins = fleet.bins(attributes, timing=timing, records_asset=loader, **how)
     watched, reports = reconcile_checks(reconcile, fleet.flags, **how)
     sensor = build_check_alert_sensor(
         fleet.monitored | watched,
@@ -169,11 +169,11 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
     )
     defs = dg.Definitions.merge(
         dg.Definitions(
-            assets=[bins] if records_asset else [fleet.records_asset, bins],
+            assets=[bins] if loader else [fleet.records_asset, bins],
             asset_checks=fleet.checks(thresholds, {**how, "max_age": max_age}) + reports,
             jobs=[fleet.job],
             schedules=fleet.schedules(audit_every == "hour", cron, cron_timezone, schedule_status),
-            sensors=[sensor, *fleet.records_sensors(records_asset, sensor_status)],
+            sensors=[sensor, *fleet.records_sensors(loader, sensor_status)],
             resources={fleet.names.store: BinStoreResource(duckdb=store)},
         ),
         fleet.decisions(sensor_status),

@@ -1,6 +1,7 @@
 """What a project hands on to Dagster, tried before anything is built: all faults at once, with the fix."""
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -8,6 +9,14 @@ from dagster_duckdb import DuckDBResource
 
 from exd_dagster.config import FlagAudit
 from exd_dagster.errors import ConfigError
+
+TRIED = ("group_name", "key_prefix", "pool", "cron", "cron_timezone")
+"""Arguments whose values `check_dagster_values` tries."""
+
+
+def key_of(asset: dg.AssetKey | str | None) -> dg.AssetKey | None:
+    """Return the key of an asset that may be written as text, `raw/log`."""
+    return dg.AssetKey.from_user_string(asset) if isinstance(asset, str) else asset
 
 
 def check_types(flags: object, store: object, alerts: object) -> None:
@@ -42,7 +51,12 @@ def check_types(flags: object, store: object, alerts: object) -> None:
 
 
 def check_dagster_values(
-    *, group_name: str, key_prefix: Sequence[str], pool: str | None, cron: str | None, cron_timezone: str
+    group_name: str,
+    key_prefix: Sequence[str],
+    pool: str | None,
+    cron: str | None,
+    cron_timezone: str,
+    max_age: timedelta | None,
 ) -> None:
     """Refuse values that Dagster would refuse when the project is loaded.
 
@@ -55,6 +69,7 @@ def check_dagster_values(
         ("key_prefix", key_prefix, f"{letters}, as a list", lambda: _assets(key_prefix)),
         ("pool", pool, "write letters, digits, _, - and /", lambda: _assets(["exd"], pool=pool)),
         ("cron", cron, "write five fields, such as 30 3 * * *", lambda: _schedule(cron, "UTC")),
+        ("max_age", max_age, "write a minute or more", lambda: _policy(max_age)),
         ("cron_timezone", cron_timezone, "write a name such as Europe/Berlin", lambda: _zone(cron_timezone)),
     ]
     faults = [fault for value in tried for fault in _fault(*value)]
@@ -89,6 +104,11 @@ def _assets(prefix: Sequence[str], **values: Any) -> dg.AssetsDefinition:
 def _schedule(cron: str | None, zone: str) -> None:
     if cron:
         dg.ScheduleDefinition(name="exd", job_name="exd", cron_schedule=cron, execution_timezone=zone)
+
+
+def _policy(max_age: timedelta | None) -> None:
+    if max_age is not None:
+        dg.FreshnessPolicy.time_window(fail_window=max_age)
 
 
 def _zone(zone: str) -> None:

@@ -15,6 +15,7 @@ from math import ceil, isfinite
 import numpy as np
 
 from exd_dagster.bins.model import ADMITTED
+from exd_dagster.config.arguments import checked_arguments
 from exd_dagster.errors import InputError
 from exd_dagster.stats import words
 from exd_dagster.stats.inputs import Booleans, Floats, Stretch, checked_level, checked_split
@@ -54,6 +55,7 @@ class DetectionPlan:
         return {name: plain(getattr(self, name)) for name in self.__dataclass_fields__}
 
 
+@checked_arguments("units_per_hour", "power", "alpha", "healthy_hours", "longest_hours", "segment_share")
 def plan_detection(
     split: Mapping[str, float],
     fault: Mapping[str, float],

@@ -7,7 +7,7 @@ from functools import partial, reduce
 from operator import or_
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from exd_dagster.config.reasons import NOT_ASSIGNED, reason_form
 from exd_dagster.errors import RecordsError, did_you_mean
@@ -32,6 +32,13 @@ class IbisRecords(Records):
     database: str | None = Field(
         default=None, description="Schema or database of the table, as Ibis takes it."
     )
+
+    @field_validator("connection")
+    @classmethod
+    def _backend(cls, connection: object) -> object:
+        if not (hasattr(connection, "table") and hasattr(connection, "name")):
+            raise ValueError("is no Ibis backend; write for example ibis.postgres.connect(...)")
+        return connection
 
     @property
     def place(self) -> str:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from exd_dagster.config import FlagAudit, Mode, Phase
+from exd_dagster.config.arguments import checked_arguments
 from exd_dagster.config.instants import instant_of
 from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.telemetry.vendor_flags.files import Copy, InstantLike, Source, copies_of
@@ -30,6 +31,7 @@ _PAGES = ("hasMore", "next", "nextPage")
 """Keys of a response that is not the last page."""
 
 
+@checked_arguments("start", "end")
 def flags_from(
     source: Source,
     *,
