@@ -13,7 +13,7 @@ from exd_dagster.bins.model import FlagBins, FlagSegments
 from exd_dagster.config import FlagAudit, Phase, Thresholds
 from exd_dagster.plots import segments_plot, split_plot, traffic_plot
 from exd_dagster.stats.audit import audit_flag
-from exd_dagster.stats.checks import CHECKS, blocks, with_evidence
+from exd_dagster.stats.checks import CHECKS, blocks, checks_of, with_evidence
 from exd_dagster.stats.segments.verdict import SegmentSrmVerdict
 from exd_dagster.stats.sequential.sequential import SequentialSrmVerdict
 from exd_dagster.stats.srm.causes import Cause
@@ -137,6 +137,7 @@ def audit(
     judged: tuple[datetime, datetime] | None = None,
     max_age: timedelta | None = None,
     segments: FlagSegments | None = None,
+    stages: Mapping[str, FlagBins] | None = None,
 ) -> Audit:
     """Evaluate one flag.
 
@@ -149,10 +150,12 @@ def audit(
         judged: the hours of the run, None: the last 24 closed ones.
         max_age: the flag is not trusted when its newest bin is older than this; None: of any age.
         segments: the newly exposed units of the bins by segment; None: they are not told apart.
+        stages: the bins of the flag's other stages, by name.
     """
     active = active_decisions(decisions, flag.id, now)
     ended = next((decision for decision in active if decision.kind == "end"), None)
-    found = audit_flag(flag, bins, thresholds, judged=judged, checks=list(CHECKS.values()), segments=segments)
+    checks = checks_of(flag)
+    found = audit_flag(flag, bins, thresholds, judged=judged, checks=checks, segments=segments, stages=stages)
     verdicts = [_ended(v, ended) if ended else v for v in found if blocks(v.check, flag.block_on)]
     beside = [v for v in found if not blocks(v.check, flag.block_on)]
     warnings = [v for v in beside if v.failed and CHECKS[v.check].warns and not ended]

@@ -151,6 +151,10 @@ def _storable(text: str) -> bool:
     return not any("\ud800" <= sign <= "\udfff" for sign in text)
 
 
+EXPOSED = "exposed"
+"""The stage that a flag's own checks judge."""
+
+
 class FlagAudit(ConfigModel):
     """One flag to audit: who is counted, which split was declared, and what a failure does."""
 
@@ -184,6 +188,12 @@ class FlagAudit(ConfigModel):
     )
     include: dict[str, list[Scalar]] = Field(default={}, description="Count only records with these values.")
     exclude: dict[str, list[Scalar]] = Field(default={}, description="Leave out records with these values.")
+    stages: dict[str, list[Scalar]] = Field(
+        default={},
+        description="Stages of a unit in their order, each with its values in `stage_column`: assigned, "
+        "exposed, activated. The flag's own checks count those of `exposed`; `stage_srm` tests every stage.",
+    )
+    stage_column: str = Field(default="stage", description="Record column that names the stage.")
     ignore_variants: tuple[str, ...] = Field(
         default=(), description="Variants neither counted nor undeclared, for example a holdout."
     )
@@ -232,6 +242,20 @@ class FlagAudit(ConfigModel):
         both = sorted(declared & set(self.ignore_variants))
         if both:
             raise ValueError(f"ignore_variants names declared variants: {', '.join(both)}")
+        return self
+
+    @model_validator(mode="after")
+    def _judged_when_exposed(self) -> Self:
+        """Count the stage `exposed` alone."""
+        if not self.stages:
+            return self
+        if EXPOSED not in self.stages or len(self.stages) < 2:
+            named = ", ".join(self.stages)
+            raise ValueError(f"stages: {named}: name at least two, one of them '{EXPOSED}', which is judged")
+        exposed = self.stages[EXPOSED]
+        if self.include.get(self.stage_column, exposed) != exposed:
+            raise ValueError(f"include: {self.stage_column} is that of stages; leave it out of include")
+        object.__setattr__(self, "include", {**self.include, self.stage_column: exposed})
         return self
 
     @property

@@ -10,6 +10,7 @@ import dagster as dg
 
 from exd_dagster.bins.report import BuildReport, FlagBuild
 from exd_dagster.config import FlagAudit, FlagId, Timing, floor_hour
+from exd_dagster.config.stages import other_stages
 from exd_dagster.definitions.catalog import BINS_SCHEMA, flag_tags, table_metadata
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.internals import latest_checks
@@ -170,8 +171,9 @@ def build_variant_bins_assets(
             return
         window, store = context.partition_time_window, bin_store(context, store_key)
         bins = store.bins
+        stages = [stage for flag in selected.values() for stage in other_stages(flag).values()]
         report = bins.update(
-            records, list(selected.values()), window.start, window.end, timing=timing, now=_now()
+            records, [*selected.values(), *stages], window.start, window.end, timing=timing, now=_now()
         )
         _log_report(context, report)
         rows = bins.row_counts()

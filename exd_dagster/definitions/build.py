@@ -269,7 +269,7 @@ class _Fleet:
     @property
     def judging(self) -> dict[dg.AssetCheckKey, FlagAudit]:
         """Every check of a flag, without `bins_built`."""
-        return {check: flag for flag in self.flags for check in check_keys(self.keys[flag.id]).values()}
+        return {check: flag for flag in self.flags for check in check_keys(self.keys[flag.id], flag).values()}
 
     @property
     def trust_checks(self) -> dict[FlagId, dg.AssetCheckKey]:

@@ -15,6 +15,7 @@ from exd_dagster.audit.trust_row import iteration_start
 from exd_dagster.audit.trust_table import write_trust
 from exd_dagster.bins.model import FlagSegments
 from exd_dagster.config import FlagAudit, FlagId, Thresholds, Timing
+from exd_dagster.config.stages import other_stages
 from exd_dagster.definitions.assets import STORE_POOL
 from exd_dagster.definitions.decisions.asset import decision_launchpad, load_decisions
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
@@ -24,7 +25,7 @@ from exd_dagster.definitions.run_tags import audit_op_tags, tag_audit, tag_faili
 from exd_dagster.definitions.store import BinStoreResource, bin_store
 from exd_dagster.errors import ConfigError, ExdError
 from exd_dagster.plots import as_markdown_image
-from exd_dagster.stats.checks import CHECKS, blocks, ensure_block_on, with_evidence
+from exd_dagster.stats.checks import blocks, checks_of, ensure_block_on, with_evidence
 from exd_dagster.stats.srm.causes import Cause, likely_causes
 from exd_dagster.stats.verdict import NEVER_COUNTED, Verdict, plain
 from exd_dagster.telemetry.sources.duckdb import Records, as_records
@@ -35,9 +36,10 @@ TRUST = "trust"
 TRUST_QUESTION = "May what builds on this flag be used? The one answer that gates and guards read."
 
 
-def check_keys(asset: dg.AssetKey) -> dict[str, dg.AssetCheckKey]:
-    """Return the key of each check of the flag whose bins are `asset`, by name."""
-    return {name: dg.AssetCheckKey(asset, name) for name in (*CHECKS, TRUST)}
+def check_keys(asset: dg.AssetKey, flag: FlagAudit | None = None) -> dict[str, dg.AssetCheckKey]:
+    """Return the key of each check of the flag whose bins are `asset`, by name; None: those of every flag."""
+    names = [check.name for check in checks_of(flag)]
+    return {name: dg.AssetCheckKey(asset, name) for name in (*names, TRUST)}
 
 
 def trust_key(asset: dg.AssetKey) -> dg.AssetCheckKey:
@@ -96,7 +98,8 @@ def build_flag_audit_checks(
     def count(store: BinStoreResource) -> None:
         now = _now()
         start = max(store.bins.read(flag).audited_through, flag.start)
-        build = store.bins.update(source, [flag], start, max(now, start), timing=when, now=now)
+        counted = [flag, *other_stages(flag).values()]
+        build = store.bins.update(source, counted, start, max(now, start), timing=when, now=now)
         if error := build.flags[flag.id].error:
             raise dg.Failure(f"Not checked: {error}", allow_retries=False)
 
@@ -130,7 +133,7 @@ def flag_checks(
     """Build the checks of one flag on bins that are there, or that `before` (a store's function) makes."""
     ensure_block_on(flag)
     levels, names = thresholds or Thresholds(), FleetNames(fleet)
-    questions = {**{name: check.question for name, check in CHECKS.items()}, TRUST: TRUST_QUESTION}
+    questions = {**{check.name: check.question for check in checks_of(flag)}, TRUST: TRUST_QUESTION}
 
     @dg.multi_asset_check(
         name=_op_name(key),
@@ -166,6 +169,7 @@ def flag_checks(
             judged=judged_window(context.run.tags, partitions),
             max_age=max_age,
             segments=segments,
+            stages={name: store.bins.read(stage) for name, stage in other_stages(flag).items()},
         )
         done = with_causes(done, segments, context)
         if not done.trust.trusted:

@@ -1,7 +1,7 @@
 """The one path from bins to verdicts: what the Dagster checks, the CLI and LiveMonitor all call."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast
@@ -71,6 +71,7 @@ def audit_flag(
     judged: tuple[datetime, datetime] | None = None,
     checks: Sequence[Check] | None = None,
     segments: FlagSegments | None = None,
+    stages: Mapping[str, FlagBins] | None = None,
 ) -> FlagVerdicts:
     """Evaluate one flag from its closed bins; a pure function that never raises because of data.
 
@@ -81,6 +82,7 @@ def audit_flag(
         judged: hours whose traffic alarms count, [start, end) in UTC; None: the last 24 closed ones.
         checks: names of the checks; None: the checks that block by default.
         segments: the newly exposed units of the bins by segment; None: they are not told apart.
+        stages: the bins of the flag's other stages, by name.
 
     Returns:
         One verdict for each check. A test that cannot be computed gives "not_checked" with the reason.
@@ -90,7 +92,7 @@ def audit_flag(
     """
     if judged is not None:
         _check_hours(*judged)
-    case = Case(flag, bins, thresholds, judged, segments)
+    case = Case(flag, bins, thresholds, judged, segments, stages or {})
     asked = [c for c in CHECKS.values() if c.blocks == "by default"] if checks is None else checks
     return FlagVerdicts(tuple(_verdict(check, case) for check in asked))
 

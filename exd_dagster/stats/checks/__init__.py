@@ -11,6 +11,7 @@ from exd_dagster.stats.checks.segment_srm import SEGMENT_SRM
 from exd_dagster.stats.checks.segment_traffic import SEGMENT_TRAFFIC
 from exd_dagster.stats.checks.sequential_srm import SEQUENTIAL_SRM
 from exd_dagster.stats.checks.srm import SRM
+from exd_dagster.stats.checks.stage_srm import STAGE_SRM
 from exd_dagster.stats.checks.traffic_drop import TRAFFIC_DROP
 from exd_dagster.stats.checks.variant_integrity import VARIANT_INTEGRITY
 from exd_dagster.stats.checks.version_skew import VERSION_SKEW
@@ -23,11 +24,21 @@ CHECKS: dict[str, Check] = {
         TRAFFIC_DROP,
         SEGMENT_SRM,
         SEGMENT_TRAFFIC,
+        STAGE_SRM,
         VERSION_SKEW,
         VARIANT_INTEGRITY,
     )
 }
 """Every check by name, in display order. To add a check, write its file and list it here."""
+
+
+def checks_of(flag: FlagAudit | None = None) -> list[Check]:
+    """Return the checks that a flag has; None: those of every flag."""
+    return [
+        check
+        for check in CHECKS.values()
+        if not check.needs or (flag is not None and getattr(flag, check.needs))
+    ]
 
 
 def check_of(name: str) -> Check | None:

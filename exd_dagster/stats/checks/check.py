@@ -25,6 +25,7 @@ class Case:
         thresholds: the levels.
         judged: hours whose traffic alarms count, [start, end) in UTC; None: the last 24 closed ones.
         divided: the newly exposed units of the bins by segment; None: they are not told apart.
+        stages: the bins of the flag's other stages, by name.
     """
 
     flag: FlagAudit
@@ -32,6 +33,7 @@ class Case:
     thresholds: Thresholds
     judged: tuple[datetime, datetime] | None = None
     divided: FlagSegments | None = None
+    stages: Mapping[str, FlagBins] = field(default_factory=dict)
 
     @property
     def segments(self) -> FlagSegments:
@@ -89,6 +91,7 @@ class Check:
         evidence: contents of its chart and headline; "split" also has likely causes.
         shutoff: True when a blocking failure calls the shutoff hook.
         declared: numbers of the verdict that are known before any unit is counted.
+        needs: the field of a flag without which it has no such check; "" for every flag.
     """
 
     name: str
@@ -102,3 +105,4 @@ class Check:
     evidence: Evidence = ""
     shutoff: bool = False
     declared: Callable[[Case], Mapping[str, Any]] = field(default=lambda _: {}, repr=False)
+    needs: str = ""
