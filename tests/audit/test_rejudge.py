@@ -101,3 +101,9 @@ def test_every_setting_to_try_differs_from_today_and_is_one_that_thresholds_take
         assert Thresholds(**{table: {name: getattr(getattr(thresholds, table), name)}}) == thresholds
         assert thresholds != Thresholds()
         assert np.isfinite(getattr(getattr(thresholds, table), name))
+
+
+@pytest.mark.parametrize("check", ["reconcile_mild", "stage_srm"])
+def test_a_check_without_a_setting_is_not_tried(read: Read, check: str) -> None:
+    found = [failure("mild", "false", check=check)]
+    assert best_setting(check, found, FLAGS, Thresholds(), read) is None

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import dagster as dg
+import pandas as pd
 import pytest
 from dagster_duckdb import DuckDBResource
 
@@ -13,6 +14,8 @@ from exd_dagster.config.stages import other_stages
 from exd_dagster.definitions.build import build_flag_audit_defs
 from exd_dagster.definitions.schedules import range_tags
 from exd_dagster.errors import ConfigError
+from exd_dagster.telemetry.sources.duckdb import IbisRecords
+from tests.bins.engine_log import COLUMNS, DuckBackend
 from tests.logs import HOUR, START, healthy, rows, write
 
 HOURS = 4
@@ -113,6 +116,23 @@ def test_the_stages_of_a_flag_are_counted_by_one_update(tmp_path: Path) -> None:
         units = {name: int(store.read(stage).new_units.sum()) for name, stage in stages.items()}
         exposed = int(store.read(flag).new_units.sum())
     assert (units, exposed) == ({"assigned": 1200, "activated": 1200}, 1200)
+
+
+def test_an_engine_counts_the_same_stages(tmp_path: Path) -> None:
+    flag = FlagAudit(
+        key="checkout", start=START, split={"a": 0.5, "b": 0.5}, stages=STAGES, stage_column="event"
+    )
+    frames = [rows("checkout", [SHORT] * HOURS).assign(event=event) for event in ("assign", "view")]
+    beat = rows("beat", healthy(1), start=START + 6 * HOUR).assign(event="view")
+    columns = {name: COLUMNS.get(name, "string") for name in beat}
+    records = IbisRecords(
+        connection=DuckBackend(pd.concat([*frames, beat]), columns), table="flag_evaluations"
+    )
+    counted, end = [flag, *other_stages(flag).values()], START + HOURS * HOUR
+    with open_store(tmp_path / "bins.duckdb") as store:
+        store.update(records, counted, START, end, now=START + 24 * HOUR)
+        units = [int(store.read(stage).new_units.sum()) for stage in counted]
+    assert units == [840, 840, 0]
 
 
 @pytest.mark.parametrize(
