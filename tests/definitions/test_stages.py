@@ -122,7 +122,8 @@ def test_an_engine_counts_the_same_stages(tmp_path: Path) -> None:
     flag = FlagAudit(
         key="checkout", start=START, split={"a": 0.5, "b": 0.5}, stages=STAGES, stage_column="event"
     )
-    frames = [rows("checkout", [SHORT] * HOURS).assign(event=event) for event in ("assign", "view")]
+    counts = {"assign": EVEN, "view": SHORT}
+    frames = [rows("checkout", [units] * HOURS).assign(event=event) for event, units in counts.items()]
     beat = rows("beat", healthy(1), start=START + 6 * HOUR).assign(event="view")
     columns = {name: COLUMNS.get(name, "string") for name in beat}
     records = IbisRecords(
@@ -132,7 +133,7 @@ def test_an_engine_counts_the_same_stages(tmp_path: Path) -> None:
     with open_store(tmp_path / "bins.duckdb") as store:
         store.update(records, counted, START, end, now=START + 24 * HOUR)
         units = [int(store.read(stage).new_units.sum()) for stage in counted]
-    assert units == [840, 840, 0]
+    assert units == [840, 1200, 0]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The bin store: what was counted, in one database that is brought up to date window by window."""
 
 import logging
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
@@ -159,12 +160,15 @@ class BinStore:
         return from_ms(source.watermark) if source else None
 
     def _run(self, reading: Reading) -> BuildReport:
-        def attempt() -> BuildReport:
-            report = self._attempt(reading)
+        def attempt(flags: Sequence[FlagAudit]) -> BuildReport:
+            report = self._attempt(replace(reading, flags=tuple(flags)))
             self._tidy()
             return report
 
-        return in_turn(self._connection, "bins", attempt)
+        engine = isinstance(reading.source, IbisRecords)
+        rounds = _by_stage(reading.flags) if engine else [reading.flags]
+        reports = [in_turn(self._connection, "bins", partial(attempt, flags)) for flags in rounds]
+        return replace(reports[0], flags={flag: b for report in reports for flag, b in report.flags.items()})
 
     def _attempt(self, reading: Reading) -> BuildReport:
         through: Collection[int] = ()
@@ -230,6 +234,19 @@ def _updating(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     finally:
         with suppress(duckdb.Error):
             connection.execute(f"SET preserve_insertion_order = {order}; SET enable_progress_bar = {bar}")
+
+
+def _by_stage(flags: Sequence[FlagAudit]) -> list[Sequence[FlagAudit]]:
+    """Divide flags so that no two count the same records: counts of an engine are known by key and scope."""
+    rounds: list[list[FlagAudit]] = [[]]
+    seen: Counter[tuple[str, ...]] = Counter()
+    for flag in flags:
+        records = (flag.key, flag.namespace or "", flag.environment or "")
+        if seen[records] == len(rounds):
+            rounds.append([])
+        rounds[seen[records]].append(flag)
+        seen[records] += 1
+    return [tuple(each) for each in rounds]
 
 
 @contextmanager
