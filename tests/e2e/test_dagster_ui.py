@@ -101,8 +101,9 @@ def test_the_graph_shows_failed_checks_on_the_failing_flags_only(ui: Ui) -> None
 
 def test_materialize_all_asks_for_partitions_and_for_nothing_else(ui: Ui) -> None:
     ui.open(f"{LOCATION}/asset-groups/experiments/lineage", "search_ranking_bins")
-    ui.tab.click(f"Materialize all ({len(FLAGS) + 1})…")
-    ui.tab.wait_for(f"Launch runs to materialize {len(FLAGS) + 1} assets")
+    assets = len(FLAGS) + 2  # the bins, flag_trust and incident_ledger
+    ui.tab.click(f"Materialize all ({assets})…")
+    ui.tab.wait_for(f"Launch runs to materialize {assets} assets")
     ui.tab.click("All")
     ui.tab.wait_for("Launch backfill")
     assert "Missing required config" not in str(ui.tab.evaluate("document.body.innerText"))
