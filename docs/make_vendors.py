@@ -93,7 +93,7 @@ records = exd.{source}(path="export/*.{ending}", preset="{preset.name}")
     yield ""
     if preset.srm:
         yield f"Its own check: {preset.srm}\n"
-    yield from (f"- {trap}" for trap in preset.traps)
+    yield from (f"- {caveat}" for caveat in preset.caveats)
     yield from (f"- Not confirmed: {point}" for point in preset.unconfirmed)
     yield ""
 

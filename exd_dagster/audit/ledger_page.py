@@ -9,7 +9,7 @@ from exd_dagster.alerts.policy.ledger import (
     CheckLearned,
     LedgerRow,
     by_check,
-    loudest,
+    noisiest,
     precision_words,
 )
 from exd_dagster.audit.page import html_page
@@ -136,7 +136,7 @@ def advice(check: CheckLearned, tried: Tried | None) -> str:
 
 
 def _flags(rows: Sequence[LedgerRow]) -> str:
-    counted = [(str(flag), str(n), str(false)) for flag, n, false in loudest(rows)[:20]]
+    counted = [(str(flag), str(n), str(false)) for flag, n, false in noisiest(rows)[:20]]
     return _table(("Flag", "Incidents", "False"), counted)
 
 

@@ -27,8 +27,11 @@ CREATE TABLE IF NOT EXISTS flag_trust (
     collides_with VARCHAR[]
 )
 """
-_ADDED = ("usable_without", "collides_with")
-_ADD = " ".join(f"ALTER TABLE flag_trust ADD COLUMN IF NOT EXISTS {name} VARCHAR[];" for name in _ADDED)
+_ADDED = {"usable_without": "VARCHAR[]", "collides_with": "VARCHAR[]"}
+"""Columns that a table of an earlier version lacks."""
+_ADD = " ".join(
+    f"ALTER TABLE flag_trust ADD COLUMN IF NOT EXISTS {name} {kind};" for name, kind in _ADDED.items()
+)
 _KEY = ("namespace", "environment", "flag_key", "iteration_start")
 _TOLD = (
     *("trusted", "sentence", "mode", "failing", "since", "usable_until", "audited_through", "contained"),

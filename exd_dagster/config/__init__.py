@@ -309,7 +309,7 @@ class Timing(ConfigModel):
     lateness: Duration = Field(
         default=timedelta(hours=1),
         ge=timedelta(0),
-        description="An hour closes this long before the watermark.",
+        description="An hour closes once the newest records are this much later than its end.",
     )
     lookback: Duration = Field(
         default=timedelta(hours=48),

@@ -32,7 +32,7 @@ class TrafficDropThresholds(ConfigModel):
         default=1e-4, gt=0, lt=1, description="a of the seasonal test, over its windows."
     )
     baseline: Literal["robust", "mean"] = Field(
-        default="robust", description="Of earlier weeks: robust to a loud one, or their plain mean."
+        default="robust", description="Of earlier weeks: robust to one outlier week, or their plain mean."
     )
     window: int = Field(default=7, ge=1, description="Bins of history of method zscore.")
     z_threshold: float = Field(default=3.0, gt=0, description="Method zscore fails below minus this.")

@@ -12,7 +12,7 @@ from exd_dagster.alerts.policy.ledger import (
     LedgerRow,
     by_check,
     ledger_rows,
-    loudest,
+    noisiest,
     precision_words,
 )
 from exd_dagster.audit.ledger_page import advice, ledger_page
@@ -119,7 +119,7 @@ def _metadata(rows: Sequence[LedgerRow], tried: Mapping[str, Tried | None], page
         if learned
         else dg.MetadataValue.text("no incident yet"),
         "flags": dg.MetadataValue.json(
-            {str(flag): {"incidents": n, "false": false} for flag, n, false in loudest(rows)[:20]}
+            {str(flag): {"incidents": n, "false": false} for flag, n, false in noisiest(rows)[:20]}
         ),
         "incidents": len(incidents),
         "open": sum(row.resolved_at is None for row in incidents),

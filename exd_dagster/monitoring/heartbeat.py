@@ -32,7 +32,7 @@ def ping(url: str, faults: Sequence[str], *, timeout: float, allow_hosts: Sequen
     try:
         answer = post(address, text.encode(), headers, timeout=timeout, allow_hosts=allow_hosts)
     except (OSError, HTTPException, DeliveryError) as error:
-        raise DeliveryError(f"the heartbeat was not taken: {redact(error, url_secrets(url))}") from None
+        raise DeliveryError(f"the heartbeat was not accepted: {redact(error, url_secrets(url))}") from None
     if not 200 <= answer.status < 300:
         said = redact(answer.body, url_secrets(url), 80)
-        raise DeliveryError(f"the heartbeat was not taken: HTTP {answer.status} {said}".rstrip())
+        raise DeliveryError(f"the heartbeat was not accepted: HTTP {answer.status} {said}".rstrip())

@@ -79,7 +79,7 @@ class OtlpMetrics:
             result = None if data is None else self._exporter.export(data, self._milliseconds)
         if result is MetricExportResult.FAILURE:
             why = lines[-1] if lines else "no answer"
-            raise DeliveryError(f"the metrics were not taken: {redact(why, [self._endpoint], 200)}")
+            raise DeliveryError(f"the metrics were not accepted: {redact(why, [self._endpoint], 200)}")
 
     def _observed(self, name: str) -> Callable[[Any], Sequence[Any]]:
         from opentelemetry.metrics import Observation

@@ -9,10 +9,10 @@ is the likelihood of a split of its own for every arm a over the largest one of 
 e-process (universal inference: Wasserman, Ramdas, Balakrishnan 2020). Units of several phases multiply: arms
 of flags that ramp on the same day depend on the day, not on each other. Either direction is an e-process
 where the second flag's split stays what it is; the smaller of both is one where either's does. Pairs are
-combined by e-BH (Wang and Ramdas 2022) at LEVEL: since each is an e-process, the probability that an honest
+combined by e-BH (Wang and Ramdas 2022) at LEVEL: since each is an e-process, the probability that a healthy
 fleet ever shows a pair, on any of its nights, is at most that, for any dependence between pairs.
 
-The k-th sample by hash (1/4^k of the units) bears the weight 2^-(k + 1), so that a sample that shrinks as a
+The k-th sample by hash (1/4^k of the units) has the weight 2^-(k + 1), so that a sample that shrinks as a
 fleet grows remains one. Evidence alone is no collision: targeting rules and override lists that two flags
 share force a few units into chosen arms of both. With a shared salt some combination of arms does not occur
 at all; a pair is called a collision where one occurs less than half as often as independence expects.

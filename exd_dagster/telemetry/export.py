@@ -48,7 +48,7 @@ def check_export(place: str, columns: ColumnMap, sample: Mapping[str, Sequence[R
 
 
 def recognise_only(rows: Sequence[Row], name: str) -> bool:
-    """Return True for rows of which one has the signs of a preset."""
+    """Return True for rows of which one has the signature of a preset."""
     return any(map(read_preset(name).fits, rows))
 
 
@@ -91,7 +91,7 @@ def _or(paths: Sequence[str]) -> str:
 
 def _first_sign(preset: Preset, rows: Sequence[Row]) -> str:
     """Return the first sign of a preset that no row has, in words."""
-    told = [*preset.signs.all.items(), *preset.signs.any.items()]
+    told = [*preset.signature.all.items(), *preset.signature.any.items()]
     missing = [(path, v) for path, v in told if not any(holds(row, path, v) for row in rows)]
     path, values = (missing or told)[0]
     return f"'{path}'" if values in ("*", "?", "") else f"'{path}' = {values.replace('|', ' or ')}"

@@ -3,9 +3,9 @@
 A preset says where time, flag, variant and unit stand, which rows are exposures, and by what the export is
 recognised. Adding one needs no code; CONTRIBUTING.md has the checklist.
 
-In `where`, `signs.all` and `signs.any` a field (a column or a path, see `paths`) is given the values that it
-may have, separated by `|`: "" is a missing value, "*" any value, and in signs "?" a field that is there,
-whatever it holds.
+In `where`, `signature.all` and `signature.any` a field (a column or a path, see `paths`) is given the values
+that it may have, separated by `|`: "" is a missing value, "*" any value, and in a signature "?" a field that
+is there, whatever it holds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ EVERY_KIND = "*"
 """The unit of a preset whose path is that of any kind: `{unit}` in it is replaced by the kind asked for."""
 
 
-class Signs(ConfigModel):
+class Signature(ConfigModel):
     """By what a row is recognised: every field of `all`, and one of `any` where there are some."""
 
     all: dict[str, str] = Field(default={}, description="Field to the values it has.")
@@ -52,9 +52,9 @@ class Preset(ConfigModel):
         page: where the format is documented: an address, or a Python package and its version.
         read: when that page was read.
         unconfirmed: what the page does not say, or nobody could try.
-        traps: what to know before the numbers are believed.
+        caveats: what to know before the numbers are used.
         srm: how the vendor's own check of the split differs, "" where it has none or none is documented.
-        signs: by what a row is recognised.
+        signature: by what a row is recognised.
         columns: exd's column to the path, or to several of which a row's first is taken.
         units: name of a unit to its path; the first is the default.
         unit_where: which rows are exposures of a unit that has rows of its own; `{unit}` is its name.
@@ -72,9 +72,9 @@ class Preset(ConfigModel):
     page: str = Field(pattern=r"^(https://|Python package \S+ \d)")
     read: date
     unconfirmed: tuple[str, ...] = ()
-    traps: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
     srm: str = ""
-    signs: Signs
+    signature: Signature
     columns: dict[str, Paths]
     units: dict[str, Paths] = Field(min_length=1)
     unit_where: dict[str, str] = Field(default={})
@@ -156,15 +156,15 @@ class Preset(ConfigModel):
         return {path: v.replace("{unit}", unit or self.usual_unit) for path, v in self.unit_where.items()}
 
     def fits(self, row: Row) -> bool:
-        """Return True for a row that has the signs of this export."""
-        signs = self.signs
-        every = all(holds(row, path, values) for path, values in signs.all.items())
-        return every and (not signs.any or any(holds(row, path, v) for path, v in signs.any.items()))
+        """Return True for a row that has the signature of this export."""
+        signature = self.signature
+        every = all(holds(row, path, values) for path, values in signature.all.items())
+        return every and (not signature.any or any(holds(row, path, v) for path, v in signature.any.items()))
 
     @property
     def weight(self) -> int:
-        """How much its signs say: a named value is worth more than a field."""
-        told = [*self.signs.all.values(), *list(self.signs.any.values())[:1]]
+        """How much its signature says: a named value is worth more than a field."""
+        told = [*self.signature.all.values(), *list(self.signature.any.values())[:1]]
         return sum((values != "") + (values not in (ANY, THERE, "")) for values in told)
 
 
@@ -212,7 +212,7 @@ def read_preset(name: str) -> Preset:
 
 
 def covers(preset: Preset, rows: Sequence[Row]) -> bool:
-    """Return True where most rows that have the signs of an export have its required columns, too."""
+    """Return True where most rows that have the signature of an export have its required columns, too."""
     own = [row for row in rows if preset.fits(row)]
     asked = [preset.mapped()[name] for name in REQUIRED if name not in preset.constants]
     units = tuple(path for unit in preset.units for path in preset.unit_paths(unit))
@@ -228,7 +228,7 @@ class Match(ConfigModel):
     Attributes:
         preset: its name.
         reason: by what it was recognised.
-        rows: how many of the rows have its signs.
+        rows: how many of the rows have its signature.
         of: how many rows were looked at.
     """
 
@@ -251,7 +251,7 @@ def recognise(rows: Sequence[Row]) -> list[Match]:
     for preset in map(read_preset, presets()):
         fitting = sum(preset.fits(row) for row in rows)
         if fitting:
-            told = [*preset.signs.all.items(), *preset.signs.any.items()]
+            told = [*preset.signature.all.items(), *preset.signature.any.items()]
             said = [_said(path, v) for path, v in told if v and any(holds(row, path, v) for row in rows)]
             match = Match(preset=preset.name, reason=", ".join(said), rows=fitting, of=len(rows))
             found.append((-preset.weight, -fitting, preset.name, match))

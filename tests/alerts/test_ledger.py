@@ -11,7 +11,7 @@ from exd_dagster.alerts.model import AlertState
 from exd_dagster.alerts.past import PastAlert, PastIncident
 from exd_dagster.alerts.policy import digest
 from exd_dagster.alerts.policy.decisions import Decision
-from exd_dagster.alerts.policy.ledger import by_check, ledger_rows, loudest, sentences
+from exd_dagster.alerts.policy.ledger import by_check, ledger_rows, noisiest, sentences
 from exd_dagster.config import FlagId
 from exd_dagster.stats.methods.proportion import clopper_pearson
 from tests.alerts.make import check
@@ -113,7 +113,7 @@ def test_a_check_is_poor_when_it_failed_for_nothing_twice_and_more_often_than_no
 def test_the_flags_that_fail_for_nothing_come_first() -> None:
     incidents = [FIRST, incident("a", START, flag="search"), incident("b", START + DAY, flag="search")]
     rows = ledger_rows(incidents, [closed(START + HOUR, "false")])
-    assert [(flag.key, count, false) for flag, count, false in loudest(rows)] == [
+    assert [(flag.key, count, false) for flag, count, false in noisiest(rows)] == [
         ("checkout", 1, 1),
         ("search", 2, 0),
     ]

@@ -1,4 +1,4 @@
-"""A shared salt between two of 500 flags is found the first night; honest fleets show no pair on any."""
+"""A shared salt between two of 500 flags is found the first night; healthy fleets show no pair on any."""
 
 from hashlib import sha1
 
@@ -72,7 +72,9 @@ def test_the_evidence_of_an_honest_pair_stays_below_its_level_on_all_nights(meas
             if fleet.evidence(counted, 0)[0][1] >= np.log(1 / level):
                 reached += 1
                 break
-    measured("an honest pair's evidence ever reaches 20 in 1,000 nights", "<= .05", f"{reached / runs:.4f}")
+    measured(
+        "an independent pair's evidence ever reaches 20 in 1,000 nights", "<= .05", f"{reached / runs:.4f}"
+    )
     assert reached <= at_most(level, runs)
 
 
@@ -92,7 +94,9 @@ def test_an_honest_fleet_shows_no_pair_in_a_thousand_nights(measured):
         if night % 20 == 0 or night < 50:
             verdict = assignment_collision(SharedUnits(units, cells, names), arms, ALL)
             found += bool(verdict.collisions or verdict.dependent)
-    measured("honest fleet of 40 flags that ramp together, 1,000 nights: any pair", f"<= {LEVEL}", str(found))
+    measured(
+        "healthy fleet of 40 flags that ramp together, 1,000 nights: any pair", f"<= {LEVEL}", str(found)
+    )
     assert found == 0
 
 

@@ -59,7 +59,7 @@ def test_unit_that_most_exposures_name_is_taken(home):
 
 
 def _ambiguous():
-    """Rows that have the signs of two exports, which say as much."""
+    """Rows that have the signature of two exports, which say as much."""
     makers = [EXPORTS[name].row for name in ("statsig", "mixpanel")]
     rows = [[make(f"u{i}", "ab"[i % 2], START, i) for make in makers] for i in range(20)]
     return [{**first, **second} for first, second in rows]
@@ -113,7 +113,7 @@ def test_parquet_with_objects_is_recognised_like_json(home):
 
 def test_traps_of_the_export_are_told(home):
     write_ndjson(sample("amplitude").rows, home.parent / "export.ndjson")
-    assert read_preset("amplitude").traps[0] in run("../export.ndjson").output
+    assert read_preset("amplitude").caveats[0] in run("../export.ndjson").output
 
 
 def test_file_of_rows_in_one_list_is_recognised(home):

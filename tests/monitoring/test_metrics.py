@@ -229,6 +229,6 @@ def test_counters_are_cumulative_and_only_grow_for_an_otlp_receiver() -> None:
 def test_a_receiver_that_refuses_is_an_error_without_its_address(reply: Reply) -> None:
     with HttpServer(default=reply) as server:
         address = f"{server.url}/tenant-5e3c7e7"
-        with pytest.raises(DeliveryError, match="the metrics were not taken") as caught:
+        with pytest.raises(DeliveryError, match="the metrics were not accepted") as caught:
             OtlpMetrics(address, {}, 1).export(everything()[:1], [])
     assert "tenant-5e3c7e7" not in str(caught.value)

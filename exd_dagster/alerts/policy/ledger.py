@@ -252,7 +252,7 @@ def _median(rows: Iterable[LedgerRow], of: Callable[[LedgerRow], timedelta | Non
     return timedelta(seconds=median(spans)) if spans else None
 
 
-def loudest(rows: Iterable[LedgerRow]) -> list[tuple[FlagId, int, int]]:
+def noisiest(rows: Iterable[LedgerRow]) -> list[tuple[FlagId, int, int]]:
     """Return (flag, incidents, false ones) of each flag, those that failed for nothing most often first."""
     incidents: dict[FlagId, set[str]] = {}
     false: dict[FlagId, set[str]] = {}

@@ -1,4 +1,4 @@
-"""Which export a log is: a preset by its signs, else fields by their names and values."""
+"""Which export a log is: a preset by its signature, else fields by their names and values."""
 
 import re
 import sys
@@ -66,7 +66,7 @@ def told_export(
     unit = unit or fullest_unit(preset, rows)
     given = {"preset": preset, "unit": unit, "columns": {**columns}, "constants": {**constants}}
     said = [f"  {match}" for match in matches if match.preset == preset]
-    said += [f"  trap: {trap}" for trap in read_preset(preset).traps]
+    said += [f"  caveat: {caveat}" for caveat in read_preset(preset).caveats]
     return _with(log, given), said
 
 

@@ -66,7 +66,7 @@ class SlackAnswers:
         except RefusedClickError as error:
             self.log.warning("Slack: refused %s", error)
             if error.told:
-                connection.whisper(*_place(payload), str(error))
+                connection.ephemeral(*_place(payload), str(error))
 
     def _trusted(self, connection: SlackConnection) -> Trusted:
         posted = {
@@ -100,7 +100,7 @@ class SlackAnswers:
         edited = connection.edit(click.channel, click.ts, click.text, answered(click, said))
         if edited.status != "sent":
             self.log.warning("Slack: the message was not edited: %s", edited.detail)
-            connection.whisper(click.channel, click.user, said)
+            connection.ephemeral(click.channel, click.user, said)
 
     def _decide(self, click: Click, user: SlackUser) -> str:
         """Launch the job, wait for it, and return what was decided."""
@@ -144,5 +144,5 @@ def apps(destinations: Sequence[tuple[str, str, SlackBot]]) -> dict[tuple[str, s
 
 
 def _place(payload: Mapping[str, Any]) -> tuple[str, str]:
-    """Channel and person of a payload that `read_click` believed."""
+    """Channel and person of a payload that `read_click` verified."""
     return str(payload["container"]["channel_id"]), str(payload["user"]["id"])

@@ -12,10 +12,10 @@ largest first) and bear the prior weight
     w_i = c / ((i + c - 1)(i + c)),    c = 20,    which telescopes to sum_i w_i = 1.
 
 Admission, number and weight of a segment follow from N alone, and never change. A segment fails at the first
-hour t, from its admission on, at which w_g E_g(t) >= 1 / alpha. By Ville's inequality, given N, an honest
+hour t, from its admission on, at which w_g E_g(t) >= 1 / alpha. By Ville's inequality, given N, a healthy
 segment ever fails with probability at most alpha w_g. Summed,
 
-    P(any honest segment ever fails) <= alpha sum_g w_g <= alpha,
+    P(any healthy segment ever fails) <= alpha sum_g w_g <= alpha,
 
 for any dependence between segments and dimensions, any number of them, and new ones on any night: Ville's
 inequality (1939) over time, a weighted Bonferroni bound over segments (Genovese, Roeder and Wasserman, "False

@@ -136,7 +136,7 @@ def test_a_slack_out_of_reach_is_an_error_without_the_tokens(presses) -> None:
 
 
 def test_a_whisper_reaches_one_person_and_an_edit_the_message(connection, server) -> None:
-    assert connection.whisper(CHANNEL, "U0ANA", "no").status == "sent"
+    assert connection.ephemeral(CHANNEL, "U0ANA", "no").status == "sent"
     assert connection.edit(CHANNEL, "1.1", "x", []).status == "sent"
     assert server.called("chat.postEphemeral")[0]["user"] == "U0ANA"
     assert server.messages["1.1"]["blocks"] == []

@@ -1,4 +1,4 @@
-"""What Slack sends when a button is pressed, held against what may be believed. Pure."""
+"""What Slack sends when a button is pressed, verified. Pure."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class Trusted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Click:
-    """A press that can be believed.
+    """A verified press.
 
     Attributes:
         id: of the button; used once.

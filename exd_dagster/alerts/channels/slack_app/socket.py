@@ -84,7 +84,7 @@ class SlackConnection:
             "chat.update", {"channel": channel, "ts": ts, "text": text, "blocks": blocks}, _now()
         )
 
-    def whisper(self, channel: str, user: str, text: str) -> Outcome:
+    def ephemeral(self, channel: str, user: str, text: str) -> Outcome:
         """Tell one person something in a channel that nobody else sees."""
         body = {"channel": channel, "user": user, "text": text, "parse": "none", "link_names": False}
         return self.bot.call("chat.postEphemeral", body, _now())
