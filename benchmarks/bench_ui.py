@@ -41,7 +41,7 @@ defs = exd.build_flag_audit_defs(
     flags,
     records="logs/*.parquet",
     store=DuckDBResource(database="exd.duckdb"),
-    alerts=[exd.CallbackAlerts(print)],
+    alerts=[exd.CallbackAlerts(str)],
     monitoring=exd.Monitoring(),
     group_by="owner",
 )
@@ -80,7 +80,7 @@ defs = dg.Definitions(assets=[bins], asset_checks=[checks_of(key) for key in key
 """
 PAGES = {
     "catalog": ("/assets", "flag_0000_bins"),
-    "graph of a group": ("/locations/project.py/asset-groups/experiments_team1/lineage", "flag_0001_bins"),
+    "graph of a group": ("/locations/project.py/asset-groups/experiments_team1/lineage", "Materialize all"),
     "graph of all": ("/asset-groups", "experiments_team1"),
     "checks of a flag": ("/assets/experiments/shop/production/flag_0001_bins?view=checks", "trust"),
 }
