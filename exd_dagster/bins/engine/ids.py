@@ -73,23 +73,38 @@ def _any(tally: EngineTally, rows: str) -> bool:
 
 def _kinds(tally: EngineTally) -> dict[str, list[Any]] | None:
     """Return the values of each column of `KIND`; None for too many to number."""
-    values = {}
-    for name in KIND:
-        query = f"SELECT DISTINCT {name} FROM exd_overview ORDER BY 1 LIMIT {MOST_KINDS + 1}"
-        values[name] = [value for (value,) in tally.connection.execute(query).fetchall()]
-        if len(values[name]) > MOST_KINDS:
-            return None
-    return values
+    values = {name: _values(tally, name) for name in KIND}
+    return None if None in values.values() else values  # type: ignore[return-value]
+
+
+def _values(tally: EngineTally, column: str) -> list[Any] | None:
+    """Return the values that a column has in the overview; None for more than `MOST_KINDS`."""
+    query = f"SELECT DISTINCT {column} FROM exd_overview ORDER BY 1 LIMIT {MOST_KINDS + 1}"
+    values = [value for (value,) in tally.connection.execute(query).fetchall()]
+    return values if len(values) <= MOST_KINDS else None
+
+
+def _place(column: Expression, values: Sequence[Any]) -> Expression:
+    """Return the place of each row's value among these."""
+    import ibis
+
+    return ibis.cases(*((column == value, i) for i, value in enumerate(values))).cast("int64")
 
 
 def _take_once(tally: EngineTally, values: Mapping[str, list[Any]]) -> None:
     """Count ids of one kind and unit by kind, and the others: `exd_once`."""
     fixed = tally.fixed(SCOPE)
-    key = [name for name in _CELL if name not in fixed]
-    ids = _by_id(tally, values, key)
+    key = [*(name for name in SCOPE if name not in fixed), "hour"]
+    rows = tally.rows(counted_only=False)
+    # the variant as a number: engines group by numbers faster
+    variants = _values(tally, "coalesce(variant, '')")
+    rows = rows.mutate(place=_place(rows.variant, variants)) if variants else rows
+    ids = _by_id(rows, values, [*key, "place" if variants else "variant"])
+    key.append("place" if variants else "variant")
     counts = ids.group_by([*key, "kind"]).agg(
         once=how_many(_is_single(ids)), others=how_many(~_is_single(ids))
     )
+    variant = f"[{', '.join(map(literal, variants))}][place::BIGINT + 1]" if variants else "variant"
     kinds, last = "", 1
     for name, found in reversed([*values.items()]):
         listed = ", ".join(map(literal, found))
@@ -98,7 +113,7 @@ def _take_once(tally: EngineTally, values: Mapping[str, list[Any]]) -> None:
     tally.take(
         with_fixed(counts, fixed),
         "once",
-        f"SELECT target, hour::BIGINT AS hour, namespace, environment, nullif(variant, '') AS variant, "
+        f"SELECT target, hour::BIGINT AS hour, namespace, environment, nullif({variant}, '') AS variant, "
         f"{kinds} once::BIGINT AS once, others::BIGINT AS others FROM exd_found {OF_TARGET}",
     )
 
@@ -121,21 +136,17 @@ def _odd(tally: EngineTally, rows: Expression) -> Expression:
     rows, values = rows.filter(rows.has_id), _kinds(tally)
     if values is None:
         return rows
-    ids = _by_id(tally, values, _CELL)
+    ids = _by_id(tally.rows(counted_only=False), values, _CELL)
     return rows.semi_join(ids.filter(~_is_single(ids)), [*_CELL, "id_key"])
 
 
-def _by_id(tally: EngineTally, values: Mapping[str, list[Any]], key: Sequence[str]) -> Expression:
+def _by_id(rows: Expression, values: Mapping[str, list[Any]], key: Sequence[str]) -> Expression:
     """Return least and greatest unit, and number of the kind, of each id."""
-    import ibis
-
-    rows = tally.rows(counted_only=False)
-    rows, number = rows.filter(rows.has_id), value_literal(0)
+    rows, number = rows.filter(rows.has_id), value_literal(0).cast("int64")
     for name, found in values.items():
         if len(found) > 1:
-            place = ibis.cases(*((rows[name] == value, i) for i, value in enumerate(found)))
-            number = number * len(found) + place
-    rows = rows.mutate(kind=number.cast("int64"), one=rows.has_unit.ifelse(rows.unit_key, None))
+            number = number * len(found) + _place(rows[name], found)
+    rows = rows.mutate(kind=number, one=rows.has_unit.ifelse(rows.unit_key, None))
     return rows.group_by([*key, "id_key"]).agg(
         kind=rows.kind.min(), last_kind=rows.kind.max(), unit=rows.one.min(), last_unit=rows.one.max()
     )

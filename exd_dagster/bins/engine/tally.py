@@ -133,10 +133,13 @@ class EngineTally:
 
     def active_units(self) -> Expression:
         """Count units by scope, hour and rank of the variant."""
-        fixed = self.fixed(SCOPE)
-        key = [*(name for name in SCOPE if name not in fixed), "hour", "rank"]
-        cells = self.counted_rows().select(*key, "unit_key").distinct()
-        return with_fixed(cells.group_by(key).agg(units=cells.count().cast("int64")), fixed)
+        fixed, rows, many = self.fixed(SCOPE), self.counted_rows(), max(len(self.ranks), 1)
+        key = [*(name for name in SCOPE if name not in fixed), "cell"]
+        # one number for hour and rank: engines group by fewer and narrower columns faster
+        cells = rows.mutate(cell=rows.hour * many + rows["rank"]).select(*key, "unit_key").distinct()
+        found = cells.group_by(key).agg(units=cells.count().cast("int64"))
+        found = found.mutate(hour=whole(found.cell, many), rank=found.cell % many).drop("cell")
+        return with_fixed(found, fixed)
 
     def new_units(self) -> Expression:
         """Count first exposures by scope, hour and rank of the variant."""

@@ -80,6 +80,10 @@ def _in_engine(plan: AuditPlan, records: IbisRecords, start: datetime, now: date
     newest = from_ms(max(at for at, _ in hours.values()))
     seen: Seen = {scope: newest for scope, _ in held}  # type: ignore[misc]
     said = f"{columns}; newest record {newest:%Y-%m-%d %H:%M} UTC, {counted(len(seen), 'flag')}"
+    records_to_scan = sum(count for _, count in hours.values())
+    said += (
+        f"; every run scans the {records_to_scan:,} records since {start:%Y-%m-%d}, in six or more queries"
+    )
     return [ok("records", said), *diagnose_flags(plan.flags, seen), *_shown_splits(plan, seen, now)]
 
 

@@ -111,6 +111,8 @@ def test_a_table_of_another_engine_is_reached(tmp_path, log):
     )
     assert reported.state == "ok"
     assert "columns timestamp, flag_key" in reported.said
+    ((count,),) = connection.raw_sql("SELECT count(*) FROM flag_evaluations").fetchall()
+    assert f"every run scans the {count:,} records since 2026-" in reported.said
     (lost,) = about("records", plan(tmp_path, IbisRecords(connection=connection, table="flag_evaluation")))
     assert lost.state == "fail"
 
