@@ -62,6 +62,26 @@ TRUST_SCHEMA = _schema(
 )
 """The table `flag_trust` of the store."""
 
+LEDGER_SCHEMA = _schema(
+    incident=("varchar", "Id of the incident."),
+    check_name=("varchar", "The check that failed."),
+    namespace=("varchar", "Namespace of the flag; empty where it has none."),
+    environment=("varchar", "Environment of the flag; empty where it has none."),
+    flag_key=("varchar", "Key of the flag, as in the records."),
+    opened_at=("timestamptz", "Evaluation of the check that first failed (UTC)."),
+    bad_from=("timestamptz", "Begin of the fault in the data (UTC)."),
+    audited_through=("timestamptz", "End of the last hour judged when it last failed (UTC)."),
+    delivered_at=("timestamptz", "When a message about it was first delivered (UTC)."),
+    acknowledged_at=("timestamptz", "When a person first answered in any way (UTC)."),
+    resolved_at=("timestamptz", "When the incident was closed (UTC); null while it is open."),
+    blocked=("boolean", "The check blocked reports."),
+    verdict=("varchar", "What a person said that it was: real, false, expected; empty while nobody did."),
+    cause=("varchar", "In that person's words."),
+    answered_by=("varchar", "Who said so."),
+    note=("varchar", "Why the incident was closed."),
+)
+"""The table `incident_ledger` of the store."""
+
 
 def table_metadata(table: str, schema: dg.TableSchema) -> dict[str, Any]:
     """Return what the catalogue shows of a table before it has been materialized.

@@ -21,6 +21,7 @@ from exd_dagster.audit.rejudge import Tried, best_setting
 from exd_dagster.bins.model import FlagBins, FlagSegments
 from exd_dagster.config import FlagAudit, FlagId, Thresholds
 from exd_dagster.definitions.assets import STORE_POOL
+from exd_dagster.definitions.catalog import LEDGER_SCHEMA, table_metadata
 from exd_dagster.definitions.decisions.asset import load_decisions, remembered_incidents
 from exd_dagster.definitions.flag_trust import write_page
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
@@ -54,6 +55,7 @@ def build_incident_ledger(
         key=names.ledger,
         group_name=group_name,
         kinds={"duckdb", "html"},
+        metadata=table_metadata("incident_ledger", LEDGER_SCHEMA),
         description="What became of incidents: how fast they were found, answered and ended, what they were, "
         "and how precise each check is.",
         required_resource_keys={names.store},
@@ -64,12 +66,12 @@ def build_incident_ledger(
         store = bin_store(context, names.store)
         incidents = [i for i in remembered_incidents(context.instance, names.alert_sensor) if i.flag in known]
         write_ledger(store.connection, ledger_rows(incidents, load_decisions(context.instance, fleet)))
-        rows = [row for row in read_ledger(store.connection) if row.flag in known]
+        written = read_ledger(store.connection)
+        rows = [row for row in written if row.flag in known]
         tried = _tried(context, store, rows, known, levels)
         text = ledger_page(rows, tried, written_at=datetime.now(timezone.utc))
-        return dg.MaterializeResult(
-            metadata=_metadata(rows, tried, write_page(store, names.ledger_page, text))
-        )
+        shown = _metadata(rows, tried, write_page(store, names.ledger_page, text))
+        return dg.MaterializeResult(metadata={**shown, "dagster/row_count": len(written)})
 
     return incident_ledger
 

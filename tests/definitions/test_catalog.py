@@ -9,12 +9,19 @@ import pytest
 from dagster_duckdb import DuckDBResource
 
 import exd_dagster as exd
-from exd_dagster.definitions.catalog import BINS_SCHEMA, TRUST_SCHEMA, group_of
+from exd_dagster.definitions.catalog import BINS_SCHEMA, LEDGER_SCHEMA, TRUST_SCHEMA, group_of
 from exd_dagster.definitions.component.component import FlagAuditComponent
 from tests.fleet import Fleet
 from tests.logs import healthy
 
-OURS = ("flag_trust", "flag_decisions", "alerting", "flag_evaluations", "experiments/good_bins")
+OURS = (
+    "flag_trust",
+    "incident_ledger",
+    "flag_decisions",
+    "alerting",
+    "flag_evaluations",
+    "experiments/good_bins",
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +53,11 @@ def test_every_asset_has_a_description_a_kind_and_the_place_it_is_declared_at(fl
 
 @pytest.mark.parametrize(
     ("key", "table", "schema"),
-    [("experiments/good_bins", "flag_bins", BINS_SCHEMA), ("flag_trust", "flag_trust", TRUST_SCHEMA)],
+    [
+        ("experiments/good_bins", "flag_bins", BINS_SCHEMA),
+        ("flag_trust", "flag_trust", TRUST_SCHEMA),
+        ("incident_ledger", "incident_ledger", LEDGER_SCHEMA),
+    ],
 )
 def test_the_schema_of_a_table_is_that_of_the_store_with_every_column_described(
     fleet: Fleet, instance: dg.DagsterInstance, key: str, table: str, schema: dg.TableSchema

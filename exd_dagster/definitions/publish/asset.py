@@ -8,6 +8,7 @@ import dagster as dg
 
 from exd_dagster.audit.trust_table import read_trust
 from exd_dagster.config import FlagAudit, FlagId
+from exd_dagster.definitions.catalog import declared_at
 from exd_dagster.definitions.fleet.names import FleetNames
 from exd_dagster.definitions.internals import latest_checks
 from exd_dagster.definitions.publish.tables import (
@@ -57,6 +58,7 @@ def build_publication(
         deps=[names.trust],
         group_name=group_name,
         kinds={"table"},
+        metadata=declared_at(),
         description=f"flag_bins, flag_trust and flag_verdicts in the schema {warehouse.schema_name} of the "
         "warehouse, replaced in one transaction after each audit.",
         required_resource_keys={names.store},
