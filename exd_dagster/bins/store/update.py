@@ -190,8 +190,10 @@ class Update:
         self, targets: Sequence[Target], seen: Sequence[tuple[int, str, str]], anew: Collection[int]
     ) -> list[Target]:
         """Return the flags seen in one namespace and environment; the others get an error."""
-        scopes = self.registry.scopes()
-        scopes.update((number, set()) for number in anew)
+        stored = self.registry.scopes()
+        scopes = defaultdict(
+            set, {number: {*found} for number, found in stored.items() if number not in anew}
+        )
         for number, namespace, environment in seen:
             scopes[number].add((namespace, environment))
         kept = []
@@ -202,7 +204,8 @@ class Update:
             else:
                 kept.append(target)
         self.registry.forget_units([target.number for target in kept if target.number in anew])
-        self.registry.save_scopes({target.number: scopes[target.number] for target in kept})
+        found = {target.number: scopes[target.number] for target in kept}
+        self.registry.save_scopes({n: scope for n, scope in found.items() if n in anew or scope != stored[n]})
         return kept
 
     def _rank(self, targets: Sequence[Target], seen: Sequence[tuple[int, str]]) -> list[tuple[int, str, int]]:

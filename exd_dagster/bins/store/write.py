@@ -31,13 +31,13 @@ def write_bins(
     kept = ", ".join(_kept(name) for name in _MEASURES)
     bins = (
         f"SELECT flag, hour, variant, {sums} FROM ("
-        f"SELECT flag, hour, variant, {kept} FROM exd_bins JOIN exd_reach USING (flag) "
+        f"SELECT flag, hour, variant, {kept} FROM exd_before JOIN exd_reach USING (flag) "
         "UNION ALL SELECT target, hour, variant, 0, units, evaluations, 0, 0 FROM exd_counts "
         "UNION ALL SELECT target, hour, variant, new_units, 0, 0, multi, carried FROM exd_delta"
         f") GROUP BY flag, hour, variant HAVING {' OR '.join(f'{name} <> 0' for name in _MEASURES)}"
     )
     facts = (
-        "SELECT flag, hour, name, detail, count FROM exd_facts JOIN exd_reach USING (flag) "
+        "SELECT flag, hour, name, detail, count FROM exd_before JOIN exd_reach USING (flag) "
         "WHERE NOT anew AND (hour < first OR hour >= last) "
         "UNION ALL SELECT target, hour, name, detail, count FROM exd_noted"
     )
@@ -53,20 +53,23 @@ def write_bins(
 def _write_segments(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, int]]:
     """Replace the segments of the hours read; return flag and hour of those that differ."""
     connection.execute(
-        "DELETE FROM exd_dimensions WHERE flag IN (SELECT flag FROM exd_reach WHERE anew) "
-        "OR flag IN (SELECT flag FROM exd_reach) AND (flag, dimension) NOT IN (FROM exd_wanted)"
-    )
-    connection.execute(
-        "DELETE FROM exd_segments WHERE flag IN (SELECT flag FROM exd_reach) "
-        "AND (flag, dimension) NOT IN (FROM exd_wanted)"
+        "CREATE OR REPLACE TEMP TABLE exd_once AS FROM exd_dimensions SEMI JOIN exd_reach USING (flag)"
     )
     since = (
-        "SELECT r.flag, w.dimension, least(d.since, r.first) AS since FROM exd_wanted w JOIN exd_reach r "
-        "ON r.flag = w.target LEFT JOIN exd_dimensions d ON d.flag = r.flag AND d.dimension = w.dimension"
+        "SELECT r.flag, w.dimension, CASE WHEN r.anew THEN r.first ELSE least(d.since, r.first) END AS since "
+        "FROM exd_wanted w JOIN exd_reach r ON r.flag = w.target "
+        "LEFT JOIN exd_once d ON d.flag = r.flag AND d.dimension = w.dimension"
     )
     connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_since AS {since}")
-    connection.execute("DELETE FROM exd_dimensions WHERE flag IN (SELECT flag FROM exd_reach)")
-    connection.execute("INSERT INTO exd_dimensions FROM exd_since; DROP TABLE exd_since")
+    differs = "(FROM exd_since EXCEPT FROM exd_once) UNION ALL (FROM exd_once EXCEPT FROM exd_since)"
+    if connection.execute(f"SELECT 1 FROM ({differs}) LIMIT 1").fetchone():
+        connection.execute(
+            "DELETE FROM exd_segments WHERE flag IN (SELECT flag FROM exd_reach) "
+            "AND (flag, dimension) NOT IN (FROM exd_wanted)"
+        )
+        connection.execute("DELETE FROM exd_dimensions WHERE flag IN (SELECT flag FROM exd_reach)")
+        connection.execute("INSERT INTO exd_dimensions FROM exd_since")
+    connection.execute("DROP TABLE exd_once; DROP TABLE exd_since")
     return _replace(connection, "segments", "FROM exd_segmented", "anew OR (hour >= first AND hour < last)")
 
 
@@ -92,20 +95,27 @@ def _kept(name: str) -> str:
 def _replace(
     connection: duckdb.DuckDBPyConnection, table: str, content: str, within: str = "true"
 ) -> list[tuple[int, int]]:
-    """Replace the rows of the flags read where they differ; return flag and hour of those that do."""
+    """Replace the rows of the flags read where they differ; return flag and hour of those that do.
+
+    The table is read once, into `exd_before`, and written only where it differs: in a lake each costs.
+    """
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE exd_before AS SELECT t.* FROM exd_{table} t "
+        f"JOIN exd_reach USING (flag) WHERE {within}"
+    )
     connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_after AS {content}")
-    before = f"SELECT t.* FROM exd_{table} t JOIN exd_reach USING (flag) WHERE {within}"
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE exd_changed AS SELECT DISTINCT flag, hour FROM ("
-        f"(FROM exd_after EXCEPT ALL ({before})) UNION ALL (({before}) EXCEPT ALL FROM exd_after))"
-    )
-    connection.execute(
-        f"DELETE FROM exd_{table} WHERE (flag, hour) IN (SELECT (flag, hour) FROM exd_changed)"
-    )
-    connection.execute(
-        f"INSERT INTO exd_{table} SELECT a.* FROM exd_after a SEMI JOIN exd_changed USING (flag, hour) "
-        "ORDER BY flag"  # keeps the rows of one flag together
+        "(FROM exd_after EXCEPT ALL FROM exd_before) UNION ALL (FROM exd_before EXCEPT ALL FROM exd_after))"
     )
     changed = connection.execute("SELECT flag, hour FROM exd_changed").fetchall()
-    connection.execute("DROP TABLE exd_after; DROP TABLE exd_changed")
+    if changed:
+        connection.execute(
+            f"DELETE FROM exd_{table} WHERE (flag, hour) IN (SELECT (flag, hour) FROM exd_changed)"
+        )
+        connection.execute(
+            f"INSERT INTO exd_{table} SELECT a.* FROM exd_after a SEMI JOIN exd_changed USING (flag, hour) "
+            "ORDER BY flag"  # keeps the rows of one flag together
+        )
+    connection.execute("DROP TABLE exd_before; DROP TABLE exd_after; DROP TABLE exd_changed")
     return changed
