@@ -16,6 +16,12 @@ from tests.servers.postgres import Postgres, running
 _serial = count()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _extensions() -> None:
+    """Skip where the packages of DuckDB's extensions are not installed: `make lake` installs them."""
+    pytest.importorskip("duckdb_extension_ducklake", reason="run `make lake`")
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     with running() as server:
