@@ -53,7 +53,7 @@ def records_of(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A store in memory; `make lake` repeats what asks for it on a lake."""
+    """A store in memory, or on a lake where EXD_TEST_ON_LAKE is set, in the environment of `make lake`."""
     lake = LakePlace(f"sqlite:{tmp_path}/catalog.sqlite", f"{tmp_path}/data")
     with lake.connect() if os.environ.get("EXD_TEST_ON_LAKE") else duckdb.connect() as opened:
         yield opened
