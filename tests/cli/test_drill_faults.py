@@ -102,7 +102,7 @@ def test_a_flag_without_records_says_so(log):
 
 
 def test_a_table_of_another_engine_is_not_copied():
-    table = IbisRecords(connection=SimpleNamespace(name="postgres"), table="flag_evaluations")
+    table = IbisRecords(connection=SimpleNamespace(name="postgres", table=None), table="flag_evaluations")
     with pytest.raises(RecordsError, match=r"postgres:flag_evaluations stays where it is.*Parquet"):
         drilled(table, "drop")
 

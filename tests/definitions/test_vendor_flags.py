@@ -154,7 +154,7 @@ def test_the_state_is_kept_under_the_name_of_the_fleet():
     component = StateBackedFlagAuditComponent.resolve_from_yaml(text)
     assert component.defs_state_config.key == "StateBackedFlagAuditComponent[pricing]"
     assert isinstance(component, dg.StateBackedComponent)
-    assert Path(component.store).name == "bins.duckdb"
+    assert Path(component.store.database).name == "bins.duckdb"
 
 
 def test_tags_of_a_flag_are_tags_of_its_bins_beside_those_of_all():

@@ -31,7 +31,7 @@ _PAGES = ("hasMore", "next", "nextPage")
 """Keys of a response that is not the last page."""
 
 
-@checked_arguments("start", "end")
+@checked_arguments("vendor", "variants", "start", "end")
 def flags_from(
     source: Source,
     *,
