@@ -66,12 +66,12 @@ vendors: $(VENV)/.installed-test .venv-vendors/.installed ## what the vendors' o
 # of an environment that has everything else from the main one.
 .venv-lake/.installed: tests/lake/requirements.txt $(VENV)/.installed-engines
 	$(PYTHON) -m venv .venv-lake
-	@.venv-lake/bin/python -m pip install --quiet --disable-pip-version-check -r tests/lake/requirements.txt
+	@.venv-lake/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/lake/requirements.txt
 	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > \
 	  "$$(.venv-lake/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/main.pth"
 	@touch $@
 
-lake: .venv-lake/.installed ## a store that workers share: PostgreSQL, an S3 server, kills
+lake: .venv-lake/.installed ## a store that workers share, and the production example: PostgreSQL, an S3 server, kills
 	.venv-lake/bin/python -m pytest -m lake tests/lake $(ARGS)
 
 e2e: $(VENV)/.installed-test ## whole commands, a daemon, a browser

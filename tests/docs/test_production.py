@@ -160,6 +160,7 @@ def test_the_image_has_the_proven_versions() -> None:
     assert {name for name in lake_pins if name.startswith("duckdb")} - set(duckdb) == {
         "duckdb-extension-sqlite-scanner"
     }
+    assert pins["dagster-postgres"] == lake_pins["dagster-postgres"]
     assert f"--version {pins['dagster']}" in (FILES / "values.yaml").read_text()
 
 
