@@ -22,7 +22,7 @@ PAGE = (ROOT / "docs" / "production.md").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((FILES / "compose.yaml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
 VALUES: dict[str, Any] = yaml.safe_load((FILES / "values.yaml").read_text())
-ENVIRONMENT = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", (FILES / ".env.example").read_text(), re.M))
+ENVIRONMENT = dict(re.findall(r'^([A-Z0-9_]+)="?(.*?)"?$', (FILES / ".env.example").read_text(), re.M))
 DAGSTER = [name for name in SERVICES if name != "postgres"]
 
 
