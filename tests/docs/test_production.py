@@ -167,9 +167,12 @@ def test_the_image_has_the_proven_versions() -> None:
 def test_helm_and_compose_give_the_instance_the_same_settings() -> None:
     config, _ = dagster_instance_config(str(FILES))
     daemon = VALUES["dagsterDaemon"]
-    assert VALUES["additionalInstanceConfig"]["concurrency"]["pools"] == config["concurrency"]["pools"]
-    queue = daemon["runCoordinator"]["config"]["queuedRunCoordinator"]
-    assert queue["maxConcurrentRuns"] == config["concurrency"]["runs"]["max_concurrent_runs"]
+    limits, wanted = VALUES["concurrency"], config["concurrency"]
+    assert limits["enabled"]
+    assert limits["runs"]["maxConcurrentRuns"] == wanted["runs"]["max_concurrent_runs"]
+    assert limits["pools"]["defaultLimit"] == wanted["pools"]["default_limit"]
+    assert limits["pools"]["granularity"] == wanted["pools"]["granularity"]
+    assert "runCoordinator" not in daemon  # Dagster refuses limits in both places
     assert daemon["runRetries"]["maxRetries"] == config["run_retries"]["max_retries"]
     assert daemon["runRetries"]["retryOnAssetOrOpFailure"] is False
     assert daemon["livenessProbe"]["exec"]["command"] == SERVICES["daemon"]["healthcheck"]["test"][1:]
