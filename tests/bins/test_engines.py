@@ -109,6 +109,7 @@ def test_postgres_sorts_no_log_and_shows_whose_queries_they_are(postgres):
     assert any("HashAggregate" in plan for _, plan in seen)
     assert not [plan for _, plan in seen if "Sort" in plan and not plan.startswith("Limit")]
     assert postgres.con.execute("SHOW enable_sort").fetchone() == ("on",)
+    assert postgres.con.execute("SHOW jit").fetchone() == ("on",)
 
 
 @pytest.mark.engines
