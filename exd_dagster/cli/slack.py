@@ -1,6 +1,9 @@
 """`exd-dagster slack`: let the buttons of alerts answer in Slack."""
 
 import logging
+import os
+import sys
+import threading
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,6 +22,8 @@ from exd_dagster.definitions.decisions.slack_users import SlackUser, read_slack_
 from exd_dagster.errors import ConfigError, DeliveryError
 
 _LOG = logging.getLogger("exd_dagster.slack")
+_MOST_SECONDS = 10
+"""Time to end: container platforms kill what takes longer."""
 
 
 @click.command()
@@ -56,8 +61,24 @@ def slack(users: Path, dagster_url: str | None, module: str | None) -> None:
             while True:
                 time.sleep(1)
         finally:
-            for connection in connections:
-                connection.close()
+            _end(connections)
+
+
+def _end(connections: list[SlackConnection]) -> None:
+    """End the connections, and the process even where a press is still being answered."""
+
+    def close() -> None:
+        for connection in connections:
+            connection.close()
+
+    ending = threading.Thread(target=close, daemon=True)
+    ending.start()
+    ending.join(_MOST_SECONDS)
+    if ending.is_alive():  # the threads of `slack_sdk` would be waited for at exit, however long they take
+        _LOG.warning("Slack: ended while a press was being answered; look at the runs of the decision job")
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(1)
 
 
 def _destinations(plan: AlertPlan) -> list[tuple[str, str, SlackBot]]:

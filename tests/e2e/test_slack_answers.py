@@ -99,7 +99,7 @@ class Office:
                 yield
             finally:
                 process.terminate()
-                process.wait(30)
+                process.wait(90)
         assert BOT_TOKEN not in log.read_text()
         assert APP_TOKEN not in log.read_text()
 
