@@ -72,7 +72,7 @@ vendors: $(VENV)/.installed-test .venv-vendors/.installed ## what the vendors' o
 	@touch $@
 
 lake: .venv-lake/.installed ## a store that workers share, and the production example: PostgreSQL, an S3 server, kills
-	.venv-lake/bin/python -m pytest -m lake tests/lake $(ARGS)
+	.venv-lake/bin/python -m pytest -n 2 --dist loadfile -m lake tests/lake $(ARGS)
 
 e2e: $(VENV)/.installed-test ## whole commands, a daemon, a browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m e2e $(ARGS)
