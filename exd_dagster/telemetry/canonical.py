@@ -71,9 +71,10 @@ class Columns:
         What `values` has is no longer there.
         """
         table = f"{self.scan.table}_columns"
+        extras = {name: f"extra_{number}" for number, name in enumerate(self.extras)}
         sql = {
             **self.expressions,
-            **{f"extra {name}": value for name, value in self.extras.items()},
+            **{extras[name]: value for name, value in self.extras.items()},
             "raw_time": self.raw_time,
         }
         chosen = ", ".join(f"{value} AS {ident(name)}" for name, value in sql.items())
@@ -87,7 +88,7 @@ class Columns:
             self,
             scan=replace(self.scan, relation=self.scan.table),
             expressions={name: ident(name) for name in self.expressions},
-            extras={name: ident(f"extra {name}") for name in self.extras},
+            extras=extras,
             values={},
             raw_time="raw_time",
             time_type=self.time_type if self.time_type == "VARCHAR" else "BIGINT",
