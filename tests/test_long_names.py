@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from exd_dagster.alerts.channels.email_message import SUBJECT_LIMIT
-from exd_dagster.alerts.channels.slack_blocks import BLOCK_LIMIT, HEADER_LIMIT, SECTION_LIMIT
+from exd_dagster.alerts.channels.slack.blocks import BLOCK_LIMIT, HEADER_LIMIT, SECTION_LIMIT
 from exd_dagster.alerts.messages.text import clip_name
 from exd_dagster.audit.trust_page import by_urgency
 from exd_dagster.cli import main

@@ -14,7 +14,7 @@ import pytest
 from exd_dagster.alerts.channels.callback import Callback
 from exd_dagster.alerts.channels.email_message import email_message, html_body
 from exd_dagster.alerts.channels.sender import Notification
-from exd_dagster.alerts.channels.slack_blocks import slack_blocks
+from exd_dagster.alerts.channels.slack.blocks import slack_blocks
 from exd_dagster.alerts.channels.webhook import Webhook
 from exd_dagster.definitions.alerting.destinations import (
     CallbackAlerts,

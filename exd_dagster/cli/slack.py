@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import click
 import dagster as dg
 
-from exd_dagster.alerts.channels.slack import SlackBot
-from exd_dagster.alerts.channels.slack_app.socket import SlackConnection
+from exd_dagster.alerts.channels.slack.sender import SlackBot
+from exd_dagster.alerts.channels.slack.socket import SlackConnection
 from exd_dagster.cli.project import load_plans, module_option, open_instance
 from exd_dagster.definitions.alerting.destinations import SlackAlerts
 from exd_dagster.definitions.alerting.plan import AlertPlan

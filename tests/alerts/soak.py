@@ -20,7 +20,7 @@ from exd_dagster.alerts.channels.callback import Callback
 from exd_dagster.alerts.channels.email import Smtp
 from exd_dagster.alerts.channels.pagerduty import PagerDuty
 from exd_dagster.alerts.channels.sender import Notification
-from exd_dagster.alerts.channels.slack import SlackBot
+from exd_dagster.alerts.channels.slack.sender import SlackBot
 from exd_dagster.alerts.channels.webhook import Webhook
 from exd_dagster.alerts.model import CheckState
 from exd_dagster.alerts.policy.timing.active_time import read_interval

@@ -9,7 +9,7 @@ from standardwebhooks import Webhook as Verifier
 
 from exd_dagster.alerts.channels.callback import Callback
 from exd_dagster.alerts.channels.email import Smtp
-from exd_dagster.alerts.channels.slack import SlackBot, SlackWebhook
+from exd_dagster.alerts.channels.slack.sender import SlackBot, SlackWebhook
 from exd_dagster.alerts.channels.webhook import MAX_BYTES, Webhook, payload_bytes
 from exd_dagster.alerts.deliver import within
 from tests.alerts.make import NOW, alert

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exd_dagster.alerts.channels.slack_blocks import slack_blocks
+from exd_dagster.alerts.channels.slack.blocks import slack_blocks
 from exd_dagster.alerts.messages.compose import Context, compose
 from exd_dagster.alerts.messages.launchpad import LONGEST, Launchpad, named
 from exd_dagster.alerts.messages.links import Links

@@ -15,7 +15,7 @@ import pytest
 
 from exd_dagster.alerts.channels.email_message import email_message, html_body
 from exd_dagster.alerts.channels.sender import Notification
-from exd_dagster.alerts.channels.slack_blocks import (
+from exd_dagster.alerts.channels.slack.blocks import (
     BLOCK_LIMIT,
     HEADER_LIMIT,
     SECTION_LIMIT,

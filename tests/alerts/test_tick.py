@@ -10,7 +10,7 @@ import pytest
 from exd_dagster.alerts.channels.callback import Callback
 from exd_dagster.alerts.channels.email import Smtp
 from exd_dagster.alerts.channels.sender import Notification
-from exd_dagster.alerts.channels.slack import SlackBot
+from exd_dagster.alerts.channels.slack.sender import SlackBot
 from exd_dagster.alerts.channels.webhook import Webhook
 from exd_dagster.alerts.model import AlertState
 from exd_dagster.alerts.state import AlertStateError, prune

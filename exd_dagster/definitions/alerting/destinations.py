@@ -12,7 +12,7 @@ from exd_dagster.alerts.channels.email import EmailSettings
 from exd_dagster.alerts.channels.pagerduty import PagerDutySettings
 from exd_dagster.alerts.channels.sender import Sender
 from exd_dagster.alerts.channels.settings import Settings
-from exd_dagster.alerts.channels.slack import SlackSettings
+from exd_dagster.alerts.channels.slack.sender import SlackSettings
 from exd_dagster.alerts.channels.webhook import WebhookSettings
 from exd_dagster.alerts.model import Channel
 from exd_dagster.errors import ConfigError, DeliveryError, did_you_mean

@@ -12,15 +12,15 @@ from typing import Any
 
 import dagster as dg
 
-from exd_dagster.alerts.channels.slack import SlackBot
-from exd_dagster.alerts.channels.slack_app.click import (
+from exd_dagster.alerts.channels.slack.click import (
     Click,
     RefusedClickError,
     Trusted,
     answered,
     read_click,
 )
-from exd_dagster.alerts.channels.slack_app.socket import SlackConnection
+from exd_dagster.alerts.channels.slack.sender import SlackBot
+from exd_dagster.alerts.channels.slack.socket import SlackConnection
 from exd_dagster.alerts.messages.launchpad import until_of
 from exd_dagster.alerts.messages.text import visible
 from exd_dagster.alerts.model import AlertState

@@ -15,9 +15,9 @@ from exd_dagster.alerts.channels.guard import RefusedAddressError, redact, url_f
 from exd_dagster.alerts.channels.http import post
 from exd_dagster.alerts.channels.sender import Notification, Sender
 from exd_dagster.alerts.channels.settings import Settings
-from exd_dagster.alerts.channels.slack_app.signing import signed
-from exd_dagster.alerts.channels.slack_blocks import slack_blocks, slack_summary, slack_text
-from exd_dagster.alerts.channels.slack_errors import LOST_THREAD, is_about_the_message, slack_outcome
+from exd_dagster.alerts.channels.slack.blocks import slack_blocks, slack_summary, slack_text
+from exd_dagster.alerts.channels.slack.errors import LOST_THREAD, is_about_the_message, slack_outcome
+from exd_dagster.alerts.channels.slack.signing import signed
 from exd_dagster.alerts.messages.message import Answer
 from exd_dagster.alerts.model import Channel
 from exd_dagster.alerts.policy.retry import Outcome, http_outcome

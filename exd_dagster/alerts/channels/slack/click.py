@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from exd_dagster.alerts.channels.slack_app.signing import LIFETIME, Offer, answer_id, verified
-from exd_dagster.alerts.channels.slack_blocks import context_block
+from exd_dagster.alerts.channels.slack.blocks import context_block
+from exd_dagster.alerts.channels.slack.signing import LIFETIME, Offer, answer_id, verified
 from exd_dagster.errors import ExdError
 
 PREFIX = "exd:"

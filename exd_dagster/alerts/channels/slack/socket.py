@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from exd_dagster.alerts.channels.guard import redact
-from exd_dagster.alerts.channels.slack import SlackBot
+from exd_dagster.alerts.channels.slack.sender import SlackBot
 from exd_dagster.alerts.policy.retry import Outcome
 from exd_dagster.errors import DeliveryError
 

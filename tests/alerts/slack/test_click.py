@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exd_dagster.alerts.channels.sender import Notification
-from exd_dagster.alerts.channels.slack import SlackBot
-from exd_dagster.alerts.channels.slack_app.click import (
+from exd_dagster.alerts.channels.slack.click import (
     Click,
     RefusedClickError,
     Trusted,
     answered,
     read_click,
 )
-from exd_dagster.alerts.channels.slack_app.signing import LONGEST_VALUE, signed, verified
+from exd_dagster.alerts.channels.slack.sender import SlackBot
+from exd_dagster.alerts.channels.slack.signing import LONGEST_VALUE, signed, verified
 from exd_dagster.alerts.messages.message import Answer, Message, Section
 from exd_dagster.definitions.alerting.destinations import SlackAlerts
 from exd_dagster.errors import ConfigError

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from exd_dagster.alerts.channels.slack import SlackBot
-from exd_dagster.alerts.channels.slack_app.socket import SlackConnection
+from exd_dagster.alerts.channels.slack.sender import SlackBot
+from exd_dagster.alerts.channels.slack.socket import SlackConnection
 from exd_dagster.errors import DeliveryError
 from tests.servers.slack import APP, APP_TOKEN, BOT_TOKEN, CHANNEL, TEAM, SlackServer
 

@@ -1,0 +1,1 @@
+"""Slack: the sender, its messages and errors, and the buttons that record decisions."""

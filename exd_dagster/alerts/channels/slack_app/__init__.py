@@ -1,1 +1,0 @@
-"""Answers in Slack: buttons that carry a signed decision, and what Slack sends back when one is pressed."""
