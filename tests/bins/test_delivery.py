@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from exd_dagster.bins.store.delivery import delivered_hours
+from exd_dagster.bins.store.reading.delivery import delivered_hours
 from tests.bins.conftest import HOUR, START, flag, update
 from tests.bins.conftest import log as rows
 

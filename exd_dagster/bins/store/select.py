@@ -13,8 +13,8 @@ from exd_dagster.bins.counting.audience import counts_the_same
 from exd_dagster.bins.hours import ceil_hour, hour_of, instant_of
 from exd_dagster.bins.model import OTHER, Counts, Fact, FlagBins
 from exd_dagster.bins.places.turns import transaction
-from exd_dagster.bins.store.delivery import delivered_hours, flag_volumes
-from exd_dagster.bins.store.names import Names
+from exd_dagster.bins.store.reading.delivery import delivered_hours, flag_volumes
+from exd_dagster.bins.store.reading.names import Names
 from exd_dagster.bins.store.registry import Registry, StoredFlag, StoredSource
 from exd_dagster.config import FlagAudit, FlagId, floor_hour
 from exd_dagster.errors import StoreError

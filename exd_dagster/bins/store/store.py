@@ -18,9 +18,9 @@ from exd_dagster.bins.places import place_at
 from exd_dagster.bins.places.lake import tidy
 from exd_dagster.bins.places.turns import StoreBusyError, current, in_turn, is_conflict, transaction
 from exd_dagster.bins.report import BuildReport
-from exd_dagster.bins.store.changes import Changes, find_changes, save_changes
-from exd_dagster.bins.store.log import DuckLog, OpenLog
-from exd_dagster.bins.store.reading import Reading, extra_columns, first_instant, plan_targets
+from exd_dagster.bins.store.reading.changes import Changes, find_changes, save_changes
+from exd_dagster.bins.store.reading.log import DuckLog, OpenLog
+from exd_dagster.bins.store.reading.plan import Reading, extra_columns, first_instant, plan_targets
 from exd_dagster.bins.store.registry import Registry
 from exd_dagster.bins.store.schema import ensure_schema
 from exd_dagster.bins.store.segments import select_segments

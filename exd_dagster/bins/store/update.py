@@ -11,12 +11,12 @@ from exd_dagster.bins.counting.audience import Target
 from exd_dagster.bins.counting.ranks import place
 from exd_dagster.bins.hours import HOUR_MS, instant_of
 from exd_dagster.bins.report import BuildReport, FlagBuild
-from exd_dagster.bins.store.delivery import delivered_hours, flag_volumes
-from exd_dagster.bins.store.fingerprints import narrow, save_fingerprints
-from exd_dagster.bins.store.log import OpenLog
 from exd_dagster.bins.store.merge import lost_exposures, moved_exposures
-from exd_dagster.bins.store.names import learn_names
-from exd_dagster.bins.store.reading import Reading, first_instant, plan_targets
+from exd_dagster.bins.store.reading.delivery import delivered_hours, flag_volumes
+from exd_dagster.bins.store.reading.fingerprints import narrow, save_fingerprints
+from exd_dagster.bins.store.reading.log import OpenLog
+from exd_dagster.bins.store.reading.names import learn_names
+from exd_dagster.bins.store.reading.plan import Reading, first_instant, plan_targets
 from exd_dagster.bins.store.registry import Registry, StoredFlag, StoredSource
 from exd_dagster.bins.store.segments import Dimensions
 from exd_dagster.bins.store.write import write_bins

@@ -11,7 +11,7 @@ import duckdb
 
 from exd_dagster.bins.engine.log import EngineLog
 from exd_dagster.bins.places import Place
-from exd_dagster.bins.store.names import MOST_NAMES
+from exd_dagster.bins.store.reading.names import MOST_NAMES
 from exd_dagster.bins.store.store import BinStore
 from exd_dagster.cli.doctor.diagnosis import Diagnosis, counted, fail, ok, warn
 from exd_dagster.cli.doctor.splits import diagnose_splits

@@ -14,7 +14,7 @@ import duckdb
 from exd_dagster.bins.counting.audience import Target, wanted_values
 from exd_dagster.bins.model import Unmatched
 from exd_dagster.bins.rows import insert_rows
-from exd_dagster.bins.store.log import OpenLog
+from exd_dagster.bins.store.reading.log import OpenLog
 from exd_dagster.config import FlagAudit, Scalar
 from exd_dagster.config.reasons import EXCLUDED_REASONS, reason_form
 from exd_dagster.errors import nearest_name

@@ -11,8 +11,8 @@ from exd_dagster.bins.counting.audience import Target
 from exd_dagster.bins.counting.count import Counter, write_targets
 from exd_dagster.bins.counting.segments import IN_OVERVIEW, Dimensions, count_segments
 from exd_dagster.bins.hours import HOUR_MS
-from exd_dagster.bins.store.fingerprints import take_fingerprints
 from exd_dagster.bins.store.merge import drop_temporary, merge_units
+from exd_dagster.bins.store.reading.fingerprints import take_fingerprints
 from exd_dagster.config.dimensions import dimensions_of
 from exd_dagster.telemetry.canonical import Columns
 from exd_dagster.telemetry.records import (

@@ -14,7 +14,7 @@ import duckdb
 
 from exd_dagster.bins.hours import HOUR_MS, hour_of
 from exd_dagster.bins.rows import insert_rows
-from exd_dagster.bins.store.reading import Reading
+from exd_dagster.bins.store.reading.plan import Reading
 from exd_dagster.bins.store.registry import Registry
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.records import EARLIEST, from_ms
