@@ -1,18 +1,15 @@
 """Which flags may be used, as one HTML file without external requests, for phone and print."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from itertools import groupby
-from typing import Literal, TypeAlias
 from urllib.parse import quote
 
 from exd_dagster.audit.page import html_page, shown_time
-from exd_dagster.config import FlagId, Mode
+from exd_dagster.audit.trust_row import Standing, TrustRow
+from exd_dagster.config import FlagId
 from exd_dagster.plots import as_data_uri
-
-Standing: TypeAlias = Literal["not-trusted", "not-checked", "waived", "warning", "trusted"]
 
 STANDINGS: dict[Standing, tuple[str, str, str]] = {
     "not-trusted": ("✕", "Not trusted", "What builds on these flags is withheld."),
@@ -22,64 +19,6 @@ STANDINGS: dict[Standing, tuple[str, str, str]] = {
     "trusted": ("✓", "Trusted", "No check fails."),
 }
 """Mark, name and meaning of each standing, most urgent first."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrustRow:
-    """One flag in one environment and iteration. Every instant is UTC.
-
-    Attributes:
-        flag: namespace, environment and key.
-        iteration_start: when the iteration began.
-        trusted: False when what builds on the flag is withheld, None when it could not be checked.
-        sentence: the answer in one plain sentence.
-        mode: what a failure does.
-        failing: names of the checks that fail, blocking or not.
-        usable_without: segments to leave out, as conditions: "browser = Safari".
-        since: start of its current status.
-        usable_until: end of the last hour before a fault.
-        audited_through: end of the last hour covered.
-        contained: True when a fault is over and its hours are still in the window.
-        waived_by: who let reports run although a check fails.
-        waived_until: when that ends.
-        discovery: True when the flag is among those e-BH discovers in its fleet.
-        collides_with: flags whose assignment its own depends on, as with a shared salt.
-        owners: the owners.
-        run_url: the Dagster run that gave the answer: its address, or its id.
-        asset_url: the checks of the flag's bins in Dagster, "" where the address of its UI is not known.
-        picture: SVG of the failing check, "" for none.
-    """
-
-    flag: FlagId
-    iteration_start: datetime
-    trusted: bool | None
-    sentence: str
-    mode: Mode = "block"
-    failing: tuple[str, ...] = ()
-    usable_without: tuple[str, ...] = ()
-    since: datetime | None = None
-    usable_until: datetime | None = None
-    audited_through: datetime | None = None
-    contained: bool = False
-    waived_by: str | None = None
-    waived_until: datetime | None = None
-    discovery: bool = False
-    collides_with: tuple[str, ...] = ()
-    owners: tuple[str, ...] = ()
-    run_url: str = ""
-    asset_url: str = ""
-    picture: str = ""
-
-    @property
-    def standing(self) -> Standing:
-        """The status of the flag, in one word."""
-        if self.trusted is None:
-            return "not-checked"
-        if not self.trusted:
-            return "not-trusted"
-        if self.waived_by:
-            return "waived"
-        return "warning" if self.failing else "trusted"
 
 
 def by_urgency(rows: Iterable[TrustRow]) -> list[TrustRow]:

@@ -13,9 +13,9 @@ from typing import Any
 
 import duckdb
 
-from exd_dagster.audit.trust_page import TrustRow
+from exd_dagster.audit.trust_row import TrustRow
 from exd_dagster.bins.places.turns import in_turn, transaction
-from exd_dagster.config import FlagId, Mode
+from exd_dagster.config import FlagAudit, FlagId, Mode, floor_hour
 
 _CREATE = """
 CREATE TABLE IF NOT EXISTS flag_trust (
@@ -66,6 +66,35 @@ class TrustEntry:
     row: TrustRow
     run_id: str = ""
     log_e_value: float | None = None
+
+
+def not_checked_entry(
+    flag: FlagAudit, entries: Sequence[TrustEntry], *, reason: str, run_id: str, at: datetime
+) -> TrustEntry:
+    """Return the flag's newest row as "not checked": what was known before stays, the answer does not.
+
+    Args:
+        flag: the flag.
+        entries: its rows, by iteration.
+        reason: why there is no answer.
+        run_id: the run that gave none.
+        at: when that was (UTC).
+    """
+    first = TrustRow(flag=flag.id, iteration_start=floor_hour(flag.start), trusted=None, sentence=reason)
+    row = replace(
+        entries[-1].row if entries else first,
+        trusted=None,
+        sentence=reason,
+        mode=flag.mode,
+        failing=(),
+        usable_without=(),
+        since=at,
+        waived_by=None,
+        waived_until=None,
+        owners=flag.owners,
+        picture="",
+    )
+    return TrustEntry(row, run_id)
 
 
 def write_trust(connection: duckdb.DuckDBPyConnection, entry: TrustEntry) -> None:

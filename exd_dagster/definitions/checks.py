@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import dagster as dg
 
-from exd_dagster.alerts.messages.launchpad import Launchpad
+from exd_dagster.alerts.messages.answers import Launchpad
 from exd_dagster.audit.flag import Audit, audit
 from exd_dagster.audit.trust import TrustVerdict
 from exd_dagster.audit.trust_row import iteration_start

@@ -14,12 +14,13 @@ import duckdb
 from dagster_duckdb import DuckDBResource
 
 from exd_dagster.alerts.messages.text import clip, clip_name, visible
-from exd_dagster.audit.trust_page import STANDINGS, TrustRow, by_urgency, trust_page
-from exd_dagster.audit.trust_row import not_checked_entry
+from exd_dagster.audit.trust_page import STANDINGS, by_urgency, trust_page
+from exd_dagster.audit.trust_row import TrustRow
 from exd_dagster.audit.trust_table import (
     TrustEntry,
     mark_collisions,
     mark_discoveries,
+    not_checked_entry,
     read_trust,
     write_trust,
 )

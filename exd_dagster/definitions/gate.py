@@ -184,14 +184,15 @@ def blocked_checks(
         key: reason
         for key, reason in reasons.items()
         if reason
-        and not (through is not None and through <= (usable_until(instance, known.get(key)) or _NEVER))
+        and not (through is not None and through <= (buildable_until(instance, known.get(key)) or _NEVER))
     }
 
 
-def usable_until(instance: dg.DagsterInstance, record: CheckRecord | None) -> datetime | None:
-    """Return up to when (UTC) a flag may be used although it is not trusted; None: not at all.
+def buildable_until(instance: dg.DagsterInstance, record: CheckRecord | None) -> datetime | None:
+    """Return the end (UTC) of the hours that may be built although the flag is not trusted; None: no hour.
 
-    An audit that crashed, or is older than the bins, tells of no hour whether it is usable.
+    This is `usable_until` of the failing checks. Where none fails (stale, or a waiver that ended), it is
+    `audited_through`. An audit that crashed, or is older than the bins, makes no hour buildable.
     """
     if record is None or record.passed is None or _built_since(instance, record.key, record):
         return None

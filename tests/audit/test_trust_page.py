@@ -8,7 +8,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from exd_dagster.audit.trust_page import FILTER, TrustRow, anchor, by_urgency, trust_page
+from exd_dagster.audit.trust_page import FILTER, anchor, by_urgency, trust_page
+from exd_dagster.audit.trust_row import TrustRow
 from exd_dagster.config import FlagId
 
 START = datetime(2026, 3, 1, tzinfo=timezone.utc)

@@ -1,4 +1,4 @@
-"""The law in plain Python: what the bins and facts of a set of records are, counted by brute force."""
+"""The oracle in plain Python: what the bins and facts of a set of records are, counted by brute force."""
 
 from collections import defaultdict
 from dataclasses import dataclass

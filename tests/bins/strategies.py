@@ -1,4 +1,4 @@
-"""Logs, rollouts and windows by chance, as a law of counting meets them."""
+"""Random logs, rollouts and windows for the tests of exactness."""
 
 from datetime import datetime, timedelta, timezone
 

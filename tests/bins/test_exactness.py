@@ -1,4 +1,4 @@
-"""The law of counting: whatever the order, the cuts, the repetitions and the lateness, bins are a recount."""
+"""Exactness: whatever the order, the windows, the repetitions and the lateness, bins equal a recount."""
 
 from datetime import timedelta
 from unittest.mock import patch
@@ -28,7 +28,7 @@ lateness = st.sampled_from([timedelta(0), HOUR / 2])
 look_rows = st.sampled_from([1, 7, count.LOOK_ROWS])
 KEPT = 2
 """Values of a dimension kept by name in an hour."""
-law = settings(
+exact = settings(
     max_examples=settings.default.max_examples // 6,  # --hypothesis-profile deep has more
     phases=[Stage.explicit, Stage.generate],
     suppress_health_check=[HealthCheck.too_slow],
@@ -52,7 +52,7 @@ def run(store, seen, flags, timing, start=START, end=END, rows=count.LOOK_ROWS):
     return report
 
 
-@law
+@exact
 @given(
     data=st.data(), log=logs, rollout=rollouts, runs=st.lists(windows, min_size=1, max_size=4), late=lateness
 )
@@ -78,7 +78,7 @@ def test_bins_equal_a_recount_of_all_records_seen(data, log, rollout, runs, late
     check(store, flags, seen, late)
 
 
-@law
+@exact
 @given(
     data=st.data(),
     log=logs,
@@ -102,7 +102,7 @@ def test_reading_all_of_it_again_in_any_cut_ends_in_the_recount(data, log, rollo
 
 
 def test_oracle_agrees_with_itself_on_order():
-    """The oracle is order-free, or the law would mean nothing."""
+    """The oracle is order-free, or exactness would mean nothing."""
     log = [Record(START + HOUR * i, "f", "bd"[i % 2], "1") for i in range(4)]
     flag = audits(())[0]
     assert brute_force(log, flag, NOW) == brute_force(log[::-1], flag, NOW)

@@ -12,7 +12,7 @@ import pytest
 from dagster_duckdb import DuckDBResource
 
 from exd_dagster.alerts.policy.decisions import Decision
-from exd_dagster.audit.trust_page import TrustRow
+from exd_dagster.audit.trust_row import TrustRow
 from exd_dagster.audit.trust_table import TrustEntry, mark_discoveries, read_trust, write_trust
 from exd_dagster.config import FlagAudit, FlagId, Phase
 from exd_dagster.definitions.build import build_flag_audit_defs

@@ -9,7 +9,8 @@ import duckdb
 import pytest
 
 from exd_dagster.audit.trust import trust_verdict
-from exd_dagster.audit.trust_page import TrustRow, trust_page
+from exd_dagster.audit.trust_page import trust_page
+from exd_dagster.audit.trust_row import TrustRow
 from exd_dagster.audit.trust_table import TrustEntry, read_trust, write_trust
 from exd_dagster.config import FlagId
 from exd_dagster.stats.segments.verdict import SegmentSrmVerdict

@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from exd_dagster.alerts.messages.launchpad import Launchpad
+from exd_dagster.alerts.messages.answers import Launchpad
 from exd_dagster.demo.data import FLAGS
 from exd_dagster.demo.project import KEYS, report_key
 from tests.e2e.browser import Tab, browser, eventually, find_chromium

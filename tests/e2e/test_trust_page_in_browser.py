@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exd_dagster.audit.trust_page import TrustRow, anchor, trust_page
+from exd_dagster.audit.trust_page import anchor, trust_page
+from exd_dagster.audit.trust_row import TrustRow
 from exd_dagster.bins.model import FlagBins
 from exd_dagster.config import FlagAudit, FlagId
 from exd_dagster.plots import split_plot

@@ -59,7 +59,7 @@ KILLED = """
 
 
 def entry(key):
-    from exd_dagster.audit.trust_page import TrustRow
+    from exd_dagster.audit.trust_row import TrustRow
     from exd_dagster.audit.trust_table import TrustEntry
     from exd_dagster.config import FlagId
     from tests.bins.conftest import START

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from exd_dagster.alerts.messages import faults, words
-from exd_dagster.alerts.messages.launchpad import Launchpad
+from exd_dagster.alerts.messages.answers import Launchpad
 from exd_dagster.alerts.messages.links import Links
 from exd_dagster.alerts.messages.message import HEADLINE, LISTED, Message, MessageStatus, Section, Table
 from exd_dagster.alerts.messages.summary import failing_alerts, summary_headline, summary_sections

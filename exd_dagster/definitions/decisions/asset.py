@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from exd_dagster.alerts.messages.launchpad import Launchpad
+from exd_dagster.alerts.messages.answers import Launchpad
 from exd_dagster.alerts.past import PastIncident
 from exd_dagster.alerts.policy.decisions import CLOSED_FOR, KINDS, OF_CLOSE, VERDICTS, Decision, globs
 from exd_dagster.alerts.policy.ledger import known_incidents

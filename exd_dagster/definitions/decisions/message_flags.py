@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 
 import dagster as dg
 
-from exd_dagster.alerts.messages.launchpad import MESSAGE, named
+from exd_dagster.alerts.messages.answers import MESSAGE, named
 from exd_dagster.alerts.model import AlertState
 from exd_dagster.alerts.state import StateStore, sensors
 from exd_dagster.config import FlagId

@@ -21,7 +21,7 @@ from exd_dagster.alerts.channels.slack.click import (
 )
 from exd_dagster.alerts.channels.slack.sender import SlackBot
 from exd_dagster.alerts.channels.slack.socket import SlackConnection
-from exd_dagster.alerts.messages.launchpad import until_of
+from exd_dagster.alerts.messages.answers import until_of
 from exd_dagster.alerts.messages.text import visible
 from exd_dagster.alerts.model import AlertState
 from exd_dagster.definitions.decisions.launch import Caller

@@ -22,7 +22,7 @@ from exd_dagster.alerts.channels.slack.signing import LONGEST_VALUE, signed, ver
 from exd_dagster.alerts.messages.message import Answer, Message, Section
 from exd_dagster.definitions.alerting.destinations import SlackAlerts
 from exd_dagster.errors import ConfigError
-from tests.alerts.test_launchpad import message
+from tests.alerts.test_answers import message
 from tests.servers.slack import APP, BOT_TOKEN, CHANNEL, TEAM, SlackServer, pressed
 
 USER = "U0ANA"

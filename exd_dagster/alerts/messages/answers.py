@@ -1,4 +1,4 @@
-"""Addresses that open Dagster's launchpad with a decision filled in, so that Dagster says who may make it."""
+"""Answers to a notification: addresses of the launchpad with a decision filled in."""
 
 import glob
 from collections.abc import Mapping, Sequence

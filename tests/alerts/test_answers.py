@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exd_dagster.alerts.channels.slack.blocks import slack_blocks
+from exd_dagster.alerts.messages.answers import LONGEST, Launchpad, named
 from exd_dagster.alerts.messages.compose import Context, compose
-from exd_dagster.alerts.messages.launchpad import LONGEST, Launchpad, named
 from exd_dagster.alerts.messages.links import Links
 from exd_dagster.alerts.messages.message import Message, plain_text
 from exd_dagster.alerts.model import Alert, AlertState, OutboxEntry

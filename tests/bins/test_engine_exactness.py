@@ -1,4 +1,4 @@
-"""The law of counting holds for the expression that engines run, and engines read no more than the window."""
+"""Exactness holds for the expression that engines run too, and engines read no more than the window."""
 
 from unittest.mock import patch
 
@@ -15,12 +15,12 @@ from tests.bins.conftest import HOUR, cells, flag, log, update
 from tests.bins.engine_log import COLUMNS, in_duckdb
 from tests.bins.strategies import END, START, audits, frame, logs, rollouts
 from tests.bins.strategies import NOW as CLOCK
-from tests.bins.test_exactness import KEPT, check, lateness, law
+from tests.bins.test_exactness import KEPT, check, exact, lateness
 
 pytest.importorskip("ibis")
 
 
-@law
+@exact
 @given(seen=logs, rollout=rollouts, late=lateness)
 def test_bins_of_an_engine_equal_a_recount(seen, rollout, late):
     """Filters, phases inside hours, reasons, ignored variants, late rows, nulls and repeated ids included."""

@@ -1,4 +1,4 @@
-"""What comes late, is missing or spelt otherwise: the same bins of files, Ibis on DuckDB, and PostgreSQL."""
+"""Late, missing and differently spelt records: the same bins of files, Ibis on DuckDB, and PostgreSQL."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Laws that hold for every input."""
+"""Properties of the tests that hold for every input."""
 
 import json
 from dataclasses import replace
