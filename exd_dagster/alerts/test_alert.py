@@ -10,7 +10,7 @@ from exd_dagster.alerts.deliver import within
 from exd_dagster.alerts.messages.compose import compose
 from exd_dagster.alerts.messages.message import Message
 from exd_dagster.alerts.model import Alert, AlertState, Channel
-from exd_dagster.alerts.policy.events import AlertEvent
+from exd_dagster.alerts.policy.incidents import AlertEvent
 from exd_dagster.alerts.policy.retry import Outcome
 from exd_dagster.alerts.policy.routes import outbox_entries
 from exd_dagster.alerts.tick import AlertingSetup

@@ -12,7 +12,7 @@ from exd_dagster.alerts.model import AlertState, Channel, CheckState, OutboxEntr
 from exd_dagster.alerts.policy import digest
 from exd_dagster.alerts.policy.decide import decide
 from exd_dagster.alerts.policy.decisions import Decision
-from exd_dagster.alerts.policy.events import AlertEvent, Decided
+from exd_dagster.alerts.policy.incidents import AlertEvent, Decided
 from exd_dagster.alerts.policy.routes import Routing, entry_id, outbox_entries
 from exd_dagster.alerts.policy.timing.hold import DeliveryRules, time_entries
 from exd_dagster.alerts.state import AlertStateError, StateStore, prune

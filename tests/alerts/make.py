@@ -8,7 +8,7 @@ from typing import Any
 from exd_dagster.alerts.model import Alert, AlertState, CheckState
 from exd_dagster.alerts.policy.decide import decide
 from exd_dagster.alerts.policy.decisions import Decision
-from exd_dagster.alerts.policy.events import Decided
+from exd_dagster.alerts.policy.incidents import Decided
 from exd_dagster.config import FlagId
 
 NOW = datetime(2026, 3, 5, 3, 0, tzinfo=timezone.utc)

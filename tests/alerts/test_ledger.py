@@ -13,7 +13,7 @@ from exd_dagster.alerts.policy import digest
 from exd_dagster.alerts.policy.decisions import Decision
 from exd_dagster.alerts.policy.ledger import by_check, ledger_rows, noisiest, sentences
 from exd_dagster.config import FlagId
-from exd_dagster.stats.methods.proportion import clopper_pearson
+from exd_dagster.stats.methods.intervals import clopper_pearson
 from tests.alerts.make import check
 from tests.logs import HOUR, START
 

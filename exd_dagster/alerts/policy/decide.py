@@ -13,8 +13,16 @@ from hashlib import sha256
 from exd_dagster.alerts.messages.words import utc
 from exd_dagster.alerts.model import Alert, AlertState, CheckState, Incident
 from exd_dagster.alerts.policy.decisions import Decision, active_decisions
-from exd_dagster.alerts.policy.events import AlertEvent, Decided
-from exd_dagster.alerts.policy.incidents import DAMPING, Pace, Tick, close, healed, new_iteration
+from exd_dagster.alerts.policy.incidents import (
+    DAMPING,
+    AlertEvent,
+    Decided,
+    Pace,
+    Tick,
+    close,
+    healed,
+    new_iteration,
+)
 from exd_dagster.alerts.policy.inhibit import DROP, flags_down, set_apart
 from exd_dagster.alerts.policy.timing.follow_up import acknowledged, follow_up
 from exd_dagster.alerts.policy.unmonitored import leave_outage, part_with_unmonitored, readmit

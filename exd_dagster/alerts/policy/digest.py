@@ -7,7 +7,7 @@ from exd_dagster.alerts.messages import faults, words
 from exd_dagster.alerts.messages.text import clip_name
 from exd_dagster.alerts.model import AlertState, Channel, CheckState, OutboxEntry
 from exd_dagster.alerts.policy.decisions import Decision, active_decisions
-from exd_dagster.alerts.policy.events import AlertEvent
+from exd_dagster.alerts.policy.incidents import AlertEvent
 from exd_dagster.alerts.policy.ledger import known_incidents, ledger_rows, sentences
 from exd_dagster.alerts.policy.routes import entry_id
 from exd_dagster.config import FlagId

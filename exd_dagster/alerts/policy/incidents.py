@@ -1,14 +1,40 @@
-"""The incidents of one tick while it is decided: how they end, and what counts as an end."""
+"""What one tick decides: the notifications before routing, and how incidents end."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from exd_dagster.alerts.model import Alert, CheckState, Incident, instant
+from exd_dagster.alerts.model import Alert, AlertState, CheckState, Incident, Reason, instant
 from exd_dagster.alerts.past import PastAlert, PastIncident
-from exd_dagster.alerts.policy.events import AlertEvent
+from exd_dagster.config import FlagId
 
 DAMPING = timedelta(hours=6)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertEvent:
+    """One notification about one flag, before routing."""
+
+    reason: Reason
+    flag: FlagId
+    incident: str = ""
+    alerts: tuple[Alert, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """What one tick decided.
+
+    Attributes:
+        state: the new state.
+        events: what to send, in order of flag.
+        digest_only: events left to the digest: a first audit with many failures, hours older than 48 h.
+    """
+
+    state: AlertState
+    events: tuple[AlertEvent, ...] = ()
+    digest_only: tuple[AlertEvent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from exd_dagster.alerts.model import Alert, CheckState, instant
-from exd_dagster.alerts.policy.events import AlertEvent
+from exd_dagster.alerts.policy.incidents import AlertEvent
 from exd_dagster.stats.fleet import FEWEST_FLAGS, SOURCE_SHARE
 
 BACKFILL_AGE = timedelta(hours=48)

@@ -13,7 +13,7 @@ from exd_dagster.alerts.past import PastAlert, PastIncident
 from exd_dagster.alerts.policy.decisions import VERDICTS, Decision
 from exd_dagster.alerts.policy.incidents import summary_of
 from exd_dagster.config import FlagId
-from exd_dagster.stats.methods.proportion import clopper_pearson
+from exd_dagster.stats.methods.intervals import clopper_pearson
 
 POOR_PRECISION = 0.5
 """A check is named when less than this share of its answered failures was real, ..."""

@@ -9,8 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from exd_dagster.alerts.model import Alert, AlertState, Channel, OutboxEntry, Reason
-from exd_dagster.alerts.policy.events import AlertEvent
-from exd_dagster.alerts.policy.incidents import Pace
+from exd_dagster.alerts.policy.incidents import AlertEvent, Pace
 from exd_dagster.config import ConfigModel, Duration, FlagAudit
 from exd_dagster.config.faults import nearest_faults
 from exd_dagster.errors import ConfigError, did_you_mean

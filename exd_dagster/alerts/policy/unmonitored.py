@@ -7,8 +7,7 @@ from datetime import datetime
 from exd_dagster.alerts.messages import words
 from exd_dagster.alerts.model import Alert, CheckState, Incident, instant
 from exd_dagster.alerts.policy.decisions import Decision, active_decisions
-from exd_dagster.alerts.policy.events import AlertEvent
-from exd_dagster.alerts.policy.incidents import Tick, close, healed, new_iteration
+from exd_dagster.alerts.policy.incidents import AlertEvent, Tick, close, healed, new_iteration
 from exd_dagster.config import FlagId
 
 FLAG_LEFT = "No further notifications: removed from the project while failing, and not corrected"

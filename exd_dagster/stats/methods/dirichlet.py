@@ -20,7 +20,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from exd_dagster.stats.inputs import Floats, Stretch, bounds
-from exd_dagster.stats.methods.log_sum import log_mean
 
 CONCENTRATIONS = (1e2, 1e3, 1e4, 1e5)
 """k of the mixture: small k is quick to see large faults, large k small ones."""
@@ -94,3 +93,13 @@ def remainder(z: Floats | float) -> Floats:
     small = np.minimum(z, SERIES_FROM)
     exact = gammaln(small) - ((small - 0.5) * np.log(small) - small + 0.9189385332046727)
     return np.where(z >= SERIES_FROM, series, exact)
+
+
+def log_mean(logs: Floats, axis: int) -> Floats:
+    """Return ln of the mean of exp(logs) over an axis, for finite logs of any size.
+
+    ln sum e^x = m + ln sum e^(x - m) with m = max x. Twice as fast as `numpy.logaddexp.reduce`.
+    """
+    largest = logs.max(axis=axis, keepdims=True)
+    total = np.exp(logs - largest).mean(axis=axis)
+    return np.asarray(np.log(total) + largest.squeeze(axis))

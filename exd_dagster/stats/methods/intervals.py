@@ -1,7 +1,8 @@
-"""Confidence sequences: intervals for each share that hold at every look at once.
+"""Intervals for a share: confidence sequences, valid at every look, and exact ones for few cases.
 
-The set {s' : ln M(x) - sum x_i ln s'_i < -ln alpha}, with ln M(x) = ln B(a + x) - ln B(a) and a = k s,
-covers the true shares at all times with probability 1 - alpha (the e-process of `dirichlet` for each s').
+A confidence sequence is the set {s' : ln M(x) - sum x_i ln s'_i < -ln alpha}, with a = k s and
+ln M(x) = ln B(a + x) - ln B(a). It covers the true shares at all times with probability 1 - alpha (the
+e-process of `dirichlet` for each s').
 Its extent along one variant follows by giving the others their observed proportions.
 """
 
@@ -58,3 +59,26 @@ def _extent(x: float, n: float, limit: float) -> tuple[float, float]:
         return inside
 
     return (end(0.0) if x else 0.0), (end(1.0) if n > x else 1.0)
+
+
+def clopper_pearson(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the interval of Clopper and Pearson for a binomial share.
+
+    The lower end is the alpha / 2 quantile of Beta(x, n - x + 1), the upper one the 1 - alpha / 2 quantile of
+    Beta(x + 1, n - x) (Clopper and Pearson, Biometrika 26, 1934, p. 404). It covers the true share with at
+    least `level` for every share and n, and is wider than needed for few cases.
+
+    Args:
+        hits: cases that count, x.
+        n: all cases.
+        level: coverage.
+
+    Returns:
+        Lower and upper end, from 0 to 1; (0, 1) without a case.
+    """
+    from scipy.special import betaincinv
+
+    tail = (1 - level) / 2
+    low = float(betaincinv(hits, n - hits + 1, tail)) if hits else 0.0
+    high = float(betaincinv(hits + 1, n - hits, 1 - tail)) if hits < n else 1.0
+    return low, high

@@ -19,7 +19,7 @@ from functools import lru_cache
 import numpy as np
 
 from exd_dagster.stats.inputs import Floats, Stretch, bounds
-from exd_dagster.stats.methods.log_sum import log_mean
+from exd_dagster.stats.methods.dirichlet import log_mean
 from exd_dagster.stats.methods.mixture import nearest
 
 LOG_ODDS_SHIFTS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 2.0)

@@ -6,8 +6,7 @@ from datetime import datetime, timedelta
 
 from exd_dagster.alerts.model import Alert, Incident, Reason
 from exd_dagster.alerts.policy.decisions import Decision
-from exd_dagster.alerts.policy.events import AlertEvent
-from exd_dagster.alerts.policy.incidents import Tick
+from exd_dagster.alerts.policy.incidents import AlertEvent, Tick
 
 REMIND_AFTER = timedelta(hours=24)
 
