@@ -1,6 +1,6 @@
 """Evaluation of one flag: its bins, the verdicts after mode and decisions, and `trust`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -138,6 +138,7 @@ def audit(
     max_age: timedelta | None = None,
     segments: FlagSegments | None = None,
     stages: Mapping[str, FlagBins] | None = None,
+    look_within: Callable[[SegmentSrmVerdict], SegmentSrmVerdict] | None = None,
 ) -> Audit:
     """Evaluate one flag.
 
@@ -151,11 +152,18 @@ def audit(
         max_age: the flag is not trusted when its newest bin is older than this; None: of any age.
         segments: the newly exposed units of the bins by segment; None: they are not told apart.
         stages: the bins of the flag's other stages, by name.
+        look_within: adds to the verdict on a failing segment what a second dimension says of it.
     """
     active = active_decisions(decisions, flag.id, now)
     ended = next((decision for decision in active if decision.kind == "end"), None)
     checks = checks_of(flag)
-    found = audit_flag(flag, bins, thresholds, judged=judged, checks=checks, segments=segments, stages=stages)
+    judgement = audit_flag(
+        flag, bins, thresholds, judged=judged, checks=checks, segments=segments, stages=stages
+    )
+    found = [
+        look_within(v) if look_within and v.failed and isinstance(v, SegmentSrmVerdict) else v
+        for v in judgement
+    ]
     verdicts = [_ended(v, ended) if ended else v for v in found if blocks(v.check, flag.block_on)]
     beside = [v for v in found if not blocks(v.check, flag.block_on)]
     warnings = [v for v in beside if v.failed and CHECKS[v.check].warns and not ended]

@@ -170,7 +170,7 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
     defs = dg.Definitions.merge(
         dg.Definitions(
             assets=[bins] if loader else [fleet.records_asset, bins],
-            asset_checks=fleet.checks(thresholds, {**how, "max_age": max_age}) + reports,
+            asset_checks=fleet.checks(thresholds, {**how, "max_age": max_age, "timing": timing}) + reports,
             jobs=[fleet.job],
             schedules=fleet.schedules(audit_every == "hour", cron, cron_timezone, schedule_status),
             sensors=[sensor, *fleet.records_sensors(loader, sensor_status)],
@@ -308,16 +308,8 @@ class _Fleet:
         )
 
     def checks(self, thresholds: Thresholds | None, how: Mapping[str, Any]) -> list[dg.AssetChecksDefinition]:
-        return [
-            flag_checks(
-                flag,
-                self.keys[flag.id],
-                partitions=self.partitions,
-                thresholds=thresholds,
-                **how,
-            )
-            for flag in self.flags
-        ]
+        how = {**how, "partitions": self.partitions, "thresholds": thresholds, "records": self.records}
+        return [flag_checks(flag, self.keys[flag.id], **how) for flag in self.flags]
 
     def schedules(
         self, hourly: bool, cron: str | None, cron_timezone: str, status: dg.DefaultScheduleStatus

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from hashlib import sha256
 from typing import Any, TypeAlias
 
@@ -13,7 +14,7 @@ from exd_dagster.audit.flag import Audit, audit
 from exd_dagster.audit.trust import TrustVerdict
 from exd_dagster.audit.trust_row import iteration_start
 from exd_dagster.audit.trust_table import write_trust
-from exd_dagster.bins.model import FlagSegments
+from exd_dagster.bins.model import FlagSegments, Segment
 from exd_dagster.config import FlagAudit, FlagId, Thresholds, Timing
 from exd_dagster.config.stages import other_stages
 from exd_dagster.definitions.assets import STORE_POOL
@@ -26,6 +27,8 @@ from exd_dagster.definitions.store import BinStoreResource, bin_store
 from exd_dagster.errors import ConfigError, ExdError
 from exd_dagster.plots import as_markdown_image
 from exd_dagster.stats.checks import blocks, checks_of, ensure_block_on, with_evidence
+from exd_dagster.stats.segments.narrow import hours_within, look_within
+from exd_dagster.stats.segments.verdict import SegmentSrmVerdict, Within
 from exd_dagster.stats.srm.causes import Cause, likely_causes
 from exd_dagster.stats.verdict import NEVER_COUNTED, Verdict, plain
 from exd_dagster.telemetry.sources.duckdb import Records, as_records
@@ -109,6 +112,8 @@ def build_flag_audit_checks(
         partitions=partitions,
         thresholds=thresholds,
         before=count,
+        records=source,
+        timing=timing,
         max_age=max_age,
         fleet=fleet,
         automation_condition=automation_condition,
@@ -124,13 +129,18 @@ def flag_checks(
     partitions: dg.PartitionsDefinition[Any] | None = None,
     thresholds: Thresholds | None = None,
     before: Any = None,
+    records: Records | None = None,
+    timing: Timing | None = None,
     max_age: timedelta | None = None,
     fleet: str = DEFAULT_FLEET,
     automation_condition: dg.AutomationCondition[Any] | None = None,
     pool: str = STORE_POOL,
     op_tags: Mapping[str, Any] | None = None,
 ) -> dg.AssetChecksDefinition:
-    """Build the checks of one flag on bins that are there, or that `before` (a store's function) makes."""
+    """Build the checks of one flag on bins that are there, or that `before` (a store's function) makes.
+
+    Of `records`, a failing segment is read again to see whether a second dimension explains it.
+    """
     ensure_block_on(flag)
     levels, names = thresholds or Thresholds(), FleetNames(fleet)
     questions = {**{check.name: check.question for check in checks_of(flag)}, TRUST: TRUST_QUESTION}
@@ -170,6 +180,7 @@ def flag_checks(
             max_age=max_age,
             segments=segments,
             stages={name: store.bins.read(stage) for name, stage in other_stages(flag).items()},
+            look_within=partial(_look_within, flag, store, records, timing, context),
         )
         done = with_causes(done, segments, context)
         if not done.trust.trusted:
@@ -206,6 +217,28 @@ def with_causes(done: Audit, segments: FlagSegments, context: dg.AssetCheckExecu
     except ExdError as error:
         context.log.warning("No causes were looked for: %s", error)
         return done
+
+
+def _look_within(
+    flag: FlagAudit,
+    store: BinStoreResource,
+    records: Records | None,
+    timing: Timing | None,
+    context: dg.AssetCheckExecutionContext,
+    verdict: SegmentSrmVerdict,
+) -> SegmentSrmVerdict:
+    """Read a failing segment from the log by every other dimension. Errors here never fail the check."""
+    hours = hours_within(flag, verdict)
+    if records is None or hours is None:
+        return verdict
+    phase, since, until = hours
+    segment = Segment(str(verdict.dimension), str(verdict.value), 0)
+    try:
+        units = store.bins.within(records, flag, segment, since, until, timing=timing, now=_now())
+        return look_within(verdict, units, phase.split, since, until)
+    except ExdError as error:
+        context.log.warning("The segment at fault was not looked into: %s", error)
+        return replace(verdict, within=Within(sentence=f"Not looked into further: {error}."))
 
 
 def judged_window(

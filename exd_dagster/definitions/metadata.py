@@ -79,6 +79,7 @@ SHOWN = (
     "segment",
     "part",
     "usable_without",
+    "within",
     "segments",
     "causes",
     "counted_from",
@@ -144,7 +145,8 @@ def verdict_metadata(verdict: Verdict) -> dict[str, Any]:
         }
         return {"split": _with_strays(verdict.expected, verdict.observed, *strays), **_known(trend)}
     if isinstance(verdict, SegmentSrmVerdict) and verdict.rows:
-        return {"segments": segments_table(verdict.rows)}
+        said = {"within": verdict.within.sentence} if verdict.within else {}
+        return {"segments": segments_table(verdict.rows), **said}
     if isinstance(verdict, TrafficVerdict):
         seen, expected = verdict.latest_volume, verdict.expected_volume
         ratio = seen / expected if seen is not None and expected else None

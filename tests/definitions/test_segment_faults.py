@@ -44,6 +44,33 @@ def check(result: dg.ExecuteInProcessResult, name: str) -> dg.AssetCheckEvaluati
     return next(each for each in result.get_asset_check_evaluations() if each.check_name == name)
 
 
+def test_a_value_of_a_second_dimension_that_explains_it_is_told_with_it(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    """Of version 4.2.0 the browser loses treatment and the server does not, as the log says."""
+    fleet = Fleet(tmp_path, {"checkout": healthy(HOURS, 600)})
+    server = rows("checkout", healthy(HOURS, 20)).assign(sdk_version="4.2.0", sdk_name="server")
+    server["unit_id_hash"] = "server-" + server["unit_id_hash"]
+    browser = rows("checkout", [{"control": 20}] * HOURS).assign(sdk_version="4.2.0", sdk_name="browser")
+    browser["unit_id_hash"] = "browser-" + browser["unit_id_hash"]
+    honest = rows("checkout", healthy(HOURS, 600)).assign(sdk_version="4.1.0")
+    honest["sdk_name"] = ["server", "browser"] * (len(honest) // 2)
+    beat = rows("beat", healthy(1), start=START + (HOURS + 2) * HOUR)
+    write(tmp_path / "log", honest, server, browser, beat)
+    result = fleet.run(instance)
+    looked = (
+        "Within it only sdk_name = browser: treatment 0 % of 200 units, elsewhere in it 50 % (exploratory, "
+        "2 values of sdk_name compared)."
+    )
+    segment = check(result, "segment_srm")
+    assert segment.metadata["within"].value == looked
+    assert segment.metadata["details"].value["within"]["named"] == ["sdk_name = browser"]
+    assert looked in str(check(result, "trust").metadata["details"].value["sentence"])
+    with duckdb.connect(str(tmp_path / "bins.duckdb"), read_only=True) as connection:
+        (entry,) = read_trust(connection)
+    assert looked in trust_page([entry.row], written_at=START)
+
+
 def test_the_flag_is_trusted_with_a_warning_that_names_the_segment(warned) -> None:
     trust = check(warned[1], "trust")
     assert trust.passed

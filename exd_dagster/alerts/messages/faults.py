@@ -152,7 +152,10 @@ def steps(check: str, facts: Facts) -> list[str]:
     when = f" since {words.utc(since)}" if since else ""
     own = [step] if (step := wording(check).step) and kind != "segment" else []
     names = {"arm": _arms(kind, facts), "segment": _segments(facts), "exclude": _excluded(facts)}
-    return [step.format(since=when, **names) for step in (*_STEPS[kind], *own)]
+    first = (
+        [f"Begin with {within}: it explains the fault (exploratory)."] if (within := _within(facts)) else []
+    )
+    return [*first, *(step.format(since=when, **names) for step in (*_STEPS[kind], *own))]
 
 
 def delivery_step(reason: object) -> str:
@@ -191,6 +194,15 @@ def _segments(facts: Facts, sign: str = "= ") -> str:
     found = [f"{name} {sign}{clip_name(visible(value), _NAME)}" for name, value in _conditions(facts)]
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
     return (found[0] if found else "a segment") + more
+
+
+def _within(facts: Facts) -> str:
+    """Return the values of a second dimension that explain a segment's fault, in a few words."""
+    looked = segment(facts).get("within")
+    named = looked.get("named") if isinstance(looked, Mapping) and looked.get("explains") else None
+    listed = [visible(str(one)) for one in named] if isinstance(named, (list, tuple)) else []
+    more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
+    return " and ".join(listed[:3]) + more
 
 
 def _excluded(facts: Facts) -> str:

@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from re import fullmatch
 from typing import Any
 
@@ -71,6 +72,11 @@ class Target:
     def extras(self) -> set[str]:
         """Columns its filters need."""
         return set(self.flag.include) | set(self.flag.exclude)
+
+
+def iteration_of(target: Target) -> datetime:
+    """Return the start of the iteration in which the hours read end (UTC)."""
+    return max(start for start in target.flag.iterations if instant_ms(start) < target.end)
 
 
 def definition(flag: FlagAudit) -> dict[str, Any]:

@@ -11,6 +11,7 @@ Otherwise one pass finds the records of first exposures and counts them by all d
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 import duckdb
 
@@ -29,6 +30,9 @@ IN_OVERVIEW = {"manifest_version": "version", "evaluation_reason": "reason"}
 
 Dimensions = Mapping[int, Sequence[str]]
 """Names of the dimensions to count, by number of the flag."""
+
+Cell: TypeAlias = tuple[int, str, str, int]
+"""Number of a dimension, value, variant and units."""
 
 
 def count_segments(counter: Counter, dimensions: Dimensions) -> None:
@@ -54,6 +58,35 @@ def count_segments(counter: Counter, dimensions: Dimensions) -> None:
     if apart:
         _count_apart(counter, apart)
     connection.execute("DROP TABLE exd_firsts")
+
+
+def count_within(counter: Counter, segment: tuple[str, str], names: Sequence[str]) -> list[Cell]:
+    """Count the first exposures of one segment by each other dimension.
+
+    Args:
+        counter: of one flag, after `look_briefly` and `label`, with the first exposures in `exd_firsts`.
+        segment: dimension and value.
+        names: the other dimensions.
+
+    Returns:
+        Number of the dimension in `names`, value, variant and units.
+    """
+    dimension, value = segment
+    found, values = _records_of_firsts(counter, [dimension, *names])
+    least = ", ".join(f"min({name}) AS {name}" for name in values)
+    firsts = f"SELECT target, first, {least} FROM ({found}) GROUP BY target, unit, first"
+    own = f"SELECT * FROM ({firsts}) WHERE {values[0]} = {literal(value)}"
+    each = [
+        f"SELECT {i} AS d, {name} AS value, target, first % {RANKS} AS rank FROM exd_own"
+        for i, name in enumerate(values[1:])
+    ]
+    counter.connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_own AS {own}")
+    cells = counter.connection.execute(
+        f"SELECT d, value, variant, count(*) FROM ({' UNION ALL '.join(each)}) "
+        "JOIN exd_labels USING (target, rank) GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    counter.connection.execute("DROP TABLE exd_own")
+    return cells
 
 
 def folded_sql(cells: str) -> str:

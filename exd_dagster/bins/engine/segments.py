@@ -5,12 +5,14 @@ most one row per unit and dimension. Which keep their name is decided here, so t
 same result.
 """
 
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
 from exd_dagster.bins.counting.audience import RANKS
 from exd_dagster.bins.counting.count import COUNTED, write_table
-from exd_dagster.bins.counting.segments import IN_OVERVIEW, Dimensions, folded_sql, has_one_by_hour
+from exd_dagster.bins.counting.segments import IN_OVERVIEW, Cell, Dimensions, folded_sql, has_one_by_hour
+from exd_dagster.bins.engine.expressions import value_literal
 from exd_dagster.bins.engine.functions import whole
 from exd_dagster.bins.engine.tally import OF_TARGET, SCOPE, EngineTally, with_fixed
 from exd_dagster.bins.hours import HOUR_MS
@@ -56,8 +58,48 @@ def count_segments(tally: EngineTally, dimensions: Dimensions) -> None:
     connection.execute(f"INSERT INTO exd_segmented {folded_sql('FROM exd_apart')}")
 
 
+def count_within(
+    tally: EngineTally, segment: tuple[str, str], names: Sequence[str], since: int
+) -> list[Cell]:
+    """Count the first exposures of one segment, from an instant (ms) on, by each other dimension.
+
+    Args:
+        tally: of one flag, after `look_briefly` and `label`.
+        segment: dimension and value.
+        names: the other dimensions.
+        since: first millisecond.
+
+    Returns:
+        As `counting.segments.count_within`.
+    """
+    dimension, value = segment
+    firsts, _ = _firsts(tally, [dimension, *names])
+    firsts = firsts.filter((firsts["first"] >= since * RANKS) & (firsts.v0 == value))
+    firsts = firsts.mutate(rank=firsts["first"] % RANKS)
+    each = []
+    for i in range(len(names)):
+        named = firsts.mutate(d=value_literal(i).cast("int64"), value=firsts[f"v{i + 1}"])
+        each.append(named.group_by(["d", "value", "rank"]).agg(n=named.count().cast("int64")))
+    found = tally.log.execute(reduce(lambda union, one: union.union(one), each))
+    columns = zip(*(found[name] for name in ("d", "value", "rank", "n")), strict=True)
+    return sorted((int(d), str(text), tally.ranks[int(rank)], int(n)) for d, text, rank, n in columns)
+
+
 def _counts(tally: EngineTally, names: list[str]) -> Expression:
     """Return the expression: scope, hour, rank, number of the dimension, value and units."""
+    import ibis
+
+    firsts, key = _firsts(tally, names)
+    firsts = firsts.mutate(hour=whole(firsts["first"], RANKS * HOUR_MS), rank=firsts["first"] % RANKS)
+    each = []
+    for i in range(len(names)):
+        named = firsts.mutate(d=ibis.literal(i, "int64"), value=firsts[f"v{i}"])
+        each.append(named.group_by([*key, "hour", "rank", "d", "value"]).agg(n=named.count().cast("int64")))
+    return with_fixed(reduce(lambda union, one: union.union(one), each), tally.fixed(SCOPE))
+
+
+def _firsts(tally: EngineTally, names: Sequence[str]) -> tuple[Expression, list[str]]:
+    """Return one row per unit, its first exposure and the value of each dimension then, and the scope."""
     import ibis
 
     rows, units, fixed = tally.counted_rows(), tally.exposures(), tally.fixed(SCOPE)
@@ -68,9 +110,4 @@ def _counts(tally: EngineTally, names: list[str]) -> Expression:
     firsts = rows.semi_join(units, [*unit, "first"])
     # records may tie
     firsts = firsts.group_by([*unit, "first"]).agg(**{name: ibis._[name].min() for name in values})
-    firsts = firsts.mutate(hour=whole(firsts["first"], RANKS * HOUR_MS), rank=firsts["first"] % RANKS)
-    each = []
-    for i in range(len(names)):
-        named = firsts.mutate(d=ibis.literal(i, "int64"), value=firsts[f"v{i}"])
-        each.append(named.group_by([*key, "hour", "rank", "d", "value"]).agg(n=named.count().cast("int64")))
-    return with_fixed(reduce(lambda union, one: union.union(one), each), fixed)
+    return firsts, key

@@ -7,6 +7,7 @@ and each unit's first exposure as the least of milliseconds * RANKS + rank of th
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import reduce
 from itertools import pairwise
 from operator import and_, or_
@@ -22,7 +23,7 @@ from exd_dagster.bins.counting.count import (
     write_table,
     write_targets,
 )
-from exd_dagster.bins.counting.segments import Dimensions
+from exd_dagster.bins.counting.segments import Cell, Dimensions
 from exd_dagster.bins.engine.expressions import (
     how_many,
     instant_literal,
@@ -33,7 +34,7 @@ from exd_dagster.bins.engine.functions import whole
 from exd_dagster.bins.engine.log import EngineLog
 from exd_dagster.bins.hours import HOUR_MS
 from exd_dagster.telemetry.canonical import TEXTS
-from exd_dagster.telemetry.records import literal
+from exd_dagster.telemetry.records import instant_ms, literal
 
 Expression: TypeAlias = Any
 """An Ibis value or table."""
@@ -130,6 +131,12 @@ class EngineTally:
         from exd_dagster.bins.engine.segments import count_segments
 
         count_segments(self, dimensions)
+
+    def within(self, segment: tuple[str, str], names: Sequence[str], since: datetime) -> list[Cell]:
+        """See `Tally`."""
+        from exd_dagster.bins.engine.segments import count_within
+
+        return count_within(self, segment, names, instant_ms(since))
 
     def active_units(self) -> Expression:
         """Count units by scope, hour and rank of the variant."""

@@ -11,9 +11,10 @@ from os import PathLike
 
 import duckdb
 
+from exd_dagster.bins.counting.audience import Target
 from exd_dagster.bins.engine.log import EngineLog
 from exd_dagster.bins.hours import ceil_hour, hour_of
-from exd_dagster.bins.model import FlagBins, FlagSegments, SharedUnits
+from exd_dagster.bins.model import FlagBins, FlagSegments, Segment, SharedUnits
 from exd_dagster.bins.places import place_at
 from exd_dagster.bins.places.lake import tidy
 from exd_dagster.bins.places.turns import StoreBusyError, current, in_turn, is_conflict, transaction
@@ -27,6 +28,7 @@ from exd_dagster.bins.store.segments import select_segments
 from exd_dagster.bins.store.select import Prefetch
 from exd_dagster.bins.store.shared import select_shared
 from exd_dagster.bins.store.update import ExposuresLostError, Update
+from exd_dagster.bins.store.within import Units, select_within
 from exd_dagster.config import FlagAudit, FlagId, Timing
 from exd_dagster.errors import RecordsError, StoreError
 from exd_dagster.telemetry.records import from_ms, instant_ms
@@ -131,6 +133,35 @@ class BinStore:
         with _store_errors():
             return select_segments(self._connection, flag, bins)
 
+    def within(
+        self,
+        source: object,
+        flag: FlagAudit,
+        segment: Segment,
+        start: datetime,
+        end: datetime,
+        *,
+        timing: Timing | None = None,
+        now: datetime,
+    ) -> Units:
+        """Return the units of one segment first exposed in `[start, end)` (UTC) by each other dimension.
+
+        The records of these hours are read again, on an engine those since the flag began. See
+        `select_within`.
+
+        Raises:
+            RecordsError: when the log cannot be read, or no longer has the column of the segment.
+        """
+        known = Registry(self._connection).flags().get(flag.id)
+        if known is None:
+            return {}
+        records = as_records(source)
+        first = flag.start if isinstance(records, IbisRecords) else start
+        reading = Reading(records, (flag,), hour_of(first), ceil_hour(end), timing or Timing(), now)
+        target = Target(known.number, flag, instant_ms(first), instant_ms(end))
+        with _store_errors(), self._open(reading, [target]) as opened:
+            return select_within(self._connection, opened, target, segment, start)
+
     def shared_units(self, flags: Sequence[FlagAudit]) -> SharedUnits:
         """Return the first exposures of units that several flags share; see `select_shared`."""
         with _store_errors():
@@ -178,7 +209,8 @@ class BinStore:
                 changes = find_changes(self._connection, reading)
             reading = replace(reading, since=changes.since)
         while True:
-            with self._open(reading, through) as opened:
+            targets, _ = plan_targets(reading, Registry(self._connection).flags(), through)
+            with self._open(reading, targets) as opened:
                 try:
                     with _store_errors(), _updating(self._connection):
                         report = Update(self._connection, reading, through).run(opened)
@@ -206,12 +238,11 @@ class BinStore:
             _log.warning("the lake could not be tidied, which the next run tries again: %s", error)
 
     @contextmanager
-    def _open(self, reading: Reading, through: Collection[int]) -> Iterator[OpenLog]:
+    def _open(self, reading: Reading, targets: Sequence[Target]) -> Iterator[OpenLog]:
         source = reading.source
         if isinstance(source, IbisRecords):
             yield EngineLog(self._connection, source, source.expression(), reading.lateness_ms)
             return
-        targets, _ = plan_targets(reading, Registry(self._connection).flags(), through)
         start, extras = from_ms(first_instant(reading, targets)), extra_columns(targets)
         opened = source.resolved(self._connection, start, reading.listed_until, extras, self._hash_function)
         with opened as columns:

@@ -24,8 +24,7 @@ rate control with e-values", JRSS B 84, 2022, whose e-BH would name more segment
 controls the share of false ones, not the chance of any).
 
 The remaining values of a dimension form one more segment: those not admitted by the end of the hour, and
-    those
-that the store does not keep by name. It is tested in the same way, since its units too follow from N.
+those that the store does not keep by name. It is tested in the same way, since its units too follow from N.
 """
 
 from collections.abc import Sequence

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from exd_dagster.stats.methods.change_point import ChangePoint
+from exd_dagster.stats.srm.causes import Cause
 from exd_dagster.stats.verdict import Json, Verdict, plain
 
 
@@ -43,6 +44,39 @@ class SegmentRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Within:
+    """What a second dimension says of a failing segment; exploratory, see `narrow`.
+
+    Attributes:
+        sentence: one sentence.
+        named: values of the second dimension that differ from the rest of the segment, the clearest first.
+        explains: whether the segment is as declared without them.
+        dimensions: those looked at.
+        values: how many values of them were compared.
+        since: first hour looked at (UTC).
+        until: end of the last one (UTC).
+    """
+
+    sentence: str = ""
+    named: tuple[Cause, ...] = ()
+    explains: bool = False
+    dimensions: tuple[str, ...] = ()
+    values: int = 0
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def as_metadata(self) -> dict[str, Json]:
+        """Return it as strict JSON: of the values named their names, and the numbers of the first."""
+        known = {name: plain(getattr(self, name)) for name in self.__dataclass_fields__}
+        known["named"] = [f"{cause.dimension} = {cause.value}" for cause in self.named]
+        numbers = ("variant", "units", "share", "rest_share")
+        return {
+            **known,
+            **{name: plain(getattr(cause, name)) for cause in self.named[:1] for name in numbers},
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentSrmVerdict(Verdict):
     """The verdict on every segment at once.
 
@@ -67,6 +101,7 @@ class SegmentSrmVerdict(Verdict):
         max_log_e_value: the largest ln(w E) of any segment so far.
         change: when the split of the segment broke, and how sure that is.
         rows: the failing segments, then the largest others.
+        within: what a second dimension says of `segment`; None where that was not looked at.
         iteration_start: start of the iteration the counts are of (UTC).
     """
 
@@ -89,9 +124,11 @@ class SegmentSrmVerdict(Verdict):
     max_log_e_value: float | None = None
     change: ChangePoint | None = None
     rows: tuple[SegmentRow, ...] = ()
+    within: Within | None = None
     iteration_start: datetime | None = None
 
     def key_facts(self) -> dict[str, Json]:
         """Return which segment is at fault, since when and how, for a message about the whole flag."""
         names = ("segment", "variant", "share", "declared_share", "unit_share", "usable_without", "bad_from")
-        return {name: plain(getattr(self, name)) for name in names}
+        facts = {name: plain(getattr(self, name)) for name in names}
+        return {**facts, "within": plain(self.within)} if self.within else facts

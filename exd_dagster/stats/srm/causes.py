@@ -5,9 +5,8 @@ For value g of a dimension, with n_g units and shares p_g against the rest's n_r
     X^2_g = (1/n_g + 1/n_r)^-1 sum_i (p_gi - p_ri)^2 / s_i    on V - 1 degrees of freedom
 
 (z^2 of the two-sample comparison at two arms). Values are kept by Benjamini and Hochberg over all values of
-all
-dimensions: for investigation, not for blocking. A segment closer to the declared split than the
-rest is not reported: the rest deviates.
+all dimensions: for investigation, not for blocking. A segment closer to the declared split than the rest is
+not reported: the rest deviates.
 """
 
 from collections.abc import Mapping

@@ -2,14 +2,21 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from re import sub
 from typing import Protocol
 
 import duckdb
 
-from exd_dagster.bins.counting.audience import Target
+from exd_dagster.bins.counting.audience import RANKS, Target, iteration_of
 from exd_dagster.bins.counting.count import Counter, write_targets
-from exd_dagster.bins.counting.segments import IN_OVERVIEW, Dimensions, count_segments
+from exd_dagster.bins.counting.segments import (
+    IN_OVERVIEW,
+    Cell,
+    Dimensions,
+    count_segments,
+    count_within,
+)
 from exd_dagster.bins.hours import HOUR_MS
 from exd_dagster.bins.store.merge import drop_temporary, merge_units
 from exd_dagster.bins.store.reading.fingerprints import take_fingerprints
@@ -24,6 +31,7 @@ from exd_dagster.telemetry.records import (
     UNREADABLE_LINE,
     UNREADABLE_TIME,
     Unreadable,
+    instant_ms,
     literal,
 )
 
@@ -51,6 +59,15 @@ class Tally(Protocol):
 
     def segments(self, dimensions: Dimensions) -> None:
         """Count first exposures by dimension, value and variant: `exd_segmented`."""
+
+    def look_briefly(self) -> None:
+        """Scan enough into `exd_overview` to know which records count."""
+
+    def within(self, segment: tuple[str, str], names: Sequence[str], since: datetime) -> list[Cell]:
+        """Count the first exposures of a segment since an instant (UTC) by each other dimension.
+
+        Of one flag, after `look_briefly` and `label`.
+        """
 
     def clear(self) -> None:
         """Drop the temporary tables."""
@@ -120,6 +137,20 @@ class DuckTally(Counter):
     def segments(self, dimensions: Dimensions) -> None:
         """See `Tally`."""
         count_segments(self, dimensions)
+
+    def within(self, segment: tuple[str, str], names: Sequence[str], since: datetime) -> list[Cell]:
+        """See `Tally`."""
+        (target,) = self.targets
+        begun = iteration_of(target)
+        self.connection.execute(
+            "CREATE OR REPLACE TEMP TABLE exd_firsts AS SELECT flag AS target, unit, min(first) AS first "
+            f"FROM exd_units WHERE flag = {target.number} AND first >= {instant_ms(begun) * RANKS} "
+            f"GROUP BY ALL HAVING min(first) >= {instant_ms(since) * RANKS}"
+        )
+        try:
+            return count_within(self, segment, names)
+        finally:
+            self.connection.execute("DROP TABLE exd_firsts")
 
     def clear(self) -> None:
         """Drop the temporary tables."""
