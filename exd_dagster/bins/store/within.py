@@ -9,7 +9,7 @@ import duckdb
 
 from exd_dagster.bins.counting.audience import Target, iteration_of
 from exd_dagster.bins.model import OTHER, Segment
-from exd_dagster.bins.store.log import OpenLog
+from exd_dagster.bins.store.reading.log import OpenLog
 from exd_dagster.bins.store.registry import Registry
 from exd_dagster.bins.store.segments import NONE
 from exd_dagster.config.dimensions import dimensions_of
