@@ -13,7 +13,7 @@ from benchmarks.line import tell
 from exd_dagster.bins.model import HOUR, FlagBins, FlagSegments, Segment
 from exd_dagster.config import FlagAudit
 from exd_dagster.stats import EvidenceState, audit_flag
-from exd_dagster.stats.inputs import Stretch
+from exd_dagster.stats.inputs import Period
 from exd_dagster.stats.methods.chi_square import chi_square, upper_tail
 from exd_dagster.stats.methods.combined import log_e_values
 from exd_dagster.stats.segments.segment_srm import segment_srm
@@ -103,8 +103,8 @@ def main() -> None:
         15,
         "us",
     )
-    stretches = [Stretch(0, HALVES)]
-    whole = best(lambda: log_e_values(hours, stretches), 50)
+    periods = [Period(0, HALVES)]
+    whole = best(lambda: log_e_values(hours, periods), 50)
     report("sequential test of 336 bins, per bin", whole / len(hours), 15, "us")
     flags = random.poisson(5000, (10_000, 2)).astype(float)
     report("chi-square of 10,000 flags", best(lambda: upper_tail(chi_square(flags, HALVES), 1), 20), 50, "ms")

@@ -14,7 +14,7 @@ from exd_dagster.plots import segments_plot, traffic_plot
 from exd_dagster.plots.svg import ARMS, BLUE, FAULT, INK, LEFT, RIGHT, Panel, document, text
 from exd_dagster.stats.audit import audit_flag
 from exd_dagster.stats.fleet import e_bh
-from exd_dagster.stats.inputs import Floats, Stretch
+from exd_dagster.stats.inputs import Floats, Period
 from exd_dagster.stats.methods.change_point import Evidence
 from exd_dagster.stats.methods.combined import log_e_values
 from exd_dagster.stats.segments.segment_srm import segment_srm
@@ -79,9 +79,9 @@ def srm() -> str:
 def sequential() -> str:
     """The evidence of a healthy flag and of one whose split breaks on day 5."""
     onset = 120
-    stretches = [Stretch(0, HALVES)]
-    healthy = log_e_values(arrivals(3, np.full(HOURS, 0.5)), stretches) / np.log(10)
-    broken = log_e_values(arrivals(4, np.where(np.arange(HOURS) < onset, 0.5, 0.48)), stretches) / np.log(10)
+    periods = [Period(0, HALVES)]
+    healthy = log_e_values(arrivals(3, np.full(HOURS, 0.5)), periods) / np.log(10)
+    broken = log_e_values(arrivals(4, np.where(np.arange(HOURS) < onset, 0.5, 0.48)), periods) / np.log(10)
     panel = Panel(START, HOURS, 44, 316, -3, 12)
     found = int((broken >= ALARM).argmax())
     return document(
@@ -112,13 +112,13 @@ def change_point() -> str:
     """The posterior of the hour the split broke, at the alarm and a day later."""
     onset, shown = 120, slice(96, 144)
     counts = arrivals(4, np.where(np.arange(HOURS) < onset, 0.5, 0.485))
-    stretches = [Stretch(0, HALVES)]
-    found = int((log_e_values(counts, stretches) >= -np.log(0.001)).argmax()) + 1
+    periods = [Period(0, HALVES)]
+    found = int((log_e_values(counts, periods) >= -np.log(0.001)).argmax()) + 1
     panel = Panel(START + timedelta(hours=shown.start), shown.stop - shown.start, 44, 246, 0, 1)
     marks = [text(LEFT, 22, "probability that the split broke in this hour")]
     width = (RIGHT - LEFT) // (2 * panel.hours)
     for color, end, side in ((ARMS[1], found, 0), (BLUE, found + 24, width)):
-        evidence = Evidence(counts[:end], stretches).since(np.arange(end), end)
+        evidence = Evidence(counts[:end], periods).since(np.arange(end), end)
         posterior = np.exp(evidence - evidence.max())
         heights = (posterior / posterior.sum())[shown]
         for hour, height in enumerate(heights):
@@ -155,7 +155,7 @@ def fleet() -> str:
     random = np.random.default_rng(9)
     share = np.where(np.arange(flags) < faulty, 0.485, 0.5)
     treated = random.binomial(1000, share[:, None], (flags, 72)).astype(float)
-    evidence = log_e_values(np.stack([1000 - treated, treated], axis=2), [Stretch(0, HALVES)])[:, -1]
+    evidence = log_e_values(np.stack([1000 - treated, treated], axis=2), [Period(0, HALVES)])[:, -1]
     order = np.argsort(-evidence)
     found = int(e_bh(evidence).sum())
     rank = np.arange(1, flags + 1)

@@ -80,7 +80,7 @@ _LARGEST_SHARE = 1e6
 
 
 class Phase(ConfigModel):
-    """A stretch of a rollout with one declared split.
+    """A period of a rollout with one declared split.
 
     A ramp or a mid-flight change is a new phase and is tested within itself. `rerandomized=True` starts a new
     iteration: units were assigned afresh, so first exposures, counts and evidence restart. Until `uptake`
@@ -112,7 +112,7 @@ class Phase(ConfigModel):
 
 
 class Event(ConfigModel):
-    """A stretch known to be different: a campaign, a launch, maintenance. (from, to, note) for short."""
+    """A period known to be different: a campaign, a launch, maintenance. (from, to, note) for short."""
 
     start: Instant = Field(description="First instant (UTC).")
     end: Instant = Field(description="First instant after it (UTC).")
@@ -184,7 +184,7 @@ class FlagAudit(ConfigModel):
         default=(), description='Public holidays left out of the traffic test: "US", "DE-BY", or several.'
     )
     events: tuple[AnyEvent, ...] = Field(
-        default=(), description="Stretches known to be different: [from, to, note]."
+        default=(), description="Periods known to be different: [from, to, note]."
     )
     include: dict[str, list[Scalar]] = Field(default={}, description="Count only records with these values.")
     exclude: dict[str, list[Scalar]] = Field(default={}, description="Leave out records with these values.")

@@ -77,7 +77,7 @@ def _calendar(code: str, years: Iterable[int]) -> Mapping[date, str]:
 def holiday_spans(
     codes: Sequence[str], zone: str, start: datetime, end: datetime
 ) -> list[tuple[datetime, datetime, str]]:
-    """Return (from, to, name) of the stretches around holidays that touch [start, end), UTC-aware.
+    """Return (from, to, name) of the periods around holidays that touch [start, end), UTC-aware.
 
     Left out are the holiday, the day before it from 12:00, and a single working day between it and a weekend;
     days are those of `zone`.

@@ -47,7 +47,7 @@ def bins_metadata(flag: FlagAudit, bins: FlagBins) -> dict[str, Any]:
 def _split_so_far(flag: FlagAudit, bins: FlagBins) -> dg.TableMetadataValue:
     """Return declared against observed in the current iteration, over its phases, as `srm` compares them."""
     window = split_window(flag, bins)
-    if not window.stretches:
+    if not window.periods:
         return split_table({}, window.undeclared)
     sample = pooled_sample(window)
     expected = dict(zip(sample.names, sample.shares.tolist(), strict=True))

@@ -104,9 +104,9 @@ class _Split:
     Attributes:
         variants: V names in declared order.
         start: first hour (UTC).
-        taking_up: first and end hour of each stretch in which a declared change was being taken up.
+        taking_up: first and end hour of each period in which a declared change was being taken up.
         units: (T, V) units so far, all hours.
-        observed: (T, V) units so far, without those stretches, as everything below.
+        observed: (T, V) units so far, without those periods, as everything below.
         expected: (T, V) units so far had every phase kept its declared split.
         variance: (T, V) variance of `observed` under the declared split.
     """
@@ -164,11 +164,11 @@ def _range(ratio: NDArray[np.float64], band: NDArray[np.float64]) -> tuple[float
 def _counted(bins: FlagBins, flag: FlagAudit) -> _Split | None:
     """Return the counts of the current iteration, None where there are none to compare."""
     window = split_window(flag, counted(flag, bins))
-    if not window.stretches:
+    if not window.periods:
         return None
     observed, shares = window.steady_counts, np.zeros(window.counts.shape)
-    for first, end, stretch in bounds(window.stretches, len(shares)):
-        shares[first:end] = stretch.shares
+    for first, end, period in bounds(window.periods, len(shares)):
+        shares[first:end] = period.shares
     if not observed.sum() or (shares.max(axis=0) > 0).sum() < 2:
         return None
     n = observed.sum(axis=1, keepdims=True)

@@ -28,9 +28,9 @@ def dead_arms(window: Window, level: float) -> dict[str, datetime]:
     Returns:
         Start of the first hour in which only others got units (UTC) by variant, the earliest first.
     """
-    if not window.stretches:
+    if not window.periods:
         return {}
-    newest = window.stretches[-1]
+    newest = window.periods[-1]
     counts, steady = window.counts[newest.first :], window.steady[newest.first :]
     found = {}
     for i, (name, share) in enumerate(zip(window.names, newest.shares.tolist(), strict=True)):

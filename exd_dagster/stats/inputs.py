@@ -20,8 +20,8 @@ LARGEST_COUNT = 2**53
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """Bins from `first` on (until the next stretch) that share one declared split.
+class Period:
+    """Bins from `first` on (until the next period) that share one declared split.
 
     Attributes:
         first: index of the first bin.
@@ -94,8 +94,8 @@ def checked_split(expected: Mapping[str, float]) -> dict[str, float]:
         raise InputError(f"expected: {error}") from None
 
 
-def checked_stretches(expected: Expected, columns: int | None) -> tuple[tuple[str, ...], list[Stretch]]:
-    """Read a declared split, or phases `[(first_bin, split), ...]`, as named columns and stretches.
+def checked_periods(expected: Expected, columns: int | None) -> tuple[tuple[str, ...], list[Period]]:
+    """Read a declared split, or phases `[(first_bin, split), ...]`, as named columns and periods.
 
     Args:
         expected: one split, in column order; or phases, whose columns are the variants in order of first
@@ -103,7 +103,7 @@ def checked_stretches(expected: Expected, columns: int | None) -> tuple[tuple[st
         columns: number of columns of the counts; None where there are none.
 
     Returns:
-        The column names, and the stretches in order.
+        The column names, and the periods in order.
 
     Raises:
         InputError: for an unusable split, phases out of order, or another number of variants than columns.
@@ -117,25 +117,25 @@ def checked_stretches(expected: Expected, columns: int | None) -> tuple[tuple[st
     if columns not in (None, len(names)):
         raise InputError(f"new_units has {columns} columns, expected names {len(names)}: {', '.join(names)}")
     return names, [
-        Stretch(first, np.array([split.get(name, 0.0) for name in names])) for first, split in splits
+        Period(first, np.array([split.get(name, 0.0) for name in names])) for first, split in splits
     ]
 
 
-def bounds(stretches: Sequence[Stretch], bins: int) -> list[tuple[int, int, Stretch]]:
-    """Return (first bin, end bin, stretch) of each stretch that has at least one of `bins` bins."""
-    ends = [stretch.first for stretch in stretches[1:]] + [bins]
+def bounds(periods: Sequence[Period], bins: int) -> list[tuple[int, int, Period]]:
+    """Return (first bin, end bin, period) of each period that has at least one of `bins` bins."""
+    ends = [period.first for period in periods[1:]] + [bins]
     return [
-        (stretch.first, min(end, bins), stretch)
-        for stretch, end in zip(stretches, ends, strict=True)
-        if stretch.first < min(end, bins)
+        (period.first, min(end, bins), period)
+        for period, end in zip(periods, ends, strict=True)
+        if period.first < min(end, bins)
     ]
 
 
-def after(stretches: Sequence[Stretch], first: int) -> list[Stretch]:
-    """Return the stretches of the bins from `first` on, counted from there."""
-    begun = [stretch for stretch in stretches if stretch.first <= first][-1:]
-    later = [stretch for stretch in stretches if stretch.first > first]
-    return [replace(stretch, first=max(stretch.first - first, 0)) for stretch in begun + later]
+def after(periods: Sequence[Period], first: int) -> list[Period]:
+    """Return the periods of the bins from `first` on, counted from there."""
+    begun = [period for period in periods if period.first <= first][-1:]
+    later = [period for period in periods if period.first > first]
+    return [replace(period, first=max(period.first - first, 0)) for period in begun + later]
 
 
 def _short(value: object) -> str:

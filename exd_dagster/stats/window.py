@@ -2,7 +2,7 @@
 
 From the hour in which a phase starts until its uptake is over, a unit may be served what was declared before:
 
-- the phase before in the same iteration: both splits are allowed (`Stretch.replaced`);
+- the phase before in the same iteration: both splits are allowed (`Period.replaced`);
 - several phases before, where they follow one another faster than they are taken up: the hour is left out;
 - the iteration before: its units are no part of this one, so the hour is left out.
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 from exd_dagster.bins.model import HOUR, FlagBins, FlagSegments
 from exd_dagster.config import FlagAudit, Phase, floor_hour
-from exd_dagster.stats.inputs import Booleans, Floats, Stretch
+from exd_dagster.stats.inputs import Booleans, Floats, Period
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Window:
         counts: float (T, V), 0 in hours left out and where a variant has no declared share.
         steady: bool (T,), False while a declared change is being taken up.
         own: first bin whose units all belong to this iteration.
-        stretches: declared split of every bin; none when no split is declared.
+        periods: declared split of every bin; none when no split is declared.
         undeclared: units by variant that no phase declares.
         zero_share: units by declared variant, in hours in which its declared share is 0.
         stray: float (T,), units of both kinds by hour.
@@ -43,7 +43,7 @@ class Window:
     counts: Floats
     steady: Booleans
     own: int
-    stretches: tuple[Stretch, ...]
+    periods: tuple[Period, ...]
     undeclared: dict[str, int]
     zero_share: dict[str, int]
     stray: Floats
@@ -130,7 +130,7 @@ def split_window(flag: FlagAudit, bins: FlagBins) -> Window:
         counts=counts,
         steady=steady,
         own=own,
-        stretches=_stretches(pieces),
+        periods=_periods(pieces),
         undeclared={name: units for name, units in strays.items() if name not in flag.variants},
         zero_share={name: units for name, units in strays.items() if name in flag.variants},
         stray=outside.sum(axis=1).astype(np.float64),
@@ -195,17 +195,17 @@ def _served(pieces: Sequence[_Piece], bins: int, variants: int) -> tuple[Boolean
     return allowed, one, many
 
 
-def _stretches(pieces: Sequence[_Piece]) -> tuple[Stretch, ...]:
-    """Return the declared split of every bin: a stretch for each phase, and for each uptake of one."""
-    stretches: list[Stretch] = []
+def _periods(pieces: Sequence[_Piece]) -> tuple[Period, ...]:
+    """Return the declared split of every bin: a period for each phase, and for each uptake of one."""
+    periods: list[Period] = []
     last = None
     for piece in pieces:
         replaced = piece.served[1] if len(piece.served) == 2 else None
         kind = piece.phase, None if replaced is None else tuple(replaced)
         if kind != last:
-            stretches.append(Stretch(piece.first, piece.served[0], replaced))
+            periods.append(Period(piece.first, piece.served[0], replaced))
         last = kind
-    return tuple(stretches)
+    return tuple(periods)
 
 
 def _taking_up(

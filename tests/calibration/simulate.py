@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from exd_dagster.stats.inputs import Floats, Stretch
+from exd_dagster.stats.inputs import Floats, Period
 from exd_dagster.stats.methods.combined import log_e_values
 
 HOURS = 14 * 24
@@ -32,17 +32,17 @@ def draws(rates: Floats, served: Floats, runs: int, seed: int) -> Iterator[Float
 def first_crossings(
     rates: Floats,
     served: Floats,
-    declared: Floats | Sequence[Stretch],
+    declared: Floats | Sequence[Period],
     *,
     runs: int,
     seed: int,
     alpha: float = 0.001,
 ) -> Floats:
     """Return the first hour (from 0) at whose end the combined test fails, float (runs,); inf if none."""
-    stretches = [Stretch(0, declared)] if isinstance(declared, np.ndarray) else list(declared)
+    periods = [Period(0, declared)] if isinstance(declared, np.ndarray) else list(declared)
     found = []
     for counts in draws(rates, served, runs, seed):
-        alarms = log_e_values(counts, stretches) >= -np.log(alpha)
+        alarms = log_e_values(counts, periods) >= -np.log(alpha)
         found.append(np.where(alarms.any(axis=1), alarms.argmax(axis=1), np.inf))
     return np.concatenate(found)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from exd_dagster.bins.model import FlagSegments, Segment
-from exd_dagster.stats.inputs import Floats, Stretch
+from exd_dagster.stats.inputs import Floats, Period
 from exd_dagster.stats.segments.evidence import gather
 from exd_dagster.stats.segments.segment_srm import ALPHA, segment_srm
 from tests.calibration.simulate import at_most, daily_cycle, percentiles
@@ -62,7 +62,7 @@ def test_a_segment_of_a_healthy_flag_hardly_ever_fails(segments, measured):
     largest, admitted = [], []
     for _ in range(flags):
         named, counts = divided(random, random.poisson(rates), *dimensions)
-        found = gather(named, counts, [Stretch(0, HALVES)])
+        found = gather(named, counts, [Period(0, HALVES)])
         largest.append(found.weighted.max())
         admitted.append(len(found.segments))
     failed = {alpha: int((np.array(largest) >= -np.log(alpha)).sum()) for alpha in (ALPHA, 0.1)}
@@ -104,7 +104,7 @@ def detected(share: float, lost: float, hourly: float) -> tuple[Floats, int]:
     random, delays, named = np.random.default_rng(15), [], 0
     for _ in range(RUNS):
         segments, counts = broken(random, share, lost, hourly, 9 * 24)
-        first = gather(segments, counts, [Stretch(0, HALVES)]).crossings(ALPHA).min()
+        first = gather(segments, counts, [Period(0, HALVES)]).crossings(ALPHA).min()
         delays.append(first + 1 - FAULT if first < counts.shape[1] else np.inf)
         if np.isfinite(delays[-1]):
             seen = counts[:, : first + 1].astype(np.int64)

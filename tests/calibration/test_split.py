@@ -6,7 +6,7 @@ from scipy.special import chdtrc, chdtri
 from scipy.stats import false_discovery_control
 
 from exd_dagster.stats.fleet import e_bh
-from exd_dagster.stats.inputs import Stretch
+from exd_dagster.stats.inputs import Period
 from exd_dagster.stats.methods import sprt
 from exd_dagster.stats.methods.change_point import find_change
 from exd_dagster.stats.methods.combined import log_e_values
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.calibration
 
 HALVES = np.array([0.5, 0.5])
 NINE_TO_ONE = np.array([0.9, 0.1])
-RAMP = [Stretch(0, NINE_TO_ONE), Stretch(120, HALVES)]
+RAMP = [Period(0, NINE_TO_ONE), Period(120, HALVES)]
 
 HEALTHY = {
     "2 arms": (flat(500), HALVES, HALVES, 8000),
@@ -101,7 +101,7 @@ def test_the_sprt_is_slower_and_blind_to_small_shifts(measured):
     def crossings(served, seed):
         found = []
         for counts in draws(flat(1000), served, 500, seed):
-            alarms = sprt.log_e_values(counts, [Stretch(0, HALVES)], 0.02) >= np.log(100)
+            alarms = sprt.log_e_values(counts, [Period(0, HALVES)], 0.02) >= np.log(100)
             found.append(np.where(alarms.any(axis=1), alarms.argmax(axis=1), np.inf))
         return np.concatenate(found)
 
@@ -147,13 +147,13 @@ def test_half_of_a_rare_arm_missing_is_found(measured):
 def test_the_change_point_interval_covers_the_true_hour(share, hours_after, measured):
     """At the alarm itself (0), and two days later."""
     covered = 0
-    runs, stretches = 400, [Stretch(0, HALVES)]
+    runs, periods = 400, [Period(0, HALVES)]
     served = from_hour(120, HALVES, (1 - share, share))
     for counts in draws(flat(1000), served, runs, seed=18):
-        alarms = log_e_values(counts, stretches) >= -np.log(0.001)
+        alarms = log_e_values(counts, periods) >= -np.log(0.001)
         for one, alarm in zip(counts, alarms, strict=True):
             detected = int(alarm.argmax())
-            change = find_change(one[: detected + 1 + hours_after], stretches, "ct", detected)
+            change = find_change(one[: detected + 1 + hours_after], periods, "ct", detected)
             covered += change.earliest <= 120 <= change.latest
     measured(
         f"change point of {share} covered, {hours_after} h after the alarm", ">= .90", f"{covered / runs:.3f}"
@@ -171,7 +171,7 @@ def test_a_fleet_of_500_keeps_its_false_discovery_rate(measured):
     for _ in range(repetitions):
         treated = random.binomial(20_000, share[:, None], size=(flags, 14)).astype(float)
         counts = np.stack([treated, 20_000 - treated], axis=2)
-        evidence = log_e_values(counts, [Stretch(0, HALVES)])
+        evidence = log_e_values(counts, [Period(0, HALVES)])
         distance = (2 * treated.cumsum(axis=1) - 20_000 * np.arange(1, 15)) ** 2 / (20_000 * np.arange(1, 15))
         nightly = np.any([false_discovery_control(p) <= 0.05 for p in chdtrc(1, distance).T], axis=0)
         naive.append(nightly[faulty:].sum() / max(nightly.sum(), 1))

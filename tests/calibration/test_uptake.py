@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from exd_dagster.config import UPTAKE
-from exd_dagster.stats.inputs import Floats, Stretch
+from exd_dagster.stats.inputs import Floats, Period
 from exd_dagster.stats.methods.chi_square import p_values
 from exd_dagster.stats.srm.looks import look_levels
 from tests.calibration.simulate import HOURS, at_most, draws, first_crossings, flat, from_hour, percentiles
@@ -33,9 +33,9 @@ def served(lag: str, begins: float, old: Floats, new: Floats) -> Floats:
     return share * new + (1 - share) * old
 
 
-def ramp(begins: float, uptake: float, old: Floats = OLD, new: Floats = NEW) -> list[Stretch]:
+def ramp(begins: float, uptake: float, old: Floats = OLD, new: Floats = NEW) -> list[Period]:
     first, end = floor(begins), ceil(begins + uptake)
-    return [Stretch(0, old), Stretch(first, new, old), Stretch(end, new)]
+    return [Period(0, old), Period(first, new, old), Period(end, new)]
 
 
 LATE = {
@@ -64,8 +64,8 @@ def test_half_an_hour_of_uptake_would_not_be_enough(measured):
     shares = served("15 min on average", 120.5, OLD, NEW)
     found = {}
     for name, uptake in (("none", 0.0), ("30 min", 0.5), ("1 h", 1.0)):
-        stretches = ramp(120.5, uptake)
-        crossings = first_crossings(flat(60_000), shares, stretches, runs=300, seed=42)
+        periods = ramp(120.5, uptake)
+        crossings = first_crossings(flat(60_000), shares, periods, runs=300, seed=42)
         found[name] = float(np.isfinite(crossings).mean())
     measured(
         "the same with an uptake of none, 30 min, 1 h, 15 min on average",
@@ -92,7 +92,7 @@ def test_a_fault_in_the_hour_after_an_uptake_is_found_as_soon_as_without(measure
     shares = served("up to 1 h", 120.5, OLD, NEW)
     shares[122:] = 0.55, 0.45
     delays = []
-    for declared in (ramp(120.5, DEFAULT), [Stretch(0, OLD), Stretch(122, NEW)]):
+    for declared in (ramp(120.5, DEFAULT), [Period(0, OLD), Period(122, NEW)]):
         rates = flat(1000)
         if len(declared) == 2:  # the same without any uptake: clients change at hour 122
             shares = from_hour(122, OLD, (0.55, 0.45))

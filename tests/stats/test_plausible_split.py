@@ -39,7 +39,7 @@ def test_the_split_is_taken_from_the_hours_in_which_it_held(parts, split):
 def test_an_arm_that_died_is_named_with_its_first_hour_of_silence():
     found = looked((200, EVEN), (60, {"a": 1, "b": 0}))
     assert (found.silent, found.late) == ({"b": 200}, {})
-    assert [(a, b) for a, b, _ in found.stretches] == [(0, 200), (200, 260)]
+    assert [(a, b) for a, b, _ in found.periods] == [(0, 200), (200, 260)]
 
 
 def test_an_arm_that_started_late_is_named_with_its_first_hour():
@@ -51,7 +51,7 @@ def test_an_outage_of_every_arm_changes_nothing():
     counts = draw(5, 60, (100, EVEN)).astype(float)
     counts[40:60] = 0
     found = plausible_split(counts, ["a", "b"])
-    assert (found.split, found.silent, len(found.stretches)) == (EVEN, {}, 1)
+    assert (found.split, found.silent, len(found.periods)) == (EVEN, {}, 1)
 
 
 def test_a_stray_variant_is_left_out_and_named():
@@ -88,5 +88,5 @@ def test_a_split_near_a_usual_one_is_suggested_as_that(shares, suggested):
 
 def test_a_healthy_split_is_rarely_cut():
     """300 logs of 200 hours: at most 1 % are cut."""
-    cut = [len(looked((200, {"a": 0.7, "b": 0.3}), seed=seed).stretches) > 1 for seed in range(300)]
+    cut = [len(looked((200, {"a": 0.7, "b": 0.3}), seed=seed).periods) > 1 for seed in range(300)]
     assert sum(cut) <= 3

@@ -6,7 +6,7 @@ import pytest
 from exd_dagster.bins.model import Segment
 from exd_dagster.errors import InputError
 from exd_dagster.stats import plan_detection
-from exd_dagster.stats.inputs import Stretch
+from exd_dagster.stats.inputs import Period
 from exd_dagster.stats.segments.evidence import gather
 from tests.stats.build import HALVES
 
@@ -46,7 +46,7 @@ def test_a_fault_of_a_segment_is_found_as_soon_as_the_segments_of_simulated_flag
         rest = random.poisson(others[:, None, None] / others.sum() * 950 * even, (19, 150, 2))
         names = [Segment("d", f"v{i}") for i in range(20)]
         counts = np.concatenate([rest, broken[None]]).astype(float)
-        found = gather(names, counts, [Stretch(0, even)])
+        found = gather(names, counts, [Period(0, even)])
         delays.append(found.crossings(0.001).min() + 1 - 72)
     assert plan.median_hours == pytest.approx(np.median(delays), rel=0.25)
     assert plan.hours == pytest.approx(np.quantile(delays, 0.9), rel=0.3)

@@ -18,7 +18,7 @@ from exd_dagster.stats import (
     srm_test,
     traffic_drop_test,
 )
-from exd_dagster.stats.inputs import Stretch
+from exd_dagster.stats.inputs import Period
 from exd_dagster.stats.methods.combined import log_e_values
 from exd_dagster.stats.methods.dirichlet import log_e_values as dirichlet_series
 from tests.stats.build import HALVES, bins_of, flag
@@ -50,7 +50,7 @@ def test_the_expected_e_value_of_a_healthy_flag_is_one(method, cuts):
 
     total = 0.0
     for bins in product(*[outcomes(n) for n in cuts]):
-        series = log_e_values(np.array(bins, float), [Stretch(0, np.array(shares))], method=method)
+        series = log_e_values(np.array(bins, float), [Period(0, np.array(shares))], method=method)
         total += prod(chance(x) for x in bins) * exp(series[-1])
     assert total == pytest.approx(1, abs=1e-9)
 
@@ -78,9 +78,9 @@ def test_splitting_a_bin_changes_nothing_at_its_end(bins, weight, data):
     """For the Dirichlet-multinomial part: only the cumulative counts matter."""
     first = [tuple(data.draw(st.integers(0, x)) for x in row) for row in bins]
     halves = [part for row, head in zip(bins, first, strict=True) for part in (head, np.subtract(row, head))]
-    stretches = [Stretch(0, np.array(list(shares_of(weight).values())))]
-    whole = dirichlet_series(np.array(bins, float), stretches)
-    split = dirichlet_series(np.array(halves, float), stretches)
+    periods = [Period(0, np.array(list(shares_of(weight).values())))]
+    whole = dirichlet_series(np.array(bins, float), periods)
+    split = dirichlet_series(np.array(halves, float), periods)
     assert split[1::2] == pytest.approx(whole, rel=1e-9, abs=1e-9)
 
 
@@ -148,7 +148,7 @@ def test_the_order_of_units_within_a_bin_does_not_matter(bins, random):
 def test_the_expected_e_value_is_one_across_phases():
     """Every way 3 + 3 units can fall into 3 arms when in between the split changes and drops an arm."""
     splits = [(0.5, 0.3, 0.2), (0.4, 0.6, 0.0)]
-    stretches = [Stretch(i, np.array(split)) for i, split in enumerate(splits)]
+    periods = [Period(i, np.array(split)) for i, split in enumerate(splits)]
     outcomes = [x for x in product(range(4), repeat=3) if sum(x) == 3]
     total = 0.0
     for bins in product(outcomes, repeat=2):
@@ -157,7 +157,7 @@ def test_the_expected_e_value_is_one_across_phases():
             for x, split in zip(bins, splits, strict=True)
         ]
         if prod(chances):
-            total += prod(chances) * exp(log_e_values(np.array(bins, float), stretches)[-1])
+            total += prod(chances) * exp(log_e_values(np.array(bins, float), periods)[-1])
     assert total == pytest.approx(1, abs=1e-9)
 
 

@@ -18,15 +18,15 @@ HOUR = timedelta(hours=1)
 FLAG = FlagAudit(key="checkout", split={"a": 0.5, "b": 0.5}, start=START)
 
 
-def bins_of(*stretches: tuple[int, dict[str, int]]) -> FlagBins:
-    """Hours with the same counts, stretch after stretch."""
-    variants = sorted({name for _, counts in stretches for name in counts})
-    rows = [[counts.get(name, 0) for name in variants] for hours, counts in stretches for _ in range(hours)]
+def bins_of(*periods: tuple[int, dict[str, int]]) -> FlagBins:
+    """Hours with the same counts, period after period."""
+    variants = sorted({name for _, counts in periods for name in counts})
+    rows = [[counts.get(name, 0) for name in variants] for hours, counts in periods for _ in range(hours)]
     return build.bins_of(np.array(rows), variants)
 
 
-def audited(*stretches: tuple[int, dict[str, int]], flag: FlagAudit = FLAG) -> FlagVerdicts:
-    return audit_flag(flag, bins_of(*stretches))
+def audited(*periods: tuple[int, dict[str, int]], flag: FlagAudit = FLAG) -> FlagVerdicts:
+    return audit_flag(flag, bins_of(*periods))
 
 
 DILUTED = ((24, {"a": 60, "b": 40}), (24, {"a": 40, "b": 60}), (240, {"a": 50, "b": 50}))

@@ -9,13 +9,13 @@ from exd_dagster.bins.model import ADMITTED
 from exd_dagster.config import Phase, Thresholds
 from exd_dagster.stats.audit import audit_flag
 from exd_dagster.stats.checks.segment_srm import SEGMENT_SRM
-from exd_dagster.stats.inputs import Stretch
+from exd_dagster.stats.inputs import Period
 from exd_dagster.stats.segments.evidence import HEAD, gather, log_weights
 from exd_dagster.stats.segments.segment_srm import segment_srm
 from tests.stats.build import bins_of, flag, hours
 from tests.stats.segments import brute_evidence, drawn, segmented
 
-HALVES = [Stretch(0, np.array([0.5, 0.5]))]
+HALVES = [Period(0, np.array([0.5, 0.5]))]
 
 
 def one_broken(lost=0.5, hour=100, length=160, small=100, **more):

@@ -7,7 +7,7 @@ import pytest
 
 from exd_dagster.errors import InputError
 from exd_dagster.stats import EvidenceState, sequential_srm_test, sprt_by_unit
-from exd_dagster.stats.inputs import Stretch
+from exd_dagster.stats.inputs import Period
 from exd_dagster.stats.methods.combined import log_e_values
 from tests.stats.build import HALVES, draw
 
@@ -130,10 +130,10 @@ def test_sprt_of_bins_equals_sprt_of_units_at_every_bin_end():
 
 def test_log_e_values_of_many_flags_at_once_are_those_of_each():
     flags = np.stack([draw(seed, 300, (50, HALVES)) for seed in range(5)]).astype(float)
-    stretches = [Stretch(0, np.array([0.5, 0.5]))]
-    together = log_e_values(flags, stretches)
+    periods = [Period(0, np.array([0.5, 0.5]))]
+    together = log_e_values(flags, periods)
     for i, one in enumerate(flags):
-        assert together[i] == pytest.approx(log_e_values(one, stretches), abs=1e-12)
+        assert together[i] == pytest.approx(log_e_values(one, periods), abs=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from exd_dagster.errors import InputError
 from exd_dagster.stats import srm_test
-from exd_dagster.stats.inputs import Stretch
+from exd_dagster.stats.inputs import Period
 from exd_dagster.stats.methods.exact import binomial_p_value, exact_p_value
 from exd_dagster.stats.srm.looks import first_failed_look, look_levels
 
@@ -137,7 +137,7 @@ def test_the_levels_of_all_daily_looks_sum_to_alpha():
 
 def test_no_look_is_taken_below_the_minimum_sample():
     counts = np.array([[40.0, 0.0], [40.0, 0.0], [40.0, 0.0]])
-    look = first_failed_look(counts, [Stretch(0, np.array([0.5, 0.5]))], alpha=0.001, min_sample_size=100)
+    look = first_failed_look(counts, [Period(0, np.array([0.5, 0.5]))], alpha=0.001, min_sample_size=100)
     assert look.bin == 2
 
 

@@ -12,7 +12,7 @@ from exd_dagster.bins.model import Fact
 from exd_dagster.config import Phase, Thresholds
 from exd_dagster.stats import EvidenceState, audit_flag
 from exd_dagster.stats.checks.variant_integrity import variant_integrity
-from exd_dagster.stats.inputs import Stretch
+from exd_dagster.stats.inputs import Period
 from exd_dagster.stats.methods.combined import log_e_values
 from exd_dagster.stats.methods.mixture import nearest
 from exd_dagster.stats.methods.restart import component_count, mixture_log_ratios
@@ -66,13 +66,13 @@ def test_a_unit_bets_at_most_fairly_under_every_mixture_and_gains_outside(shares
 def test_the_expected_e_value_is_at_most_one_whatever_split_each_unit_is_served(weights, method):
     """Every way one unit an hour can go before, in three hours of, and after the uptake of a ramp."""
     old, new = np.array([0.6, 0.3, 0.1]), np.array([0.2, 0.3, 0.5])
-    stretches = [Stretch(0, old), Stretch(1, new, old), Stretch(4, new)]
+    periods = [Period(0, old), Period(1, new, old), Period(4, new)]
     served = [old, *(w * old + (1 - w) * new for w in weights), new]
     total = 0.0
     for arms in product(range(3), repeat=5):
         counts = np.eye(3)[list(arms)]
         chance = np.prod([split[arm] for split, arm in zip(served, arms, strict=True)])
-        total += chance * exp(log_e_values(counts, stretches, method=method)[-1])
+        total += chance * exp(log_e_values(counts, periods, method=method)[-1])
     assert total <= 1 + 1e-9
 
 
@@ -81,7 +81,7 @@ def test_what_was_gathered_before_a_change_is_kept_while_it_is_taken_up():
     old, new = np.array([0.9, 0.1]), np.array([0.5, 0.5])
     counts = draw(3, 1000, (40, {"a": 0.89, "b": 0.11})).astype(float)
     between = np.tile([700.0, 300.0], (3, 1))
-    with_uptake = log_e_values(np.concatenate([counts, between]), [Stretch(0, old), Stretch(40, new, old)])
+    with_uptake = log_e_values(np.concatenate([counts, between]), [Period(0, old), Period(40, new, old)])
     assert with_uptake[-1] == pytest.approx(with_uptake[39], abs=0.05)
 
 
@@ -96,7 +96,7 @@ def test_bin_by_bin_equals_all_bins_at_once_while_a_change_is_taken_up():
         state = EvidenceState.from_metadata(state.as_metadata()).update(row)
         series.append(state.log_e_value)
     one, other = np.array([0.9, 0.1]), np.array([0.5, 0.5])
-    batch = log_e_values(bins.astype(float), [Stretch(0, one), Stretch(30, other, one), Stretch(36, other)])
+    batch = log_e_values(bins.astype(float), [Period(0, one), Period(30, other, one), Period(36, other)])
     assert series == pytest.approx(batch.tolist(), abs=1e-9)
 
 
@@ -217,10 +217,10 @@ def test_what_is_said_of_a_fault_is_said_of_the_phase_that_it_began_in():
     assert phase_hours(ramp, hours(14), hours(16)) == (phases[0], hours(12), hours(16))
 
 
-def test_a_change_on_the_hour_without_uptake_has_the_stretches_of_its_phases():
+def test_a_change_on_the_hour_without_uptake_has_the_periods_of_its_phases():
     ramp = flag(split=NINE_TO_ONE, phases=(Phase(start=hours(8), split=HALVES),), uptake=timedelta(0))
     window = split_window(ramp, bins_of(draw(1, 100, (20, HALVES))))
-    assert [(s.first, s.shares.tolist(), s.replaced) for s in window.stretches] == [
+    assert [(s.first, s.shares.tolist(), s.replaced) for s in window.periods] == [
         (0, [0.9, 0.1], None),
         (8, [0.5, 0.5], None),
     ]

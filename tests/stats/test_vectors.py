@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from exd_dagster.stats.inputs import Stretch
+from exd_dagster.stats.inputs import Period
 from exd_dagster.stats.methods import dirichlet, restart, sprt
 from exd_dagster.stats.methods.chi_square import stratified, upper_tail
 from exd_dagster.stats.methods.combined import log_e_values
@@ -107,9 +107,9 @@ def test_dirichlet_mixture_does_not_overflow():
     ],
 )
 def test_restart_and_combined(bins, shares, restarts, combined):
-    x, stretches = counts(*bins), [Stretch(0, counts(*shares))]
-    assert restart.log_e_values(restart.log_sums(x, stretches)) == pytest.approx(restarts, **CLOSE)
-    assert log_e_values(x, stretches) == pytest.approx(combined, **CLOSE)
+    x, periods = counts(*bins), [Period(0, counts(*shares))]
+    assert restart.log_e_values(restart.log_sums(x, periods)) == pytest.approx(restarts, **CLOSE)
+    assert log_e_values(x, periods) == pytest.approx(combined, **CLOSE)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_confidence_sequence(units, alpha, low, high):
 
 def test_stratified_chi_square():
     x = counts((905, 95), (960, 1040))
-    statistic, degrees = stratified(x, [Stretch(0, counts(0.9, 0.1)), Stretch(1, counts(0.5, 0.5))])
+    statistic, degrees = stratified(x, [Period(0, counts(0.9, 0.1)), Period(1, counts(0.5, 0.5))])
     assert (statistic[1], degrees[1]) == (pytest.approx(2.076271186441, **CLOSE), 1)
     assert float(upper_tail(statistic[1], 1)) == pytest.approx(0.1496052517, **CLOSE)
 

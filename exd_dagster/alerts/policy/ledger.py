@@ -268,7 +268,7 @@ def sentences(rows: Sequence[LedgerRow]) -> list[str]:
     """Return one line per check about what its incidents were, and one about those nobody answered.
 
     Args:
-        rows: of one stretch of time.
+        rows: of one period of time.
     """
     said = [_sentence(learned) for learned in by_check(rows)]
     waiting = len({row.incident for row in rows if row.resolved_at and not row.verdict})

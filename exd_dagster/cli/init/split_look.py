@@ -46,15 +46,15 @@ def look_at_split(start: datetime, names: Sequence[str], counts: Floats) -> Spli
     def at(hour: int) -> str:
         return words.instant(start + _HOUR * hour)
 
-    first, end, shares = found.stretches[found.held]
+    first, end, shares = found.periods[found.held]
     kept = [list(names).index(name) for name in found.split]
     units = counts[first:end, kept].sum()
     seen = f"seen {' / '.join(f'{100 * share:.1f}' for share in shares.values())} % of {units:,.0f} units"
     said = [f"{_shown(name)}: no unit since {at(hour)}" for name, hour in found.silent.items()]
     said += [f"{_shown(name)}: no unit before {at(hour)}" for name, hour in found.late.items()]
-    if len(found.stretches) > 1:
+    if len(found.periods) > 1:
         seen += f" from {at(first)} to {at(end)}"
-        parts = "; ".join(f"{_shares(part)} until {at(last)}" for _, last, part in found.stretches[:_NAMED])
+        parts = "; ".join(f"{_shares(part)} until {at(last)}" for _, last, part in found.periods[:_NAMED])
         said.append(f"the split changed: {parts}; declare phases= if that was meant")
     said += [
         f"{_shown(name)}: {words.percent(share, 2)} of the units, not in the split; a typo, or a default?"

@@ -195,7 +195,7 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
         default=(), description='Left out of the traffic test of flags that name none: "US", "DE-BY", ...'
     )
     events: tuple[AnyEvent, ...] = Field(
-        default=(), description="Stretches known to be different; those of a flag are added."
+        default=(), description="Periods known to be different; those of a flag are added."
     )
     asset_attributes: dict[str, Any] = Field(
         default={}, description="Further attributes of every bins asset: tags, automation_condition, ..."

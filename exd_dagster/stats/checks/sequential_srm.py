@@ -18,13 +18,13 @@ def _judge(case: Case) -> SequentialSrmVerdict:
 
 def _compared(case: Case) -> SequentialSrmVerdict:
     window, limits = case.window, case.thresholds.sequential_srm
-    if not window.stretches:
+    if not window.periods:
         return SequentialSrmVerdict(
             check="sequential_srm", verdict="skipped", reason="no_split_declared", sentence=NO_SPLIT
         )
     alpha = DEFAULT_ALPHA[limits.method] if limits.alpha is None else limits.alpha
     verdict = judge_sequence(
-        window.counts, window.stretches, window.names, method=limits.method, alpha=alpha, delta=limits.delta
+        window.counts, window.periods, window.names, method=limits.method, alpha=alpha, delta=limits.delta
     )
     if verdict.change is None or verdict.first_crossing is None:
         return of_iteration(verdict, window)

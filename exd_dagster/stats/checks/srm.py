@@ -35,15 +35,15 @@ def _judge(case: Case) -> SrmVerdict:
 
 def _compared(case: Case) -> SrmVerdict:
     window = case.window
-    if not window.stretches:
+    if not window.periods:
         return SrmVerdict(check="srm", verdict="skipped", reason="no_split_declared", sentence=NO_SPLIT)
     limits, counts = case.thresholds.srm, window.steady_counts
     sample = pooled_sample(window)
-    phased = len(window.stretches) > 1
-    found = fit(sample, history=(counts, window.stretches) if phased and len(counts) else None)
+    phased = len(window.periods) > 1
+    found = fit(sample, history=(counts, window.periods) if phased and len(counts) else None)
     look = first_failed_look(
         counts,
-        window.stretches,
+        window.periods,
         alpha=limits.significance_level,
         min_sample_size=limits.min_sample_size,
     )
@@ -78,9 +78,9 @@ def pooled_sample(window: Window, bins: int | None = None) -> Sample:
         bins: count the first so many only; None: all. Units without a share are those of all.
     """
     counts = window.steady_counts[:bins]
-    expected = expected_counts(counts, window.stretches).sum(axis=0)
-    pooled = expected / expected.sum() if expected.sum() else window.stretches[-1].shares
-    used = np.any([stretch.shares > 0 for stretch in window.stretches], axis=0)
+    expected = expected_counts(counts, window.periods).sum(axis=0)
+    pooled = expected / expected.sum() if expected.sum() else window.periods[-1].shares
+    used = np.any([period.shares > 0 for period in window.periods], axis=0)
     names = tuple(name for name, has_share in zip(window.names, used.tolist(), strict=True) if has_share)
     return Sample(names, counts.sum(axis=0)[used], pooled[used], window.undeclared, window.zero_share)
 
@@ -137,7 +137,7 @@ def _with_stray_look(
 def _with_split_change(verdict: SrmVerdict, window: Window, look: Look | None) -> SrmVerdict:
     """Return when the split broke; a warning alone does not support a date."""
     detected = look.bin if look else len(window.counts) - 1
-    change = find_change(window.counts, window.stretches, window.names, detected).at(window.start, HOUR)
+    change = find_change(window.counts, window.periods, window.names, detected).at(window.start, HOUR)
     verdict = replace(with_change(verdict, change, window), change_point=change.hour, change=change)
     if look is None:
         return verdict

@@ -95,7 +95,7 @@ def _tested(case: Case, stage: str) -> SequentialSrmVerdict:
     of_stage = replace(
         case, bins=bins, thresholds=case.thresholds.model_copy(update={"sequential_srm": shared})
     )
-    splits = [tuple(stretch.shares) for stretch in of_stage.window.stretches]
+    splits = [tuple(period.shares) for period in of_stage.window.periods]
     if stage != EXPOSED and len(set(splits)) > 1:
         return SequentialSrmVerdict(check=stage, verdict="skipped", sentence="not tested: the split changed")
     verdict: Any = SEQUENTIAL_SRM.judge(of_stage)

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from exd_dagster.stats.inputs import Floats, Integers, Stretch, after, bounds
+from exd_dagster.stats.inputs import Floats, Integers, Period, after, bounds
 from exd_dagster.stats.methods.chi_square import expected_counts
 from exd_dagster.stats.methods.combined import log_e_values
 from exd_dagster.stats.methods.dirichlet import log_mixture
@@ -67,7 +67,7 @@ class ChangePoint:
 
 
 def find_change(
-    counts: Floats, stretches: Sequence[Stretch], names: Sequence[str], detected: int, alpha: float = 0.001
+    counts: Floats, periods: Sequence[Period], names: Sequence[str], detected: int, alpha: float = 0.001
 ) -> ChangePoint:
     """Locate the fault that was detected at the end of bin `detected`.
 
@@ -76,17 +76,17 @@ def find_change(
 
     Args:
         counts: float (T, V), newly exposed units per bin.
-        stretches: the declared split of every bin.
+        periods: the declared split of every bin.
         names: V variants.
         detected: bin at whose end the test failed.
         alpha: level at which a fault counts as having returned.
     """
-    evidence = Evidence(counts, stretches)
+    evidence = Evidence(counts, periods)
     until = _ending(evidence, _onset(evidence, 0, detected), detected, len(counts))
     best, earliest, latest = _credible(evidence.since(np.arange(until), until))
     end = until
     while end < len(counts):
-        series = log_e_values(counts[end:], after(stretches, end))
+        series = log_e_values(counts[end:], after(periods, end))
         returned = np.flatnonzero(series >= -np.log(alpha))
         if not len(returned):
             break
@@ -99,7 +99,7 @@ def find_change(
         until=end if end < len(counts) else None,
         before=_shares(counts[:earliest], names),
         after=_shares(counts[best:until], names),
-        declared=_shares(expected_counts(counts, stretches)[best:until], names),
+        declared=_shares(expected_counts(counts, periods)[best:until], names),
     )
 
 
@@ -122,13 +122,13 @@ class Evidence:
 
     __slots__ = ("_apart", "_parts", "_total")
 
-    def __init__(self, counts: Floats, stretches: Sequence[Stretch]) -> None:
+    def __init__(self, counts: Floats, periods: Sequence[Period]) -> None:
         self._total = np.concatenate([np.zeros((1, counts.shape[1])), counts.cumsum(axis=0)])
-        self._parts = bounds(stretches, len(counts))
+        self._parts = bounds(periods, len(counts))
         alone = np.zeros(len(counts) + 1)
-        for first, end, stretch in self._parts:
-            if stretch.replaced is not None:
-                mixed = nearest(counts[first:end], stretch.shares, stretch.replaced)
+        for first, end, period in self._parts:
+            if period.replaced is not None:
+                mixed = nearest(counts[first:end], period.shares, period.replaced)
                 alone[first + 1 : end + 1] = list(map(log_mixture, counts[first:end], mixed))
         self._apart = alone.cumsum()
 
@@ -147,11 +147,11 @@ class Evidence:
 
     def _between(self, starts: Integers, ends: Integers) -> Floats:
         evidence = np.zeros(len(starts))
-        for first, end, stretch in self._parts:
+        for first, end, period in self._parts:
             low, high = np.clip(starts, first, end), np.clip(ends, first, end)
             high = np.maximum(low, high)
-            if stretch.replaced is None:
-                evidence += log_mixture(self._total[high] - self._total[low], stretch.shares)
+            if period.replaced is None:
+                evidence += log_mixture(self._total[high] - self._total[low], period.shares)
             else:
                 evidence += self._apart[high] - self._apart[low]
         return evidence

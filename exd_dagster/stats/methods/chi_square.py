@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from exd_dagster.stats.inputs import Floats, Stretch, bounds
+from exd_dagster.stats.inputs import Floats, Period, bounds
 from exd_dagster.stats.methods.exact import exact_p_value
 from exd_dagster.stats.methods.mixture import nearest
 
@@ -37,7 +37,7 @@ def _critical(degrees: Floats, level: float) -> Floats:
     return np.array(found)[places]
 
 
-def stratified(counts: Floats, stretches: Sequence[Stretch]) -> tuple[Floats, Floats]:
+def stratified(counts: Floats, periods: Sequence[Period]) -> tuple[Floats, Floats]:
     """Return the cumulative chi-square of a ramp after each bin, and its degrees of freedom.
 
     d = sum over phases of (O - n s), V = sum of n (diag s - s s'), X^2 = d' V^- d: each phase is compared
@@ -46,15 +46,15 @@ def stratified(counts: Floats, stretches: Sequence[Stretch]) -> tuple[Floats, Fl
     Args:
         counts: float (T, V), newly exposed units of each bin; 0 in bins in which two splits may be served: a
             mixture of unknown weight has no expected counts.
-        stretches: the declared split of every bin.
+        periods: the declared split of every bin.
 
     Returns:
         X^2, float (T,), and the rank of V, float (T,).
     """
     bins, arms = counts.shape
     deviation, variance = np.zeros((bins, arms)), np.zeros((bins, arms, arms))
-    for first, end, stretch in bounds(stretches, bins):
-        shares = stretch.shares
+    for first, end, period in bounds(periods, bins):
+        shares = period.shares
         observed = np.where(shares > 0, counts[first:end], 0.0).cumsum(axis=0)
         n = observed.sum(axis=1)
         deviation[first:end] += observed - n[:, None] * shares
@@ -68,30 +68,30 @@ def stratified(counts: Floats, stretches: Sequence[Stretch]) -> tuple[Floats, Fl
     return statistic, kept.sum(axis=1).astype(np.float64)
 
 
-def expected_counts(counts: Floats, stretches: Sequence[Stretch]) -> Floats:
+def expected_counts(counts: Floats, periods: Sequence[Period]) -> Floats:
     """Return the expected count of each variant in each bin, given its units in declared variants, (T, V).
 
     While a declared change is taken up, that is what the mixture of both splits nearest to the bin expects.
     """
     wanted = np.zeros_like(counts)
-    for first, end, stretch in bounds(stretches, len(counts)):
-        observed = np.where(stretch.active, counts[first:end], 0.0)
-        shares = stretch.shares
-        if stretch.replaced is not None:
-            shares = nearest(observed, shares, stretch.replaced)
+    for first, end, period in bounds(periods, len(counts)):
+        observed = np.where(period.active, counts[first:end], 0.0)
+        shares = period.shares
+        if period.replaced is not None:
+            shares = nearest(observed, shares, period.replaced)
         wanted[first:end] = observed.sum(axis=1, keepdims=True) * shares
     return wanted
 
 
-def p_values(counts: Floats, stretches: Sequence[Stretch], level: float) -> Floats:
+def p_values(counts: Floats, periods: Sequence[Period], level: float) -> Floats:
     """Return the p-value of the cumulative counts after each bin, float (T,); 1 above 100 x `level`.
 
     Where an expected count is under 5 the exact test takes over; to be cheap it is only computed where
     chi-square, which errs on the small side there, falls below 100 x `level`. With several phases such bins
     are not tested yet (p = 1).
     """
-    one = len(bounds(stretches, len(counts))) <= 1
-    shares = stretches[0].shares
+    one = len(bounds(periods, len(counts))) <= 1
+    shares = periods[0].shares
     if one:
         active = counts[:, shares > 0].cumsum(axis=0)
         shares = shares[shares > 0]
@@ -99,8 +99,8 @@ def p_values(counts: Floats, stretches: Sequence[Stretch], level: float) -> Floa
         wanted = active.sum(axis=1, keepdims=True) * shares
     else:
         active = counts.cumsum(axis=0)
-        statistic, degrees = stratified(counts, stretches)
-        wanted = expected_counts(counts, stretches).cumsum(axis=0)
+        statistic, degrees = stratified(counts, periods)
+        wanted = expected_counts(counts, periods).cumsum(axis=0)
     asked = statistic > _critical(degrees, 100 * level)  # the incomplete gamma function is most of the cost
     p = np.ones(len(counts))
     p[asked] = upper_tail(statistic[asked], degrees[asked])

@@ -8,27 +8,27 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from exd_dagster.stats.inputs import Floats, Stretch
+from exd_dagster.stats.inputs import Floats, Period
 from exd_dagster.stats.methods import dirichlet, restart, sprt
 
 
 def log_e_values(
-    counts: Floats, stretches: Sequence[Stretch], *, method: str = "combined", delta: float = 0.02
+    counts: Floats, periods: Sequence[Period], *, method: str = "combined", delta: float = 0.02
 ) -> Floats:
     """Return ln E after each bin, float (..., T), of counts (..., T, V)."""
     if counts.shape[-2] == 0:
         return np.zeros(counts.shape[:-1])
-    tested = declared_only(counts, stretches)
+    tested = declared_only(counts, periods)
     if method == "sprt":
-        return sprt.log_e_values(tested, stretches, delta)
-    whole = dirichlet.log_e_values(tested, stretches)
-    since = restart.log_e_values(restart.log_sums(tested, stretches))
+        return sprt.log_e_values(tested, periods, delta)
+    whole = dirichlet.log_e_values(tested, periods)
+    since = restart.log_e_values(restart.log_sums(tested, periods))
     return np.asarray(np.logaddexp(whole, since) - np.log(2))
 
 
-def declared_only(counts: Floats, stretches: Sequence[Stretch]) -> Floats:
+def declared_only(counts: Floats, periods: Sequence[Period]) -> Floats:
     """Return the counts with 0 where a variant has no share in that bin's phase."""
     tested = counts.copy()
-    for stretch in stretches:  # each later stretch overwrites from its own first bin on
-        tested[..., stretch.first :, :] = np.where(stretch.active, counts[..., stretch.first :, :], 0.0)
+    for period in periods:  # each later period overwrites from its own first bin on
+        tested[..., period.first :, :] = np.where(period.active, counts[..., period.first :, :], 0.0)
     return np.asarray(tested)

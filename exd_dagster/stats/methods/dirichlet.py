@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from exd_dagster.stats.inputs import Floats, Stretch, bounds
+from exd_dagster.stats.inputs import Floats, Period, bounds
 
 CONCENTRATIONS = (1e2, 1e3, 1e4, 1e5)
 """k of the mixture: small k is quick to see large faults, large k small ones."""
@@ -59,24 +59,24 @@ def log_mixture(counts: Floats, shares: Floats, concentrations: Sequence[float] 
     return log_mean(each, axis=0)
 
 
-def log_e_values(counts: Floats, stretches: Sequence[Stretch]) -> Floats:
+def log_e_values(counts: Floats, periods: Sequence[Period]) -> Floats:
     """Return the mixture after each bin: one factor per phase, counts begun anew and evidence carried.
 
     Bins in which a declared change is taken up have the factor 1.
 
     Args:
         counts: float (..., T, V), newly exposed units per bin.
-        stretches: the declared split of every bin.
+        periods: the declared split of every bin.
 
     Returns:
         float (..., T).
     """
     result = np.zeros(counts.shape[:-1])
     carried = np.zeros(counts.shape[:-2])
-    for first, end, stretch in bounds(stretches, counts.shape[-2]):
+    for first, end, period in bounds(periods, counts.shape[-2]):
         result[..., first:end] = carried[..., None]
-        if stretch.replaced is None:
-            result[..., first:end] += log_mixture(counts[..., first:end, :].cumsum(axis=-2), stretch.shares)
+        if period.replaced is None:
+            result[..., first:end] += log_mixture(counts[..., first:end, :].cumsum(axis=-2), period.shares)
         carried = result[..., end - 1]
     return result
 

@@ -18,7 +18,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from exd_dagster.stats.inputs import Floats, Stretch, bounds
+from exd_dagster.stats.inputs import Floats, Period, bounds
 from exd_dagster.stats.methods.dirichlet import log_mean
 from exd_dagster.stats.methods.mixture import nearest
 
@@ -122,16 +122,16 @@ def fold(counts: Floats, table: Floats, start: Floats | None, first: int) -> Flo
 
 
 def log_sums(
-    counts: Floats, stretches: Sequence[Stretch], start: Floats | None = None, first: int = 0
+    counts: Floats, periods: Sequence[Period], start: Floats | None = None, first: int = 0
 ) -> Floats:
-    """Return ln S_c after each bin over all stretches, float (..., T, C); arguments as in `fold`."""
+    """Return ln S_c after each bin over all periods, float (..., T, C); arguments as in `fold`."""
     parts = []
-    for begin, end, stretch in bounds(stretches, counts.shape[-2]):
+    for begin, end, period in bounds(periods, counts.shape[-2]):
         bins, seen = counts[..., begin:end, :], first + begin
-        if stretch.replaced is None:
-            part = fold(bins, log_ratios(stretch.shares), start, seen)
+        if period.replaced is None:
+            part = fold(bins, log_ratios(period.shares), start, seen)
         else:
-            part = fold(bins, mixture_log_ratios(stretch.shares, stretch.replaced), None, seen)
+            part = fold(bins, mixture_log_ratios(period.shares, period.replaced), None, seen)
             part = part if start is None else np.logaddexp(part, start[..., None, :])
         parts.append(part)
         start = part[..., -1, :]

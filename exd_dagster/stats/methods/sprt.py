@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from exd_dagster.errors import InputError
-from exd_dagster.stats.inputs import Floats, Stretch, bounds
+from exd_dagster.stats.inputs import Floats, Period, bounds
 
 
 def log_ratio_table(shares: Floats, delta: float) -> Floats:
@@ -51,18 +51,18 @@ def log_likelihood_ratio(counts: Floats, shares: Floats, delta: float) -> Floats
     return np.asarray(np.logaddexp.reduce(logs, axis=-1) - np.log(table.shape[1]))
 
 
-def log_e_values(counts: Floats, stretches: Sequence[Stretch], delta: float) -> Floats:
+def log_e_values(counts: Floats, periods: Sequence[Period], delta: float) -> Floats:
     """Return ln LR after each bin, one factor per phase; float (..., T) of counts (..., T, V).
 
     Bins in which a declared change is taken up have the factor 1.
     """
     result = np.zeros(counts.shape[:-1])
     carried = np.zeros(counts.shape[:-2])
-    for first, end, stretch in bounds(stretches, counts.shape[-2]):
+    for first, end, period in bounds(periods, counts.shape[-2]):
         result[..., first:end] = carried[..., None]
-        if stretch.replaced is None:
+        if period.replaced is None:
             whole = counts[..., first:end, :].cumsum(axis=-2)
-            result[..., first:end] += log_likelihood_ratio(whole, stretch.shares, delta)
+            result[..., first:end] += log_likelihood_ratio(whole, period.shares, delta)
         carried = result[..., end - 1]
     return result
 

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from exd_dagster.bins.model import ADMITTED, OTHER, Segment
-from exd_dagster.stats.inputs import Floats, Integers, Stretch
+from exd_dagster.stats.inputs import Floats, Integers, Period
 from exd_dagster.stats.methods.combined import log_e_values
 
 HEAD = 20
@@ -75,13 +75,13 @@ class Evidence:
         return np.asarray(np.where(failed.any(axis=1), failed.argmax(axis=1), failed.shape[1]))
 
 
-def gather(segments: Sequence[Segment], counts: Floats, stretches: Sequence[Stretch]) -> Evidence:
+def gather(segments: Sequence[Segment], counts: Floats, periods: Sequence[Period]) -> Evidence:
     """Return the evidence for every segment that was admitted.
 
     Args:
         segments: S names; the values of a dimension count each of its units once.
         counts: float (S, T, V), newly exposed units in declared variants.
-        stretches: the declared split of every bin.
+        periods: the declared split of every bin.
     """
     whole = _by_dimension(segments, counts)
     bins = admitted_at(counts, whole - counts)
@@ -95,7 +95,7 @@ def gather(segments: Sequence[Segment], counts: Floats, stretches: Sequence[Stre
         outside,
         bins[order],
         log_weights(len(order)),
-        _in_blocks(tested, stretches),
+        _in_blocks(tested, periods),
     )
 
 
@@ -152,8 +152,8 @@ def _order(segments: Sequence[Segment], counts: Floats, admitted: Integers) -> l
     )
 
 
-def _in_blocks(counts: Floats, stretches: Sequence[Stretch]) -> Floats:
+def _in_blocks(counts: Floats, periods: Sequence[Period]) -> Floats:
     """Return ln E of every segment, some of them at a time."""
     size = max(TOGETHER // max(counts[0].size * 14, 1), 1) if len(counts) else 1
-    blocks = [log_e_values(counts[i : i + size], stretches) for i in range(0, len(counts), size)]
+    blocks = [log_e_values(counts[i : i + size], periods) for i in range(0, len(counts), size)]
     return np.concatenate([np.zeros((0, counts.shape[1])), *blocks])

@@ -50,12 +50,12 @@ def segment_srm(
     window = split_window(flag, closed)
     dimensions = tuple(dict.fromkeys(segment.dimension for segment in segments.segments))
     common: dict[str, Any] = {"check": CHECK, "alpha": alpha, "dimensions": dimensions}
-    if not any((stretch.shares > 0).sum() > 1 for stretch in window.stretches):
+    if not any((period.shares > 0).sum() > 1 for period in window.periods):
         return SegmentSrmVerdict(verdict="skipped", reason="no_split", sentence=_NO_SPLIT, **common)
     if not dimensions:
         return SegmentSrmVerdict(verdict="skipped", reason="no_dimension", sentence=_NO_DIMENSION, **common)
     current = segments.between(window.start, closed.audited_through)
-    evidence = gather(current.segments, tested_counts(flag, closed, current), window.stretches)
+    evidence = gather(current.segments, tested_counts(flag, closed, current), window.periods)
     common |= {
         "audited_through": closed.audited_through,
         "iteration_start": window.start,
@@ -70,7 +70,7 @@ def segment_srm(
             f"Split as declared in each of {words.number(len(evidence.segments))} segments, by "
             f"{', '.join(dimensions)}."
         )
-        shown = window.names[int(np.flatnonzero(window.stretches[-1].shares > 0)[-1])]
+        shown = window.names[int(np.flatnonzero(window.periods[-1].shares > 0)[-1])]
         rows = _rows(evidence, window, crossings, shown)
         return SegmentSrmVerdict(
             verdict="pass",
@@ -99,7 +99,7 @@ def _failure(
     apart = _apart(evidence, window, order, verdict.alpha)
     named = apart[0] if apart else order[0]
     inside = evidence.counts[named]
-    change = find_change(inside, window.stretches, window.names, int(crossings[named])).at(window.start, HOUR)
+    change = find_change(inside, window.periods, window.names, int(crossings[named])).at(window.start, HOUR)
     hours = slice(change.bin, len(inside) if change.until is None else change.until)
     numbers = _numbers(inside[hours], evidence.outside[named][hours], change, window)
     segment = evidence.segments[named]
@@ -137,10 +137,10 @@ def _apart(evidence: Evidence, window: Window, order: Sequence[int], alpha: floa
         failing = [i for i in failing if evidence.segments[i].value != OTHER] or failing
         rest = evidence.counts[failing[0]] + evidence.outside[failing[0]]
         rest = rest - evidence.counts[failing].sum(axis=0)
-        if log_e_values(rest, window.stretches).max() >= -np.log(alpha):
+        if log_e_values(rest, window.periods).max() >= -np.log(alpha):
             continue
         crossing = int(evidence.crossings(alpha)[failing[0]])
-        change = find_change(evidence.counts[failing[0]], window.stretches, window.names, crossing)
+        change = find_change(evidence.counts[failing[0]], window.periods, window.names, crossing)
         if rest[change.bin : change.until].sum() * _divergence(change) >= -SHOWS * np.log(alpha):
             return failing
     return []
@@ -213,10 +213,10 @@ def _rows(evidence: Evidence, window: Window, crossings: Integers, variant: str)
 def _row(evidence: Evidence, window: Window, i: int, column: int, crossing: int | None) -> SegmentRow:
     """Return one segment: since its fault, or else in the newest phase."""
     counts, segment = evidence.counts[i], evidence.segments[i]
-    newest = [stretch for stretch in window.stretches if stretch.first < len(counts)][-1]
+    newest = [period for period in window.periods if period.first < len(counts)][-1]
     shown, shares, change = counts[newest.first :], newest.shares, None
     if crossing is not None:
-        change = find_change(counts, window.stretches, window.names, crossing)
+        change = find_change(counts, window.periods, window.names, crossing)
         shown, shares = counts[change.bin : change.until], np.array([*change.declared.values()])
     units, active = shown.sum(axis=0), shares > 0
     low, high = 0.0, 1.0

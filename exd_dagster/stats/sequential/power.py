@@ -18,7 +18,7 @@ from exd_dagster.bins.model import ADMITTED
 from exd_dagster.config.arguments import checked_arguments
 from exd_dagster.errors import InputError
 from exd_dagster.stats import words
-from exd_dagster.stats.inputs import Booleans, Floats, Stretch, checked_level, checked_split
+from exd_dagster.stats.inputs import Booleans, Floats, Period, checked_level, checked_split
 from exd_dagster.stats.methods.combined import log_e_values
 from exd_dagster.stats.segments.evidence import log_weights
 from exd_dagster.stats.verdict import Json, plain
@@ -152,7 +152,7 @@ def _chunk(
     random: np.random.Generator, means: Floats, shares: Floats, alpha: float, admitted: int
 ) -> Booleans:
     counts = random.poisson(means, size=(RUNS // 4, *means.shape)).astype(np.float64)
-    failed = log_e_values(counts, [Stretch(0, shares)]) >= -np.log(alpha)
+    failed = log_e_values(counts, [Period(0, shares)]) >= -np.log(alpha)
     return np.asarray(failed & (counts.sum(axis=2).cumsum(axis=1) >= admitted))
 
 

@@ -18,10 +18,10 @@ from exd_dagster.stats import words
 from exd_dagster.stats.inputs import (
     Expected,
     Floats,
-    Stretch,
+    Period,
     checked_counts,
     checked_level,
-    checked_stretches,
+    checked_periods,
 )
 from exd_dagster.stats.methods.change_point import ChangePoint, find_change
 from exd_dagster.stats.methods.chi_square import expected_counts
@@ -129,14 +129,14 @@ def sequential_srm_test(
         raise InputError(f"delta is {delta}; a shift in share is between 0 and .5, for example .02")
     empty = np.size(new_units) == 0
     counts = np.zeros((0, 0)) if empty else checked_counts(new_units, "new_units", 2)
-    names, stretches = checked_stretches(expected, None if empty else counts.shape[1])
+    names, periods = checked_periods(expected, None if empty else counts.shape[1])
     counts = counts.reshape(-1, len(names))
-    return judge_sequence(counts, stretches, names, method=method, alpha=level, delta=delta)
+    return judge_sequence(counts, periods, names, method=method, alpha=level, delta=delta)
 
 
 def judge_sequence(
     counts: Floats,
-    stretches: Sequence[Stretch],
+    periods: Sequence[Period],
     names: Sequence[str],
     *,
     method: str = "combined",
@@ -144,12 +144,12 @@ def judge_sequence(
     delta: float = 0.02,
 ) -> SequentialSrmVerdict:
     """Return the verdict of checked input; see `sequential_srm_test`."""
-    counts = declared_only(counts, stretches)
+    counts = declared_only(counts, periods)
     numbers: dict[str, Any] = {"check": "sequential_srm", "method": method, "alpha": alpha}
-    if not any((stretch.shares > 0).sum() > 1 for stretch in stretches):
+    if not any((period.shares > 0).sum() > 1 for period in periods):
         return SequentialSrmVerdict(verdict="skipped", reason="one_variant", sentence=ONE_VARIANT, **numbers)
-    series = log_e_values(counts, stretches, method=method, delta=delta)
-    numbers |= _numbers(counts, stretches, names, series)
+    series = log_e_values(counts, periods, method=method, delta=delta)
+    numbers |= _numbers(counts, periods, names, series)
     if not counts.sum():
         sentence = "Too few units yet: none has been seen."
         return SequentialSrmVerdict(verdict="insufficient", reason="no_units", sentence=sentence, **numbers)
@@ -160,7 +160,7 @@ def judge_sequence(
             f"anytime {words.p_value(numbers['anytime_p_value'])}."
         )
         return SequentialSrmVerdict(verdict="pass", reason="split_as_declared", sentence=sentence, **numbers)
-    change = find_change(counts, stretches, names, int(crossings[0]))
+    change = find_change(counts, periods, names, int(crossings[0]))
     return SequentialSrmVerdict(
         verdict="fail",
         severity="ERROR",
@@ -169,7 +169,7 @@ def judge_sequence(
         sentence=_sentence(change, numbers),
         first_crossing=int(crossings[0]),
         remembered=bool(series[-1] < -np.log(alpha)),
-        **_of_crossing(counts[: int(crossings[0]) + 1], stretches, names),
+        **_of_crossing(counts[: int(crossings[0]) + 1], periods, names),
         change_point=change.bin,
         change=change,
         **numbers,
@@ -177,9 +177,9 @@ def judge_sequence(
 
 
 def _numbers(
-    counts: Floats, stretches: Sequence[Stretch], names: Sequence[str], series: Floats
+    counts: Floats, periods: Sequence[Period], names: Sequence[str], series: Floats
 ) -> dict[str, Any]:
-    newest = [stretch for stretch in stretches if stretch.first < max(len(counts), 1)][-1]
+    newest = [period for period in periods if period.first < max(len(counts), 1)][-1]
     active = newest.shares > 0
     units = counts.sum(axis=0)
     phase = counts[newest.first :, active].sum(axis=0) * (newest.replaced is None)
@@ -189,7 +189,7 @@ def _numbers(
     return {
         "n": int(units.sum()),
         "observed": {name: int(x) for name, x in zip(names, units, strict=True)},
-        "expected": _pooled(counts, stretches, names),
+        "expected": _pooled(counts, periods, names),
         "log_e_value": float(series[-1]) if len(series) else 0.0,
         "max_log_e_value": largest,
         "anytime_p_value": float(np.exp(-largest)),
@@ -200,20 +200,20 @@ def _numbers(
     }
 
 
-def _of_crossing(counts: Floats, stretches: Sequence[Stretch], names: Sequence[str]) -> dict[str, Any]:
+def _of_crossing(counts: Floats, periods: Sequence[Period], names: Sequence[str]) -> dict[str, Any]:
     units = counts.sum(axis=0)
     return {
         "failed_observed": {name: int(x) for name, x in zip(names, units, strict=True)},
-        "failed_expected": _pooled(counts, stretches, names),
+        "failed_expected": _pooled(counts, periods, names),
         "failed_n": int(units.sum()),
     }
 
 
-def _pooled(counts: Floats, stretches: Sequence[Stretch], names: Sequence[str]) -> dict[str, float]:
+def _pooled(counts: Floats, periods: Sequence[Period], names: Sequence[str]) -> dict[str, float]:
     """Return the share expected of all units together, of variants that ever had one."""
-    wanted = expected_counts(counts, stretches).sum(axis=0)
-    pooled = wanted / wanted.sum() if len(stretches) > 1 and wanted.sum() else stretches[0].shares
-    used = np.any([stretch.shares > 0 for stretch in stretches], axis=0)
+    wanted = expected_counts(counts, periods).sum(axis=0)
+    pooled = wanted / wanted.sum() if len(periods) > 1 and wanted.sum() else periods[0].shares
+    used = np.any([period.shares > 0 for period in periods], axis=0)
     return {name: float(s) for name, s, has in zip(names, pooled, used, strict=True) if has}
 
 

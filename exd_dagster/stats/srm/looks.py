@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exd_dagster.stats.inputs import Floats, Stretch
+from exd_dagster.stats.inputs import Floats, Period
 from exd_dagster.stats.methods.chi_square import p_values
 
 HOURS_A_DAY = 24
@@ -40,19 +40,19 @@ def look_levels(bins: int, alpha: float) -> Floats:
 
 
 def first_failed_look(
-    counts: Floats, stretches: Sequence[Stretch], *, alpha: float, min_sample_size: int
+    counts: Floats, periods: Sequence[Period], *, alpha: float, min_sample_size: int
 ) -> Look | None:
     """Return the first look that fails permanently, None if none does.
 
     Args:
         counts: float (T, V), newly exposed units per hour of the iteration.
-        stretches: the declared split of every bin.
+        periods: the declared split of every bin.
         alpha: level of all looks together.
         min_sample_size: no look is taken below so many units.
     """
     if not len(counts):
         return None
     levels = look_levels(len(counts), alpha)
-    p = p_values(counts, stretches, float(levels.max()))
+    p = p_values(counts, periods, float(levels.max()))
     failed = np.flatnonzero((p < levels) & (counts.sum(axis=1).cumsum() >= min_sample_size))
     return Look(int(failed[0]), float(p[failed[0]]), float(levels[failed[0]])) if len(failed) else None

@@ -4,7 +4,7 @@ The hours are cut where that explains the counts better: [a, b) is cut at t wher
 
     G = 2 (L(a, t) + L(t, b) - L(a, b)),   L(a, b) = sum_i n_i ln(n_i / n)
 
-is largest, as long as G > 10 + 3 (V - 1) ln T (binary segmentation; Scott and Knott 1974). Of the stretches
+is largest, as long as G > 10 + 3 (V - 1) ln T (binary segmentation; Scott and Knott 1974). Of the periods
 that every arm was served in, one whose split people usually declare is taken, of equals the earliest: a fault
 comes after what was declared. It is only a suggestion: a split taken from data cannot disagree with them.
 """
@@ -35,8 +35,8 @@ class Suggestion:
     Attributes:
         split: share by variant, rare variants left out.
         usual: True for a split that people usually declare.
-        stretches: (first bin, end bin, observed share by variant) of each stretch with a split of its own.
-        held: index of the stretch the split was taken from.
+        periods: (first bin, end bin, observed share by variant) of each period with a split of its own.
+        held: index of the period the split was taken from.
         silent: by variant, the first bin from which it has no unit although others have.
         late: by variant, the bin of its first unit, where others had units before.
         rare: share by variant that looks undeclared.
@@ -44,7 +44,7 @@ class Suggestion:
 
     split: dict[str, float]
     usual: bool
-    stretches: tuple[tuple[int, int, dict[str, float]], ...]
+    periods: tuple[tuple[int, int, dict[str, float]], ...]
     held: int
     silent: dict[str, int]
     late: dict[str, int]
@@ -75,7 +75,7 @@ def plausible_split(counts: Floats, names: Sequence[str]) -> Suggestion:
     return Suggestion(
         split=split,
         usual=usual,
-        stretches=tuple(
+        periods=tuple(
             (a, b, dict(zip(arms, (n / max(n.sum(), 1.0)).tolist(), strict=True))) for a, b, n in parts
         ),
         held=held,
@@ -118,7 +118,7 @@ def _log(counts: Floats) -> Floats:
 
 
 def _implausible(first: int, _end: int, units: Floats) -> tuple[int, int, int, int]:
-    """Order stretches: enough units, every arm served, usual split (even before others), the earliest."""
+    """Order periods: enough units, every arm served, usual split (even before others), the earliest."""
     n = float(units.sum())
     served = int((units >= 0.005 * max(n, 1.0)).sum())
     _, usual = round_split({str(i): float(share) for i, share in enumerate(units / max(n, 1.0))}, n)

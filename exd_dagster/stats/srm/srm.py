@@ -15,7 +15,7 @@ import numpy as np
 
 from exd_dagster.errors import InputError
 from exd_dagster.stats import words
-from exd_dagster.stats.inputs import Floats, Stretch, checked_count, checked_level, checked_split
+from exd_dagster.stats.inputs import Floats, Period, checked_count, checked_level, checked_split
 from exd_dagster.stats.methods.change_point import ChangePoint
 from exd_dagster.stats.methods.chi_square import SMALLEST_EXPECTED, chi_square, stratified, upper_tail
 from exd_dagster.stats.methods.exact import exact_p_value
@@ -220,14 +220,14 @@ def _design_effect(total: int, sum_squares: float | None, counted: str) -> float
 
 
 def fit(
-    sample: Sample, deff: float | None = None, history: tuple[Floats, Sequence[Stretch]] | None = None
+    sample: Sample, deff: float | None = None, history: tuple[Floats, Sequence[Period]] | None = None
 ) -> Fit:
     """Return the statistic and p-value of a sample.
 
     Args:
         sample: cumulative counts.
         deff: design effect, where evaluations are tested.
-        history: counts (T, V) and stretches, where the split changed on the way: tested phase by phase.
+        history: counts (T, V) and periods, where the split changed on the way: tested phase by phase.
     """
     degrees = len(sample.names) - 1
     if history is not None:

@@ -83,7 +83,7 @@ def _left_out(flag: FlagAudit, bins: FlagBins) -> tuple[Booleans, dict[int, str]
 
 
 def known_days(flag: FlagAudit, start: datetime, end: datetime) -> list[Event]:
-    """Return the stretches in [start, end) known to be different: events, then holidays."""
+    """Return the periods in [start, end) known to be different: events, then holidays."""
     found = [event for event in flag.events if event.start < end and event.end > start]
     if flag.holidays and start < end:
         around = holiday_spans(flag.holidays, flag.timezone, start, end)

@@ -253,7 +253,7 @@ def _extent(seen: SeasonalScan, volumes: Floats, episode: slice, level: float) -
     """Return first and last bin at fault of an episode.
 
     Within the windows that alarmed, hours count as lost while they stay below the midpoint between what was
-    expected and the deepest window: the stretch of largest total loss below that line.
+    expected and the deepest window: the period of largest total loss below that line.
     """
     first = [
         window for row, window in enumerate(WINDOWS) if seen.p[row, episode.start] < level / len(WINDOWS)
