@@ -5,6 +5,11 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
+
+# Let an environment, after its own packages, find those of the main one.
+site = "$$($(1)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")"
+before_main = @echo $(call site,$(VENV)) > $(call site,$(1))/main.pth
+
 .PHONY: help demo ui test check checks format lint types calibration engines vendors lake e2e wheel bench soak constraints clean
 
 help: ## list these commands
@@ -50,8 +55,16 @@ calibration: $(VENV)/.installed-test ## the statistical claims, by seeded simula
 	@.venv-dbt/bin/python -m pip install --quiet --disable-pip-version-check -r tests/dbt/requirements.txt
 	@touch $@
 
-engines: $(VENV)/.installed-engines .venv-dbt/.installed ## the same bins on Spark, PostgreSQL and object storage
+# The stand-in for Snowflake needs a sqlglot of its own, before an environment that has everything else.
+.venv-snowflake/.installed: tests/engines/requirements.txt $(VENV)/.installed-engines
+	$(PYTHON) -m venv .venv-snowflake
+	@.venv-snowflake/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/engines/requirements.txt
+	$(call before_main,.venv-snowflake)
+	@touch $@
+
+engines: $(VENV)/.installed-engines .venv-dbt/.installed .venv-snowflake/.installed ## the same bins on Spark, PostgreSQL, ClickHouse, a stand-in for Snowflake
 	$(BIN)/python -m pytest -m engines $(ARGS)
+	.venv-snowflake/bin/python -m pytest -m engines tests/engines/test_snowflake.py $(ARGS)
 
 # The SDKs need versions of their own, so they get an environment of their own.
 .venv-vendors/.installed: tests/vendors/requirements.txt
@@ -67,8 +80,7 @@ vendors: $(VENV)/.installed-test .venv-vendors/.installed ## what the vendors' o
 .venv-lake/.installed: tests/lake/requirements.txt $(VENV)/.installed-engines
 	$(PYTHON) -m venv .venv-lake
 	@.venv-lake/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/lake/requirements.txt
-	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > \
-	  "$$(.venv-lake/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/main.pth"
+	$(call before_main,.venv-lake)
 	@touch $@
 
 lake: .venv-lake/.installed ## a store that workers share, and the production example: PostgreSQL, an S3 server, kills
