@@ -45,8 +45,8 @@ def one_audit(hours: int) -> Callable[[], object]:
     random = np.random.default_rng(1)
     flag = FlagAudit(key="checkout", start="2026-03-01", split=SPLIT)
     units = random.poisson(500, (hours, 2))
-    landed = np.ones(hours, dtype=bool)
-    bins = FlagBins(flag.id, tuple(SPLIT), flag.start, units, units, units, landed)
+    delivered = np.ones(hours, dtype=bool)
+    bins = FlagBins(flag.id, tuple(SPLIT), flag.start, units, units, units, delivered)
     assert bins.audited_through == flag.start + HOUR * hours
     return lambda: audit_flag(flag, bins)
 
@@ -55,14 +55,14 @@ def robust_baseline(random: np.random.Generator) -> None:
     """Tell what the traffic test of 28 days takes beside the same test on the plain mean of earlier weeks."""
     hour = np.arange(672)
     means = 200 * (1 + (2 / 3) * np.sin(2 * np.pi * hour / 24)) * random.lognormal(0, 0.1, 672)
-    volumes, landed = random.poisson(means).astype(float), np.ones(672, dtype=bool)
+    volumes, delivered = random.poisson(means).astype(float), np.ones(672, dtype=bool)
     mean = replace(nothing_declared(672), baseline="mean")
     seconds = []
     for _ in range(15):  # in turn, so that other work on the machine meets both
         for declared in (None, mean):
             begin = process_time()
             for _ in range(10):
-                scan(volumes, landed, 1e-4, declared)
+                scan(volumes, delivered, 1e-4, declared)
             seconds.append((process_time() - begin) / 10)
     tell(
         "traffic test of 28 days, robust baseline over plain mean",

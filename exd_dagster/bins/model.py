@@ -102,7 +102,7 @@ class FlagBins:
         new_units: int64 (T, V), units by hour and variant of first exposure within the iteration.
         units: int64 (T, V), distinct units active in the hour.
         evaluations: int64 (T, V), distinct evaluations.
-        landed: bool (T,), False where no flag of the source has a record: the hour is not checked.
+        delivered: bool (T,), False where no flag of the source has a record: the hour is not checked.
         facts: further counts, in order of hour.
         unmatched: names in the flag's configuration that are not in the log.
     """
@@ -113,7 +113,7 @@ class FlagBins:
     new_units: Counts
     units: Counts
     evaluations: Counts
-    landed: NDArray[np.bool_]
+    delivered: NDArray[np.bool_]
     facts: tuple[Fact, ...] = ()
     unmatched: tuple[Unmatched, ...] = ()
 
@@ -144,7 +144,7 @@ class FlagBins:
             new_units=self.new_units[first:last],
             units=self.units[first:last],
             evaluations=self.evaluations[first:last],
-            landed=self.landed[first:last],
+            delivered=self.delivered[first:last],
             facts=self.facts[_first(self.facts, start) : _first(self.facts, end)],
         )
 

@@ -97,10 +97,10 @@ def build_records_sensor(
         context: dg.SensorEvaluationContext, asset_event: dg.EventLogEntry
     ) -> dg.RunRequest | dg.SkipReason:
         """Audit what closed since the last audit."""
-        landed = datetime.fromtimestamp(asset_event.timestamp, timezone.utc)
-        end = last_closed(landed, hourly=isinstance(partitions, dg.HourlyPartitionsDefinition))
+        arrived = datetime.fromtimestamp(asset_event.timestamp, timezone.utc)
+        end = last_closed(arrived, hourly=isinstance(partitions, dg.HourlyPartitionsDefinition))
         return audit_request(
-            context.instance, bins, partitions, end, timedelta(hours=1), str(landed.timestamp())
+            context.instance, bins, partitions, end, timedelta(hours=1), str(arrived.timestamp())
         )
 
     return records_audit

@@ -162,7 +162,7 @@ def _unit_column(frame: "pd.DataFrame", name: str | None) -> str:
 
 def _from_first(bins: FlagBins) -> FlagBins:
     """Leave out the hours before the first record."""
-    busy = np.flatnonzero(bins.landed)
+    busy = np.flatnonzero(bins.delivered)
     return bins.between(
         bins.start + HOUR * int(busy[0]) if len(busy) else bins.audited_through, bins.audited_through
     )
@@ -180,5 +180,5 @@ def _extended(bins: FlagBins, through: datetime) -> FlagBins:
         new_units=padded(bins.new_units),
         units=padded(bins.units),
         evaluations=padded(bins.evaluations),
-        landed=np.ones(len(bins) + missing, dtype=bool),
+        delivered=np.ones(len(bins) + missing, dtype=bool),
     )

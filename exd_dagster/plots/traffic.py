@@ -29,7 +29,7 @@ def traffic_plot(bins: FlagBins, flag: FlagAudit, verdict: Verdict) -> str:
     A dashed line marks a phase that changes the coverage, or declares none.
 
     Args:
-        bins: the flag's closed hours. Hours in which nothing landed for any flag leave a gap.
+        bins: the flag's closed hours. Hours in which nothing was delivered for any flag leave a gap.
         flag: its phases, events and holidays.
         verdict: of `traffic_drop` over the same hours. What it expected is the band, its volumes are written
             beside the last hour, its hours at fault are marked.
@@ -39,7 +39,7 @@ def traffic_plot(bins: FlagBins, flag: FlagAudit, verdict: Verdict) -> str:
     """
     if not len(bins):
         return ""
-    volumes = np.where(bins.landed, bins.units.sum(axis=1), np.nan)[-WEEK:]
+    volumes = np.where(bins.delivered, bins.units.sum(axis=1), np.nan)[-WEEK:]
     learned = verdict.scan if isinstance(verdict, TrafficVerdict) else None
     low, high = _band(learned) if learned else (volumes * np.nan, volumes * np.nan)
     count = len(volumes)

@@ -103,14 +103,14 @@ def _verdict(check: Check, case: Case) -> Verdict:
     An informational check gives its own verdict where nothing was counted.
     """
     bins, informs = case.closed, check.blocks != "by default"
-    if not len(bins) or not bins.landed.any():
-        return _judged(check, case) if informs else _nothing_landed(check, bins)
+    if not len(bins) or not bins.delivered.any():
+        return _judged(check, case) if informs else _not_delivered(check, bins)
     if never_counted(bins) and not informs:
         why = _why_nothing_counted(case.flag, bins)
         verdict = _not_checked(check, NEVER_COUNTED, why, **check.declared(case))
     else:
         verdict = _judged(check, case)
-    return replace(verdict, audited_through=_last_landed(bins))
+    return replace(verdict, audited_through=_last_delivered(bins))
 
 
 def _judged(check: Check, case: Case) -> Verdict:
@@ -121,9 +121,9 @@ def _judged(check: Check, case: Case) -> Verdict:
         return _not_checked(check, "not_computable", why)
 
 
-def _nothing_landed(check: Check, bins: FlagBins) -> Verdict:
+def _not_delivered(check: Check, bins: FlagBins) -> Verdict:
     reason = "nothing_landed" if len(bins) else "no_closed_hour"
-    what = "no record has landed" if len(bins) else "no hour of the log has closed"
+    what = "no record was delivered" if len(bins) else "no hour of the log has closed"
     since = f"since the flag's start, {words.instant(bins.start)}"
     return _not_checked(check, reason, f"Not checked: {what} {since}.")
 
@@ -142,7 +142,7 @@ def _check_hours(start: datetime, end: datetime) -> None:
 
 def never_counted(bins: FlagBins) -> bool:
     """Return whether hours closed in the log while the flag has never shown a unit."""
-    return bool(len(bins) and bins.landed.any() and not bins.units.any() and not bins.new_units.any())
+    return bool(len(bins) and bins.delivered.any() and not bins.units.any() and not bins.new_units.any())
 
 
 def _why_nothing_counted(flag: FlagAudit, bins: FlagBins) -> str:
@@ -167,6 +167,6 @@ _APART = {
 }
 
 
-def _last_landed(bins: FlagBins) -> datetime:
+def _last_delivered(bins: FlagBins) -> datetime:
     """Return the end of the last hour with any record in the log (UTC)."""
-    return bins.start + HOUR * int(np.flatnonzero(bins.landed)[-1] + 1)
+    return bins.start + HOUR * int(np.flatnonzero(bins.delivered)[-1] + 1)

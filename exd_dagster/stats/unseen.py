@@ -34,5 +34,5 @@ def idle_phases(flag: FlagAudit, bins: FlagBins) -> Iterator[str]:
             yield f"{named} begins after the flag's end, {words.instant(flag.end)}: correct phases= or end="
         elif phase.start >= through:
             yield f"{named} has not begun: the log is audited through {words.instant(through)}"
-        elif hours.landed.any() and not hours.units.any():
+        elif hours.delivered.any() and not hours.units.any():
             yield f"{named} has no unit up to {words.instant(end)}: correct phases="

@@ -101,4 +101,4 @@ def test_reading_says_which_hours_were_not_delivered_and_what_lies_ahead(store):
     assert report.read_from == START
     assert report.undelivered == (START + 72 * HOUR, START + 73 * HOUR)
     assert report.records_ahead == 3
-    assert store.read(flag()).landed.tolist() == [True] * 72 + [False] * 2
+    assert store.read(flag()).delivered.tolist() == [True] * 72 + [False] * 2

@@ -55,7 +55,7 @@ def test_hours_that_were_not_delivered_are_not_checked(store, records_of, place)
     missing = {START + hour * HOUR for hour in range(330, 334)}
     assert {*report.undelivered} == missing
     bins = store.read(flag())
-    assert {at for at, landed in zip(bins.hours, bins.landed, strict=True) if not landed} == missing
+    assert {at for at, delivered in zip(bins.hours, bins.delivered, strict=True) if not delivered} == missing
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -74,9 +74,9 @@ def test_a_phase_declared_in_an_hour_not_yet_read_whole_is_counted_there(store):
     phase = Phase(start=flag().start + 5.25 * HOUR, split=SPLIT, rerandomized=True)
     report = update(store, source, flag(phases=(phase,)))
     assert not report.flags[flag().id].rebuilt
-    landed = log((1, "a", "control"), (5.1, "a", "control"), (5.4, "a", "treatment"), (30, "z", "control"))
-    update(store, landed, flag(phases=(phase,)))
+    loaded = log((1, "a", "control"), (5.1, "a", "control"), (5.4, "a", "treatment"), (30, "z", "control"))
+    update(store, loaded, flag(phases=(phase,)))
     with duckdb.connect() as connection:
         fresh = BinStore(connection)
-        update(fresh, landed, flag(phases=(phase,)))
+        update(fresh, loaded, flag(phases=(phase,)))
         assert cells(store.read(flag(phases=(phase,)))) == cells(fresh.read(flag(phases=(phase,))))

@@ -1,4 +1,4 @@
-"""The store: what is closed, what is landed, what changed, and what it refuses."""
+"""The store: what is closed, what is delivered, what changed, and what it refuses."""
 
 from datetime import timedelta
 
@@ -75,11 +75,11 @@ def test_sql_reads_the_closed_hours_with_names_and_instants(store, connection):
     ]
 
 
-def test_an_hour_in_which_no_flag_has_a_record_has_not_landed(store):
+def test_an_hour_in_which_no_flag_has_a_record_is_not_delivered(store):
     source = log((1, "u", "control"), (2, "v", "control"), LATE)
     source.loc[1, "flag_key"] = "another"
     update(store, source)
-    assert store.read(flag()).landed.tolist()[:4] == [False, True, True, False]
+    assert store.read(flag()).delivered.tolist()[:4] == [False, True, True, False]
 
 
 def test_hours_past_the_watermark_are_read_when_they_land_however_late(store):

@@ -72,7 +72,7 @@ def test_the_one_answer_shows_the_picture_of_the_first_failing_check(
     assert pictures["trust"] == pictures["srm"] != ""
 
 
-def test_hours_that_have_not_landed_are_not_checked_and_not_failed(
+def test_hours_that_were_not_delivered_are_not_checked_and_not_failed(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     fleet = Fleet(tmp_path, {"late": [{}] * HOURS})

@@ -105,7 +105,7 @@ def test_every_hour_before_the_end_is_closed_by_one_hour_of_lateness(log: duckdb
     assert END + timedelta(hours=1) <= watermark < END + AFTERGLOW
 
 
-def test_every_record_counts_and_landed_in_time(log: duckdb.DuckDBPyConnection) -> None:
+def test_every_record_counts_and_arrived_in_time(log: duckdb.DuckDBPyConnection) -> None:
     reasons = {r for (r,) in log.execute("SELECT DISTINCT evaluation_reason FROM records").fetchall()}
     assert not reasons & set(EXCLUDED_REASONS)
     late = (

@@ -30,9 +30,9 @@ def flag_of(*shares: float, **more: object) -> FlagAudit:
     return FlagAudit(key="checkout", split=dict(zip(names, shares, strict=True)), start=START, **more)
 
 
-def bins_of(flag: FlagAudit, new_units: object, *, landed: object = True) -> FlagBins:
+def bins_of(flag: FlagAudit, new_units: object, *, delivered: object = True) -> FlagBins:
     counts = np.asarray(new_units, np.int64)
-    known = np.broadcast_to(np.asarray(landed), len(counts))
+    known = np.broadcast_to(np.asarray(delivered), len(counts))
     return FlagBins(FlagId("", "", flag.key), flag.variants, START, counts, counts, counts, known)
 
 
@@ -112,7 +112,7 @@ def test_whatever_was_counted_the_pictures_are_valid(
     flag = flag_of(*split, phases=(Phase(start=START + timedelta(hours=change), split=later),))
     rng = np.random.default_rng(seed)
     counts = rng.poisson(rng.choice([0, 0.1, 10, 1e7], (hours, 1)), (hours, len(split)))
-    bins = bins_of(flag, counts, landed=rng.random(hours) < 0.8)
+    bins = bins_of(flag, counts, delivered=rng.random(hours) < 0.8)
     for svg in (split_plot(bins, flag, failing(since)), traffic_plot(bins, flag, dropped(since))):
         assert "nan" not in svg.lower()
         assert not svg or ElementTree.fromstring(svg).tag == f"{SVG}svg"
@@ -227,11 +227,11 @@ def test_where_there_is_nothing_to_compare_there_is_no_split_picture(
     assert as_markdown_image(split_plot(bins_of(flag, counts), flag, PASS), "split") == ""
 
 
-def test_hours_in_which_nothing_landed_leave_a_gap() -> None:
+def test_hours_in_which_nothing_was_delivered_leave_a_gap() -> None:
     flag = flag_of(0.5, 0.5)
-    landed = np.ones(48, bool)
-    landed[20:23] = False
-    (line,) = lines(traffic_plot(bins_of(flag, steady(48, 50, 50), landed=landed), flag, LEVEL), BLUE)
+    delivered = np.ones(48, bool)
+    delivered[20:23] = False
+    (line,) = lines(traffic_plot(bins_of(flag, steady(48, 50, 50), delivered=delivered), flag, LEVEL), BLUE)
     assert line.count("M") == 2
 
 

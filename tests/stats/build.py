@@ -25,7 +25,7 @@ def bins_of(
     variants: Sequence[str] = ("control", "treatment"),
     *,
     units: np.ndarray | None = None,
-    landed: np.ndarray | None = None,
+    delivered: np.ndarray | None = None,
     start: datetime = START,
 ) -> FlagBins:
     new = np.asarray(new_units, dtype=np.int64).reshape(-1, len(variants))
@@ -37,7 +37,7 @@ def bins_of(
         new_units=new,
         units=active,
         evaluations=active,
-        landed=np.ones(len(new), dtype=bool) if landed is None else landed,
+        delivered=np.ones(len(new), dtype=bool) if delivered is None else delivered,
     )
 
 

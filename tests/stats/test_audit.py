@@ -147,8 +147,8 @@ def test_without_a_declared_split_only_traffic_is_tested():
     assert audit.srm.reason == "no_split_declared"
 
 
-def test_hours_that_never_landed_are_not_checked():
-    nothing = bins_of(np.zeros((48, 2)), landed=np.zeros(48, dtype=bool))
+def test_hours_that_were_never_delivered_are_not_checked():
+    nothing = bins_of(np.zeros((48, 2)), delivered=np.zeros(48, dtype=bool))
     assert [verdict.verdict for verdict in audit_flag(flag(), nothing)] == ["not_checked"] * 3
     empty = bins_of(np.zeros((0, 2)))
     assert [verdict.reason for verdict in audit_flag(flag(), empty)] == ["no_closed_hour"] * 3
@@ -203,10 +203,10 @@ def test_thresholds_are_obeyed():
     assert (verdict.method, verdict.alpha, verdict.verdict) == ("sprt", 0.01, "fail")
 
 
-def test_a_verdict_speaks_up_to_the_last_hour_that_landed():
-    landed = np.ones(60, dtype=bool)
-    landed[-10:] = False
-    audit = audit_flag(flag(), bins_of(draw(5, 100, (60, HALVES)), landed=landed))
+def test_a_verdict_speaks_up_to_the_last_delivered_hour():
+    delivered = np.ones(60, dtype=bool)
+    delivered[-10:] = False
+    audit = audit_flag(flag(), bins_of(draw(5, 100, (60, HALVES)), delivered=delivered))
     assert {verdict.audited_through for verdict in audit} == {hours(50)}
 
 

@@ -14,8 +14,8 @@ ALIVE, DEAD, QUIET = [20, 20], [20, 0], [0, 0]
 LEVEL = 0.001
 
 
-def found(*counts, landed=None, **values):
-    bins = bins_of(np.array(counts), landed=landed)
+def found(*counts, delivered=None, **values):
+    bins = bins_of(np.array(counts), delivered=delivered)
     return dead_arms(split_window(flag(**values), bins), LEVEL)
 
 

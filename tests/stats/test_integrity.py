@@ -50,7 +50,7 @@ def test_versions_are_counted_over_hours_most_frequent_first():
     )
     one = bins()
     several = FlagBins(
-        one.flag, one.variants, START, one.new_units, one.units, one.evaluations, one.landed, facts
+        one.flag, one.variants, START, one.new_units, one.units, one.evaluations, one.delivered, facts
     )
     assert list(version_counts(several).items()) == [(43, 20), (42, 11)]
 

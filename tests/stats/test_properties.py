@@ -94,10 +94,10 @@ def test_doubling_evaluations_changes_no_verdict(rows):
 
 @MANY
 @given(st.lists(st.tuples(counts, counts, counts), max_size=60), st.lists(st.booleans(), max_size=60))
-def test_every_audit_is_strict_json(rows, landed):
+def test_every_audit_is_strict_json(rows, delivered):
     new_units = np.array(rows, dtype=np.int64).reshape(-1, 3)
-    known = np.array((landed + [True] * len(rows))[: len(rows)], dtype=bool)
-    bins = bins_of(new_units, ("control", "treatment", "stray"), landed=known)
+    known = np.array((delivered + [True] * len(rows))[: len(rows)], dtype=bool)
+    bins = bins_of(new_units, ("control", "treatment", "stray"), delivered=known)
     for verdict in audit_flag(flag(), bins):
         json.dumps(verdict.as_metadata(), allow_nan=False)
         assert verdict.sentence
@@ -106,8 +106,8 @@ def test_every_audit_is_strict_json(rows, landed):
 @settings(max_examples=25)
 @given(st.lists(st.integers(0, 10**5), min_size=240, max_size=400), st.integers(0, 2**32))
 def test_every_traffic_verdict_is_strict_json(volumes, seed):
-    landed = np.random.default_rng(seed).random(len(volumes)) < 0.9
-    found = traffic_drop_test(volumes, landed=landed)
+    delivered = np.random.default_rng(seed).random(len(volumes)) < 0.9
+    found = traffic_drop_test(volumes, delivered=delivered)
     json.dumps(found.as_metadata(), allow_nan=False)
 
 

@@ -62,13 +62,13 @@ def test_after_six_weeks_a_new_level_is_the_normal_one():
     assert traffic_drop_test(volumes).verdict == "pass"
 
 
-def test_unlanded_hours_are_neither_zero_nor_judged():
+def test_hours_not_delivered_are_neither_zero_nor_judged():
     volumes = cut(seasonal_units(1, 28, 1000), -30, -5, 0.0)
-    landed = everywhere(volumes)
-    landed[-30:-5] = False
-    assert traffic_drop_test(volumes, landed=landed).verdict == "pass"
-    landed[-30:] = False
-    assert traffic_drop_test(volumes, landed=landed).verdict == "not_checked"
+    delivered = everywhere(volumes)
+    delivered[-30:-5] = False
+    assert traffic_drop_test(volumes, delivered=delivered).verdict == "pass"
+    delivered[-30:] = False
+    assert traffic_drop_test(volumes, delivered=delivered).verdict == "not_checked"
 
 
 def test_an_hour_depends_on_no_later_hour():
@@ -84,13 +84,13 @@ def test_judging_some_days_at_once_gives_what_judging_day_by_day_gives(seed, mon
     """Later days must learn nothing from hours at fault, though they are expected before those are known."""
     random = np.random.default_rng(seed)
     volumes = seasonal_units(seed, 50, 10 ** random.uniform(1, 4), 0.2).astype(float)
-    landed = everywhere(volumes)
+    delivered = everywhere(volumes)
     for first in random.integers(0, len(volumes), 5).tolist():
         volumes[first : first + 30] *= random.choice([0, 0.2, 3])
-    landed[600:690] = False
-    some_days = scan(np.floor(volumes), landed, 1e-4)
+    delivered[600:690] = False
+    some_days = scan(np.floor(volumes), delivered, 1e-4)
     monkeypatch.setattr(seasonal, "AHEAD", seasonal.BLOCK)
-    by_day = scan(np.floor(volumes), landed, 1e-4)
+    by_day = scan(np.floor(volumes), delivered, 1e-4)
     assert by_day.alarm.any()
     np.testing.assert_array_equal(some_days.alarm, by_day.alarm)
     np.testing.assert_allclose(some_days.p, by_day.p, rtol=1e-6)
@@ -180,7 +180,7 @@ def test_any_series_gives_a_verdict_in_strict_json(method, volumes):
         ([1], {"alarm_level": 2}, "alarm_level is 2"),
         ([1], {"drop_fraction": 0}, "drop_fraction is 0"),
         ([1], {"window": 0}, "window is 0"),
-        ([1], {"landed": [True, False]}, "landed has shape"),
+        ([1], {"delivered": [True, False]}, "delivered has shape"),
     ],
 )
 def test_unusable_input_is_refused_with_its_value(volumes, options, reported):
@@ -202,11 +202,11 @@ def test_silent_weeks_before_a_launch_do_not_blind_the_test():
     assert traffic_drop_test(cut(volumes[: 25 * 24], -6, None, 0.1)).severity == "ERROR"
 
 
-def test_an_outage_just_before_hours_that_have_not_landed_is_still_ongoing():
+def test_an_outage_just_before_hours_that_were_not_delivered_is_still_ongoing():
     volumes = cut(seasonal_units(1, 28, 1000), -8, None, 0.0)
-    landed = everywhere(volumes)
-    landed[-4:] = False
-    found = traffic_drop_test(volumes, landed=landed)
+    delivered = everywhere(volumes)
+    delivered[-4:] = False
+    found = traffic_drop_test(volumes, delivered=delivered)
     assert (found.severity, found.state) == ("ERROR", "ongoing")
 
 
@@ -221,9 +221,9 @@ def test_a_flag_without_any_unit_is_not_reported_as_healthy():
     assert traffic_drop_test(np.zeros(500)).verdict == "insufficient"
 
 
-def test_a_drop_is_seen_right_after_five_weeks_in_which_nothing_landed():
+def test_a_drop_is_seen_right_after_five_weeks_in_which_nothing_was_delivered():
     volumes = seasonal_units(1, 90, 500)
-    landed = everywhere(volumes)
-    landed[49 * 24 : 84 * 24] = False
-    assert not scan(volumes, landed, 1e-4).alarm[84 * 24 :].any()
-    assert scan(cut(volumes, 84 * 24, None, 0.1), landed, 1e-4).alarm[84 * 24]
+    delivered = everywhere(volumes)
+    delivered[49 * 24 : 84 * 24] = False
+    assert not scan(volumes, delivered, 1e-4).alarm[84 * 24 :].any()
+    assert scan(cut(volumes, 84 * 24, None, 0.1), delivered, 1e-4).alarm[84 * 24]

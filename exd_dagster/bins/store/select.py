@@ -54,10 +54,10 @@ def select_many(
     Raises:
         StoreError: when the stored counts are of another definition of a flag.
     """
-    rest, landed = iter(flags), dict[tuple[int, str], set[int]]()
+    rest, delivered = iter(flags), dict[tuple[int, str], set[int]]()
     while together := list(islice(rest, TOGETHER)):
         with transaction(connection):  # another worker may write between two queries
-            stored = _Stored(connection, together, landed)
+            stored = _Stored(connection, together, delivered)
         for flag in together:
             yield stored.bins(flag, closed_only=closed_only)
 
@@ -65,14 +65,14 @@ def select_many(
 class _Stored:
     """What is stored of some flags, and of the logs they were counted from.
 
-    `landed` keeps the delivered hours of each log, by number of updates, for the flags read next.
+    `delivered` keeps the delivered hours of each log, by number of updates, for the flags read next.
     """
 
     def __init__(
         self,
         connection: duckdb.DuckDBPyConnection,
         flags: Sequence[FlagAudit],
-        landed: dict[tuple[int, str], set[int]],
+        delivered: dict[tuple[int, str], set[int]],
     ) -> None:
         registry, every = Registry(connection), Registry(connection).flags()
         self.flags = {flag.id: every[flag.id] for flag in flags if flag.id in every}
@@ -83,9 +83,9 @@ class _Stored:
         self.sources = {log: registry.source(log) for log in logs}
         updates = stored_updates(connection)
         for log in logs:
-            if (updates, log) not in landed:
-                landed[updates, log] = _landed(registry, log)
-        self.landed = {log: landed[updates, log] for log in logs}
+            if (updates, log) not in delivered:
+                delivered[updates, log] = _delivered(registry, log)
+        self.delivered = {log: delivered[updates, log] for log in logs}
 
     def bins(self, flag: FlagAudit, *, closed_only: bool) -> FlagBins:
         known, first = self.flags.get(flag.id), hour_of(flag.start)
@@ -94,11 +94,11 @@ class _Stored:
         _check_definition(known, flag)
         last = max(first, _last_hour(self.sources[known.source], known, flag, closed_only=closed_only))
         cells, facts = self.cells.get(known.number, _NONE), self.facts.get(known.number, ())
-        bins = _fill(flag, first, last, cells, facts, self.landed[known.source])
+        bins = _fill(flag, first, last, cells, facts, self.delivered[known.source])
         return replace(bins, unmatched=self.unmatched.get(known.number, ()))
 
 
-def _landed(registry: Registry, source: str) -> set[int]:
+def _delivered(registry: Registry, source: str) -> set[int]:
     """Return the hours that a log has delivered; hours of an older store count as delivered."""
     records = registry.hours(source)
     known = {hour: count for hour, count in records.items() if count}
@@ -190,7 +190,7 @@ def _variants(flag: FlagAudit, cells: _Cells) -> tuple[str, ...]:
 
 
 def _fill(
-    flag: FlagAudit, first: int, last: int, cells: _Cells, noted: Sequence[_Noted], landed: Collection[int]
+    flag: FlagAudit, first: int, last: int, cells: _Cells, noted: Sequence[_Noted], delivered: Collection[int]
 ) -> FlagBins:
     cells = cells.between(first, last)
     variants = _variants(flag, cells)
@@ -207,7 +207,7 @@ def _fill(
         new_units=counts[0],
         units=counts[1],
         evaluations=counts[2],
-        landed=np.isin(np.arange(first, last), list(landed)),
+        delivered=np.isin(np.arange(first, last), list(delivered)),
         facts=tuple(
             Fact(_instant(hour), name, detail, count)
             for _, hour, name, detail, count in noted

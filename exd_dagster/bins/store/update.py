@@ -70,7 +70,7 @@ class Update:
         anew = anew | {target.number for target in targets} if opened.recounts else anew
         self.builds = {flag.id: FlagBuild() for flag in reading.flags}
         start = first_instant(reading, targets)
-        source = self._land(opened.hours(start, reading.latest), start // HOUR_MS)
+        source = self._save_hours(opened.hours(start, reading.latest), start // HOUR_MS)
         targets = self._narrowed(self._filterable(targets, opened), opened, anew)
         counted = self._count(opened, targets, anew)
         if targets and not opened.recounts:
@@ -110,8 +110,8 @@ class Update:
             "form, for example time_format='%d/%m/%Y %H:%M'"
         )
 
-    def _land(self, hours: Mapping[int, tuple[int, int]], first: int) -> StoredSource | None:
-        """Write down which hours have landed, each with its newest record, and return the log's watermark."""
+    def _save_hours(self, hours: Mapping[int, tuple[int, int]], first: int) -> StoredSource | None:
+        """Store the hours read, each with its newest record, and return the log's watermark."""
         reading, label = self.reading, self.reading.source.label
         records = {hour: count for hour, (_, count) in hours.items()}
         self.registry.save_hours(label, records, first, max(reading.last, first))

@@ -186,7 +186,7 @@ def run_drill(
         lost = SIZES[kind] if size is None else size
         fault = Fault(kind, begins, lost, _arm(flag, kind, arm, begins), wanted)
         planted = _plant(connection, copy, fault)
-        faulty, segments = as_landed(*_count(connection, planted, flag, timing, now), healthy)
+        faulty, segments = as_delivered(*_count(connection, planted, flag, timing, now), healthy)
     answers = hourly_answers(flag, faulty, thresholds, begins, segments if wanted else None)
     found = tuple(_detection(history) for history in answers)
     return DrillResult(flag, fault, faulty.audited_through, found, _unseen(flag, wanted))
@@ -275,7 +275,9 @@ def _count(
     return bins, store.segments(flag, bins)
 
 
-def as_landed(faulty: FlagBins, segments: FlagSegments, healthy: FlagBins) -> tuple[FlagBins, FlagSegments]:
+def as_delivered(
+    faulty: FlagBins, segments: FlagSegments, healthy: FlagBins
+) -> tuple[FlagBins, FlagSegments]:
     """Return the faulty bins on the calendar of the healthy ones: other flags' records went on landing."""
     columns = [healthy.variants.index(variant) for variant in faulty.variants]
 

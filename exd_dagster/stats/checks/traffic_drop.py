@@ -14,14 +14,14 @@ from exd_dagster.stats.traffic.traffic import TrafficVerdict, traffic_drop_test
 def _judge(case: Case) -> TrafficVerdict:
     flag, bins, judged = case.flag, case.closed, case.judged
     whole = bins if flag.end is None else bins.between(bins.start, floor_hour(flag.end))
-    landed = whole.landed.copy()
+    delivered = whole.delivered.copy()
     if flag.start != floor_hour(flag.start):  # the first hour is cut by the flag's start
-        landed[: whole.index(flag.start) + 1] = False
+        delivered[: whole.index(flag.start) + 1] = False
     if judged is not None and flag.end is not None and judged[0] >= floor_hour(flag.end):
         judged = None  # the flag has ended: its last day is evaluated
     limits = case.thresholds.traffic_drop
     volumes = whole.units.sum(axis=1)
-    declared, left_out = declared_hours(flag, whole, landed, volumes.astype(float), limits.baseline)
+    declared, left_out = declared_hours(flag, whole, delivered, volumes.astype(float), limits.baseline)
     verdict = traffic_drop_test(
         volumes,
         declared=declared,
@@ -31,7 +31,7 @@ def _judge(case: Case) -> TrafficVerdict:
         drop_fraction=case.thresholds.evaluation_rate_anomaly.drop_fraction,
         window=limits.window,
         z_threshold=limits.z_threshold,
-        landed=landed,
+        delivered=delivered,
         judged=None if judged is None else (whole.index(judged[0]), whole.index(judged[1])),
     )
     if verdict.speaks_from is not None:

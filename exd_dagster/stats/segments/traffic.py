@@ -157,17 +157,17 @@ def _judge(
     parts: int,
     hours: tuple[int, int] | None,
 ) -> TrafficVerdict:
-    landed = bins.landed.copy()
+    delivered = bins.delivered.copy()
     if flag.start != floor_hour(flag.start):  # the first hour is cut by the flag's start
-        landed[: bins.index(flag.start) + 1] = False
-    landed[: part.first] = False
-    declared, left_out = declared_hours(flag, bins, landed, part.units, limits.baseline)
+        delivered[: bins.index(flag.start) + 1] = False
+    delivered[: part.first] = False
+    declared, left_out = declared_hours(flag, bins, delivered, part.units, limits.baseline)
     return traffic_drop_test(
         part.units,
         declared=_against_rest(declared, part.rest),
         left_out=left_out,
         alarm_level=limits.alarm_level / parts,
-        landed=landed,
+        delivered=delivered,
         judged=hours,
     )
 

@@ -43,13 +43,13 @@ class History:
 
     Attributes:
         volumes: float (T,), units per hour, divided by the level of the hour.
-        landed: bool (T,), hours that may be learned from.
+        delivered: bool (T,), hours that may be learned from.
         low: bool (T,), hours at fault.
         clock: int (T,), hours by which the local clock is ahead of UTC.
     """
 
     volumes: Floats
-    landed: Booleans
+    delivered: Booleans
     low: Booleans
     clock: NDArray[np.int64]
 
@@ -86,7 +86,7 @@ def earlier_weeks(history: History, begin: int, end: int) -> Weeks:
     """
     hours = np.arange(begin, end)
     lags = history.before(hours, WEEK, OLDEST_LAG)
-    known = (lags >= 0) & history.landed[lags]
+    known = (lags >= 0) & history.delivered[lags]
     clean = known & ~history.low[lags]
     chosen = np.where(clean.any(axis=0), clean, known)
     chosen &= chosen.cumsum(axis=0) <= LAGS
@@ -121,7 +121,7 @@ def cautious(history: History, weeks: Weeks) -> Floats:
 def _recent_days(history: History, hours: NDArray[np.int64]) -> Floats:
     """Return B: the median of the same local hour over the last seven days; NaN without any."""
     days = history.before(hours, DAY, 7)
-    usable = (days >= 0) & history.landed[days] & ~history.low[days]
+    usable = (days >= 0) & history.delivered[days] & ~history.low[days]
     return _median(np.where(usable, history.volumes[days], np.nan))
 
 
@@ -133,7 +133,7 @@ def _recent_levels(history: History, hours: NDArray[np.int64], first: int) -> Fl
     days, place = np.unique((hours - first) // DAY, return_inverse=True)
     recent = (first + DAY * days - np.arange(1, 73)[:, None]).ravel()
     lag = history.before(recent, WEEK, 1)[0]
-    usable = (lag >= 0) & history.landed[lag] & history.landed[recent] & ~history.low[recent]
+    usable = (lag >= 0) & history.delivered[lag] & history.delivered[recent] & ~history.low[recent]
     usable &= history.volumes[lag] > 0
     ratios = np.full(len(recent), np.nan)
     ratios[usable] = history.volumes[recent[usable]] / history.volumes[lag[usable]]

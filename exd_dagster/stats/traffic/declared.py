@@ -20,13 +20,13 @@ from exd_dagster.stats.window import ceil_hour
 
 
 def declared_hours(
-    flag: FlagAudit, bins: FlagBins, landed: Booleans, volumes: Floats, baseline: Baseline
+    flag: FlagAudit, bins: FlagBins, delivered: Booleans, volumes: Floats, baseline: Baseline
 ) -> tuple[Declared, dict[int, str]]:
     """Return what the flag declares about the hours of `bins`, and why hours are not evaluated, by bin."""
     size = len(bins)
     learned, reasons = _left_out(flag, bins)
     changes = _changes(flag, bins)
-    known = levels(volumes, landed & learned, changes) if changes else no_levels(size)
+    known = levels(volumes, delivered & learned, changes) if changes else no_levels(size)
     return Declared(
         clock=_clock(flag.timezone, bins.start, size), learned=learned, levels=known, baseline=baseline
     ), reasons

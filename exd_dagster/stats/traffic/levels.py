@@ -58,7 +58,7 @@ class Levels:
     error: Floats
 
 
-def levels(volumes: Floats, landed: Booleans, changes: Sequence[Change]) -> Levels:
+def levels(volumes: Floats, delivered: Booleans, changes: Sequence[Change]) -> Levels:
     """Return the level of each hour; an hour's depends on none after it."""
     size = len(volumes)
     found = Levels(np.ones(size), np.ones(size, bool), np.ones(size, bool), np.zeros(size))
@@ -68,14 +68,16 @@ def levels(volumes: Floats, landed: Booleans, changes: Sequence[Change]) -> Leve
         begin = change.first
         following = [other.first for other in changes[number + 1 :] if other.ratio != 1]
         old = float(found.level[begin - 1])
-        _apply(found, volumes, landed, change, old, min([size, *following]))
+        _apply(found, volumes, delivered, change, old, min([size, *following]))
         if change.partial:
             found.judged[begin - 1] = found.learned[begin - 1] = False
         found.error[begin : begin + SETTLED_AFTER] = LEVEL_ERROR
     return found
 
 
-def _apply(found: Levels, volumes: Floats, landed: Booleans, change: Change, old: float, until: int) -> None:
+def _apply(
+    found: Levels, volumes: Floats, delivered: Booleans, change: Change, old: float, until: int
+) -> None:
     begin, ratio = change.first, change.ratio
     if ratio is not None and ratio < 1:
         found.level[begin:] = old * ratio
@@ -85,8 +87,8 @@ def _apply(found: Levels, volumes: Floats, landed: Booleans, change: Change, old
     found.learned[begin:day] = False
     if ratio is None:
         found.judged[begin:day] = False
-    first = _observed(found.level, volumes, landed, begin, min(day, until))
-    second = _observed(found.level, volumes, landed, day, min(day + DAY, until))
+    first = _observed(found.level, volumes, delivered, begin, min(day, until))
+    second = _observed(found.level, volumes, delivered, day, min(day + DAY, until))
     later = min(first, max(second, first * 2 / 3))
     most = np.inf if ratio is None else ratio
     least = 0.0 if ratio is None else 1.0
@@ -95,7 +97,7 @@ def _apply(found: Levels, volumes: Floats, landed: Booleans, change: Change, old
     found.level[day + DAY :] = old * min(max(later, least), most)
 
 
-def _observed(level: Floats, volumes: Floats, landed: Booleans, begin: int, end: int) -> float:
+def _observed(level: Floats, volumes: Floats, delivered: Booleans, begin: int, end: int) -> float:
     """Return the units of [begin, end) over those of the same hours before `begin` at the same level."""
     if begin >= end:
         return 1.0
@@ -103,7 +105,7 @@ def _observed(level: Floats, volumes: Floats, landed: Booleans, begin: int, end:
         hours = np.arange(begin, end)
         before = hours - step
         before -= step * np.maximum(-(-(before - begin + 1) // step), 0)
-        known = (before >= 0) & landed[hours] & landed[np.maximum(before, 0)]
+        known = (before >= 0) & delivered[hours] & delivered[np.maximum(before, 0)]
         total = (volumes[before[known]] * level[begin - 1] / level[before[known]]).sum()
         seen = volumes[hours[known]].sum()
         if known.sum() > (end - begin) / 2 and min(seen, total) > 0:

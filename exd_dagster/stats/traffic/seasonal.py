@@ -86,16 +86,18 @@ def nothing_declared(size: int) -> Declared:
     return Declared(clock=np.zeros(size, dtype=np.int64), learned=np.ones(size, bool), levels=no_levels(size))
 
 
-def scan(volumes: Floats, landed: Booleans, level: float, declared: Declared | None = None) -> SeasonalScan:
+def scan(
+    volumes: Floats, delivered: Booleans, level: float, declared: Declared | None = None
+) -> SeasonalScan:
     """Test every hour of a series from `TESTS_FROM` on.
 
     Args:
         volumes: float (T,), units per hour.
-        landed: bool (T,), False for unknown hours: neither tested nor learned from.
+        delivered: bool (T,), False for unknown hours: neither tested nor learned from.
         level: a; an hour alarms when one of its windows has p < a/4.
         declared: declared properties of the hours; None: nothing.
     """
-    learner = _Learner(volumes, landed, level / len(WINDOWS), declared or nothing_declared(len(volumes)))
+    learner = _Learner(volumes, delivered, level / len(WINDOWS), declared or nothing_declared(len(volumes)))
     begin, ahead = AHEAD, AHEAD  # no earlier hour has a week before it
     while begin < len(volumes):
         end = min(begin + ahead, len(volumes))
@@ -119,16 +121,16 @@ def lower_tail(x: Floats, mean: Floats, dispersion: Floats) -> Floats:
 class _Learner:
     """The state of a scan, which processes several days at a time and restarts after a day with an alarm."""
 
-    def __init__(self, volumes: Floats, landed: Booleans, level: float, declared: Declared) -> None:
+    def __init__(self, volumes: Floats, delivered: Booleans, level: float, declared: Declared) -> None:
         shape = (len(WINDOWS), len(volumes))
         known = declared.levels
-        self.volumes, self.landed, self.level = volumes, landed & known.judged, level
+        self.volumes, self.delivered, self.level = volumes, delivered & known.judged, level
         self.scale, self.error, self.baseline = known.level, known.error, declared.baseline
         self.quiet = ~declared.learned if not declared.learned.all() else None
         self.expected = np.full(len(volumes), np.nan)
         self.alarm = np.zeros(len(volumes), dtype=bool)
         self.low = np.zeros(len(volumes), dtype=bool)  # hours at fault: never learned from
-        usable = landed & known.learned & declared.learned
+        usable = delivered & known.learned & declared.learned
         self.history = History(volumes / known.level, usable, self.low, declared.clock)
         self.sums, self.wanted = np.zeros(shape), np.full(shape, np.nan)
         self.dispersion, self.p = np.full(shape, np.nan), np.ones(shape)
@@ -161,7 +163,7 @@ class _Learner:
     def _add_windows(self, begin: int, end: int) -> None:
         """Sum volume and mu over the trailing windows of the block, over the hours that can be tested."""
         mu, block = self.expected[begin:end], slice(begin, end)
-        known = self.landed[block] & np.isfinite(mu)
+        known = self.delivered[block] & np.isfinite(mu)
         steps = np.where(known, [known, self.volumes[block], mu], 0.0)
         self.running[:, begin + 1 : end + 1] = self.running[:, [begin]] + steps.cumsum(axis=1)
         ends = np.arange(begin, end) + 1

@@ -84,7 +84,7 @@ def traffic_drop_test(
     drop_fraction: float = 0.5,
     window: int = 7,
     z_threshold: float = 3.0,
-    landed: ArrayLike | None = None,
+    delivered: ArrayLike | None = None,
     judged: tuple[int, int] | None = None,
     declared: Declared | None = None,
     left_out: Mapping[int, str] = MappingProxyType({}),
@@ -98,14 +98,14 @@ def traffic_drop_test(
         drop_fraction: a failure is an ERROR only when at least this share of the expected volume is lost.
         window: bins of history, method zscore.
         z_threshold: method zscore fails below minus this.
-        landed: bool (bins,), False for hours that are unknown; None: all known.
-        judged: bins [first, end) whose alarms count; None: the last 24. The newest landed hour is always
+        delivered: bool (bins,), False for hours that are unknown; None: all known.
+        judged: bins [first, end) whose alarms count; None: the last 24. The newest delivered hour is always
             evaluated.
         declared: clock, phases and days of the flag, method seasonal; None: nothing is declared.
         left_out: why a bin is not evaluated, by bin, method seasonal.
 
     Returns:
-        The verdict: pass, fail, insufficient (empty input, or learning), not_checked (nothing landed).
+        The verdict: pass, fail, insufficient (empty input, or learning), not_checked (nothing was delivered).
 
     Raises:
         InputError: for an unusable volume, level or method.
@@ -117,9 +117,9 @@ def traffic_drop_test(
     if window < 1:
         raise InputError(f"window is {window}; the history has 1 bin or more")
     series = checked_counts(volumes, "volumes", 1)
-    known = np.ones(len(series), dtype=bool) if landed is None else np.asarray(landed, dtype=bool)
+    known = np.ones(len(series), dtype=bool) if delivered is None else np.asarray(delivered, dtype=bool)
     if known.shape != series.shape:
-        raise InputError(f"landed has shape {known.shape}, volumes {series.shape}; give one per bin")
+        raise InputError(f"delivered has shape {known.shape}, volumes {series.shape}; give one per bin")
     if not len(series):
         return _answer("insufficient", "no_bins", "No closed hour yet.", method=method)
     if method == "zscore":
@@ -149,16 +149,18 @@ def _why(left_out: Mapping[int, str], judged: Booleans) -> tuple[str, int]:
 
 
 def _by_season(
-    volumes: Floats, landed: Booleans, judged: Booleans, level: float, drop: float, declared: Declared
+    volumes: Floats, delivered: Booleans, judged: Booleans, level: float, drop: float, declared: Declared
 ) -> TrafficVerdict:
-    if not landed[judged].any():
-        return _answer("not_checked", "nothing_landed", "Not checked: no record has landed for these hours.")
-    end = int(np.flatnonzero(landed)[-1])
+    if not delivered[judged].any():
+        return _answer(
+            "not_checked", "nothing_landed", "Not checked: no record was delivered for these hours."
+        )
+    end = int(np.flatnonzero(delivered)[-1])
     judged[end] = True
     launch = int((volumes > 0).argmax())
     if not volumes.any():
         return _answer("insufficient", "no_units", "No unit yet: nothing to compare with.", latest_volume=0.0)
-    known = landed & (np.arange(len(volumes)) >= launch)  # hours before the first unit are not history
+    known = delivered & (np.arange(len(volumes)) >= launch)  # hours before the first unit are not history
     levels = declared.levels
     if len(volumes) - launch <= TESTS_FROM:
         return _while_learning(volumes / levels.level * levels.level[end], known, launch, level)
@@ -209,7 +211,7 @@ def _kept(seen: SeasonalScan, episode: slice, level: float) -> Floats:
 
 
 def _ongoing(seen: SeasonalScan, last_bad: int, end: int, level: float) -> bool:
-    """Return True while the newest landed hour, bin `end`, is at fault, or its 1 or 3 h window alarms."""
+    """Return True while the newest delivered hour, bin `end`, is at fault, or its 1 or 3 h window alarms."""
     return last_bad == end or bool((seen.p[:2, end] < level / len(WINDOWS)).any())
 
 
@@ -283,14 +285,14 @@ def _passes(seen: SeasonalScan, hour: int, level: float) -> TrafficVerdict:
 
 
 def _while_learning(
-    volumes: Floats, landed: Booleans, launch: int, level: float, *, phase: bool = False
+    volumes: Floats, delivered: Booleans, launch: int, level: float, *, phase: bool = False
 ) -> TrafficVerdict:
     """Detect only absence: no unit at all where the same hours of other days had many.
 
     That is before hour 240, and in the first day of a phase without declared coverage.
     """
-    empty = _trailing_empty(volumes, landed)
-    usual = _usual(volumes, landed, empty) if empty else 0.0
+    empty = _trailing_empty(volumes, delivered)
+    usual = _usual(volumes, delivered, empty) if empty else 0.0
     if empty and exp(-usual / 4) < level / len(WINDOWS):
         hours = "hour" if empty == 1 else f"{empty} hours"
         return _answer(
@@ -314,18 +316,18 @@ def _while_learning(
     )  # fmt: skip
 
 
-def _trailing_empty(volumes: Floats, landed: Booleans) -> int:
-    """Return how many of the newest hours are landed and without a unit, at most 24."""
-    busy = np.flatnonzero((volumes > 0) | ~landed)
+def _trailing_empty(volumes: Floats, delivered: Booleans) -> int:
+    """Return how many of the newest hours are delivered and without a unit, at most 24."""
+    busy = np.flatnonzero((volumes > 0) | ~delivered)
     return min(len(volumes) - 1 - int(busy[-1]) if len(busy) else len(volumes), 24)
 
 
-def _usual(volumes: Floats, landed: Booleans, hours: int) -> float:
+def _usual(volumes: Floats, delivered: Booleans, hours: int) -> float:
     """Return the units the newest `hours` hours had on earlier days, on average; 0 without an earlier day."""
     usual = 0.0
     for hour in range(len(volumes) - hours, len(volumes)):
         days = np.arange(hour - 24, -1, -24)
-        days = days[landed[days]]
+        days = days[delivered[days]]
         usual += float(volumes[days].mean()) if len(days) else 0.0
     return usual
 
