@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 from exd_dagster.alerts.past import PastIncident
 from exd_dagster.config import FlagId, Mode
-from exd_dagster.stats.checks import blocks
+from exd_dagster.stats.checks import blocks, is_sent
 from exd_dagster.stats.verdict import Answer, Severity, State
 
 Reason: TypeAlias = Literal[
@@ -91,7 +91,9 @@ class CheckState:
 
     @property
     def pages(self) -> bool:
-        """True for a failure that is sent at once: one that blocks, or would block in mode warn."""
+        """True for a failure that is sent at once: one that blocks, would in mode warn, or is of a fleet."""
+        if is_sent(self.check):
+            return self.verdict == "fail" and self.mode != "observe"
         urgent = self.severity == "ERROR" or (self.mode == "warn" and self.would_block)
         return self.verdict == "fail" and urgent and blocks(self.check, self.block_on)
 

@@ -229,9 +229,11 @@ class SharedUnits:
         cells: int64 (R,), place in `names` of what it was exposed to.
         names: flag, number of the phase in its schedule, and variant, of each cell.
         quarter: the sample is 1 / 4 ** quarter of all units.
+        apart: flags that have units, but none in the store: an engine counts them, or they were dropped.
     """
 
     units: Counts
     cells: Counts
     names: tuple[tuple[FlagId, int, str], ...]
     quarter: int = 0
+    apart: tuple[FlagId, ...] = ()

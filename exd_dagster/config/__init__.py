@@ -129,6 +129,10 @@ class Event(ConfigModel):
 AnyEvent = Annotated[Event, BeforeValidator(as_event)]
 
 
+PAIR = " & "
+"""Between the keys of two flags that are told of together."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class FlagId:
     """Who a flag is, everywhere: in store keys, asset keys, fingerprints and messages."""
@@ -142,8 +146,22 @@ class FlagId:
         return "/".join(part for part in (self.namespace, self.environment, self.key) if part)
 
     def is_named(self, glob: str) -> bool:
-        """Return whether this is the key or the whole name, or a glob over either, that people gave."""
-        return any(name == glob or fnmatchcase(name, glob) for name in (self.key, str(self)))
+        """Return whether this is the key or the whole name, or a glob over either, that people gave.
+
+        A pair is also named by the name of either flag.
+        """
+        names = (self.key, str(self), *(name for flag in self.members for name in (flag.key, str(flag))))
+        return any(name == glob or fnmatchcase(name, glob) for name in names)
+
+    def pair(self, other: "FlagId") -> "FlagId":
+        """Return what is told of two flags of one namespace and environment together: "search & checkout"."""
+        return FlagId(self.namespace, self.environment, PAIR.join(sorted((self.key, other.key))))
+
+    @property
+    def members(self) -> "tuple[FlagId, ...]":
+        """The two flags of a pair; of a flag nothing."""
+        keys = self.key.split(PAIR)
+        return tuple(FlagId(self.namespace, self.environment, key) for key in keys) if len(keys) == 2 else ()
 
 
 def _storable(text: str) -> bool:

@@ -48,6 +48,7 @@ from exd_dagster.definitions.schedules import (
 )
 from exd_dagster.definitions.store import BinStoreResource
 from exd_dagster.errors import ConfigError
+from exd_dagster.stats.checks.assignment_collision import ASSIGNMENT_COLLISION
 from exd_dagster.telemetry.sources.duckdb import Records, as_records
 
 
@@ -252,6 +253,7 @@ class _Fleet:
             "name": self.names.alert_sensor,
             "fleet": self.names.fleet,
             "grain": "day" if daily else "hour",
+            "collisions": dg.AssetCheckKey(self.names.trust, ASSIGNMENT_COLLISION.name),
             "base_url": base_url,
             "default_status": status,
         }

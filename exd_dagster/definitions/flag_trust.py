@@ -30,7 +30,6 @@ from exd_dagster.definitions.assets import BINS_BUILT, STORE_POOL
 from exd_dagster.definitions.catalog import TRUST_SCHEMA, table_metadata
 from exd_dagster.definitions.fleet.collisions import (
     COLLISION,
-    QUESTION,
     collision_result,
     fleet_collisions,
 )
@@ -41,6 +40,7 @@ from exd_dagster.definitions.run_tags import audit_op_tags
 from exd_dagster.definitions.store import BinStoreResource, bin_store, place_of
 from exd_dagster.errors import StoreError, did_you_mean
 from exd_dagster.stats.checks import with_evidence
+from exd_dagster.stats.checks.assignment_collision import ASSIGNMENT_COLLISION
 from exd_dagster.stats.fleet import discovered
 from exd_dagster.telemetry.records import literal
 
@@ -90,7 +90,9 @@ def build_flag_trust(
         metadata=table_metadata("flag_trust", TRUST_SCHEMA),
         description="Which flags may be used, and up to when: one row per flag, environment and iteration.",
         required_resource_keys={names.store},
-        check_specs=[dg.AssetCheckSpec(COLLISION, asset=names.trust, description=QUESTION)],
+        check_specs=[
+            dg.AssetCheckSpec(COLLISION, asset=names.trust, description=ASSIGNMENT_COLLISION.question)
+        ],
         op_tags=audit_op_tags(),
         pool=pool,
     )

@@ -64,10 +64,11 @@ def build_incident_ledger(
     )
     def incident_ledger(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         store = bin_store(context, names.store)
-        incidents = [i for i in remembered_incidents(context.instance, names.alert_sensor) if i.flag in known]
+        remembered = remembered_incidents(context.instance, names.alert_sensor)
+        incidents = [i for i in remembered if known.keys() >= {*(i.flag.members or (i.flag,))}]
         write_ledger(store.connection, ledger_rows(incidents, load_decisions(context.instance, fleet)))
         written = read_ledger(store.connection)
-        rows = [row for row in written if row.flag in known]
+        rows = [row for row in written if known.keys() >= {*(row.flag.members or (row.flag,))}]
         tried = _tried(context, store, rows, known, levels)
         text = ledger_page(rows, tried, written_at=datetime.now(timezone.utc))
         shown = _metadata(rows, tried, write_page(store, names.ledger_page, text))

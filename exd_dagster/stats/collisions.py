@@ -72,6 +72,12 @@ class Pair:
         """Share of the expected units that are missing."""
         return max(0.0, 1 - self.observed / self.expected) if self.expected else 0.0
 
+    @property
+    def headline(self) -> str:
+        """The key fact in a few words."""
+        a, b = self.arms
+        return f"{self.observed:,} of {self.expected:,.0f} users in {a} and {b}"
+
     def as_metadata(self) -> dict[str, object]:
         """Return it as strict JSON."""
         return {
@@ -102,6 +108,7 @@ class CollisionVerdict(Verdict):
         sampled: share of all units that was looked at.
         collisions: pairs that seem to share a salt, the strongest evidence first.
         dependent: pairs that depend on each other less: by targeting, overrides, prerequisites.
+        apart: flags that are not compared, since the store has none of their units.
     """
 
     compared: int = 0
@@ -109,6 +116,7 @@ class CollisionVerdict(Verdict):
     sampled: float = 1.0
     collisions: tuple[Pair, ...] = ()
     dependent: tuple[Pair, ...] = field(default=())
+    apart: tuple[str, ...] = ()
 
 
 def assignment_collision(
@@ -148,6 +156,7 @@ def assignment_collision(
             sampled=0.25**shared.quarter,
             collisions=tuple(pair for pair in pairs if pair.missing >= MISSING),
             dependent=tuple(pair for pair in pairs if pair.missing < MISSING)[:MOST_LISTED],
+            apart=tuple(map(str, shared.apart)),
         )
     )
 
@@ -155,15 +164,24 @@ def assignment_collision(
 def _verdict(found: CollisionVerdict) -> CollisionVerdict:
     sample = "" if found.sampled == 1 else f" in a sample of {words.percent(found.sampled)} of units"
     more = f"; {len(found.dependent)} pairs depend weakly, as by shared targeting" if found.dependent else ""
+    left = len(found.apart)
+    apart = (
+        f" Not compared: {left} flag{'' if left == 1 else 's'} whose units are not in the store."
+        if left
+        else ""
+    )
     if not found.compared:
-        said = "No two flags that should be independent share units yet."
+        said = f"No two flags that should be independent share units yet.{apart}"
         return replace(found, verdict="skipped", reason="no_shared_unit", sentence=said)
     if not found.collisions:
-        said = f"Assignments are independent: {found.compared:,} pairs of flags compared{sample}{more}."
+        said = (
+            f"Assignments are independent: {found.compared:,} pairs of flags compared{sample}{more}.{apart}"
+        )
         return replace(found, sentence=said)
     rest = len(found.collisions) - 1
     others = f"; {rest} more pair{'' if rest == 1 else 's'} too" if rest else ""
-    said = f"{found.collisions[0]}{others}. Give each flag a salt of its own, and start the later one afresh."
+    advice = "Give each flag a salt of its own, and start the later one afresh."
+    said = f"{found.collisions[0]}{others}. {advice}{apart}"
     return replace(
         found,
         verdict="fail",

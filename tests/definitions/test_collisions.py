@@ -13,7 +13,9 @@ from exd_dagster.bins.store.store import open_store
 from exd_dagster.config import FlagAudit, Phase
 from exd_dagster.definitions.build import build_flag_audit_defs
 from exd_dagster.definitions.flag_trust import trust
+from exd_dagster.definitions.fleet.collisions import fleet_collisions
 from exd_dagster.definitions.schedules import range_tags
+from tests.bins.engine_log import in_duckdb
 from tests.logs import HOUR, START, healthy, rows, write
 
 HOURS = 4
@@ -72,6 +74,20 @@ def test_flags_of_one_layer_are_not_compared(tmp_path: Path, instance: dg.Dagste
     found = audited(tmp_path, instance, layers=["shop"])
     assert found.passed
     assert found.metadata["details"].value["compared"] == 2
+
+
+def test_flags_counted_in_an_engine_are_said_not_to_be_compared(tmp_path: Path) -> None:
+    frame = pd.concat([exposures("checkout", np.arange(50) / 50), exposures("search", np.arange(50) / 50)])
+    flags = [FlagAudit(key=key, split=SPLIT, start=START) for key in ("checkout", "search")]
+    with open_store(tmp_path / "bins.duckdb") as bins:
+        window = {"start": START, "end": START + HOURS * HOUR, "now": START + 24 * HOUR}
+        bins.update(in_duckdb(frame), flags, **window)
+        found = fleet_collisions(bins, flags)
+    assert found.apart == ("checkout", "search")
+    assert found.sentence == (
+        "No two flags that should be independent share units yet. "
+        "Not compared: 2 flags whose units are not in the store."
+    )
 
 
 class TestTheSample:

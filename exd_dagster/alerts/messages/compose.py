@@ -13,7 +13,7 @@ from exd_dagster.alerts.messages.summary import failing_alerts, summary_headline
 from exd_dagster.alerts.messages.text import clip_name, visible
 from exd_dagster.alerts.model import Alert, AlertState, OutboxEntry, Reason, instant
 from exd_dagster.config import FlagId
-from exd_dagster.stats.checks import CHECKS, check_of, wording
+from exd_dagster.stats.checks import CHECKS, check_of, is_sent, wording
 from exd_dagster.stats.checks.reconcile import RECONCILE
 
 _STATUS: Mapping[Reason, MessageStatus] = {
@@ -271,6 +271,8 @@ def _unmonitored(alerts: Sequence[Alert]) -> Section:
 
 
 def _blocked(alerts: Sequence[Alert], context: Context) -> str:
+    if all(is_sent(alert.check) for alert in alerts):
+        return "nothing: the split of each flag itself may be right"
     if not any(alert.blocks for alert in alerts):
         return f"nothing: this flag is audited in mode {alerts[0].mode}"
     names = context.blocked.get(str(alerts[0].flag), ())
@@ -292,11 +294,7 @@ def _next(alerts: Sequence[Alert]) -> Section:
     points = [step for alert in alerts for step in faults.steps(alert.check, alert.facts)]
     flag = shlex.quote(visible(first.flag.key))
     of_reports = all(check_of(alert.check) is RECONCILE for alert in alerts)
-    corrected = (
-        "the report is corrected, build it"
-        if of_reports
-        else "the records are corrected, materialize the bins"
-    )
+    corrected = wording(first.check).corrected
     points.append(f"When {corrected} again; passing checks close this alert.")
     if of_reports or not any(alert.blocks for alert in alerts):
         return Section(heading="What to do next", points=tuple(dict.fromkeys(points)))

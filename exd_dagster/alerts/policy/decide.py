@@ -27,7 +27,7 @@ from exd_dagster.alerts.policy.inhibit import DROP, flags_down, set_apart
 from exd_dagster.alerts.policy.timing.follow_up import acknowledged, follow_up
 from exd_dagster.alerts.policy.unmonitored import leave_outage, part_with_unmonitored, readmit
 from exd_dagster.config import FlagId
-from exd_dagster.stats.checks import alert_type
+from exd_dagster.stats.checks import alert_type, is_sent
 
 NOT_YET = frozenset({"no_closed_hour"})
 """Reasons for `not_checked` that only mean "too early"; they go to the digest."""
@@ -264,6 +264,8 @@ def _why_healed(checks: Sequence[CheckState]) -> str:
         )
     if all(check.check == "traffic_drop" for check in checks):
         return "Traffic is back at its expected level"
+    if all(is_sent(check.check) for check in checks):
+        return "The assignments are independent now"
     return "The corrected bins pass every check"
 
 

@@ -33,8 +33,8 @@ def is_due(state: AlertState, found: Sequence[CheckState]) -> bool:
 def headline(found: Sequence[CheckState]) -> str:
     """Return the digest in one line; `not_checked` and `insufficient` are never counted as passing."""
     through = data_through(found)
-    flags = {check.flag for check in found}
-    failing = {check.flag for check in found if check.pages}
+    flags = {flag for check in found for flag in check.flag.members or (check.flag,)}
+    failing = {flag for check in found if check.pages for flag in check.flag.members or (check.flag,)}
     observed = {check.flag for check in found if check.would_block and not check.pages}
     unchecked = {check.flag for check in found if check.verdict == "not_checked"}
     early = {check.flag for check in found if check.verdict == "insufficient"}

@@ -6,6 +6,7 @@ import duckdb
 import numpy as np
 
 from exd_dagster.bins.counting.audience import RANKS, UPTAKE
+from exd_dagster.bins.hours import HOUR_MS
 from exd_dagster.bins.model import SharedUnits
 from exd_dagster.bins.rows import insert_rows
 from exd_dagster.bins.store.registry import Registry
@@ -38,7 +39,13 @@ def select_shared(
         [(number, instant_ms(flag.iterations[-1]) * RANKS) for number, flag in numbers.items()],
     )
     of_asked = "FROM exd_units JOIN exd_asked USING (flag) WHERE first >= since"
-    ((rows,),) = connection.execute(f"SELECT count(*) {of_asked}").fetchall()
+    stored = dict(connection.execute(f"SELECT flag, count(*) {of_asked} GROUP BY flag").fetchall())
+    counted = (
+        "SELECT flag FROM exd_bins JOIN exd_asked USING (flag) "
+        f"WHERE hour >= since // {RANKS * HOUR_MS} AND new_units > 0 GROUP BY flag ORDER BY flag"
+    )
+    apart = [flag for (flag,) in connection.execute(counted).fetchall() if flag not in stored]
+    rows = sum(stored.values())
     quarter = next(k for k in range(32) if rows >> (2 * k) <= most)
     found = connection.execute(
         "SELECT unit, flag, phase, variant FROM (SELECT unit, flag, arg_min(phase, first) AS phase, "
@@ -52,4 +59,6 @@ def select_shared(
     place = {name: i for i, name in enumerate(sorted(set(seen)))}
     cells = np.array([place[name] for name in seen], dtype=np.int64)
     names = tuple((numbers[flag].id, int(phase), str(variant)) for flag, phase, variant in place)
-    return SharedUnits(units.astype(np.int64), cells, names, quarter)
+    return SharedUnits(
+        units.astype(np.int64), cells, names, quarter, tuple(numbers[flag].id for flag in apart)
+    )

@@ -30,6 +30,7 @@ from exd_dagster.definitions.alerting.destinations import (
     open_senders,
 )
 from exd_dagster.definitions.decisions.asset import decision_launchpad, load_decisions
+from exd_dagster.definitions.fleet.collisions import COLLISION, pair_states
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET
 from exd_dagster.definitions.internals import CheckRecord, cursor_storage, latest_checks
 from exd_dagster.errors import ConfigError
@@ -56,6 +57,7 @@ class AlertPlan:
         base_url: address of the Dagster UI.
         grain: whether a partition of the bins is an hour or a day.
         fleet: whose decisions apply.
+        collisions: the check `assignment_collision` of the fleet; each pair it names is an incident.
     """
 
     name: str
@@ -67,6 +69,7 @@ class AlertPlan:
     base_url: str
     grain: Literal["hour", "day"] = "hour"
     fleet: str = DEFAULT_FLEET
+    collisions: dg.AssetCheckKey | None = None
 
     @property
     def flags(self) -> list[FlagId]:
@@ -84,7 +87,8 @@ class AlertPlan:
     @property
     def idle_routes(self) -> list[str]:
         """What of the routes matches no flag, owner, severity or check there is; one sentence each."""
-        return idle_routes(self.routing, self.monitored.values(), {key.name for key in self.monitored})
+        checks = {key.name for key in (*self.monitored, *([self.collisions] if self.collisions else []))}
+        return idle_routes(self.routing, self.monitored.values(), checks)
 
     def setup(self, blocked: Mapping[str, Sequence[str]] | None = None, location: str = "") -> AlertingSetup:
         """Return the destinations as they can be used now, with their secrets read."""
@@ -130,17 +134,28 @@ class AlertPlan:
         if off := alerts_off():
             setup, key = log_only(setup, log), f"{self.name} (off)"
             log.info("Alerts: rendered and logged, not sent (%s)", off)
+        store = StateStore(cursor_storage(instance), key)
+        pairs = self._pairs(instance, store.load())
         snapshot = Snapshot(
-            found=found,
-            monitored=self.checks,
+            found=[*found, *pairs],
+            monitored={**self.checks, **{pair.flag: {pair.check} for pair in pairs}},
             decisions=load_decisions(instance, self.fleet),
             running=running,
             home=home,
             last_revision=int(cursor) if cursor is not None and cursor.isdigit() else 0,
         )
-        store = StateStore(cursor_storage(instance), key)
         budget = BUDGET - (time.monotonic() - begun)
         return run_tick(store, setup, snapshot, clock=_now, timer=time.monotonic, log=log, budget=budget)
+
+    def _pairs(self, instance: dg.DagsterInstance, before: AlertState | None) -> list[CheckState]:
+        """Return the check of the fleet, a state for each pair of flags that collides, or did."""
+        if self.collisions is None:
+            return []
+        records, _ = latest_checks(instance, [self.collisions])
+        known = {} if before is None else {**before.unmonitored, **before.incidents}
+        pairs = [incident.flag for incident in known.values() if COLLISION in incident.alerts]
+        flags = {flag.id: flag for flag in self.monitored.values()}
+        return [state for record in records for state in pair_states(record, flags, pairs)]
 
 
 def plan_alerts(
@@ -154,6 +169,7 @@ def plan_alerts(
     on_shutoff: WebhookAlerts | CallbackAlerts | None = None,
     base_url: str | None = None,
     grain: Literal["hour", "day"] = "hour",
+    collisions: dg.AssetCheckKey | None = None,
 ) -> AlertPlan:
     """Validate how alerts are configured; arguments as of `build_check_alert_sensor`.
 
@@ -186,6 +202,7 @@ def plan_alerts(
         base_url=base_url or "",
         grain=grain,
         fleet=fleet,
+        collisions=collisions,
     )
     for fault in plan.idle_routes:
         _log.warning("alerts of %s: %s", name, fault)

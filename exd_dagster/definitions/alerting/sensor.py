@@ -33,6 +33,7 @@ def build_check_alert_sensor(
     on_shutoff: WebhookAlerts | CallbackAlerts | None = None,
     base_url: str | None = None,
     grain: Literal["hour", "day"] = "hour",
+    collisions: dg.AssetCheckKey | None = None,
     minimum_interval_seconds: int = 30,
     default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING,
 ) -> dg.SensorDefinition:
@@ -49,6 +50,7 @@ def build_check_alert_sensor(
         on_shutoff: called once per incident in which the split is wrong and the flag blocks.
         base_url: address of the Dagster UI, for links.
         grain: whether a partition of the bins is an hour or a day, for links.
+        collisions: the check `assignment_collision` of the fleet, whose pairs of flags are sent too.
         minimum_interval_seconds: time between two ticks.
         default_status: whether the sensor starts automatically; running by default.
 
@@ -65,6 +67,7 @@ def build_check_alert_sensor(
         on_shutoff=on_shutoff,
         base_url=base_url,
         grain=grain,
+        collisions=collisions,
     )
     _PLANS[name] = plan
 

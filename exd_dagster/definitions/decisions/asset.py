@@ -13,13 +13,14 @@ from exd_dagster.alerts.past import PastIncident
 from exd_dagster.alerts.policy.decisions import CLOSED_FOR, KINDS, OF_CLOSE, VERDICTS, Decision, globs
 from exd_dagster.alerts.policy.ledger import known_incidents
 from exd_dagster.alerts.state import StateStore, sensors
-from exd_dagster.config import FlagAudit, FlagId, to_utc
+from exd_dagster.config import PAIR, FlagAudit, FlagId, to_utc
 from exd_dagster.definitions.catalog import declared_at
 from exd_dagster.definitions.decisions.message_flags import flags_of_message
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.internals import cursor_storage, latest_checks, location_of
 from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.stats.checks import CHECKS, able_to_block
+from exd_dagster.stats.checks.assignment_collision import ASSIGNMENT_COLLISION
 
 KEPT = 1000
 """Newest decisions read; older ones have long ended."""
@@ -164,10 +165,12 @@ def idle_parts(decision: Decision, flags: Iterable[FlagId]) -> list[str]:
     """
     flags, found = list(flags), []
     for glob in globs(decision.flags) or ("",):
-        if not any(flag.is_named(glob) for flag in flags):
+        if not all(any(flag.is_named(part) for flag in flags) for part in glob.split(PAIR)):
             near = did_you_mean(glob, {name for flag in flags for name in (flag.key, str(flag))})
             found.append(f"flags: '{glob}' matches no audited flag.{near}")
-    names = able_to_block() if decision.kind == "waive" else [*CHECKS, "trust", "bins_built"]
+    names = able_to_block()
+    if decision.kind != "waive":
+        names = [*CHECKS, "trust", "bins_built", ASSIGNMENT_COLLISION.name]
     if not any(fnmatchcase(name, decision.checks) for name in names):
         what = "check that blocks" if decision.kind == "waive" else "check"
         found.append(f"checks: '{decision.checks}' matches no {what}.{did_you_mean(decision.checks, names)}")

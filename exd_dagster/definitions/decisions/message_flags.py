@@ -34,8 +34,8 @@ def flags_of_message(instance: dg.DagsterInstance, flags: str, audited: Iterable
     return named(_still(found, set(audited)))
 
 
-def _still(found: Collection[FlagId], audited: Collection[FlagId]) -> list[FlagId]:
-    return sorted(flag for flag in found if flag in audited) or sorted(found)
+def _still(found: Collection[FlagId], audited: set[FlagId]) -> list[FlagId]:
+    return sorted(flag for flag in found if audited.issuperset(flag.members or (flag,))) or sorted(found)
 
 
 def _told(state: AlertState, message: str) -> set[FlagId]:

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from exd_dagster.config import FlagAudit
 from exd_dagster.config.faults import nearest_faults
 from exd_dagster.errors import ConfigError
+from exd_dagster.stats.checks.assignment_collision import ASSIGNMENT_COLLISION
 from exd_dagster.stats.checks.check import Check, Evidence, Wording
 from exd_dagster.stats.checks.reconcile import RECONCILE
 from exd_dagster.stats.checks.segment_srm import SEGMENT_SRM
@@ -43,6 +44,8 @@ def checks_of(flag: FlagAudit | None = None) -> list[Check]:
 
 def check_of(name: str) -> Check | None:
     """Return the check of a name; `reconcile` has one for each report, `reconcile_...`. None: unknown."""
+    if name == ASSIGNMENT_COLLISION.name:
+        return ASSIGNMENT_COLLISION
     reports = name == RECONCILE.name or name.startswith(f"{RECONCILE.name}_")
     return CHECKS.get(name) or (RECONCILE if reports else None)
 
@@ -58,6 +61,12 @@ def blocks(check: str, block_on: Collection[str] = ()) -> bool:
     return found is not None and (
         found.blocks == "by default" or (found.blocks == "when asked" and check in block_on)
     )
+
+
+def is_sent(check: str) -> bool:
+    """Return whether a failure of this check is sent at once although it blocks nothing."""
+    found = check_of(check)
+    return found is not None and found.sent
 
 
 def able_to_block() -> list[str]:

@@ -65,12 +65,14 @@ class Wording:
         meaning: one sentence: what the failure means for results. Replaced if `alerts/messages/faults.py`
             knows the kind of the fault.
         step: one sentence: what to inspect; `{since}` is replaced by " since <instant>" or nothing.
+        corrected: what closes the alert: "When <corrected> again".
     """
 
     title: str
     heading: str
     meaning: str = "This check fails; results of this flag may be wrong."
     step: str = ""
+    corrected: str = "the records are corrected, materialize the bins"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,7 @@ class Check:
             names the check in `block_on`, or never.
         warns: whether a failure that does not block is a warning of the flag: told by `trust`, its row and
             its page.
+        sent: whether a failure is sent at once although it blocks nothing.
         evidence: contents of its chart and headline; "split" also has likely causes.
         shutoff: True when a blocking failure calls the shutoff hook.
         declared: numbers of the verdict that are known before any unit is counted.
@@ -102,6 +105,7 @@ class Check:
     verdict: type[Verdict] = Verdict
     blocks: Blocks = "when asked"
     warns: bool = False
+    sent: bool = False
     evidence: Evidence = ""
     shutoff: bool = False
     declared: Callable[[Case], Mapping[str, Any]] = field(default=lambda _: {}, repr=False)

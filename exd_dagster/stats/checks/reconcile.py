@@ -22,6 +22,7 @@ RECONCILE = Check(
         heading="Units in the report",
         meaning="A report holds other units than were exposed; its comparison of the arms is biased.",
         step="Compare unit ids: those exposed that the report lacks, and those that it holds more than once.",
+        corrected="the report is corrected, build it",
     ),
     verdict=ReconcileVerdict,
     blocks="by default",
