@@ -46,8 +46,8 @@ class Channel:
         read_by_people: alerts of one owner share a message, and it gets the digest by default. The others get
             one payload per alert.
         attempts: a message is given up after so many; None: when it is 23 h old.
-        can_suspend: it may be the shutoff hook.
-        acknowledges: it is told when a person acknowledges an incident.
+        can_suspend: it may be `on_shutoff`.
+        acknowledges: it is notified when a person acknowledges an incident.
     """
 
     name: str
@@ -179,7 +179,7 @@ class Incident:
         opened_at: evaluation of the check that opened it (UTC).
         iteration: start of the experiment iteration, as in the verdict.
         alerts: ids of its alerts by check.
-        healed: checks that pass again while others still fail.
+        recovered: checks that pass again while others still fail.
         notified_at: time of the last notification (clock of the tick, UTC); None while it is inhibited.
         fired_at: time of the last "failing" notification (UTC).
         contained: True once `contained` was sent.
@@ -199,7 +199,7 @@ class Incident:
     opened_at: datetime
     iteration: str = ""
     alerts: Mapping[str, str] = field(default_factory=dict)
-    healed: tuple[str, ...] = ()
+    recovered: tuple[str, ...] = ()
     notified_at: datetime | None = None
     fired_at: datetime | None = None
     contained: bool = False
@@ -214,8 +214,8 @@ class Incident:
     unmonitored_at: datetime | None = None
 
     @property
-    def told(self) -> bool:
-        """True once anybody was told of it, if only by a digest."""
+    def reported(self) -> bool:
+        """True once it was sent to anybody, if only in a digest."""
         return self.notified_at is not None or self.fired_at is not None or self.digest_only
 
 
@@ -240,7 +240,7 @@ class OutboxEntry:
         held_until: not sent now, because of quiet hours or the cap; expected release (UTC).
         capped: True when only the cap holds it.
         released_at: when it was released; its age counts from then (UTC).
-        folded: of a summary, (reason, alert, note) of each message it replaces.
+        summarized: of a summary, (reason, alert, note) of each message it replaces.
     """
 
     id: str
@@ -259,13 +259,13 @@ class OutboxEntry:
     held_until: datetime | None = None
     capped: bool = False
     released_at: datetime | None = None
-    folded: tuple[tuple[Reason, str, str], ...] = ()
+    summarized: tuple[tuple[Reason, str, str], ...] = ()
 
     @property
     def parts(self) -> tuple[tuple[Reason, str], ...]:
         """(reason, id of the alert) of everything it says; of a summary those of each message it replaces."""
-        if self.folded:
-            return tuple((reason, alert) for reason, alert, _ in self.folded)
+        if self.summarized:
+            return tuple((reason, alert) for reason, alert, _ in self.summarized)
         return tuple((self.reason, alert) for alert in self.alerts)
 
 
@@ -295,9 +295,9 @@ class Receipt:
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
-        """The reason each of `subjects` was told for."""
-        folded = tuple(reason for reason, _, _ in self.entry.folded)
-        return folded or (self.entry.reason,) * len(self.subjects)
+        """The reason each of `subjects` was sent for."""
+        reasons = tuple(reason for reason, _, _ in self.entry.summarized)
+        return reasons or (self.entry.reason,) * len(self.subjects)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,7 +323,7 @@ class AlertState:
         past: incidents that are over, oldest first: what the ledger reads.
     """
 
-    version: int = 5
+    version: int = 6
     revision: int = 0
     home: str = ""
     started: bool = False

@@ -1,4 +1,4 @@
-"""Where alerting remembers: one versioned JSON value per sensor in the instance's own key-value storage."""
+"""The saved state of alerting: one versioned JSON value per sensor in the instance's key-value storage."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from exd_dagster.alerts.model import AlertState, Incident, instant
 from exd_dagster.alerts.policy.incidents import DAMPING
 from exd_dagster.errors import ExdError
 
-VERSION = 5
+VERSION = 6
 KEPT_RECEIPTS = 2000
 KEPT_FOR = timedelta(days=30)
 KEPT_PAST = 500
@@ -23,8 +23,14 @@ INDEX = "exd_dagster/alerts"
 PACKED_FROM = 32_000
 _PACKED = "zlib:"
 _V1_UNMONITORED = "This flag is no longer monitored"
-RENAMED_IN = 3
-_V2_NAMES = {"told_at": "notified_at", "parcel": "entry", "untold": "unreported"}
+_RENAMED = {
+    "told_at": "notified_at",
+    "parcel": "entry",
+    "untold": "unreported",
+    "healed": "recovered",
+    "folded": "summarized",
+}
+"""Fields by their names in earlier versions: the first three before version 3, the others before 6."""
 _ADAPTER = TypeAdapter(AlertState)
 
 
@@ -105,7 +111,7 @@ def _read(text: str, key: str) -> AlertState:
                 f"alerting state '{key}' has version {int(version[1])}; this one reads up to {VERSION}. "
                 "Upgrade exd_dagster, or reset it: exd-dagster alerts reset (what still fails is sent again)"
             )
-        if version and int(version[1]) < RENAMED_IN:
+        if version and int(version[1]) < VERSION:
             data = json.dumps(json.loads(data, object_hook=_renamed)).encode()
         return _migrated(_ADAPTER.validate_json(data))
     except (ValueError, error) as fault:
@@ -116,8 +122,8 @@ def _read(text: str, key: str) -> AlertState:
 
 
 def _renamed(value: dict[str, object]) -> dict[str, object]:
-    """Return an object of version 1 or 2 with the field names of this one."""
-    return {_V2_NAMES.get(name, name): content for name, content in value.items()}
+    """Return an object of an earlier version with the field names of this one."""
+    return {_RENAMED.get(name, name): content for name, content in value.items()}
 
 
 def _migrated(state: AlertState) -> AlertState:

@@ -31,8 +31,8 @@ class AlertingSetup:
         unready: by name, why a configured destination cannot be used now.
         routing: the routes.
         digest: names of the destinations of the digest; empty: no digest.
-        hook: the shutoff hook, or None.
-        rules: when and how often a destination is told, by name; those not named at once.
+        hook: sender of `on_shutoff`, or None.
+        rules: when and how often a destination is notified, by name; those not named at once.
         context: for the messages.
     """
 

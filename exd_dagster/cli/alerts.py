@@ -56,7 +56,7 @@ def _show(name: str, state: AlertState, last: int) -> None:
 
 
 def _open_checks(incident: Incident) -> list[str]:
-    return [check for check in incident.alerts if check not in incident.healed]
+    return [check for check in incident.alerts if check not in incident.recovered]
 
 
 def _line(row: Delivery) -> str:

@@ -58,6 +58,6 @@ def test_what_nobody_acknowledged_went_to_the_pager_too(week):
     assert week.alive <= week.escalated <= week.broken
 
 
-def test_quiet_hours_and_caps_folded_messages(week):
-    folded = {r.entry.destination for r in week.office.state.receipts if r.entry.reason == "summary"}
-    assert {"slack", "email"} <= folded
+def test_quiet_hours_and_caps_summarized_messages(week):
+    summarized = {r.entry.destination for r in week.office.state.receipts if r.entry.reason == "summary"}
+    assert {"slack", "email"} <= summarized

@@ -352,7 +352,7 @@ def test_the_shutoff_hook_is_called_once_per_incident_with_one_id():
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [(200, "assignment suspended by the shutoff hook"), (503, "the flag itself was not changed")],
+    [(200, "assignment suspended by on_shutoff"), (503, "the flag itself was not changed")],
 )
 def test_people_read_suspended_only_after_the_hook_answered(status, said):
     reported: list[Notification] = []

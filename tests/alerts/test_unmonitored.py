@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from exd_dagster.alerts.channels.callback import Callback
-from exd_dagster.alerts.model import AlertState
+from exd_dagster.alerts.model import AlertState, Incident, OutboxEntry
 from exd_dagster.alerts.policy.decisions import Decision
 from exd_dagster.alerts.state import VERSION, StateStore, prune
 from tests.alerts.alerting import Office, Storage
@@ -226,3 +226,18 @@ def test_a_checks_own_return_joins_or_opens_the_incident_again(checks):
     story.tick(*failing)
     story.tick(*failing[1:], monitored={flag(): checks[1:]})
     assert ("fire", "checkout", ("srm",)) in story.tick(*failing)
+
+
+def test_a_state_of_version_5_keeps_what_it_knew_under_earlier_names():
+    entry = OutboxEntry(
+        id="s", destination="mail", channel="email", reason="summary", created_at=NOW, next_attempt_at=NOW,
+        summarized=(("fire", "al", ""),),
+    )  # fmt: skip
+    incident = Incident(id="inc", flag=flag(), opened_at=NOW, alerts={"srm": "al"}, recovered=("srm",))
+    state = AlertState(incidents={"checkout": incident}, outbox=(entry,))
+    storage = Storage()
+    store = StateStore(storage, "s")
+    store.save(state)
+    text = storage.values[store.key].replace(f'"version":{VERSION}', '"version":5', 1)
+    storage.values[store.key] = text.replace('"recovered"', '"healed"').replace('"summarized"', '"folded"')
+    assert store.load() == state

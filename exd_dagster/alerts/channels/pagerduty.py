@@ -89,7 +89,7 @@ def severity(status: MessageStatus, alert: Alert | None) -> str:
 
     Args:
         status: of the message.
-        alert: what it tells of.
+        alert: what it is about.
     """
     if alert is None or status == "test":
         return "info"

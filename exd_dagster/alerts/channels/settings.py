@@ -73,7 +73,7 @@ class Settings(BaseModel):
             zone=self.timezone,
             break_through=tuple(self.break_through),
             max_per_hour=self.max_per_hour,
-            folds=self.kind.read_by_people,
+            summarizes=self.kind.read_by_people,
         )
 
     @abstractmethod

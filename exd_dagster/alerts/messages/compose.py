@@ -159,7 +159,7 @@ def _lead(entry: OutboxEntry, alerts: Sequence[Alert]) -> str:
     if entry.reason in _PREPARED:
         return ""
     if entry.reason == "summary":
-        return "Messages that were held back or were too many for one hour; how things stand now comes first."
+        return "Messages held in quiet hours or over the hourly limit; what still fails comes first."
     if entry.reason == "test":
         return alerts[0].sentence
     if entry.reason in ("resolve", "not_monitored", "acknowledge"):
@@ -285,7 +285,7 @@ def _blocked(alerts: Sequence[Alert], context: Context) -> str:
 def _assignment(entry: OutboxEntry, state: AlertState) -> str:
     incidents = [state.incident(name) for name in entry.incidents]
     if incidents and all(incident and incident.shutoff == "suspended" for incident in incidents):
-        return "assignment suspended by the shutoff hook"
+        return "assignment suspended by on_shutoff"
     return "the flag itself was not changed"
 
 

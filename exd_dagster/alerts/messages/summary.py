@@ -67,11 +67,11 @@ def _grouped(
     entry: OutboxEntry, alerts: Mapping[str, Alert]
 ) -> dict[str, dict[FlagId, list[tuple[Reason, str, str]]]]:
     """Return what was said of each flag, oldest first, under the heading of its last word."""
-    told: dict[FlagId, list[tuple[Reason, str, str]]] = {}
-    for part in entry.folded:
+    known: dict[FlagId, list[tuple[Reason, str, str]]] = {}
+    for part in entry.summarized:
         if part[1] in alerts:
-            told.setdefault(alerts[part[1]].flag, []).append(part)
+            known.setdefault(alerts[part[1]].flag, []).append(part)
     return {
-        heading: {flag: parts for flag, parts in told.items() if parts[-1][0] in reasons}
+        heading: {flag: parts for flag, parts in known.items() if parts[-1][0] in reasons}
         for heading, reasons in _GROUPS.items()
     }

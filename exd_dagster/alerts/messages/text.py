@@ -9,9 +9,9 @@ _BLANK = re.compile(r"\s+")
 
 
 def visible(text: object) -> str:
-    """Return one line of text: blanks folded, control and direction characters shown by their code."""
-    folded = _BLANK.sub(" ", str(text)).strip()
-    return "".join(_shown(char) for char in folded)
+    """Return one line of text: blanks collapsed, control and direction characters shown by their code."""
+    joined = _BLANK.sub(" ", str(text)).strip()
+    return "".join(_shown(char) for char in joined)
 
 
 def _shown(char: str) -> str:

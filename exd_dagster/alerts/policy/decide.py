@@ -20,10 +20,10 @@ from exd_dagster.alerts.policy.incidents import (
     Pace,
     Tick,
     close,
-    healed,
+    has_recovered,
     new_iteration,
 )
-from exd_dagster.alerts.policy.inhibit import DROP, flags_down, set_apart
+from exd_dagster.alerts.policy.inhibit import DROP, flags_down, inhibit
 from exd_dagster.alerts.policy.timing.follow_up import acknowledged, follow_up
 from exd_dagster.alerts.policy.unmonitored import leave_outage, part_with_unmonitored, readmit
 from exd_dagster.config import FlagId
@@ -61,7 +61,7 @@ def decide(
         unmonitored=dict(state.unmonitored),
         alerts=dict(state.alerts),
         unchecked=dict(state.unchecked),
-        down=flags_down([check for check in found if not _muted(check, decisions, now)]),
+        down=flags_down([check for check in found if not _silenced(check, decisions, now)]),
         outage=dict(state.outage),
         past=list(state.past),
         pace=pace,
@@ -86,23 +86,23 @@ def _decide_flag(tick: Tick, flag: FlagId, checks: list[CheckState], decisions: 
     if ended is not None:
         close(tick, str(flag), f"The audit of this flag was ended by {ended.by}: {ended.reason}")
         return
-    heard = [check for check in checks if not _muted(check, decisions, tick.now)]
-    _report_unchecked(tick, flag, heard)
+    active = [check for check in checks if not _silenced(check, decisions, tick.now)]
+    _report_unchecked(tick, flag, active)
     incident = tick.incidents.get(str(flag))
-    failing = _audible(heard)
+    failing = _notifiable(active)
     if str(flag) in tick.down and (incident is None or DROP not in incident.alerts):
         failing = [check for check in failing if check.check != DROP]
-    if incident is not None and (began := new_iteration(incident, heard)):
+    if incident is not None and (began := new_iteration(incident, active)):
         close(tick, str(flag), f"A new iteration began at {began}")
         incident = None
     if incident is None:
         if failing:
             _open(tick, flag, failing)
         return
-    _continue(tick, incident, heard, failing, acknowledged(incident, decisions))
+    _continue(tick, incident, active, failing, acknowledged(incident, decisions))
 
 
-def _muted(check: CheckState, decisions: Sequence[Decision], now: datetime) -> bool:
+def _silenced(check: CheckState, decisions: Sequence[Decision], now: datetime) -> bool:
     """True when a person silenced the check or ended its audit."""
     active = active_decisions(decisions, check.flag, now)
     return any(d.kind == "end" or (d.kind == "silence" and d.covers(check.flag, check.check)) for d in active)
@@ -133,8 +133,8 @@ def _report_outage(tick: Tick, found: Sequence[CheckState]) -> None:
 _BACK = "The source's traffic is back at its expected level"
 
 
-def _audible(checks: Sequence[CheckState]) -> list[CheckState]:
-    """Return the failures that page; a drop in traffic mutes a split that went wrong within its hours."""
+def _notifiable(checks: Sequence[CheckState]) -> list[CheckState]:
+    """Return the failures that page; a drop in traffic inhibits a split that went wrong within its hours."""
     failing = [check for check in checks if check.pages]
     drop = next((check.instant("bad_from") for check in failing if check.check == "traffic_drop"), None)
     if drop is None:
@@ -224,12 +224,14 @@ def _continue(
     tick.alerts.update({alert.id: alert for alert in added.values()})
     known = {**incident.alerts, **{check: alert.id for check, alert in added.items()}}
     passing = tuple(
-        check for check in known if check in latest and healed(latest[check], check in incident.healed)
+        check
+        for check in known
+        if check in latest and has_recovered(latest[check], check in incident.recovered)
     )
-    incident = replace(incident, alerts=known, healed=passing)
+    incident = replace(incident, alerts=known, recovered=passing)
     tick.incidents[name] = incident
     if len(passing) == len(known):
-        close(tick, name, _why_healed([latest[check] for check in known]))
+        close(tick, name, _resolution_note([latest[check] for check in known]))
     elif incident.notified_at is None or incident.unmonitored_at is not None:
         if failing and _may_fire(tick, incident):
             held = tuple(tick.alerts[known[check]] for check in known if check not in passing)
@@ -255,7 +257,7 @@ def _again(incident: Incident) -> str:
     )
 
 
-def _why_healed(checks: Sequence[CheckState]) -> str:
+def _resolution_note(checks: Sequence[CheckState]) -> str:
     waived = next((check for check in checks if check.facts.get("waived_by")), None)
     if waived is not None:
         until = waived.facts.get("waived_until")
@@ -272,7 +274,7 @@ def _why_healed(checks: Sequence[CheckState]) -> str:
 def _follow(tick: Tick, incident: Incident, answer: Decision | None) -> None:
     """Send `contained` once; of a failure that goes on, reminders and an escalation."""
     open_alerts = tuple(
-        tick.alerts[alert] for check, alert in incident.alerts.items() if check not in incident.healed
+        tick.alerts[alert] for check, alert in incident.alerts.items() if check not in incident.recovered
     )
     name = str(incident.flag)
     contained = all(alert.contained for alert in open_alerts)
@@ -289,14 +291,14 @@ def _follow(tick: Tick, incident: Incident, answer: Decision | None) -> None:
     follow_up(tick, incident, open_alerts, answer)
 
 
-def _finish(state: AlertState, tick: Tick, looked: bool) -> Decided:
-    kept, digest_only = set_apart(tick.events, first=not state.started, watermark=tick.watermark)
-    silent = {event.incident for event in digest_only}
+def _finish(state: AlertState, tick: Tick, evaluated: bool) -> Decided:
+    kept, digest_only = inhibit(tick.events, first=not state.started, watermark=tick.watermark)
+    in_digest = {event.incident for event in digest_only}
     after = replace(
         state,
-        started=state.started or looked,
+        started=state.started or evaluated,
         incidents={
-            name: replace(incident, digest_only=True) if incident.id in silent else incident
+            name: replace(incident, digest_only=True) if incident.id in in_digest else incident
             for name, incident in tick.incidents.items()
         },
         closed=tick.closed,

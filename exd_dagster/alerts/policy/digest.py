@@ -135,7 +135,7 @@ def _left(state: AlertState, now: datetime) -> list[str]:
     """Return the flags that left within the last day while failing."""
     return [
         f"{clip_name(str(incident.flag))}: "
-        f"{', '.join(c for c in incident.alerts if c not in incident.healed)} was failing "
+        f"{', '.join(c for c in incident.alerts if c not in incident.recovered)} was failing "
         f"when last checked; sent {words.utc(incident.unmonitored_at)}"
         for incident in state.unmonitored.values()
         if incident.unmonitored_at and now - incident.unmonitored_at < _A_DAY

@@ -43,7 +43,7 @@ class Pace:
 
     Attributes:
         repeat: time between two reminders; None: one reminder, after 24 hours.
-        escalate_after: time after which others are told when nobody acknowledged; None: never.
+        escalate_after: time after which it is escalated when nobody acknowledged; None: never.
     """
 
     repeat: timedelta | None = None
@@ -52,7 +52,7 @@ class Pace:
 
 @dataclass
 class Tick:
-    """Mutable scratch of one decision; `held` names incidents whose first message nobody could read yet."""
+    """The state of one decision while it is made; `held` names incidents whose first message is held."""
 
     now: datetime
     watermark: datetime | None
@@ -78,7 +78,7 @@ def new_iteration(incident: Incident, checks: Sequence[CheckState]) -> str:
     return max(starts).isoformat().replace("+00:00", "Z")
 
 
-def healed(check: CheckState, before: bool) -> bool:
+def has_recovered(check: CheckState, before: bool) -> bool:
     """True for a pass or a waiver; a verdict without a result changes nothing."""
     if check.verdict == "pass" or check.facts.get("waived_by"):
         return True
@@ -122,7 +122,7 @@ def close(tick: Tick, name: str, note: str) -> None:
     incident = tick.incidents.pop(name, None)
     if incident is None:
         return
-    if incident.told:
+    if incident.reported:
         ended = [past for past in tick.past if past.id != incident.id]
         tick.past[:] = [*ended, summary_of(incident, tick.alerts, tick.now, note)]
     if incident.notified_at is None:  # inhibited and never sent: nothing to resolve

@@ -12,7 +12,7 @@ FIRST_AUDIT_PAGES = 10
 DROP = "traffic_drop"
 
 
-def set_apart(
+def inhibit(
     events: Sequence[AlertEvent], *, first: bool, watermark: datetime | None
 ) -> tuple[tuple[AlertEvent, ...], tuple[AlertEvent, ...]]:
     """Return the events to send now, and those for the digest only.

@@ -106,8 +106,8 @@ class CheckLearned:
     @property
     def precision(self) -> float | None:
         """Share of real ones among those called real or false; None without any."""
-        told = self.real + self.false
-        return self.real / told if told else None
+        judged = self.real + self.false
+        return self.real / judged if judged else None
 
     @property
     def unanswered(self) -> int:
@@ -121,12 +121,12 @@ class CheckLearned:
 
 
 def known_incidents(states: Iterable[AlertState]) -> list[PastIncident]:
-    """Return every incident that the alerting states remember and people were told of, by id."""
+    """Return every incident that the alerting states know and that were reported, by id."""
     found: dict[str, PastIncident] = {}
     for state in states:
         found.update({past.id: past for past in state.past})
         for incident in (*state.unmonitored.values(), *state.incidents.values()):
-            if incident.told:
+            if incident.reported:
                 found[incident.id] = summary_of(incident, state.alerts)
     return list(found.values())
 

@@ -121,7 +121,7 @@ _FIRST = ("fire", "summary")
 
 
 def _notified(incident: Incident, entry: OutboxEntry, outcome: Outcome, now: datetime) -> Incident:
-    """Store the first delivery and its thread, and that the shutoff hook answered."""
+    """Store the first delivery and its thread, and that `on_shutoff` was answered."""
     if entry.reason == "shutoff":
         return replace(incident, shutoff="suspended")
     if entry.reason in _FIRST and incident.delivered_at is None:

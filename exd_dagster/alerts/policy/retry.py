@@ -120,7 +120,7 @@ def tried(entry: OutboxEntry, outcome: Outcome, now: datetime) -> OutboxEntry:
 
 
 def begun(entry: OutboxEntry) -> datetime:
-    """Return from when on an entry ages: its creation, or its release where it was held back (UTC)."""
+    """Return from when on an entry ages: its creation, or its release where it was held (UTC)."""
     return max(entry.created_at, entry.released_at or entry.created_at)
 
 

@@ -29,7 +29,7 @@ class Route(ConfigModel):
         description="Time between reminders of a failure that blocks; None: one reminder, after 24 h.",
     )
     escalate_to: tuple[str, ...] = Field(
-        default=(), description="Names of destinations told when nobody acknowledged a failure in time."
+        default=(), description="Names of destinations notified when nobody acknowledged a failure in time."
     )
     escalate_after: Duration = Field(
         default=timedelta(hours=1), gt=timedelta(0), description="How long people have to acknowledge."
@@ -172,13 +172,13 @@ def outbox_entries(
 def _told(
     event: AlertEvent, alert: Alert, routing: Routing, channels: Mapping[str, Channel], state: AlertState
 ) -> list[str]:
-    """Return who is told: an escalation tells only those who were not, and later events tell them too."""
+    """Return who is notified: an escalation goes to those who were not yet, later events to all."""
     if event.reason == "escalate":
         return _usable(routing.route(alert).escalate_to, routing, channels)
     if event.reason == "acknowledge":
         channels = {name: channel for name, channel in channels.items() if channel.acknowledges}
-        told = routing.destinations(alert, escalated=True)
-        return [name for name in dict.fromkeys(told) if name in channels]
+        further = routing.destinations(alert, escalated=True)
+        return [name for name in dict.fromkeys(further) if name in channels]
     incident = state.incident(event.incident)
     escalated = incident is not None and incident.escalated_at is not None
     return _usable(routing.destinations(alert, escalated=escalated), routing, channels)

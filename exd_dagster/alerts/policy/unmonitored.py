@@ -7,7 +7,7 @@ from datetime import datetime
 from exd_dagster.alerts.messages import words
 from exd_dagster.alerts.model import Alert, CheckState, Incident, instant
 from exd_dagster.alerts.policy.decisions import Decision, active_decisions
-from exd_dagster.alerts.policy.incidents import AlertEvent, Tick, close, healed, new_iteration
+from exd_dagster.alerts.policy.incidents import AlertEvent, Tick, close, has_recovered, new_iteration
 from exd_dagster.config import FlagId
 
 FLAG_LEFT = "No further notifications: removed from the project while failing, and not corrected"
@@ -22,7 +22,7 @@ def readmit(tick: Tick, flag: FlagId, checks: Sequence[CheckState], watched: Col
         return
     alerts = {check: alert for check, alert in before.alerts.items() if check in watched}
     latest = {check.check: check for check in checks}
-    passes = [name in latest and healed(latest[name], name in before.healed) for name in alerts]
+    passes = [name in latest and has_recovered(latest[name], name in before.recovered) for name in alerts]
     if any(check.pages for check in checks) or new_iteration(before, checks) or (passes and all(passes)):
         del tick.unmonitored[str(flag)]
         tick.incidents[str(flag)] = replace(before, alerts=alerts, contained=False, reminded=False)
@@ -70,11 +70,11 @@ def _part(tick: Tick, incident: Incident, left: Sequence[str], flag_left: bool) 
         return
     name = str(incident.flag)
     stay = {check: alert for check, alert in incident.alerts.items() if check not in left}
-    alerts = tuple(tick.alerts[incident.alerts[check]] for check in left if check not in incident.healed)
+    alerts = tuple(tick.alerts[incident.alerts[check]] for check in left if check not in incident.recovered)
     if incident.unmonitored_at is not None:  # monitored again for a while, but not notified since
         tick.unmonitored[name] = tick.incidents.pop(name)
         return
-    if all(check in incident.healed for check in stay):
+    if all(check in incident.recovered for check in stay):
         if incident.notified_at is None:  # inhibited and never sent: nothing to resolve
             close(tick, name, "")
             return

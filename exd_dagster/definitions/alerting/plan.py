@@ -53,7 +53,7 @@ class AlertPlan:
         alerts: the destinations.
         routing: the routes.
         digest: names of the destinations of the digest.
-        on_shutoff: the shutoff hook.
+        on_shutoff: called once per incident in which the split is wrong and the flag blocks.
         base_url: address of the Dagster UI.
         grain: whether a partition of the bins is an hour or a day.
         fleet: whose decisions apply.
@@ -179,7 +179,7 @@ def plan_alerts(
     faults = duplicate_faults(alerts)
     names = [alert.name for alert in alerts]
     if SHUTOFF_HOOK in names:
-        faults.append(f"name '{SHUTOFF_HOOK}' is that of the shutoff hook; give the destination another")
+        faults.append(f"name '{SHUTOFF_HOOK}' is reserved for on_shutoff; give the destination another")
     routing = Routing(routes=())
     try:
         routing = read_routes(routes, names)

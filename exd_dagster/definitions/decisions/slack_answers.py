@@ -65,7 +65,7 @@ class SlackAnswers:
                 self._act(connection, click)
         except RefusedClickError as error:
             self.log.warning("Slack: refused %s", error)
-            if error.told:
+            if error.explain:
                 connection.ephemeral(*_place(payload), str(error))
 
     def _trusted(self, connection: SlackConnection) -> Trusted:
@@ -86,16 +86,16 @@ class SlackAnswers:
         user = self.users.get(click.user)
         if user is None:
             why = f"{click.user} is not among those who may answer in Slack; the file of users needs a line."
-            raise RefusedClickError(why, told=True)
+            raise RefusedClickError(why, explain=True)
         with self._lock:
             if click.id in self._pressed or self.used(click.id):
-                raise RefusedClickError("This was answered already.", told=True)
+                raise RefusedClickError("This was answered already.", explain=True)
             self._pressed.add(click.id)
         try:
             said = self._decide(click, user)
         except DeliveryError as error:
             self._pressed.discard(click.id)
-            raise RefusedClickError(f"{error}", told=True) from None
+            raise RefusedClickError(f"{error}", explain=True) from None
         self.log.info("Slack: %s", said)
         edited = connection.edit(click.channel, click.ts, click.text, answered(click, said))
         if edited.status != "sent":

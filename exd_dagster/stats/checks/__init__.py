@@ -92,7 +92,7 @@ def alert_type(check: str) -> str:
 
 
 def asks_for_shutoff(check: str) -> bool:
-    """Return whether a blocking failure of this check calls the shutoff hook."""
+    """Return whether a blocking failure of this check calls `on_shutoff`."""
     return check in CHECKS and CHECKS[check].shutoff
 
 

@@ -92,7 +92,7 @@ class Check:
             its page.
         sent: whether a failure is sent at once although it blocks nothing.
         evidence: contents of its chart and headline; "split" also has likely causes.
-        shutoff: True when a blocking failure calls the shutoff hook.
+        shutoff: True when a blocking failure calls `on_shutoff`.
         declared: numbers of the verdict that are known before any unit is counted.
         needs: the field of a flag without which it has no such check; "" for every flag.
     """

@@ -108,7 +108,7 @@ REFUSED = {
 def test_a_press_from_elsewhere_is_refused_without_a_word_there(body, changes) -> None:
     with pytest.raises(RefusedClickError, match="which is not ours") as caught:
         press(body, **changes)
-    assert not caught.value.told
+    assert not caught.value.explain
 
 
 def with_value(body: dict[str, Any], value: Any) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def test_a_forged_value_is_refused(body, forge) -> None:
     assert forge(value_of(body)) != value_of(body)
     with pytest.raises(RefusedClickError, match="signature is wrong") as caught:
         read_click(with_value(body, forge(value_of(body))), TRUSTED, now())
-    assert not caught.value.told
+    assert not caught.value.explain
 
 
 def test_a_button_signed_by_another_bot_is_refused(body) -> None:
@@ -164,7 +164,7 @@ def test_an_expired_button_is_refused_and_the_person_is_told_where_to_decide() -
     old = posted(now() - timedelta(days=14, minutes=1))
     with pytest.raises(RefusedClickError, match="older than 14 days") as caught:
         press(old)
-    assert caught.value.told
+    assert caught.value.explain
     assert press(posted(now() - timedelta(days=13))) is not None
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exd_dagster.alerts.policy.timing.active_time import is_active, next_opening, read_interval
+from exd_dagster.alerts.policy.timing.active_time import is_active, next_start, read_interval
 
 OFFICE = [read_interval("Mon-Fri 08:00-18:00")]
 NIGHT = [read_interval("Fri,Sat 22:00-06:00")]
@@ -38,7 +38,7 @@ def test_an_interval_over_midnight_belongs_to_the_day_on_which_it_begins():
 
 
 def test_on_a_friday_evening_the_office_opens_again_on_monday():
-    assert next_opening(OFFICE, "Europe/Berlin", at("2026-03-06T18:00", "Europe/Berlin")) == at(
+    assert next_start(OFFICE, "Europe/Berlin", at("2026-03-06T18:00", "Europe/Berlin")) == at(
         "2026-03-09T08:00", "Europe/Berlin"
     )
 
@@ -68,12 +68,12 @@ def test_what_is_no_interval_is_refused_with_an_example(text):
     ),
     st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"]),
 )
-def test_an_opening_is_active_and_nothing_before_it_is(minute, text, zone):
+def test_the_next_start_is_active_and_nothing_before_it_is(minute, text, zone):
     intervals, now = [read_interval(text)], at("2026-01-01") + timedelta(minutes=minute)
-    opening = next_opening(intervals, zone, now)
-    skipped = opening.astimezone(ZoneInfo(zone)).utcoffset() != now.astimezone(ZoneInfo(zone)).utcoffset()
-    assert opening >= now
-    assert skipped or is_active(intervals, zone, opening)
-    minutes = int((opening - now) / timedelta(minutes=1))
+    start = next_start(intervals, zone, now)
+    skipped = start.astimezone(ZoneInfo(zone)).utcoffset() != now.astimezone(ZoneInfo(zone)).utcoffset()
+    assert start >= now
+    assert skipped or is_active(intervals, zone, start)
+    minutes = int((start - now) / timedelta(minutes=1))
     for later in range(0, minutes, 17):
         assert skipped or not is_active(intervals, zone, now + timedelta(minutes=later))

@@ -102,7 +102,7 @@ def test_the_state_of_version_3_is_taken_over_with_what_it_had_still_to_send():
     state["incidents"]["checkout"] = {
         k: v for k, v in state["incidents"]["checkout"].items() if k not in added
     }
-    held = ("held_until", "capped", "released_at", "folded")
+    held = ("held_until", "capped", "released_at", "summarized")
     state["outbox"] = [{k: v for k, v in entry.items() if k not in held} for entry in state["outbox"]]
     storage.values[store.key] = json.dumps(state)
     with SmtpServer() as server:
@@ -117,7 +117,7 @@ def test_of_a_long_summary_every_flag_is_named():
     alerts = {f"{i}": alert(id=f"{i}", key=f"flag-{i:02d}", flag=flag(f"flag-{i:02d}")) for i in range(40)}
     entry = OutboxEntry(
         id="s", destination="mail", channel="email", reason="summary", alerts=tuple(alerts),
-        folded=tuple(("fire", name, "") for name in alerts), created_at=NOW, next_attempt_at=NOW,
+        summarized=tuple(("fire", name, "") for name in alerts), created_at=NOW, next_attempt_at=NOW,
     )  # fmt: skip
     message = compose(entry, AlertState(alerts=alerts), Context())
     assert message.headline == "Summary: 40 flags: 40 failing"
@@ -142,4 +142,4 @@ def test_a_destination_without_hours_and_cap_has_no_rules():
     assert exd.EmailAlerts(host="h", to=["a@x.org"], timezone="Europe/Berlin").rules is None
     rules = exd.EmailAlerts(host="h", to=["a@x.org"], max_per_hour=4).rules
     assert rules is not None
-    assert (rules.max_per_hour, rules.folds) == (4, True)
+    assert (rules.max_per_hour, rules.summarizes) == (4, True)

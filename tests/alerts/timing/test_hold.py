@@ -12,7 +12,7 @@ from exd_dagster.alerts.model import AlertState, OutboxEntry
 from exd_dagster.alerts.policy.outcome import record_outcome
 from exd_dagster.alerts.policy.retry import LIFETIME, Outcome
 from exd_dagster.alerts.policy.timing.active_time import read_interval
-from exd_dagster.alerts.policy.timing.hold import FOLDED, URGENT, DeliveryRules, time_entries
+from exd_dagster.alerts.policy.timing.hold import SUMMARIZED, URGENT, DeliveryRules, time_entries
 from tests.alerts.make import NOW, alert
 
 OFFICE = DeliveryRules(active_time=(read_interval("Mon-Fri 08:00-18:00"),), zone="Europe/Berlin")
@@ -39,7 +39,7 @@ def due(state: AlertState) -> list[OutboxEntry]:
 
 def told(entry: OutboxEntry) -> list[tuple[str, str]]:
     """Reason and alert of everything a message says."""
-    parts = [(reason, name) for reason, name, _ in entry.folded]
+    parts = [(reason, name) for reason, name, _ in entry.summarized]
     return parts or [(entry.reason, name) for name in entry.alerts]
 
 
@@ -64,7 +64,7 @@ def test_in_the_morning_held_messages_come_as_one_and_a_digest_by_itself():
     morning = due(time_entries(night, {"a": OFFICE}, MORNING))
     assert sorted(e.reason for e in morning) == ["digest", "summary"]
     (summary,) = [e for e in morning if e.reason == "summary"]
-    assert summary.folded == (("fire", "WARN-1", ""), ("fire", "WARN-2", ""), ("resolve", "WARN-3", ""))
+    assert summary.summarized == (("fire", "WARN-1", ""), ("fire", "WARN-2", ""), ("resolve", "WARN-3", ""))
 
 
 def test_one_held_message_comes_as_it_is():
@@ -73,12 +73,12 @@ def test_one_held_message_comes_as_it_is():
 
 
 def test_a_program_gets_each_held_payload_by_itself():
-    rules = {"a": replace(OFFICE, folds=False)}
+    rules = {"a": replace(OFFICE, summarizes=False)}
     morning = time_entries(time_entries(holding(*map(entry, range(3))), rules, NIGHT), rules, MORNING)
     assert {e.id for e in due(morning)} == {"0", "1", "2"}
 
 
-def test_a_message_that_failed_before_the_evening_waits_too_and_is_not_folded():
+def test_a_message_that_failed_before_the_evening_waits_too_and_is_not_summarized():
     state = holding(entry(1, attempts=1), entry(2), entry(3))
     night = time_entries(state, {"a": OFFICE}, NIGHT)
     assert not due(night)
@@ -101,7 +101,7 @@ def test_the_age_of_a_held_message_counts_from_its_release():
 def test_of_too_many_messages_the_worst_go_alone_and_one_stands_for_the_rest():
     state = holding(*(entry(i) for i in range(5)), entry(9, severity="ERROR"))
     going = due(time_entries(state, {"a": DeliveryRules(max_per_hour=3)}, NIGHT))
-    assert [(e.id if e.reason != "summary" else len(e.folded)) for e in going] == ["9", "0", 4]
+    assert [(e.id if e.reason != "summary" else len(e.summarized)) for e in going] == ["9", "0", 4]
 
 
 def test_when_the_hour_is_full_messages_wait_for_its_end_and_then_come_as_one():
@@ -153,7 +153,7 @@ class Life:
     st.lists(
         st.tuples(
             st.lists(
-                st.tuples(st.sampled_from([*FOLDED[:-1], "digest"]), st.sampled_from(["ERROR", "WARN"])),
+                st.tuples(st.sampled_from([*SUMMARIZED[:-1], "digest"]), st.sampled_from(["ERROR", "WARN"])),
                 max_size=6,
             ),
             st.integers(-30, 300),
@@ -166,13 +166,13 @@ class Life:
     st.lists(st.booleans(), max_size=40),
 )
 def test_every_message_is_told_exactly_once_in_its_time_and_within_the_cap(
-    steps, intervals, most, folds, refused
+    steps, intervals, most, summarizes, refused
 ):
     rule = DeliveryRules(
         active_time=tuple(map(read_interval, intervals)),
         zone="America/New_York",
         max_per_hour=most,
-        folds=folds,
+        summarizes=summarizes,
     )
     life, answers = Life(rule), iter(refused)
     for arrivals, minutes in steps:
@@ -204,4 +204,4 @@ def test_a_summary_that_waits_takes_in_what_comes_meanwhile():
         state = replace(state, outbox=(*state.outbox, *new.outbox), alerts={**state.alerts, **new.alerts})
         state = time_entries(state, rules, NIGHT + timedelta(minutes=minute)).bump()
     (summary,) = due(time_entries(state, rules, NIGHT + timedelta(hours=1)))
-    assert [name for _, name, _ in summary.folded] == ["WARN-1", "WARN-2", "WARN-3", "WARN-4"]
+    assert [name for _, name, _ in summary.summarized] == ["WARN-1", "WARN-2", "WARN-3", "WARN-4"]

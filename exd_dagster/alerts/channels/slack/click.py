@@ -19,11 +19,11 @@ class RefusedClickError(ExdError):
     """A press of a button that is not acted on.
 
     Attributes:
-        told: whether whoever pressed is told why; what is not from our own message is only logged.
+        explain: whether whoever pressed gets the reason; what is not from our own message is only logged.
     """
 
-    def __init__(self, why: str, *, told: bool = False) -> None:
-        self.told = told
+    def __init__(self, why: str, *, explain: bool = False) -> None:
+        self.explain = explain
         super().__init__(why)
 
 
@@ -103,7 +103,7 @@ def read_click(payload: Mapping[str, Any], trusted: Trusted, now: datetime) -> C
     issued = datetime.fromtimestamp(offer.at, timezone.utc)
     if now - issued > LIFETIME:
         raise RefusedClickError(
-            f"This button is older than {LIFETIME.days} days. Decide in Dagster instead.", told=True
+            f"This button is older than {LIFETIME.days} days. Decide in Dagster instead.", explain=True
         )
     message = _part(payload, "message")
     return Click(

@@ -14,7 +14,7 @@ from exd_dagster.alerts.messages.message import Answer
 LONGEST_VALUE = 2000
 """Characters of the value of a button that Slack takes."""
 LIFETIME = timedelta(days=14)
-"""A button is void after this: what it speaks of has long changed."""
+"""A button is void after this: its alert is out of date."""
 _CONTEXT = b"exd_dagster button 1"
 _SIGNATURE = 64
 

@@ -85,7 +85,7 @@ class SlackConnection:
         )
 
     def ephemeral(self, channel: str, user: str, text: str) -> Outcome:
-        """Tell one person something in a channel that nobody else sees."""
+        """Post to one person in a channel; nobody else sees it."""
         body = {"channel": channel, "user": user, "text": text, "parse": "none", "link_names": False}
         return self.bot.call("chat.postEphemeral", body, _now())
 

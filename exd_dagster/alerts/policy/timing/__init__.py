@@ -1,1 +1,1 @@
-"""When a message may be sent, how many an hour, and when an incident is told again. Pure."""
+"""When a message may be sent, how many an hour, and when an incident is repeated or escalated. Pure."""

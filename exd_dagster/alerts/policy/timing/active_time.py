@@ -1,4 +1,4 @@
-"""The hours of the week in which a destination is told: weekdays and times of day in one time zone. Pure."""
+"""The hours of the week in which a destination is notified: weekdays and times in one time zone. Pure."""
 
 import re
 from collections.abc import Sequence
@@ -81,10 +81,10 @@ def is_active(intervals: Sequence[Interval], zone: str, now: datetime) -> bool:
     return not intervals or any(i.holds(local.weekday(), local.hour * 60 + local.minute) for i in intervals)
 
 
-def next_opening(intervals: Sequence[Interval], zone: str, now: datetime) -> datetime:
-    """Return the next instant at or after `now` (UTC) from which a destination is told.
+def next_start(intervals: Sequence[Interval], zone: str, now: datetime) -> datetime:
+    """Return the next instant at or after `now` (UTC) from which a destination is notified.
 
-    Where clocks are put forward over the beginning, it opens with the first minute that exists.
+    Where clocks are put forward over the beginning, it is the first minute that exists.
 
     Args:
         intervals: at least one.
@@ -100,5 +100,4 @@ def next_opening(intervals: Sequence[Interval], zone: str, now: datetime) -> dat
         for interval in intervals
         if (today + timedelta(days=day)).weekday() in interval.days
     ]
-    opened = (start.astimezone(timezone.utc) for start in starts)
-    return min(start for start in opened if start > now)
+    return min(at for start in starts if (at := start.astimezone(timezone.utc)) > now)

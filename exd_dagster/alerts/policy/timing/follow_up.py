@@ -1,4 +1,4 @@
-"""When an open incident is told again, and when to others because nobody answered. Pure."""
+"""When an open incident is repeated, and when it is escalated because nobody acknowledged it. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -12,45 +12,45 @@ REMIND_AFTER = timedelta(hours=24)
 
 
 def acknowledged(incident: Incident, decisions: Iterable[Decision]) -> Decision | None:
-    """Return a person's `acknowledge` or `close` of this incident, made after it was first told; or None.
+    """Return a person's `acknowledge` or `close` of this incident, made after it was first sent; or None.
 
     Args:
         incident: an open incident.
         decisions: those in force for its flag.
     """
-    told = incident.fired_at or incident.opened_at
+    sent = incident.fired_at or incident.opened_at
     kinds = ("acknowledge", "close")
     found = (d for d in decisions if d.kind in kinds and d.incident in ("", incident.id))
-    return next((d for d in found if d.made_at >= told), None)
+    return next((d for d in found if d.made_at >= sent), None)
 
 
 def follow_up(tick: Tick, incident: Incident, alerts: Sequence[Alert], answer: Decision | None) -> None:
-    """Remind of a failure that still blocks, and tell others of one that nobody answered.
+    """Repeat a failure that still blocks, and escalate one that nobody acknowledged.
 
     Args:
         tick: what is decided so far; its `held` names incidents that nobody could read yet.
-        incident: open, told, and failing still.
+        incident: open, sent, and failing still.
         alerts: its failures.
         answer: the acknowledgement in force, if any.
     """
     if answer is not None:
         if not incident.acknowledged:
             note = f"{answer.by}: {answer.reason}"
-            _tell(tick, "acknowledge", replace(incident, acknowledged=True), alerts, note)
+            _notify(tick, "acknowledge", replace(incident, acknowledged=True), alerts, note)
         return
     if incident.id in tick.held:
         return
     paces = [tick.pace(alert) for alert in alerts]
     if _escalates(tick.now, incident, [p.escalate_after for p in paces if p.escalate_after is not None]):
         incident = replace(incident, escalated_at=tick.now)
-        _tell(tick, "escalate", incident, alerts)
+        _notify(tick, "escalate", incident, alerts)
     elif any(alert.blocks for alert in alerts) and _due(
         tick.now, incident, [p.repeat for p in paces if p.repeat is not None]
     ):
-        _tell(tick, "remind", replace(incident, reminded=True, reminded_at=tick.now), alerts)
+        _notify(tick, "remind", replace(incident, reminded=True, reminded_at=tick.now), alerts)
 
 
-def _tell(tick: Tick, reason: Reason, incident: Incident, alerts: Sequence[Alert], note: str = "") -> None:
+def _notify(tick: Tick, reason: Reason, incident: Incident, alerts: Sequence[Alert], note: str = "") -> None:
     tick.incidents[str(incident.flag)] = incident
     tick.events.append(
         AlertEvent(reason=reason, flag=incident.flag, incident=incident.id, alerts=tuple(alerts), note=note)

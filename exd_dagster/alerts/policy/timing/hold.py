@@ -1,4 +1,4 @@
-"""When a message goes out: held in quiet hours, capped by the hour, folded into one summary. Pure.
+"""When a message is sent: held in quiet hours, limited per hour, combined into one summary. Pure.
 
 Nothing is dropped: a message is sent, waits, or is named in a summary that took its place.
 """
@@ -9,46 +9,46 @@ from datetime import datetime, timedelta
 
 from exd_dagster.alerts.model import AlertState, OutboxEntry, Reason
 from exd_dagster.alerts.policy.routes import entry_id
-from exd_dagster.alerts.policy.timing.active_time import Interval, is_active, next_opening
+from exd_dagster.alerts.policy.timing.active_time import Interval, is_active, next_start
 
 HOUR = timedelta(hours=1)
 URGENT: tuple[Reason, ...] = ("fire", "outage", "remind", "escalate")
-"""Reasons that may break through quiet hours; an end, a digest or a notice waits for the morning."""
-FOLDED: tuple[Reason, ...] = (
+"""Reasons that may break through quiet hours; all others wait until they end."""
+SUMMARIZED: tuple[Reason, ...] = (
     *URGENT, "contained", "resolve", "not_monitored", "not_checked", "summary",
 )  # fmt: skip
-"""Reasons that one summary can stand for; a digest, or a notice of losses, has a list of its own."""
+"""Reasons that one summary can replace; a digest, or a report of dead letters, has a list of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryRules:
-    """When and how often one destination is told.
+    """When and how often one destination is notified.
 
     Attributes:
-        active_time: when it is told; empty: always.
+        active_time: when it is notified; empty: always.
         zone: IANA time zone of these hours.
-        break_through: severities told outside of them too: "ERROR" is what blocks, "WARN" the rest.
+        break_through: severities sent outside of them too: "ERROR" is what blocks, "WARN" the rest.
         max_per_hour: messages within any 60 minutes, at most; None: any number.
-        folds: True where people read: one summary replaces several messages. Programs get each payload.
+        summarizes: True where people read: one summary replaces several messages. Programs get each payload.
     """
 
     active_time: tuple[Interval, ...] = ()
     zone: str = "UTC"
     break_through: tuple[str, ...] = ("ERROR",)
     max_per_hour: int | None = None
-    folds: bool = True
+    summarizes: bool = True
 
     def is_active(self, now: datetime) -> bool:
-        """True when everything is told (`now` in UTC)."""
+        """True when everything is sent (`now` in UTC)."""
         return is_active(self.active_time, self.zone, now)
 
 
 def time_entries(state: AlertState, rules: Mapping[str, DeliveryRules], now: datetime) -> AlertState:
-    """Return the state with each waiting message held, let go, or folded into a summary.
+    """Return the state with each pending message held, released, or combined into a summary.
 
     Args:
         state: before anything of this tick is sent.
-        rules: by destination; those not named are told at once.
+        rules: by destination; those not named are notified at once.
         now: clock of the tick (UTC).
     """
     for name, rule in rules.items():
@@ -63,19 +63,19 @@ def time_entries(state: AlertState, rules: Mapping[str, DeliveryRules], now: dat
 def _timed(
     state: AlertState, entries: list[OutboxEntry], rule: DeliveryRules, now: datetime
 ) -> list[OutboxEntry]:
-    quiet = [] if rule.is_active(now) else [e for e in entries if not _breaks_through(e, state, rule)]
-    opens = next_opening(rule.active_time, rule.zone, now) if quiet else now
-    held = [replace(entry, held_until=opens) for entry in quiet]
-    kept = {entry.id for entry in quiet}
+    outside = [] if rule.is_active(now) else [e for e in entries if not _breaks_through(e, state, rule)]
+    start = next_start(rule.active_time, rule.zone, now) if outside else now
+    held = [replace(entry, held_until=start) for entry in outside]
+    kept = {entry.id for entry in outside}
     free = [entry for entry in entries if entry.id not in kept]
-    going = [entry for entry in free if entry.held_until is None and _admitted(entry)]
+    active = [entry for entry in free if entry.held_until is None and _admitted(entry)]
     late = [entry for entry in free if entry.held_until is not None]
     new = [entry for entry in free if entry.held_until is None and not _admitted(entry)]
     if rule.max_per_hour is None:
-        return [*held, *going, *new, *_released(_folded(state, late, rule, now), now)]
-    morning = _folded(state, [entry for entry in late if not entry.capped], rule, now)
-    waiting = [*morning, *(entry for entry in late if entry.capped), *new]
-    return [*held, *going, *_within_cap(state, waiting, rule, rule.max_per_hour - len(going), now)]
+        return [*held, *active, *new, *_released(_summarized(state, late, rule, now), now)]
+    resumed = _summarized(state, [entry for entry in late if not entry.capped], rule, now)
+    waiting = [*resumed, *(entry for entry in late if entry.capped), *new]
+    return [*held, *active, *_within_cap(state, waiting, rule, rule.max_per_hour - len(active), now)]
 
 
 def _breaks_through(entry: OutboxEntry, state: AlertState, rule: DeliveryRules) -> bool:
@@ -89,7 +89,7 @@ def _severities(entry: OutboxEntry, state: AlertState) -> set[str]:
 
 
 def _admitted(entry: OutboxEntry) -> bool:
-    """True once a message may be tried: its own retries decide from then on."""
+    """True once a message was released or tried: its own retries decide from then on."""
     return entry.attempts > 0 or entry.released_at is not None
 
 
@@ -100,13 +100,13 @@ def _released(entries: Sequence[OutboxEntry], now: datetime) -> list[OutboxEntry
 def _within_cap(
     state: AlertState, waiting: Sequence[OutboxEntry], rule: DeliveryRules, most: int, now: datetime
 ) -> list[OutboxEntry]:
-    """Let go as many as the last hour leaves room for; the last place takes a summary of the rest.
+    """Release as many as the last hour allows; the last of them is a summary of the rest.
 
     Args:
         state: its receipts say what was sent.
-        waiting: not let go yet.
+        waiting: not released yet.
         rule: of the destination.
-        most: messages within any 60 minutes, less those on their way.
+        most: messages within any 60 minutes, less those being tried.
         now: clock of the tick (UTC).
     """
     if not waiting:
@@ -116,31 +116,31 @@ def _within_cap(
         r.at for r in state.receipts
         if r.status == "sent" and r.entry.destination == name and now - HOUR < r.at <= now
     ]  # fmt: skip
-    room = most - len(sent)
+    allowed = most - len(sent)
     ordered = sorted(
         waiting, key=lambda entry: ("ERROR" not in _severities(entry, state), entry.created_at, entry.id)
     )
-    if len(ordered) <= room:
+    if len(ordered) <= allowed:
         return _released(ordered, now)
-    alone = ordered[: max(room - 1, 0)]
-    rest = _folded(state, ordered[len(alone) :], rule, now)
-    going_now = rest[: max(room - len(alone), 0)]
+    alone = ordered[: max(allowed - 1, 0)]
+    rest = _summarized(state, ordered[len(alone) :], rule, now)
+    released = rest[: max(allowed - len(alone), 0)]
     until = min(sent, default=now) + HOUR
-    later = [replace(entry, held_until=until, capped=True) for entry in rest[len(going_now) :]]
-    return [*_released([*alone, *going_now], now), *later]
+    later = [replace(entry, held_until=until, capped=True) for entry in rest[len(released) :]]
+    return [*_released([*alone, *released], now), *later]
 
 
-def _folded(
+def _summarized(
     state: AlertState, entries: Sequence[OutboxEntry], rule: DeliveryRules, now: datetime
 ) -> list[OutboxEntry]:
     """Return the entries with one summary, first, in place of those that people need not read one by one."""
     alike = [
         entry for entry in entries
-        if rule.folds and entry.reason in FOLDED and not entry.attempts
+        if rule.summarizes and entry.reason in SUMMARIZED and not entry.attempts
     ]  # fmt: skip
     if len(alike) < 2:
         return list(entries)
-    alike.sort(key=lambda entry: (entry.reason != "summary", entry.created_at))  # the last word counts
+    alike.sort(key=lambda entry: (entry.reason != "summary", entry.created_at))  # its latest part counts
     first = alike[0]
     parts = tuple(part for entry in alike for part in _parts(entry))
     summary = OutboxEntry(
@@ -150,7 +150,7 @@ def _folded(
         reason="summary",
         alerts=tuple(dict.fromkeys(alert for entry in alike for alert in entry.alerts)),
         incidents=tuple(dict.fromkeys(incident for entry in alike for incident in entry.incidents)),
-        folded=parts,
+        summarized=parts,
         created_at=now,
         next_attempt_at=now,
     )
@@ -160,5 +160,5 @@ def _folded(
 
 def _parts(entry: OutboxEntry) -> tuple[tuple[Reason, str, str], ...]:
     if entry.reason == "summary":
-        return entry.folded
+        return entry.summarized
     return tuple((entry.reason, alert, entry.note) for alert in entry.alerts)
