@@ -44,6 +44,7 @@ class BuildReport:
         quarantined: rows of the whole log quarantined in this update, by reason.
         unreadable: files and lines that could not be read.
         absent: optional columns the log does not have; see `records.FACTS_OFF` for the consequences.
+        records: records of the log in all hours that were ever read.
     """
 
     source: str
@@ -56,3 +57,4 @@ class BuildReport:
     quarantined: Mapping[str, int] = field(default_factory=dict)
     unreadable: tuple[Unreadable, ...] = ()
     absent: tuple[str, ...] = ()
+    records: int = 0

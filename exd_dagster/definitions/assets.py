@@ -11,7 +11,7 @@ import dagster as dg
 from exd_dagster.bins.report import BuildReport, FlagBuild
 from exd_dagster.config import FlagAudit, FlagId, Timing, floor_hour
 from exd_dagster.config.stages import other_stages
-from exd_dagster.definitions.catalog import BINS_SCHEMA, flag_tags, table_metadata
+from exd_dagster.definitions.catalog import BINS_SCHEMA, flag_tags, seen_of_records, table_metadata
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.internals import latest_checks
 from exd_dagster.definitions.metadata import bins_metadata
@@ -176,6 +176,8 @@ def build_variant_bins_assets(
             records, [*selected.values(), *stages], window.start, window.end, timing=timing, now=_now()
         )
         _log_report(context, report)
+        if records_asset is None:  # the asset of a loader is its owner's
+            context.log_event(dg.AssetObservation(upstream, metadata=seen_of_records(report)))
         rows = bins.row_counts()
         built = bins.read_many([flag for flag in selected.values() if report.flags[flag.id].error is None])
         for key, flag in selected.items():

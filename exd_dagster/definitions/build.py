@@ -27,7 +27,7 @@ from exd_dagster.definitions.assets import (
     build_variant_bins_assets,
     records_asset_key,
 )
-from exd_dagster.definitions.catalog import GroupBy, declared_at, group_of, records_kinds
+from exd_dagster.definitions.catalog import GroupBy, group_of, records_kinds, records_metadata
 from exd_dagster.definitions.checks import check_keys, flag_checks, trust_key
 from exd_dagster.definitions.decisions.asset import build_flag_decisions
 from exd_dagster.definitions.decisions.sensor import build_decision_sensor
@@ -294,7 +294,7 @@ class _Fleet:
             description=description,
             group_name=self.group_name,
             kinds=records_kinds(self.records),
-            metadata=declared_at(),
+            metadata=records_metadata(self.records),
         )
 
     def bins(self, attributes: AssetAttributes, **options: Any) -> dg.AssetsDefinition:

@@ -5,14 +5,24 @@ import sys
 import sysconfig
 import warnings
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, TypeAlias
 
 import dagster as dg
 
+from exd_dagster.bins.report import BuildReport
 from exd_dagster.config import FlagAudit
-from exd_dagster.telemetry.sources.duckdb import FileRecords, ParquetRecords, Records, TableRecords
+from exd_dagster.stats.words import instant
+from exd_dagster.telemetry.records import MEANINGS, REQUIRED
+from exd_dagster.telemetry.sources.duckdb import (
+    FileRecords,
+    IbisRecords,
+    ParquetRecords,
+    Records,
+    TableRecords,
+)
 
 GroupBy: TypeAlias = Literal["owner", "namespace", "environment"]
 
@@ -119,6 +129,45 @@ def _reference(file: str, line: int) -> dg.CodeReferencesMetadataValue:
             file_path=str(Path(file).absolute()), line_number=line, label="declared here"
         )
         return dg.CodeReferencesMetadataValue(code_references=[here])
+
+
+def records_metadata(records: Records) -> dict[str, Any]:
+    """Return what the catalogue shows of the records: where they are, which columns are read as what.
+
+    Args:
+        records: where the evaluation records are.
+    """
+    mapped, found = records.column_map, dict[str, dg.TableColumn]()
+    for name, (kind, text) in MEANINGS.items():
+        for path in () if name in mapped.constants else mapped.paths(name):
+            said = text if path == name else f"{text} Read as {name}."
+            if path in found:
+                said = f"{found[path].description} {said}"
+            needed = dg.TableColumnConstraints(nullable=name not in REQUIRED)
+            found[path] = dg.TableColumn(path, kind, description=said, constraints=needed)
+    stored = isinstance(records, (TableRecords, IbisRecords))
+    return {
+        "dagster/column_schema": dg.TableSchema(list(found.values())),
+        "dagster/table_name" if stored else "dagster/uri": records.place,
+        **declared_at(),
+    }
+
+
+def seen_of_records(report: BuildReport) -> dict[str, Any]:
+    """Return what an audit saw of the records, for an observation of their asset."""
+    return {
+        "dagster/row_count": report.records,
+        "data_through": _text(report.watermark),
+        "audited_through": _text(report.closed_through),
+        "undelivered_hours": len(report.undelivered),
+        "quarantined": dg.MetadataValue.json(dict(report.quarantined)),
+        "unreadable": dg.MetadataValue.json([str(each) for each in report.unreadable]),
+        "columns_absent": ", ".join(report.absent) or "none",
+    }
+
+
+def _text(at: datetime | None) -> str:
+    return instant(at) if at else "no record yet"
 
 
 def records_kinds(records: Records) -> set[str]:

@@ -34,6 +34,20 @@ OPTIONAL = (
     "ingested_at",
 )
 
+MEANINGS: Mapping[str, tuple[str, str]] = {
+    "timestamp": ("timestamp", "When the unit was evaluated; without an offset in the log's time zone."),
+    "flag_key": ("text", "Key of the flag."),
+    "variant_key": ("text", "Variant that was served."),
+    "unit_id_hash": ("text or integer", "The unit that was evaluated: a user, a device."),
+    "evaluation_id": ("text", "Id of the evaluation; a repeated one counts once."),
+    "namespace": ("text", "Namespace of the flag."),
+    "environment": ("text", "Environment of the flag."),
+    "manifest_version": ("text", "Version of the manifest that the evaluation used."),
+    "evaluation_reason": ("text", "Why this variant was served; some reasons are no assignments."),
+    "ingested_at": ("timestamp", "When the record arrived; later than its hour by more is a late row."),
+}
+"""Kind and meaning of each column of the contract."""
+
 PARTITION = "_partition_date"
 """The day (UTC) of a record's timestamp; a table of an engine that has it is read by the window's days."""
 

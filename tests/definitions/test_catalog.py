@@ -11,8 +11,9 @@ from dagster_duckdb import DuckDBResource
 import exd_dagster as exd
 from exd_dagster.definitions.catalog import BINS_SCHEMA, LEDGER_SCHEMA, TRUST_SCHEMA, group_of
 from exd_dagster.definitions.component.component import FlagAuditComponent
+from exd_dagster.telemetry.records import OPTIONAL, REQUIRED
 from tests.fleet import Fleet
-from tests.logs import healthy
+from tests.logs import HOUR, START, healthy
 
 OURS = (
     "flag_trust",
@@ -86,6 +87,55 @@ def test_the_row_count_is_that_of_the_table(
         ((rows,),) = store.execute(f"SELECT count(*) FROM {where}").fetchall()
     assert rows > 0
     assert event.asset_materialization.metadata["dagster/row_count"].value == rows
+
+
+def test_the_records_say_which_columns_are_read_and_what_each_means(fleet: Fleet) -> None:
+    metadata = spec(fleet.defs, "flag_evaluations").metadata
+    columns = {column.name: column for column in metadata["dagster/column_schema"].columns}
+    assert set(columns) == {*REQUIRED, *OPTIONAL}
+    assert all(column.description for column in columns.values())
+    assert {name for name, column in columns.items() if not column.constraints.nullable} == {*REQUIRED}
+    assert metadata["dagster/uri"].endswith("log/*.parquet")
+
+
+def test_the_columns_of_the_records_have_the_names_of_the_log(tmp_path: Path) -> None:
+    records = exd.TableRecords(
+        table="raw.exposures",
+        columns={"timestamp": "at", "unit_id_hash": ("user.id", "device.id")},
+        constants={"flag_key": "landing-page"},
+    )
+    flags = [exd.FlagAudit(key="landing-page", start="2026-03-01")]
+    store = DuckDBResource(database=str(tmp_path / "bins.duckdb"))
+    metadata = spec(
+        exd.build_flag_audit_defs(flags, records=records, store=store), "flag_evaluations"
+    ).metadata
+    told = {column.name: column.description for column in metadata["dagster/column_schema"].columns}
+    assert {"at", "user.id", "device.id"} < set(told)
+    assert not {"timestamp", "unit_id_hash", "flag_key"} & set(told)
+    assert told["at"].endswith("Read as timestamp.")
+    assert metadata["dagster/table_name"] == "raw.exposures"
+
+
+def test_an_audit_tells_how_many_records_its_hours_have_and_what_it_set_apart(
+    fleet: Fleet, instance: dg.DagsterInstance
+) -> None:
+    (record,) = instance.fetch_observations(dg.AssetKey("flag_evaluations"), limit=1).records
+    seen = record.asset_observation.metadata
+    log = str(fleet.folder / "log" / "*.parquet")
+    end = START + fleet.hours * HOUR
+    query = f"SELECT count(*) FROM '{log}' WHERE timestamp < TIMESTAMPTZ '{end}'"
+    ((rows,),) = duckdb.connect().execute(query).fetchall()
+    assert rows > 0
+    assert seen["dagster/row_count"].value == rows
+    assert seen["quarantined"].data == {}
+    assert "evaluation_id" in seen["columns_absent"].text
+
+
+def test_the_asset_of_a_loader_is_not_observed(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    fleet = Fleet(tmp_path, {"good": healthy(3)}, options={"records_asset": dg.AssetKey("loaded")})
+    with dg.DagsterInstance.ephemeral() as other:
+        fleet.run(other, fleet.bins)
+        assert not other.fetch_observations(dg.AssetKey("loaded"), limit=1).records
 
 
 def built(folder: Path, **options) -> dg.Definitions:

@@ -127,16 +127,20 @@ class Update:
         return source
 
     def _delivery(self, first: int, source: StoredSource | None) -> dict[str, Any]:
-        """Return the closed hours read that were not delivered, and the number of later records."""
+        """Return how many records there are, the closed hours not delivered, and the later records."""
         label = self.reading.source.label
         records = {hour: count for hour, count in self.registry.hours(label).items() if count}
         delivered = delivered_hours(records, flag_volumes(self.connection, label))
         if source is None or not delivered:
-            return {}
+            return {"records": sum(records.values())}
         closed = range(max(first, min(records)), source.closed_through)
         lost = [hour for hour in closed if hour in records and hour not in delivered]
         ahead = sum(count for hour, count in records.items() if hour > max(delivered))
-        return {"undelivered": tuple(map(instant_of, lost)), "records_ahead": ahead}
+        return {
+            "records": sum(records.values()),
+            "undelivered": tuple(map(instant_of, lost)),
+            "records_ahead": ahead,
+        }
 
     def _filterable(self, targets: Sequence[Target], opened: OpenLog) -> list[Target]:
         """Return the flags whose filter columns the log has; the others get an error."""
