@@ -18,8 +18,9 @@ import dagster as dg
 from docs.slack_preview import slack_html
 from exd_dagster.alerts.channels.email_message import html_body
 from exd_dagster.alerts.channels.slack.blocks import slack_blocks
+from exd_dagster.alerts.messages.answer_sections import Context
 from exd_dagster.alerts.messages.answers import Launchpad
-from exd_dagster.alerts.messages.compose import Context, compose
+from exd_dagster.alerts.messages.compose import compose
 from exd_dagster.alerts.messages.links import Links
 from exd_dagster.alerts.messages.message import Message
 from exd_dagster.alerts.model import OutboxEntry

@@ -25,6 +25,8 @@ from tests.logs import HOUR, START, broken, healthy, rows, write
 
 FIXTURES = Path(__file__).with_name("fixtures")
 VERSIONS = ("format_2", "format_3", "format_4")
+STATES = (*VERSIONS, "state_3", "state_5")
+"""An alerting state of every version from the first to the last but one."""
 HOURS, NEXT = 30, 24
 FLAGS = [FlagAudit(key=key, split={"control": 0.5, "treatment": 0.5}, start=START) for key in ("good", "bad")]
 
@@ -116,7 +118,7 @@ class Destination:
         return sorted((note.reason, alert.flag.key) for note in self.taken for alert in note.alerts)
 
 
-@pytest.fixture(params=VERSIONS)
+@pytest.fixture(params=STATES)
 def written(request: pytest.FixtureRequest) -> str:
     """The state after two ticks: `up` was reported of `checkout` and `gone`, which then left; `down` not."""
     return (FIXTURES / request.param / "state.json").read_text(encoding="utf-8")
@@ -135,6 +137,11 @@ def sent_by(office: Office, name: str) -> list[tuple[str, str]]:
     destination = office.setup.senders[name]
     assert isinstance(destination, Destination)
     return destination.reported
+
+
+def test_there_is_a_state_of_every_version_before_this_one() -> None:
+    states = [json.loads((FIXTURES / name / "state.json").read_text()) for name in STATES]
+    assert sorted(state["version"] for state in states) == list(range(1, AlertState().version))
 
 
 def test_a_state_of_an_earlier_version_is_read_as_one_of_today(office: Office) -> None:

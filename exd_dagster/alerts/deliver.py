@@ -8,7 +8,8 @@ from datetime import datetime
 
 from exd_dagster.alerts.channels.guard import redact
 from exd_dagster.alerts.channels.sender import Notification, Sender
-from exd_dagster.alerts.messages.compose import Context, compose
+from exd_dagster.alerts.messages.answer_sections import Context
+from exd_dagster.alerts.messages.compose import compose
 from exd_dagster.alerts.model import AlertState, OutboxEntry
 from exd_dagster.alerts.policy.dead_letters import give_up_stale, report_dead_letters, unreported
 from exd_dagster.alerts.policy.outcome import record_outcome

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from exd_dagster.alerts.channels.sender import Sender
 from exd_dagster.alerts.deliver import BUDGET, Round, deliver
-from exd_dagster.alerts.messages.compose import Context
+from exd_dagster.alerts.messages.answer_sections import Context
 from exd_dagster.alerts.model import AlertState, Channel, CheckState, OutboxEntry
 from exd_dagster.alerts.policy import digest
 from exd_dagster.alerts.policy.decide import decide

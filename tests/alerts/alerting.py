@@ -9,7 +9,7 @@ from typing import Any
 from exd_dagster.alerts.channels.sender import Sender
 from exd_dagster.alerts.deliveries import Delivery
 from exd_dagster.alerts.deliveries import deliveries as sent
-from exd_dagster.alerts.messages.compose import Context
+from exd_dagster.alerts.messages.answer_sections import Context
 from exd_dagster.alerts.model import AlertState, CheckState
 from exd_dagster.alerts.policy.routes import Route, read_routes
 from exd_dagster.alerts.policy.timing.hold import DeliveryRules

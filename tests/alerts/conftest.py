@@ -8,7 +8,8 @@ import pytest
 import trustme
 
 from exd_dagster.alerts.channels.sender import Notification
-from exd_dagster.alerts.messages.compose import Context, compose
+from exd_dagster.alerts.messages.answer_sections import Context
+from exd_dagster.alerts.messages.compose import compose
 from exd_dagster.alerts.model import AlertState, OutboxEntry
 from tests.alerts.make import NOW, alert
 

@@ -1,5 +1,6 @@
 """Links that open a decision filled in: what they say, and that no name of a flag can say anything else."""
 
+from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -8,14 +9,21 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exd_dagster.alerts.channels.email_message import html_body
+from exd_dagster.alerts.channels.sender import Notification
 from exd_dagster.alerts.channels.slack.blocks import slack_blocks
+from exd_dagster.alerts.channels.webhook import payload
+from exd_dagster.alerts.messages.answer_sections import Context
 from exd_dagster.alerts.messages.answers import LONGEST, Launchpad, named
-from exd_dagster.alerts.messages.compose import Context, compose
+from exd_dagster.alerts.messages.compose import compose
 from exd_dagster.alerts.messages.links import Links
 from exd_dagster.alerts.messages.message import Message, plain_text
 from exd_dagster.alerts.model import Alert, AlertState, OutboxEntry
+from exd_dagster.alerts.past import PastAlert, PastIncident
 from exd_dagster.alerts.policy.decisions import KINDS, Decision
-from exd_dagster.config import FlagId
+from exd_dagster.alerts.policy.ledger import ledger_rows
+from exd_dagster.config import FlagAudit, FlagId
+from exd_dagster.definitions.decisions.asset import make_decision
 from tests.alerts.make import NOW, alert, flag
 
 PAD = Launchpad(base_url="https://dagster.example.com", location="exd shop")
@@ -79,6 +87,96 @@ def test_the_end_of_an_incident_asks_whether_it_was_real_with_three_answers_to_f
         "kind": "close", "flags": "checkout", "checks": "srm", "by": "", "cause": "", "verdict": "real",
         "incident": "abc",
     }  # fmt: skip
+
+
+def resolved(*flags: str) -> tuple[Message, AlertState]:
+    """The message that resolves an incident of each flag, and the state that remembers them."""
+    found = {key: alert("srm", id=key, flag=flag(key)) for key in flags}
+    past = tuple(PastIncident(id=f"of-{key}", flag=flag(key), opened_at=NOW) for key in flags)
+    entry = OutboxEntry(
+        id="e",
+        destination="a",
+        channel="slack",
+        reason="resolve",
+        alerts=tuple(found),
+        incidents=tuple(incident.id for incident in past),
+        created_at=NOW,
+        next_attempt_at=NOW,
+    )
+    state = AlertState(alerts=found, past=past)
+    return compose(entry, state, Context(links=Links(PAD.base_url), launchpad=PAD)), state
+
+
+def test_the_end_of_several_incidents_asks_it_of_each_and_of_all():
+    told, _ = resolved("one", "two")
+    each = [config(dict(s.links)["Was it real?"]) for s in told.sections if s.heading in ("one", "two")]
+    assert [(v["kind"], v["flags"], v["incident"], v["verdict"]) for v in each] == [
+        ("close", "one", "of-one", ""),
+        ("close", "two", "of-two", ""),
+    ]
+    (of_all,) = [s for s in told.sections if s.heading == "Was it real?"]
+    assert [label for label, _ in of_all.links] == ["Real, all 2", "False alarm, all 2", "Expected, all 2"]
+    values = config(of_all.links[1][1])
+    assert (values["flags"], values["incident"], values["verdict"]) == ("one,two", "", "false")
+
+
+def test_an_answer_about_several_ends_closes_the_incident_of_each():
+    told, state = resolved("one", "two")
+    values = config(next(s for s in told.sections if s.heading == "Was it real?").links[0][1])
+    flags = [FlagAudit(key=key, split={"a": 0.5, "b": 0.5}, start="2026-03-01") for key in ("one", "two")]
+    decided = make_decision(
+        {**values, "by": "ana", "reason": "", "until": ""}, flags, {}, NOW, incidents=state.past
+    )
+    past = [
+        replace(incident, alerts=(PastAlert(check="srm", opened_at=NOW - timedelta(hours=2)),))
+        for incident in state.past
+    ]
+    assert {(row.incident, row.verdict) for row in ledger_rows(past, [decided])} == {
+        ("of-one", "real"),
+        ("of-two", "real"),
+    }
+
+
+@pytest.mark.parametrize(
+    "show",
+    [
+        plain_text,
+        lambda told: str(slack_blocks(told)),
+        lambda told: str(slack_blocks(told, buttons=True)),
+        html_body,
+    ],
+    ids=["apprise and plain mail", "Slack webhook", "Slack app", "mail"],
+)
+def test_every_channel_that_people_read_asks_it(show):
+    shown = show(resolved("one", "two")[0])
+    assert "False alarm, all 2" in shown
+    assert "verdict%3A%20%22false%22" in shown
+
+
+def test_a_program_gets_the_answers_of_its_one_alert():
+    told = message("srm", reason="resolve")
+    sent = Notification(id="m", reason="resolve", message=told, alerts=(alert("srm"),), created_at=NOW)
+    assert {"Real", "False alarm", "Expected"} <= set(payload(sent)["details"]["links"])
+
+
+def test_a_summary_asks_it_of_the_flags_that_were_resolved_and_decides_about_those_that_fail():
+    found = {key: alert("srm", id=key, flag=flag(key)) for key in ("over", "fails")}
+    found["too"] = alert("traffic_drop", id="too", flag=flag("fails"))
+    entry = OutboxEntry(
+        id="e",
+        destination="a",
+        channel="slack",
+        reason="summary",
+        alerts=tuple(found),
+        incidents=("abc",),
+        summarized=(("fire", "over", ""), ("fire", "fails", ""), ("fire", "too", ""), ("resolve", "over", "")),
+        created_at=NOW,
+        next_attempt_at=NOW,
+    )
+    told = compose(entry, AlertState(alerts=found), Context(links=Links(PAD.base_url), launchpad=PAD))
+    (asked,) = [s for s in told.sections if s.heading == "Was it real?"]
+    assert {config(address)["flags"] for _, address in asked.links} == {"over"}
+    assert {(v["flags"], v["checks"]) for v in map(config, answers(told).values())} == {("fails", "*")}
 
 
 def test_of_several_failing_checks_an_answer_speaks_of_all():
@@ -156,7 +254,7 @@ def test_of_flags_that_fail_different_checks_the_answer_speaks_of_every_check():
     assert values["checks"] == "*"
 
 
-@pytest.mark.parametrize("reason", ["resolve", "not_monitored", "not_checked"])
+@pytest.mark.parametrize("reason", ["not_monitored", "not_checked"])
 def test_what_asks_for_nothing_has_no_answer(reason):
     told = several(3, reason)
     assert answers(told) == {}

@@ -24,7 +24,8 @@ from exd_dagster.alerts.channels.slack.blocks import (
     slack_text,
 )
 from exd_dagster.alerts.channels.webhook import payload
-from exd_dagster.alerts.messages.compose import Context, compose
+from exd_dagster.alerts.messages.answer_sections import Context
+from exd_dagster.alerts.messages.compose import compose
 from exd_dagster.alerts.messages.links import Links
 from exd_dagster.alerts.messages.message import HEADLINE, Message, Section, plain_text
 from exd_dagster.alerts.model import Alert, AlertState, Incident, OutboxEntry

@@ -22,6 +22,7 @@ ANSWERS: Mapping[str, tuple[str, str, timedelta]] = {
     "End the audit": ("end", "", timedelta(days=30)),
 }
 """Label of each answer: its decision, a reason to begin with, and until when."""
+WAS_IT_REAL = "Was it real?"
 CLOSES: Mapping[str, str] = {"Real": "real", "False alarm": "false", "Expected": "expected"}
 """Label of each answer to "was it real?": the verdict it fills in."""
 
@@ -57,9 +58,7 @@ class Launchpad:
         """
         if not self.location:
             return ()
-        about, found = named(flags), []
-        if message and len(about) > LISTED:
-            about = f"{MESSAGE}{message}"
+        about, found = self._about(flags, message), []
         for label, (kind, reason, _) in ANSWERS.items():
             if len(flags) > 1 and kind == "end":
                 continue
@@ -80,22 +79,40 @@ class Launchpad:
             )
         return tuple(answer for answer in found if len(answer.address) <= LONGEST)
 
-    def closes(self, flag: FlagId, checks: str, incident: str) -> tuple[tuple[str, str], ...]:
+    def closes(
+        self, flags: Sequence[FlagId], checks: str, incident: str, message: str = ""
+    ) -> tuple[tuple[str, str], ...]:
         """Return (label, address) of each answer to "was it real?"; cause and name are left to fill in.
 
         Args:
-            flag: the flag.
+            flags: the flags.
             checks: the check that failed, or "*".
-            incident: id of the incident.
+            incident: id of the incident; "": the latest of each flag.
+            message: id of a message about these flags alone, which stands for too many to be listed.
         """
-        if not self.location:
-            return ()
-        known = {"kind": "close", "flags": named([flag]), "checks": checks, "by": "", "cause": ""}
+        about = self._about(flags, message)
         found = [
-            (label, self.filled_in({**known, "verdict": verdict, "incident": incident}))
+            (
+                label if len(flags) == 1 else f"{label}, all {len(flags)}",
+                self._close(about, checks, incident, verdict),
+            )
             for label, verdict in CLOSES.items()
         ]
-        return tuple((label, address) for label, address in found if len(address) <= LONGEST)
+        return tuple((label, address) for label, address in found if 0 < len(address) <= LONGEST)
+
+    def close(self, flag: FlagId, checks: str, incident: str) -> tuple[tuple[str, str], ...]:
+        """Return the one link that leaves the answer open too, for lists of flags; none without address."""
+        address = self._close(named([flag]), checks, incident, "")
+        return ((WAS_IT_REAL, address),) if 0 < len(address) <= LONGEST else ()
+
+    def _close(self, about: str, checks: str, incident: str, verdict: str) -> str:
+        known = {"kind": "close", "flags": about, "checks": checks, "by": "", "cause": ""}
+        return self.filled_in({**known, "verdict": verdict, "incident": incident}) if self.location else ""
+
+    def _about(self, flags: Sequence[FlagId], message: str) -> str:
+        """Return the field `flags`: the flags, or the message that stands for them."""
+        listed = named(flags)
+        return f"{MESSAGE}{message}" if message and len(listed) > LISTED else listed
 
     def filled_in(self, values: Mapping[str, str]) -> str:
         """Return the address of the launchpad with these values; they can only be read as text.

@@ -2,14 +2,18 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from exd_dagster.alerts.messages import faults, words
-from exd_dagster.alerts.messages.answers import Launchpad
-from exd_dagster.alerts.messages.links import Links
+from exd_dagster.alerts.messages.answer_sections import (
+    ANSWERED,
+    Context,
+    answer_of_one,
+    failure_answers,
+    was_it_real,
+)
 from exd_dagster.alerts.messages.message import HEADLINE, LISTED, Message, MessageStatus, Section, Table
-from exd_dagster.alerts.messages.summary import failing_alerts, summary_headline, summary_sections
+from exd_dagster.alerts.messages.summary import alerts_under, summary_headline, summary_sections
 from exd_dagster.alerts.messages.text import clip_name, visible
 from exd_dagster.alerts.model import Alert, AlertState, OutboxEntry, Reason, instant
 from exd_dagster.config import FlagId
@@ -34,27 +38,10 @@ _STATUS: Mapping[Reason, MessageStatus] = {
 }
 _PREPARED: tuple[Reason, ...] = ("digest", "dead_letter")
 """Reasons whose entries have their own headline and lines."""
-_ANSWERED: tuple[Reason, ...] = ("fire", "outage", "remind", "escalate", "contained")
-"""Reasons of messages about several flags that ask for a decision."""
 _OUTAGE = (
     "Many flags of one source lost traffic at once: check the log and its loader before the flags. "
     "No separate alerts for their drops are sent while it lasts."
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """What a message needs in addition to its entry.
-
-    Attributes:
-        links: builds addresses of pages of the Dagster UI.
-        launchpad: builds addresses that open a decision filled in.
-        blocked: by `str(FlagId)`, the assets blocked by the flag.
-    """
-
-    links: Links = field(default_factory=Links)
-    blocked: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    launchpad: Launchpad = field(default_factory=Launchpad)
 
 
 def compose(entry: OutboxEntry, state: AlertState, context: Context) -> Message:
@@ -75,13 +62,14 @@ def compose(entry: OutboxEntry, state: AlertState, context: Context) -> Message:
     elif entry.reason == "summary":
         sections = [
             *summary_sections(entry, state.alerts, _in_a_line),
-            *_answers(entry, [state.alerts[name] for name in failing_alerts(entry, state.alerts)], context),
+            *failure_answers(entry, alerts_under(entry, state.alerts, "Failing"), context),
+            *was_it_real(entry, alerts_under(entry, state.alerts, "Resolved"), state, context),
             Section(links=context.links.overview()),
         ]
     elif len(flags) == 1:
         sections = _one_flag(entry, alerts, state, context)
     else:
-        sections = _many_flags(entry, alerts, context)
+        sections = _many_flags(entry, alerts, state, context)
     return Message(
         id=entry.id,
         status=_STATUS[entry.reason],
@@ -194,7 +182,8 @@ def _one_flag(
         lines = Section(points=_points(entry.reason, alerts))
         return [lines, Section(heading="What to do next", points=(step,)), _links(alerts[0], context)]
     if entry.reason == "resolve":
-        return [_history(entry, alerts), *_was_it_real(entry, alerts, context), _links(alerts[0], context)]
+        asked = was_it_real(entry, alerts, state, context)
+        return [_history(entry, alerts), *asked, _links(alerts[0], context)]
     if entry.reason == "not_monitored":
         return [_history(entry, alerts), _unmonitored(alerts), _links(alerts[0], context)]
     sections = [_numbers(alert, alerts[:index]) for index, alert in enumerate(alerts)]
@@ -202,7 +191,7 @@ def _one_flag(
     causes = [visible(cause) for alert in alerts for cause in words.causes(alert.facts)]
     if causes:
         sections.append(Section(heading="Likely causes, from the data", points=tuple(dict.fromkeys(causes))))
-    return [*sections, _next(alerts), *_answers(entry, alerts, context), _links(alerts[0], context)]
+    return [*sections, _next(alerts), *failure_answers(entry, alerts, context), _links(alerts[0], context)]
 
 
 def _numbers(alert: Alert, before: Sequence[Alert]) -> Section:
@@ -304,45 +293,15 @@ def _next(alerts: Sequence[Alert]) -> Section:
     return Section(heading="What to do next", points=tuple(dict.fromkeys(points)))
 
 
-def _answers(entry: OutboxEntry, alerts: Sequence[Alert], context: Context) -> list[Section]:
-    """Return links to the decisions about a failure; there are none without the address of the Dagster UI."""
-    if not alerts or not context.links.base_url or entry.reason == "shutoff":
-        return []
-    flags = list(dict.fromkeys(alert.flag for alert in alerts))
-    answers = context.launchpad.answers(flags, _failing(alerts), entry.created_at, entry.id)
-    links = tuple((answer.label, answer.address) for answer in answers)
-    return [Section(heading="Answer in Dagster", links=links, answers=answers)] if answers else []
-
-
-def _failing(alerts: Sequence[Alert]) -> str:
-    """Return the one failing check, or "*"."""
-    names = {alert.check for alert in alerts}
-    return names.pop() if len(names) == 1 else "*"
-
-
-def _one_answer(entry: OutboxEntry, alerts: Sequence[Alert], context: Context) -> tuple[tuple[str, str], ...]:
-    """Return the link that opens a decision about one of several flags."""
-    if not context.links.base_url or entry.reason not in _ANSWERED:
-        return ()
-    answers = context.launchpad.answers([alerts[0].flag], _failing(alerts), entry.created_at)
-    return tuple(("Decide", answer.address) for answer in answers[:1])
-
-
-def _was_it_real(entry: OutboxEntry, alerts: Sequence[Alert], context: Context) -> list[Section]:
-    """Return links to the answers for the ledger; of a source outage there is no incident to close."""
-    if not context.links.base_url or not entry.incidents:
-        return []
-    links = context.launchpad.closes(alerts[0].flag, _failing(alerts), entry.incidents[0])
-    return [Section(heading="Was it real?", links=links)] if links else []
-
-
 def _links(alert: Alert, context: Context) -> Section:
     return Section(
         links=context.links.of(alert.asset, alert.check, instant(alert.facts.get("bad_from")), alert.run_id)
     )
 
 
-def _many_flags(entry: OutboxEntry, alerts: Sequence[Alert], context: Context) -> list[Section]:
+def _many_flags(
+    entry: OutboxEntry, alerts: Sequence[Alert], state: AlertState, context: Context
+) -> list[Section]:
     by_flag: dict[FlagId, list[Alert]] = {}
     for alert in alerts:
         by_flag.setdefault(alert.flag, []).append(alert)
@@ -352,7 +311,7 @@ def _many_flags(entry: OutboxEntry, alerts: Sequence[Alert], context: Context) -
             points=_points(entry.reason, members),
             links=(
                 *context.links.of(members[0].asset, members[0].check)[:1],
-                *_one_answer(entry, members, context),
+                *answer_of_one(entry, members, state, context),
             ),
         )
         for members in list(by_flag.values())[:LISTED]
@@ -360,7 +319,9 @@ def _many_flags(entry: OutboxEntry, alerts: Sequence[Alert], context: Context) -
     if len(by_flag) > LISTED:
         overview = context.links.overview()
         sections.append(Section(text=f"+{len(by_flag) - LISTED} more flags.", links=overview))
-    return [*sections, *(_answers(entry, alerts, context) if entry.reason in _ANSWERED else [])]
+    if entry.reason == "resolve":
+        return [*sections, *was_it_real(entry, alerts, state, context, entry.id)]
+    return [*sections, *(failure_answers(entry, alerts, context) if entry.reason in ANSWERED else [])]
 
 
 def _points(reason: Reason, alerts: Sequence[Alert]) -> tuple[str, ...]:

@@ -48,9 +48,11 @@ def summary_sections(
     return sections
 
 
-def failing_alerts(entry: OutboxEntry, alerts: Mapping[str, Alert]) -> list[str]:
-    """Return the ids of the alerts of flags that still fail, the last of each."""
-    return [parts[-1][1] for parts in _grouped(entry, alerts)["Failing"].values()]
+def alerts_under(entry: OutboxEntry, alerts: Mapping[str, Alert], heading: str) -> list[Alert]:
+    """Return the alerts, of every check, of the flags that a summary lists under a heading."""
+    told = _grouped(entry, alerts)[heading].values()
+    names = dict.fromkeys(name for parts in told for reason, name, _ in parts if reason in _GROUPS[heading])
+    return [alerts[name] for name in names]
 
 
 def _point(

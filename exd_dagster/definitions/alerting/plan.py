@@ -12,7 +12,7 @@ import dagster as dg
 
 from exd_dagster.alerts.deliver import BUDGET
 from exd_dagster.alerts.dry_run import log_only
-from exd_dagster.alerts.messages.compose import Context
+from exd_dagster.alerts.messages.answer_sections import Context
 from exd_dagster.alerts.messages.links import Links
 from exd_dagster.alerts.model import AlertState, CheckState, instant
 from exd_dagster.alerts.policy.routes import Route, Routing, idle_routes, read_routes

@@ -9,7 +9,8 @@ import pytest
 import exd_dagster as exd
 from exd_dagster.alerts.channels.email import Smtp
 from exd_dagster.alerts.channels.webhook import Webhook
-from exd_dagster.alerts.messages.compose import Context, compose
+from exd_dagster.alerts.messages.answer_sections import Context
+from exd_dagster.alerts.messages.compose import compose
 from exd_dagster.alerts.messages.message import plain_text
 from exd_dagster.alerts.model import AlertState, Incident, OutboxEntry
 from exd_dagster.alerts.policy.decisions import Decision
