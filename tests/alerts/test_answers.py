@@ -169,7 +169,12 @@ def test_a_summary_asks_it_of_the_flags_that_were_resolved_and_decides_about_tho
         reason="summary",
         alerts=tuple(found),
         incidents=("abc",),
-        summarized=(("fire", "over", ""), ("fire", "fails", ""), ("fire", "too", ""), ("resolve", "over", "")),
+        summarized=(
+            ("fire", "over", ""),
+            ("fire", "fails", ""),
+            ("fire", "too", ""),
+            ("resolve", "over", ""),
+        ),
         created_at=NOW,
         next_attempt_at=NOW,
     )
