@@ -57,7 +57,7 @@ mapping (`key: ...`).
 - An **instant** has an offset (`2026-03-01T09:00Z`, `2026-03-01T09:00+01:00`), or is a bare date, which is
   its midnight in UTC.
 - A **duration** is written `30m`, `1h`, `2d` or `1w`; in Python `timedelta` too.
-- An unknown key is an error that names the nearest right one. All faults of a file are told at once, in
+- An unknown key is an error that names the nearest right one. All faults of a file are reported at once, in
   YAML with their lines.
 - YAML reads `on`, `off`, `yes` and `no` as true and false: put such variant names in quotes.
 - `{{ env.NAME }}` stands for an environment variable. A secret must be one: SECRETS.

@@ -31,8 +31,8 @@ rows are exposures, which say that nobody was assigned. This page is made from t
   `LiveMonitor(df, preset="posthog")`; `variant_bins(..., preset="posthog")`.
 - `columns=`, `constants=` and `where=` on top go before the preset's own. `unit="account"` chooses the
   randomized unit if the export names several.
-- Rows that say that nobody was assigned have the reason `not_assigned`: they are counted apart and are no
-  arm. `exclude_reasons=` of a flag decides otherwise.
+- Rows that say that nobody was assigned have the reason `not_assigned`: they are counted separately and are
+  no arm. `exclude_reasons=` of a flag decides otherwise.
 - Before anything is counted, up to 1,000 rows of 5 files are looked at. A wrong preset, an export that
   changed and a mix of two are errors, which name the missing field and the preset that fits.
 - Another export: name its columns or paths yourself ([records](records.md#the-columns)), or

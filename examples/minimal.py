@@ -1,4 +1,4 @@
-"""A team's own project: one flag, where its records lie, where its bins go, who is told.
+"""A team's own project: one flag, where its records lie, where its bins go, who is notified.
 
 SLACK_BOT_TOKEN=... dagster dev -f examples/minimal.py
 """

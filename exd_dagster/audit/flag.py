@@ -150,7 +150,7 @@ def audit(
         decisions: every decision recorded.
         judged: the hours of the run, None: the last 24 closed ones.
         max_age: the flag is not trusted when its newest bin is older than this; None: of any age.
-        segments: the newly exposed units of the bins by segment; None: they are not told apart.
+        segments: the newly exposed units of the bins by segment; None: they are not divided.
         stages: the bins of the flag's other stages, by name.
         look_within: adds to the verdict on a failing segment what a second dimension says of it.
     """

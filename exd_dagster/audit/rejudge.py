@@ -88,15 +88,15 @@ def best_setting(
     found = []
     for setting, other in candidates(check, thresholds):
         passed = [row.verdict for row, cut in again if not _fails(check, flags[row.flag], (row, cut), other)]
-        told = [row.verdict for row, _ in again]
+        verdicts = [row.verdict for row, _ in again]
         found.append(
             Tried(
                 check=check,
                 setting=setting,
                 avoided=passed.count("false"),
-                false=told.count("false"),
+                false=verdicts.count("false"),
                 missed=passed.count("real"),
-                real=told.count("real"),
+                real=verdicts.count("real"),
                 gone=len(cases) - len(again),
             )
         )

@@ -175,11 +175,11 @@ def _sentence(
     passed = [verdict.check for verdict in verdicts if verdict.verdict == "pass"]
     if not passed:
         return _untested(verdicts)
-    silent = [verdict for verdict in verdicts if verdict.verdict in ("insufficient", "not_checked")]
+    unanswered = [verdict for verdict in verdicts if verdict.verdict in ("insufficient", "not_checked")]
     skipped = [verdict for verdict in verdicts if verdict.verdict == "skipped"]
     passing = f"{_listed(passed)} {'passes' if len(passed) == 1 else 'pass'}"
-    rest = [f"{_listed([v.check for v in found])} {_why(found)}" for found in _alike([*silent, *skipped])]
-    return f"Trusted{' so far' if silent else ''}: {'; '.join([passing, *rest])}."
+    rest = [f"{_listed([v.check for v in found])} {_why(found)}" for found in _alike([*unanswered, *skipped])]
+    return f"Trusted{' so far' if unanswered else ''}: {'; '.join([passing, *rest])}."
 
 
 def _held_back(failing: Sequence[Verdict], would_block: tuple[str, ...]) -> str:

@@ -211,7 +211,7 @@ class FlagSegments:
 
 
 def no_segments(bins: FlagBins) -> FlagSegments:
-    """Return what is known by segment of bins whose units are not told apart."""
+    """Return what is known by segment of bins whose units are not divided."""
     return FlagSegments(bins.start, bins.variants, (), np.zeros((0, *bins.new_units.shape), np.int64))
 
 

@@ -76,7 +76,7 @@ def _as_dict(split: object) -> object:
 
 Split = Annotated[dict[str, float], BeforeValidator(_as_dict)]
 _LARGEST_SHARE = 1e6
-"""Shares between 1 and this are told by their sum, for they may be percentages or weights."""
+"""Shares between 1 and this are recognised by their sum, for they may be percentages or weights."""
 
 
 class Phase(ConfigModel):
@@ -216,7 +216,7 @@ class FlagAudit(ConfigModel):
         default=(), description="Variants neither counted nor undeclared, for example a holdout."
     )
     exclude_reasons: tuple[str, ...] = Field(
-        default=EXCLUDED_REASONS, description="Evaluation reasons left out and counted apart."
+        default=EXCLUDED_REASONS, description="Evaluation reasons left out and counted separately."
     )
     dimensions: tuple[str, ...] = Field(
         default=(), description="Further record columns whose values divide units into segments."

@@ -1,4 +1,4 @@
-"""By which record columns the units of a flag are counted apart."""
+"""By which record columns the units of a flag are broken down."""
 
 from exd_dagster.config import FlagAudit
 
@@ -10,5 +10,5 @@ The environment is none: a flag's records come from one.
 
 
 def dimensions_of(flag: FlagAudit) -> tuple[str, ...]:
-    """Return the columns by which a flag's units are counted apart: its own `dimensions`, then `STANDARD`."""
+    """Return the columns by which a flag's units are broken down: its own `dimensions`, then `STANDARD`."""
     return tuple(dict.fromkeys((*flag.dimensions, *STANDARD)))

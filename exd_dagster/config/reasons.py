@@ -12,7 +12,7 @@ NOT_ASSIGNED = "not_assigned"
 """The reason of a row whose values, by the preset of its log, say that the unit was given no variant."""
 
 EXCLUDED_REASONS = ("off", "error", "sdk_default", "prerequisite_failed", "disabled", "default", NOT_ASSIGNED)
-"""Evaluation reasons that are counted apart by default: no assignment took place.
+"""Evaluation reasons that are counted separately by default: no assignment took place.
 
 | reason | who writes it | meaning |
 |---|---|---|

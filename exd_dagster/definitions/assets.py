@@ -326,7 +326,7 @@ def _log_report(context: dg.AssetExecutionContext, report: BuildReport) -> None:
             f"{report.records_ahead:,}",
         )
     for reason, count in report.quarantined.items():
-        log.warning("%s: %s rows set apart: %s", source, f"{count:,}", reason)
+        log.warning("%s: %s rows quarantined: %s", source, f"{count:,}", reason)
     for unreadable in report.unreadable:
         log.warning("%s: %s", source, unreadable)
     if report.absent:

@@ -98,7 +98,7 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
             which several workers share.
         alerts: destinations of alerts; none: nothing is sent, the checks still block.
         routes: which alert goes where, first match wins; None: every alert to every destination.
-        digest: True sends the summary after each audit to the default destinations, names send it there.
+        digest: True sends the digest after each audit to the default destinations, names send it there.
         reconcile: reports whose units per arm are compared with those exposed, as a check of their asset.
         on_shutoff: called once when the split of a blocking flag is wrong.
         thresholds: the levels of the checks.

@@ -51,7 +51,7 @@ def trust_key(asset: dg.AssetKey) -> dg.AssetCheckKey:
 
 
 def flag_names(flag: FlagId) -> dict[str, str]:
-    """Return the metadata that tells whose an asset or a check is."""
+    """Return the metadata that names the owner of an asset or a check."""
     return {"flag": flag.key, "namespace": flag.namespace, "environment": flag.environment}
 
 

@@ -90,10 +90,10 @@ def _coloured(word: str) -> Text:
 
 
 def _notified(summary: "Summary", key: str) -> str:
-    told = [row for row in summary.deliveries if row.flag == key]
+    rows = [row for row in summary.deliveries if row.flag == key]
     words = []
-    for status in dict.fromkeys(row.status for row in told):
-        channels = dict.fromkeys(row.channel for row in told if row.status == status)
+    for status in dict.fromkeys(row.status for row in rows):
+        channels = dict.fromkeys(row.channel for row in rows if row.status == status)
         words.append(f"{status.replace('_', ' ')}: {' '.join(channels)}")
     return "; ".join(words) or "-"
 

@@ -136,9 +136,9 @@ def execute(
     defs: dg.Definitions, job: str, instance: dg.DagsterInstance, **options: Any
 ) -> dg.ExecuteInProcessResult:
     """Run a job in process, with its log in the instance only."""
-    silent = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    quiet_loggers = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     return defs.resolve_job_def(job).execute_in_process(
-        instance=instance, run_config=silent, raise_on_error=False, **options
+        instance=instance, run_config=quiet_loggers, raise_on_error=False, **options
     )
 
 
@@ -188,11 +188,11 @@ def summarise(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance, s
                 observed=srm["observed"].value,  # type: ignore[arg-type]
             )
         )
-    told = [
+    sent = [
         DeliveryOutcome(row.channel, row.flag.key, row.alert_type, row.status)
         for row in deliveries(instance, since=started)
     ]
-    return Summary(tuple(outcomes), tuple(told))
+    return Summary(tuple(outcomes), tuple(sent))
 
 
 def _usable_without(metadata: Mapping[str, Any]) -> str:

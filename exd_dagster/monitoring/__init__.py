@@ -1,1 +1,1 @@
-"""Metrics of audits and deliveries, and the notice that audits no longer end."""
+"""Metrics of audits and deliveries, and the heartbeat that stops when audits no longer end."""

@@ -222,8 +222,8 @@ def _notification(alert_type: str, message: str, payload: Any, now: datetime) ->
         facts=payload.get("details", payload),
         mode="warn",
     )
-    told = Message(id=alert.id, status="firing", headline=alert_type, lead=message)
-    return Notification(id=alert.id, reason="fire", message=told, alerts=(alert,), created_at=now)
+    text = Message(id=alert.id, status="firing", headline=alert_type, lead=message)
+    return Notification(id=alert.id, reason="fire", message=text, alerts=(alert,), created_at=now)
 
 
 def _short(value: Any) -> Any:

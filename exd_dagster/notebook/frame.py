@@ -36,12 +36,12 @@ class FrameBins:
         bins: every hour from the first record to the newest, or to the instant the log was read; hours
             without a record are zero.
         closed: how many of them are whole.
-        set_apart: rows that were not counted, by reason.
+        quarantined: rows that were not counted, by reason.
     """
 
     bins: FlagBins
     closed: int
-    set_apart: Mapping[str, int] = field(default_factory=dict)
+    quarantined: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def closed_bins(self) -> FlagBins:
@@ -107,7 +107,7 @@ def read_export(
         now: as for `read_frame`.
 
     Raises:
-        ConfigError: for a preset or unit there is none of, or a flag that is not told.
+        ConfigError: for a preset or unit there is none of, or without a flag.
         RecordsError: when the frame is another export, or cannot be counted.
     """
     records = DataFrameRecords(frame=frame, preset=preset, unit=unit, time_zone=time_zone)
@@ -136,11 +136,11 @@ def _counted(records: DataFrameRecords, key: str, now: datetime | None) -> Frame
             raise RecordsError(error)
         bins = _from_first(select_bins(connection, flag, closed_only=False))
     missing = {name: bins.fact_total(name) for name in _NOT_COUNTED}
-    set_apart = {name: count for name, count in {**report.quarantined, **missing}.items() if count}
+    quarantined = {name: count for name, count in {**report.quarantined, **missing}.items() if count}
     if report.watermark is None:
-        return FrameBins(bins, 0, set_apart)
+        return FrameBins(bins, 0, quarantined)
     through = report.watermark if now is None else max(now, report.watermark)
-    return FrameBins(_extended(bins, through), (through - bins.start) // HOUR, set_apart)
+    return FrameBins(_extended(bins, through), (through - bins.start) // HOUR, quarantined)
 
 
 def _column(frame: "pd.DataFrame", name: str, argument: str) -> str:

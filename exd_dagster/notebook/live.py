@@ -162,7 +162,7 @@ class LiveMonitor:
             daily = self.get_cumulative_traffic(variant_col)
             return seed.live_srm(daily, _constant(expected_ratios))
         counted = self._count(variant_col)
-        return _srm(counted.bins, expected_ratios, ALPHA)[0] | {"set_apart": dict(counted.set_apart)}
+        return _srm(counted.bins, expected_ratios, ALPHA)[0] | {"quarantined": dict(counted.quarantined)}
 
     def check_sequential_srm(
         self,
@@ -298,7 +298,7 @@ class LiveMonitor:
             z_threshold=z_threshold,
             drop_threshold=drop_threshold,
         )
-        return result | {"set_apart": dict(counted.set_apart)}
+        return result | {"quarantined": dict(counted.quarantined)}
 
     def _tell(self, alerts: Mapping[str, Result | None]) -> list[DeliveryResult]:
         """Send new alerts and drop ended ones. Compatible mode sends every time."""

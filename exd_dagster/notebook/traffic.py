@@ -116,9 +116,9 @@ def _short(volumes: Floats, window: int, z_threshold: float, drop: float, verdic
         if not found[-1].low:
             history.append(volume)
     recent = [i for i in range(max(len(found) - window, 0), len(found)) if found[i].low]
-    told = recent[-1] if recent else len(found) - 1
-    seen = found[told] if found else _Comparison()
-    latest = float(volumes[told]) if found else 0.0
+    shown = recent[-1] if recent else len(found) - 1
+    seen = found[shown] if found else _Comparison()
+    latest = float(volumes[shown]) if found else 0.0
     return {
         "anomaly_detected": bool(recent),
         "latest_volume": latest,

@@ -81,7 +81,7 @@ def audit_flag(
         thresholds: the levels.
         judged: hours whose traffic alarms count, [start, end) in UTC; None: the last 24 closed ones.
         checks: names of the checks; None: the checks that block by default.
-        segments: the newly exposed units of the bins by segment; None: they are not told apart.
+        segments: the newly exposed units of the bins by segment; None: they are not divided.
         stages: the bins of the flag's other stages, by name.
 
     Returns:

@@ -257,7 +257,7 @@ class _Fleet:
         return np.asarray(log_e), np.asarray(np.add.reduceat(units, self.starts))
 
     def pair(self, counted: Floats, first: int, second: int, log_e: float) -> Pair:
-        """Return what is told of a pair: the combination of arms of which the largest share is missing."""
+        """Return the result of a pair: the combination of arms of which the largest share is missing."""
         rarest, units = (0.0, 0, 0.0, ("", "")), 0.0
         for rows in self.rows(first):
             for columns in self.rows(second):

@@ -126,7 +126,7 @@ class ColumnMap:
             raise RecordsError(f"{scan.place}: column '{own}' {error}") from None
 
     def kept(self, scan: Scan, *, flat: bool = False) -> str:
-        """Return the condition for the rows that are records, "" for all; without what it cannot tell.
+        """Return the condition for the rows that are records, "" for all; without what it cannot test.
 
         Args:
             scan: where the columns are.
@@ -167,7 +167,7 @@ class ColumnMap:
         for name, values in self.where.items():
             if "" not in values.split("|") and not self._values(name, scan):
                 path = "' or '".join(self.paths(name))
-                yield f"it has no field '{path}', which tells the rows that are exposures.{scan.hint(path)}"
+                yield f"it has no field '{path}', which identifies exposures.{scan.hint(path)}"
         for name in (*REQUIRED, *OPTIONAL):
             if name in self.constants:
                 continue

@@ -41,8 +41,11 @@ def check_export(place: str, columns: ColumnMap, sample: Mapping[str, Sequence[R
         fits = " or ".join(f"preset='{match.preset}'" for match in better)
         faults = [*missing, f"it {'; or '.join(map(str, better))}. Give {fits}"]
     elif faults:
-        told = f"preset '{preset.name}' was made from {preset.page} as of {preset.read}"
-        faults = [*faults, f"{told}; if the export changed, map the field with columns= on top of the preset"]
+        source = f"preset '{preset.name}' was made from {preset.page} as of {preset.read}"
+        faults = [
+            *faults,
+            f"{source}; if the export changed, map the field with columns= on top of the preset",
+        ]
     if faults:
         raise RecordsError("\n  - ".join([f"{place} is not what preset '{preset.name}' reads:", *faults]))
 
@@ -75,7 +78,7 @@ def _lacking(file: str, columns: ColumnMap, rows: Sequence[Row]) -> str:
             if "" not in values.split("|")
             and not any(values_at(row, path) for row in rows for path in columns.paths(name))
         ]
-        return f"{file}: no row has '{unknown[0]}', which tells exposures" if unknown and rows else ""
+        return f"{file}: no row has '{unknown[0]}', which identifies exposures" if unknown and rows else ""
     for name in REQUIRED:
         own = columns.paths(name)
         if name in columns.constants or len(exposures) < _ENOUGH:
@@ -91,7 +94,7 @@ def _or(paths: Sequence[str]) -> str:
 
 def _first_sign(preset: Preset, rows: Sequence[Row]) -> str:
     """Return the first sign of a preset that no row has, in words."""
-    told = [*preset.signature.all.items(), *preset.signature.any.items()]
-    missing = [(path, v) for path, v in told if not any(holds(row, path, v) for row in rows)]
-    path, values = (missing or told)[0]
+    required = [*preset.signature.all.items(), *preset.signature.any.items()]
+    missing = [(path, v) for path, v in required if not any(holds(row, path, v) for row in rows)]
+    path, values = (missing or required)[0]
     return f"'{path}'" if values in ("*", "?", "") else f"'{path}' = {values.replace('|', ' or ')}"

@@ -2,7 +2,7 @@
 
 Every field of some rows is looked at, also those inside objects, lists and JSON text. A name that logs often
 give to a column of exd's is a candidate for it; values that cannot be it (instants, one value everywhere, as
-many variants as units) speak against. What is not certain is shown to a person by `init`, not decided here.
+many variants as units) count against. What is not certain is shown to a person by `init`, not decided here.
 """
 
 import re
@@ -80,7 +80,7 @@ Fields = Mapping[str, Seen]
 
 
 def guess(rows: Sequence[Row], known: Mapping[str, str] | None = None) -> Guess:
-    """Return which fields may be time, flag, variant and unit; what cannot be told is left out.
+    """Return which fields may be time, flag, variant and unit; what cannot be recognised is left out.
 
     Args:
         rows: a sample.
@@ -200,7 +200,7 @@ def _best(name: str, fields: Fields, found: Mapping[str, str], beside: Seen | No
 
 
 def _by_part(name: str, fields: Fields, found: Mapping[str, str]) -> str | None:
-    """Return the field whose name has a part that speaks for a column, and whose values can be it."""
+    """Return the field whose name has a part that suggests a column, and whose values can be it."""
     fitting = {
         path: seen
         for path, seen in fields.items()

@@ -63,7 +63,7 @@ class Preset(ConfigModel):
         not_assigned: exd's column to values that say that the unit was given no variant.
         extract: exd's column to a pattern; its first group is the value.
         constants: exd's column to what every row repeats.
-        time_unit: of numbers since 1970, for engines; DuckDB tells it by their size.
+        time_unit: of numbers since 1970, for engines; DuckDB recognises it by their size.
     """
 
     name: str
@@ -164,8 +164,8 @@ class Preset(ConfigModel):
     @property
     def weight(self) -> int:
         """How much its signature says: a named value is worth more than a field."""
-        told = [*self.signature.all.values(), *list(self.signature.any.values())[:1]]
-        return sum((values != "") + (values not in (ANY, THERE, "")) for values in told)
+        signs = [*self.signature.all.values(), *list(self.signature.any.values())[:1]]
+        return sum((values != "") + (values not in (ANY, THERE, "")) for values in signs)
 
 
 def holds(row: Row, path: str, values: str) -> bool:
@@ -251,8 +251,8 @@ def recognise(rows: Sequence[Row]) -> list[Match]:
     for preset in map(read_preset, presets()):
         fitting = sum(preset.fits(row) for row in rows)
         if fitting:
-            told = [*preset.signature.all.items(), *preset.signature.any.items()]
-            said = [_said(path, v) for path, v in told if v and any(holds(row, path, v) for row in rows)]
+            signs = [*preset.signature.all.items(), *preset.signature.any.items()]
+            said = [_said(path, v) for path, v in signs if v and any(holds(row, path, v) for row in rows)]
             match = Match(preset=preset.name, reason=", ".join(said), rows=fitting, of=len(rows))
             found.append((-preset.weight, -fitting, preset.name, match))
     return [match for *_, match in sorted(found, key=lambda one: one[:3])]

@@ -68,7 +68,7 @@ BEFORE_2000 = "time_before_2000"
 FUTURE = "time_in_the_future"
 NO_FLAG = "no_flag"
 QUARANTINE_REASONS = (UNREADABLE_LINE, UNREADABLE_TIME, AMBIGUOUS_TIME, BEFORE_2000, FUTURE, NO_FLAG)
-"""Why a row is set apart: it is counted under its reason, and in no bin."""
+"""Why a row is quarantined: it is counted under its reason, and in no bin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Unreadable:
     Attributes:
         file: its path or URL.
         why: what is wrong with it, in one sentence; never a value out of it.
-        lines: how many lines were set apart; None when the whole file was.
+        lines: how many lines were quarantined; None when the whole file was.
     """
 
     file: str
@@ -160,4 +160,4 @@ def from_ms(ms: int) -> datetime:
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 EARLIEST = instant_ms(datetime(2000, 1, 1, tzinfo=timezone.utc))
-"""Records before this (ms) are set apart: their clock was not set."""
+"""Records before this (ms) are quarantined: their clock was not set."""

@@ -72,7 +72,7 @@ def test_the_hour_that_autumn_repeats_is_counted_in_one_of_the_two(store):
     assert int(bins.new_units.sum()) == 3
 
 
-def test_a_time_before_2000_or_of_no_kind_is_set_apart(store):
+def test_a_time_before_2000_or_of_no_kind_is_quarantined(store):
     source = log(*ROWS, (1, "c", "control"), (1, "d", "control"), (1, "e", "control"))
     texts = [at.isoformat() for at in source["timestamp"]]
     source["timestamp"] = [*texts[:3], "1970-01-01", "yesterday", None]
@@ -81,7 +81,7 @@ def test_a_time_before_2000_or_of_no_kind_is_set_apart(store):
     assert cells(store.read(flag())) == COUNTED
 
 
-def test_infinite_times_are_set_apart(connection, store):
+def test_infinite_times_are_quarantined(connection, store):
     connection.execute(
         "CREATE TABLE odd AS SELECT unnest(['infinity', '-infinity', '2026-03-01 01:00', '2026-03-02 06:00'])"
         "::TIMESTAMP AS timestamp, 'checkout' AS flag_key, 'control' AS variant_key, 'a' AS unit_id_hash"

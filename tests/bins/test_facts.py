@@ -1,4 +1,4 @@
-"""What is known of a flag-hour beside its counts, and what is set apart."""
+"""What is known of a flag-hour beside its counts, and what is quarantined."""
 
 from datetime import timedelta
 
@@ -100,7 +100,7 @@ def test_unusable_rows_are_counted_by_reason_and_in_no_bin(store):
 
 
 @pytest.mark.parametrize("read", [lambda table: table, in_duckdb], ids=["DuckDB", "an engine"])
-def test_a_flag_is_reported_of_its_own_rows_that_were_set_apart(store, read):
+def test_a_flag_is_reported_of_its_own_rows_that_were_quarantined(store, read):
     rows = [(1, "a", "control"), (1, "b", "control"), (1, "c", "control"), (1, "d", "control"), LATE]
     source = log(*rows).assign(flag_key=["checkout", "checkout", "other", "unheard of", "checkout"])
     source["timestamp"] = [START + HOUR, None, NOW + HOUR, None, START + 30 * HOUR]

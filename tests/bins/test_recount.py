@@ -84,7 +84,7 @@ def test_the_units_of_an_ended_flag_are_kept_while_its_records_are_still_being_r
     ids=["text", "hex", "number"],
 )
 def test_the_store_holds_no_unit_id(name, tmp_path):
-    """Nor an evaluation id, nor any value of a row set apart; not in its log of changes either."""
+    """Nor an evaluation id, nor any value of a quarantined row; not in its log of changes either."""
     units = [name(i) for i in range(200)]
     source = log(
         *((1 + i / 100, unit, "control") for i, unit in enumerate(units)), (30, name(200), "control")

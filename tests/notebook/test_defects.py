@@ -268,7 +268,7 @@ def test_d26_rows_without_a_unit_are_left_out_of_every_test_and_counted():
     result = run(pd.concat([frame, missing, missing, missing]))
     assert result["alerts_triggered"] == []
     assert result["cumulative_srm"]["details"]["n"] == result["sequential_srm"]["details"]["n"] == 1000
-    assert result["traffic_anomaly"]["set_apart"] == {"null_units": 3000}
+    assert result["traffic_anomaly"]["quarantined"] == {"null_units": 3000}
 
 
 def test_d27_local_times_survive_the_autumn_change_of_the_clock():
@@ -371,12 +371,12 @@ def test_d40_only_http_and_https_urls_are_taken(url):
         WebhookAlertDispatcher().register_custom(url)
 
 
-def test_d41_row_from_the_future_is_set_apart():
+def test_d41_row_from_the_future_is_quarantined():
     frame = busy()
     frame.loc[11, "ts"] = START + 400 * DAY
     result = run(frame, now=end_of(21))
     assert result["alerts_triggered"] == []
-    assert result["traffic_anomaly"]["set_apart"] == {"time_in_the_future": 1}
+    assert result["traffic_anomaly"]["quarantined"] == {"time_in_the_future": 1}
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])

@@ -38,20 +38,20 @@ def test_the_split_is_taken_from_the_hours_in_which_it_held(parts, split):
 
 def test_an_arm_that_died_is_named_with_its_first_hour_of_silence():
     found = looked((200, EVEN), (60, {"a": 1, "b": 0}))
-    assert (found.silent, found.late) == ({"b": 200}, {})
+    assert (found.absent, found.late) == ({"b": 200}, {})
     assert [(a, b) for a, b, _ in found.periods] == [(0, 200), (200, 260)]
 
 
 def test_an_arm_that_started_late_is_named_with_its_first_hour():
     found = looked((60, {"a": 1, "b": 0}), (200, EVEN))
-    assert (found.silent, found.late) == ({}, {"b": 60})
+    assert (found.absent, found.late) == ({}, {"b": 60})
 
 
 def test_an_outage_of_every_arm_changes_nothing():
     counts = draw(5, 60, (100, EVEN)).astype(float)
     counts[40:60] = 0
     found = plausible_split(counts, ["a", "b"])
-    assert (found.split, found.silent, len(found.periods)) == (EVEN, {}, 1)
+    assert (found.split, found.absent, len(found.periods)) == (EVEN, {}, 1)
 
 
 def test_a_stray_variant_is_left_out_and_named():
@@ -62,7 +62,7 @@ def test_a_stray_variant_is_left_out_and_named():
 
 def test_an_arm_that_died_early_is_not_taken_for_a_stray_variant():
     found = looked((4, EVEN), (600, {"a": 1, "b": 0}))
-    assert (found.split, found.rare, list(found.silent)) == (EVEN, {}, ["b"])
+    assert (found.split, found.rare, list(found.absent)) == (EVEN, {}, ["b"])
 
 
 def test_five_units_suggest_an_even_split():

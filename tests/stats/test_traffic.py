@@ -28,7 +28,7 @@ def test_a_healthy_rhythm_passes():
     assert found.expected_volume == pytest.approx(found.latest_volume, rel=0.3)
 
 
-def test_it_speaks_from_hour_240():
+def test_it_tests_from_hour_240():
     volumes = seasonal_units(1, 12, 1000)
     assert traffic_drop_test(volumes[:240]).reason == "learning"
     assert traffic_drop_test(volumes[:241]).verdict == "pass"
@@ -214,7 +214,7 @@ def test_learning_begins_with_the_first_unit():
     volumes = seasonal_units(1, 20, 1000)
     volumes[: 15 * 24] = 0
     found = traffic_drop_test(volumes)
-    assert (found.reason, found.speaks_from) == ("learning", 15 * 24 + 240)
+    assert (found.reason, found.tests_from) == ("learning", 15 * 24 + 240)
 
 
 def test_a_flag_without_any_unit_is_not_reported_as_healthy():

@@ -68,7 +68,7 @@ def test_what_is_no_list_of_paths_is_refused(source):
 
 
 @pytest.mark.parametrize("column", ["timestamp", "ingested_at"])
-def test_a_date_that_overflows_is_set_apart_and_the_others_count(column, tmp_path):
+def test_a_date_that_overflows_is_quarantined_and_the_others_count(column, tmp_path):
     """Days since 1970 of a damaged file may lie beyond what an instant can hold."""
     days = pa.array([20513, 20513, 2**31 - 1, -(2**31)], pa.date32())
     table = pa.Table.from_pandas(FRAME, preserve_index=False)

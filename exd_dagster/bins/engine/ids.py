@@ -18,7 +18,7 @@ Expression: TypeAlias = Any
 """An Ibis value or table."""
 
 MOST_KINDS = 100
-"""Most values of a column of `KIND` that are told apart by number; with more, all ids are looked up."""
+"""Most values of a column of `KIND` that are looked up by number; with more, all ids are looked up."""
 _CELL = (*SCOPE, "hour", "variant")
 
 

@@ -1,4 +1,4 @@
-"""A table of a foreign engine, open for counting: its canonical columns, hours and rows set apart.
+"""A table of a foreign engine, open for counting: its canonical columns, hours and quarantined rows.
 
 Hours are whole hours since 1970 in UTC, taken from milliseconds since 1970, so the time zone of a session or
 value has no effect.

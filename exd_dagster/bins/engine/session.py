@@ -14,7 +14,7 @@ def tagged(backend: Any) -> Iterator[None]:
     """Tag what is run inside, and leave the session as it was.
 
     PostgreSQL gets it as application_name, Spark as description of its jobs, Snowflake as QUERY_TAG.
-    PostgreSQL is also told to group by hash in `HASH_MEMORY` or more; many groups it would sort by default.
+    PostgreSQL is also set to group by hash in `HASH_MEMORY` or more; many groups it would sort by default.
     Its compiler of expressions is off: it takes longer than it saves, for a preset's paths many times over.
 
     Args:

@@ -87,11 +87,11 @@ def _names(connection: duckdb.DuckDBPyConnection, cells: str, listed: Sequence[s
         "GROUP BY dimension, value) ORDER BY dimension, value",
         [listed],
     ).fetchall()
-    told = [(name, value, OTHER if place > MOST_VALUES else value or NONE) for name, value, place in rows]
-    names = sorted({(name, shown) for name, _, shown in told})
+    named = [(name, value, OTHER if place > MOST_VALUES else value or NONE) for name, value, place in rows]
+    names = sorted({(name, shown) for name, _, shown in named})
     number = {segment: i for i, segment in enumerate(names)}
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE exd_named (dimension VARCHAR, value VARCHAR, segment BIGINT)"
     )
-    insert_rows(connection, "exd_named", [(name, value, number[name, shown]) for name, value, shown in told])
+    insert_rows(connection, "exd_named", [(name, value, number[name, shown]) for name, value, shown in named])
     return names

@@ -235,7 +235,7 @@ class Update:
         return max(read, min(max(self.reading.last, target.end // HOUR_MS), newest))
 
     def _dimensions(self, targets: Sequence[Target], opened: OpenLog) -> dict[int, list[str]]:
-        """Return the dimensions by which each flag is counted apart: those the log has, or once had."""
+        """Return the dimensions by which each flag is counted: those the log has, or once had."""
         once = Dimensions(self.connection).names()
         wanted = {target.number: dimensions_of(target.flag) for target in targets}
         missing = {*opened.missing({name for names in wanted.values() for name in names})}

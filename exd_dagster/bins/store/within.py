@@ -19,7 +19,7 @@ Units: TypeAlias = Mapping[str, Mapping[str, Mapping[str, int]]]
 """Units by dimension, value and variant; the values of a dimension count every unit once."""
 
 MOST = 50
-"""Values of a dimension told apart, the largest ones; the others are summed as `OTHER`."""
+"""Values of a dimension kept by name, the largest ones; the others are summed as `OTHER`."""
 
 
 def select_within(

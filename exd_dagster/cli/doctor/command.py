@@ -43,8 +43,8 @@ def doctor(manifest: Path | None, environment: str | None, shape: str, module: s
         diagnoses += diagnose_manifest(manifest, environment, flags, now)
     verdict = worst(diagnoses)
     if shape == "json":
-        told = {"verdict": verdict, "diagnoses": [asdict(diagnosis) for diagnosis in diagnoses]}
-        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        report = {"verdict": verdict, "diagnoses": [asdict(diagnosis) for diagnosis in diagnoses]}
+        click.echo(json.dumps(report, indent=2, ensure_ascii=False))
     else:
         for diagnosis in diagnoses:
             click.echo(as_text(diagnosis))

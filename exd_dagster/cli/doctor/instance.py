@@ -10,7 +10,7 @@ from exd_dagster.definitions.internals import InstanceFacts
 PROVEN = ("1.13",)
 """Minor versions of Dagster that the contract tests were run on."""
 
-SILENT = timedelta(minutes=5)
+DEAD_AFTER = timedelta(minutes=5)
 """A daemon without a heartbeat for this long is taken for dead; it beats every 30 s."""
 
 
@@ -27,14 +27,16 @@ def diagnose_daemons(facts: InstanceFacts, now: datetime) -> Diagnosis:
     """Check the heartbeat of every daemon."""
     start = "start it: dagster dev here, dagster-daemon run in production"
     never = sorted(name for name, beat in facts.daemons.items() if beat is None)
-    silent = sorted(name for name, beat in facts.daemons.items() if beat is not None and now - beat > SILENT)
+    stopped = sorted(
+        name for name, beat in facts.daemons.items() if beat is not None and now - beat > DEAD_AFTER
+    )
     if len(never) == len(facts.daemons):
         return fail(
             "daemon", "no daemon ever ran on this instance: nothing is audited and no alert is sent", start
         )
-    if never or silent:
+    if never or stopped:
         last = max(beat for beat in facts.daemons.values() if beat is not None)
-        names = ", ".join([*never, *silent])
+        names = ", ".join([*never, *stopped])
         return fail(
             "daemon", f"no heartbeat of {names}; the last of any was {last:%Y-%m-%d %H:%M} UTC", start
         )

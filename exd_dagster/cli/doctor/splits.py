@@ -47,8 +47,8 @@ def diagnose_splits(plan: AuditPlan, newest: datetime, now: datetime) -> list[Di
         return [fail("splits", str(error), "correct records= so that the log can be counted")]
     errors = [build.error for build in report.flags.values() if build.error is not None]
     by_id = {flag.id: flag for flag in windows}
-    told = [split_disagrees(by_id[each.flag], each) for each in bins]
-    found = [diagnosis for diagnosis in told if diagnosis is not None]
+    compared = [split_disagrees(by_id[each.flag], each) for each in bins]
+    found = [diagnosis for diagnosis in compared if diagnosis is not None]
     found += [fail("splits", error, "correct this flag; its bins cannot be built so") for error in errors]
     units = sum(int(each.new_units.sum()) for each in bins)
     agree = f"{units:,} units of one day agree with {counted(len(bins), 'declared split')}"
@@ -81,8 +81,8 @@ def split_disagrees(flag: FlagAudit, bins: FlagBins) -> Diagnosis | None:
         f"'{flag.id}' is declared {_shares(declared)}; {units:,} units up to "
         f"{words.instant(bins.audited_through)} show {_shares(shares)}"
     )
-    if silent := [name for name, share in declared.items() if share and not seen.get(name)]:
-        named = ", ".join(clip_name(visible(name), 40) for name in silent)
+    if absent := [name for name, share in declared.items() if share and not seen.get(name)]:
+        named = ", ".join(clip_name(visible(name), 40) for name in absent)
         return warn("splits", said, f"check that {named} is served, and is spelled this way in the records")
     plausible = plausible_split(bins.new_units.astype(float), bins.variants).split
     names = {*declared, *plausible}

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import duckdb
 
-from exd_dagster.cli.init.export import location, told_export
+from exd_dagster.cli.init.export import location, recognised_export
 from exd_dagster.cli.init.split_look import SplitLook, left_out, look_at_split, remarks, why_left_out
 from exd_dagster.cli.progress import scanning
 from exd_dagster.cli.sources import read_pairs, read_sources
@@ -39,7 +39,7 @@ _KINDS = {ParquetRecords: "parquet", FileRecords: "files", TableRecords: "table"
 
 @click.command(short_help="Write a first audit project for your own records.")
 @click.argument("log", required=False)
-@click.option("--preset", metavar="NAME", help="The vendor or SDK whose export it is; default: told.")
+@click.option("--preset", metavar="NAME", help="The vendor or SDK of the export; default: by its fields.")
 @click.option("--unit", metavar="NAME", help="Which of the preset's units is randomized.")
 @click.option("--column", multiple=True, metavar="NAME=OWN", help="The log's own name of a column of exd's.")
 @click.option("--constant", multiple=True, metavar="NAME=VALUE", help="A column that the log does not have.")
@@ -82,7 +82,7 @@ def init(
     span = (now - DATED if "%" in place else from_ms(EARLIEST)), now
     with duckdb.connect() as connection:
         source = read_sources([place])
-        records, told = told_export(connection, source, span, columns, constants, preset, unit)
+        records, recognised = recognised_export(connection, source, span, columns, constants, preset, unit)
         with scanning(connection, "looking at the records"):
             seen = survey(connection, records, *span)
             usable = [flag for flag in seen if flag.total]
@@ -94,7 +94,7 @@ def init(
     files = component_files(draft, folder) if as_yaml else python_files(draft)
     said = [*remarks(flags, looks), *([] if keys else left_out(seen, flags))]
     for line in (
-        *_found(records, told, usable),
+        *_found(records, recognised, usable),
         *said,
         *write(files, folder, force=force),
         *_next(draft, folder),
@@ -250,10 +250,10 @@ def write(files: Mapping[Path, str], folder: Path, *, force: bool) -> list[str]:
     return [f"{'kept ' if path in kept else 'wrote'} {folder / path}" for path, text in files.items() if text]
 
 
-def _found(records: Records, told: Sequence[str], seen: Sequence[SeenFlag]) -> list[str]:
+def _found(records: Records, recognised: Sequence[str], seen: Sequence[SeenFlag]) -> list[str]:
     usual = "those of the preset" if records.preset else "exd's own names"
     mapped = ", ".join(f"{name} = {own}" for name, own in records.columns.items()) or usual
-    lines = [f"Read {records.place}", *told, f"  columns: {mapped}"]
+    lines = [f"Read {records.place}", *recognised, f"  columns: {mapped}"]
     if records.where:
         lines.append(
             f"  exposures: {', '.join(f'{path} = {value}' for path, value in records.where.items())}"

@@ -30,7 +30,7 @@ OWN = "exd"
 """The preset of exd's own table: its names need no mapping."""
 
 
-def told_export(
+def recognised_export(
     connection: duckdb.DuckDBPyConnection,
     log: Records,
     span: tuple[datetime, datetime],
@@ -39,7 +39,7 @@ def told_export(
     preset: str | None = None,
     unit: str | None = None,
 ) -> tuple[Records, list[str]]:
-    """Return the log with its export, or its columns, told as well as they can be, and a line on how.
+    """Return the log with its export, or its columns, recognised as far as possible, and lines that say how.
 
     Args:
         connection: an open connection.
@@ -51,7 +51,7 @@ def told_export(
         unit: the preset's unit, where the person said it.
 
     Raises:
-        RecordsError: when the log cannot be read, its export or a column cannot be told.
+        RecordsError: when the log cannot be read, its export or a column cannot be recognised.
     """
     rows = [row for some in _sample(connection, log, span).values() for row in some]
     found = recognise(rows) if preset is None else []
@@ -98,9 +98,9 @@ def _refuse_mix(place: str, matches: Sequence[Match], rows: Sequence[Row]) -> No
     several = [[match for match in matches if read_preset(match.preset).fits(row)] for row in rows]
     if all(len(fitting) < 2 for fitting in several):
         shown = [f"{match.rows} of {match.of} rows looked at: {match}" for match in matches]
-        told = "\n  - ".join([f"{place} is a mix of exports:", *shown])
+        head = "\n  - ".join([f"{place} is a mix of exports:", *shown])
         raise RecordsError(
-            f"{told}\nGive each export files, or a table, of its own; "
+            f"{head}\nGive each export files, or a table, of its own; "
             "--preset NAME reads one where the other is a part of it."
         )
 
@@ -123,23 +123,23 @@ def _guessed(
     log: Records, rows: Sequence[Row], columns: Mapping[str, str], constants: Mapping[str, str]
 ) -> tuple[Records, list[str]]:
     found = guess(rows, columns)
-    told = {**_names(found, rows), **columns}
-    repeated = {name: value for name, value in constants.items() if name not in told}
-    if "flag_key" not in told:
+    columns_of = {**_names(found, rows), **columns}
+    repeated = {name: value for name, value in constants.items() if name not in columns_of}
+    if "flag_key" not in columns_of:
         own = re.sub(r"[^\w-]+", "", Path(log.place).stem) or "my-flag"
         repeated.setdefault("flag_key", found.constants.get("flag_key", own))
-    lacking = [name for name in REQUIRED if name not in told and name not in repeated]
+    lacking = [name for name in REQUIRED if name not in columns_of and name not in repeated]
     if lacking:
         ask = " ".join(f"--column {name}=..." for name in lacking)
         which, names = " and ".join(lacking), list(dict.fromkeys(name for row in rows for name in row))
         raise RecordsError(f"{log.place}: cannot recognise the column {which} among {names}; give {ask}")
-    renamed = {name: own for name, own in told.items() if name != own}
+    renamed = {name: own for name, own in columns_of.items() if name != own}
     where = {} if "flag_key" in constants else found.where
     return _with(log, {"columns": renamed, "constants": repeated, "where": where}), []
 
 
 def _names(found: Guess, rows: Sequence[Row]) -> dict[str, str]:
-    """Return the field of each column that could be told, also where the log calls it as exd does."""
+    """Return the field of each column that was recognised, also where the log calls it as exd does."""
     same = {name: name for row in rows[:1] for name in REQUIRED if any(name in one for one in rows)}
     return {**same, **found.columns}
 

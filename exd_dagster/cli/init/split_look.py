@@ -50,7 +50,7 @@ def look_at_split(start: datetime, names: Sequence[str], counts: Floats) -> Spli
     kept = [list(names).index(name) for name in found.split]
     units = counts[first:end, kept].sum()
     seen = f"seen {' / '.join(f'{100 * share:.1f}' for share in shares.values())} % of {units:,.0f} units"
-    said = [f"{_shown(name)}: no unit since {at(hour)}" for name, hour in found.silent.items()]
+    said = [f"{_shown(name)}: no unit since {at(hour)}" for name, hour in found.absent.items()]
     said += [f"{_shown(name)}: no unit before {at(hour)}" for name, hour in found.late.items()]
     if len(found.periods) > 1:
         seen += f" from {at(first)} to {at(end)}"
@@ -80,8 +80,8 @@ def remarks(flags: Sequence[SeenFlag], looks: Sequence[SplitLook]) -> list[str]:
         for flag, look in zip(flags, looks, strict=True)
         for remark in look.remarks
     ]
-    told = "A split suggested from a log cannot disagree with it: compare it with the configuration."
-    return [*(["Check these before you confirm a split:", *lines] if lines else []), told, ""]
+    advice = "A split suggested from a log cannot disagree with it: compare it with the configuration."
+    return [*(["Check these before you confirm a split:", *lines] if lines else []), advice, ""]
 
 
 def why_left_out(flag: SeenFlag) -> str:

@@ -94,7 +94,7 @@ def _p(p: float) -> str:
 
 
 def _line(verdict: Verdict, numbers: str = "") -> str:
-    """Return the numbers, or the sentence where no diagnostic tells it, and the verdict in capitals."""
+    """Return the numbers, or the sentence where no diagnostic has it, and the verdict in capitals."""
     words = numbers if verdict.failed or verdict.code or numbers else verdict.sentence
     return f"{words}   verdict: {verdict.verdict.upper()}".strip()
 
@@ -112,12 +112,12 @@ def _count_notes(request: Request, bins: FlagBins) -> list[str]:
             f"the window has records of manifest versions {', '.join(map(str, sorted(versions)))}, the split "
             "is of one manifest; if it changed between them, count one of them with --manifest-version."
         )
-    apart = {
+    excluded = {
         "without a unit": bins.fact_total("null_units"),
         "without a variant": bins.fact_total("null_variants"),
         "left out for their reason": bins.fact_total("excluded_reason"),
     }
-    notes += [f"{count:,} evaluations {what} are not counted." for what, count in apart.items() if count]
+    notes += [f"{count:,} evaluations {what} are not counted." for what, count in excluded.items() if count]
     return notes
 
 

@@ -48,8 +48,10 @@ def count_flag(request: Request, flag: FlagAudit, *, closed_only: bool = False) 
         if build.error:
             raise RecordsError(_as_options(build.error))
         bins = select_bins(connection, flag, closed_only=closed_only)
-    apart = [(why, count) for why, count in report.quarantined.items() if count and why != UNREADABLE_LINE]
-    notes = [f"set apart, {why}: {count:,} of the log's rows" for why, count in apart]
+    quarantined = [
+        (why, count) for why, count in report.quarantined.items() if count and why != UNREADABLE_LINE
+    ]
+    notes = [f"quarantined, {why}: {count:,} of the log's rows" for why, count in quarantined]
     return Counted(bins, (*left_out(report.unreadable), *notes))
 
 

@@ -19,7 +19,7 @@ from exd_dagster.errors import ConfigError, DeliveryError, did_you_mean
 
 
 class Destination(Settings, dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The settings of a channel as a Dagster resource. All faults are told at once."""
+    """The settings of a channel as a Dagster resource. All faults are reported at once."""
 
     def __init__(self, **values: Any) -> None:
         known = type(self).model_fields

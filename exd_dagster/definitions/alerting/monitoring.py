@@ -103,7 +103,7 @@ class Seen:
     Attributes:
         since: its first tick (UTC).
         totals: deliveries so far.
-        healthy: what `alerting_health` was last told.
+        healthy: the last result of `alerting_health`.
     """
 
     since: datetime

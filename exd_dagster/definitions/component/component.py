@@ -149,7 +149,7 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
     )
     digest: bool | tuple[str, ...] = Field(
         default=True,
-        description="The summary after each audit: true sends it to the default destinations for people, "
+        description="The digest after each audit: true sends it to the default destinations for people, "
         "false turns it off, names send it to these.",
     )
     reconcile: tuple[Reconcile, ...] = Field(

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import dagster as dg
 
 Guard: TypeAlias = Callable[[dg.OpExecutionContext, bool], frozenset[dg.AssetKey]]
-"""Called before a step, with whether its code can be told to leave assets out: raises to refuse the step,
+"""Called before a step, with whether its code can leave assets out: raises to refuse the step,
 returns the assets that it must leave out."""
 
 

@@ -175,7 +175,7 @@ def _protected_spec(
     protection: Protection,
     partitions: Mapping[dg.AssetKey, dg.PartitionsDefinition[Any] | None],
 ) -> dg.AssetSpec:
-    """Return a report's spec that waits for the audit of its flags, and tells which they are."""
+    """Return a report's spec that waits for the audit of its flags, and names them."""
     known = {dep.asset_key for dep in spec.deps}
     new = [key for key in protection.bins if key not in known]
     condition: Any = spec.automation_condition

@@ -61,7 +61,7 @@ VERDICTS = Table(
 )
 DAYS = Table(
     "exd_published_days",
-    "A digest of the bins of each flag and day, to tell what is to be published again.",
+    "A digest of the bins of each flag and day, which shows what is to be published again.",
     {
         **_FLAG,
         "day": ("bigint", "Days since 1970 (UTC)."),

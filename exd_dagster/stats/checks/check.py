@@ -24,7 +24,7 @@ class Case:
         bins: the flag's closed hourly bins.
         thresholds: the levels.
         judged: hours whose traffic alarms count, [start, end) in UTC; None: the last 24 closed ones.
-        divided: the newly exposed units of the bins by segment; None: they are not told apart.
+        divided: the newly exposed units of the bins by segment; None: they are not divided.
         stages: the bins of the flag's other stages, by name.
     """
 
@@ -37,7 +37,7 @@ class Case:
 
     @property
     def segments(self) -> FlagSegments:
-        """The units by segment; no segment where they are not told apart."""
+        """The units by segment; no segment where they are not divided."""
         return no_segments(self.bins) if self.divided is None else self.divided
 
     @cached_property
@@ -88,7 +88,7 @@ class Check:
         verdict: class of its verdicts, created without numbers if there is nothing to evaluate.
         blocks: whether a failure with severity ERROR blocks a flag in mode block: by default, when the flag
             names the check in `block_on`, or never.
-        warns: whether a failure that does not block is a warning of the flag: told by `trust`, its row and
+        warns: whether a failure that does not block is a warning of the flag: shown by `trust`, its row and
             its page.
         sent: whether a failure is sent at once although it blocks nothing.
         evidence: contents of its chart and headline; "split" also has likely causes.

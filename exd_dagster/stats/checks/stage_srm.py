@@ -48,7 +48,7 @@ def _judge(case: Case) -> StageSrmVerdict:
         )
         return _plain("skipped", "no_stages", said)
     found = {stage: _tested(case, stage) for stage in case.flag.stages}
-    told = {
+    stages = {
         stage: {
             "verdict": verdict.verdict,
             "observed": verdict.observed,
@@ -58,7 +58,7 @@ def _judge(case: Case) -> StageSrmVerdict:
     }
     broken = next((stage for stage, verdict in found.items() if verdict.failed), None)
     if broken is None:
-        return replace(_plain("pass", "", _healthy(found)), stages=told)
+        return replace(_plain("pass", "", _healthy(found)), stages=stages)
     verdict, before = found[broken], list(found)[: list(found).index(broken)]
     sound = [stage for stage in before if found[stage].verdict == "pass" and found[stage].n]
     return StageSrmVerdict(
@@ -72,7 +72,7 @@ def _judge(case: Case) -> StageSrmVerdict:
         usable_until=verdict.usable_until,
         headline=f"the split breaks at stage {broken}",
         stage=broken,
-        stages=told,
+        stages=stages,
         expected=verdict.expected,
         observed=verdict.observed,
         n=verdict.n,

@@ -34,8 +34,8 @@ def _judge(case: Case) -> TrafficVerdict:
         delivered=delivered,
         judged=None if judged is None else (whole.index(judged[0]), whole.index(judged[1])),
     )
-    if verdict.speaks_from is not None:
-        return _with_speaking_time(verdict, whole.start + HOUR * verdict.speaks_from)
+    if verdict.tests_from is not None:
+        return _with_start(verdict, whole.start + HOUR * verdict.tests_from)
     if verdict.first_bad is None or verdict.last_bad is None:
         return verdict
     bad_from = whole.start + HOUR * verdict.first_bad
@@ -55,9 +55,9 @@ def _hours_at_fault(verdict: TrafficVerdict, first: datetime, end: datetime) -> 
     return f"from {words.instant(first)} to {words.instant(end)}"
 
 
-def _with_speaking_time(verdict: TrafficVerdict, speaks: datetime) -> TrafficVerdict:
+def _with_start(verdict: TrafficVerdict, start: datetime) -> TrafficVerdict:
     head = verdict.sentence.split(";", maxsplit=1)[0]
-    return replace(verdict, sentence=f"{head}; tests from {words.instant(speaks)}.")
+    return replace(verdict, sentence=f"{head}; tests from {words.instant(start)}.")
 
 
 TRAFFIC_DROP = Check(

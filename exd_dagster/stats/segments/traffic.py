@@ -7,7 +7,7 @@ is added to the dispersion. Hours with fewer than `FEWEST` units in the rest are
 from: the mean of 1 / rest is far from 1 / mean there. Each of m parts is tested at a / m, so that all
 together alarm as rarely as the whole flag does.
 
-A value that another one replaces, such as a release, fades within days, and no earlier week tells how much of
+A value that another one replaces, such as a release, fades within days, and no earlier week says how much of
 it is left. So a loss counts where it came at once: of its expected share of the flag, the first day of it has
 kept at most `SUDDEN` of what the day before had.
 

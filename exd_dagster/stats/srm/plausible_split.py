@@ -37,7 +37,7 @@ class Suggestion:
         usual: True for a split that people usually declare.
         periods: (first bin, end bin, observed share by variant) of each period with a split of its own.
         held: index of the period the split was taken from.
-        silent: by variant, the first bin from which it has no unit although others have.
+        absent: by variant, the first bin from which it has no unit although others have.
         late: by variant, the bin of its first unit, where others had units before.
         rare: share by variant that looks undeclared.
     """
@@ -46,7 +46,7 @@ class Suggestion:
     usual: bool
     periods: tuple[tuple[int, int, dict[str, float]], ...]
     held: int
-    silent: dict[str, int]
+    absent: dict[str, int]
     late: dict[str, int]
     rare: dict[str, float]
 
@@ -79,7 +79,7 @@ def plausible_split(counts: Floats, names: Sequence[str]) -> Suggestion:
             (a, b, dict(zip(arms, (n / max(n.sum(), 1.0)).tolist(), strict=True))) for a, b, n in parts
         ),
         held=held,
-        silent=_absent(kept, arms, split),
+        absent=_absent(kept, arms, split),
         late={name: len(kept) - end for name, end in _absent(kept[::-1], arms, split).items()},
         rare={n: float(s) for n, s, is_common in zip(names, share, common, strict=True) if not is_common},
     )
@@ -132,14 +132,14 @@ def _near_even(units: Floats) -> bool:
 
 def _absent(counts: Floats, arms: Sequence[str], split: Mapping[str, float]) -> dict[str, int]:
     """Return, by arm, the first bin after its last unit, where chance hardly leaves it without any since."""
-    silent = {}
+    absent = {}
     for i, name in enumerate(arms):
         served = np.flatnonzero(counts[:, i])
         after = int(served[-1]) + 1 if len(served) else 0
         others = float(counts[after:].sum())
         if others and (1 - min(split[name], 1.0)) ** others < _SILENT:
-            silent[name] = after
-    return silent
+            absent[name] = after
+    return absent
 
 
 def round_split(shares: Mapping[str, float], units: float = float("inf")) -> tuple[dict[str, float], bool]:

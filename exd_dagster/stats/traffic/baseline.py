@@ -32,7 +32,7 @@ OLDEST_LAG = 6
 AGREE = 1.4
 """Weeks agree while the largest is at most this many times the smallest, and what chance adds."""
 ENOUGH_RATIOS = 60
-"""Of 72 hours: the ratio to a single day, the first of a launch, tells no level."""
+"""Of 72 hours: the ratio to a single day, the first of a launch, says nothing of the level."""
 CHANCE = 3.0
 """Deviations of a Poisson count that the largest may lie above that."""
 

@@ -46,10 +46,10 @@ def _clock(timezone: str, start: datetime, size: int) -> NDArray[np.int64]:
 
 def _changes(flag: FlagAudit, bins: FlagBins) -> list[Change]:
     """Return the changes of coverage in these bins."""
-    found, told = list[Change](), _first_coverage(flag)
+    found, before = list[Change](), _first_coverage(flag)
     for start, coverage in coverage_changes(flag):
-        ratio = None if told is None or coverage is None else coverage / told
-        told = coverage
+        ratio = None if before is None or coverage is None else coverage / before
+        before = coverage
         if start < bins.audited_through:
             first = ceil_hour(start)
             found.append(Change(bins.index(first), ratio, first != floor_hour(start)))
@@ -61,12 +61,12 @@ def _first_coverage(flag: FlagAudit) -> float | None:
 
 
 def coverage_changes(flag: FlagAudit) -> list[tuple[datetime, float | None]]:
-    """Return (start, coverage) of each phase that declares another coverage than before; None: not told."""
-    found, told = list[tuple[datetime, float | None]](), _first_coverage(flag)
+    """Return (start, coverage) of each phase that declares another coverage than before; None: unknown."""
+    found, before = list[tuple[datetime, float | None]](), _first_coverage(flag)
     for _, phase in pairwise(flag.schedule):
-        if phase.coverage is None or phase.coverage != told:
+        if phase.coverage is None or phase.coverage != before:
             found.append((phase.start, phase.coverage))
-        told = phase.coverage
+        before = phase.coverage
     return found
 
 

@@ -50,7 +50,7 @@ class TrafficVerdict(Verdict):
         level: the window alarms below this p-value.
         first_bad: first bin at fault (from 0); None unless it failed.
         last_bad: last bin at fault.
-        speaks_from: bin from which it tests, while learning: 240 hours after the first unit.
+        tests_from: bin from which it tests, while learning: 240 hours after the first unit.
         left_out_hours: hours not evaluated because of a holiday or an event.
         scan: every hour against its expectation, for a chart; not part of the metadata.
     """
@@ -65,7 +65,7 @@ class TrafficVerdict(Verdict):
     level: float | None = None
     first_bad: int | None = None
     last_bad: int | None = None
-    speaks_from: int | None = None
+    tests_from: int | None = None
     left_out_hours: int = 0
     scan: SeasonalScan | None = field(default=None, repr=False, compare=False)
 
@@ -127,15 +127,15 @@ def traffic_drop_test(
     first, end = judged or (len(series) - JUDGED_HOURS, len(series))
     hours = np.zeros(len(series), dtype=bool)
     hours[max(first, 0) : end] = True
-    told = declared or nothing_declared(len(series))
+    declared_changes = declared or nothing_declared(len(series))
     if not left_out:
-        return _by_season(series, known, hours, alarm_level, drop_fraction, told)
+        return _by_season(series, known, hours, alarm_level, drop_fraction, declared_changes)
     note, count = _why(left_out, hours)
     open_hours = known.copy()
     open_hours[list(left_out)] = False
     if count and known[hours].any() and not open_hours[hours].any():
         return _answer("not_checked", "left_out", f"Not evaluated: {note}.", left_out_hours=count)
-    verdict = _by_season(series, open_hours, hours, alarm_level, drop_fraction, told)
+    verdict = _by_season(series, open_hours, hours, alarm_level, drop_fraction, declared_changes)
     if not count:
         return verdict
     sentence = f"{verdict.sentence[:-1]}; {count} h not evaluated: {note}."
@@ -308,11 +308,11 @@ def _while_learning(
             "its first day is tested for missing traffic only; declare the phase's coverage to evaluate it.",
             latest_volume=float(volumes[-1]),
         )  # fmt: skip
-    speaks = launch + TESTS_FROM
+    start = launch + TESTS_FROM
     day = min((len(volumes) - launch) // 24 + 1, 10)
     return _answer(
-        "insufficient", "learning", f"Learning: day {day} of 10; tests from hour {speaks}.",
-        latest_volume=float(volumes[-1]), speaks_from=speaks,
+        "insufficient", "learning", f"Learning: day {day} of 10; tests from hour {start}.",
+        latest_volume=float(volumes[-1]), tests_from=start,
     )  # fmt: skip
 
 

@@ -111,7 +111,7 @@ class Records(ConfigModel):
         if self.unit is not None and self.preset is None:
             raise ValueError("unit names one of a preset's units; give preset too, or map unit_id_hash")
         try:
-            self.column_map  # noqa: B018 - an unknown preset or unit is told here
+            self.column_map  # noqa: B018 - an unknown preset or unit is an error here
         except ConfigError as error:
             raise ValueError(f"{error.subject}: {'; '.join(error.faults)}") from None
         return self

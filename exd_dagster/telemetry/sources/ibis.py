@@ -71,7 +71,7 @@ class IbisRecords(Records):
         own = self.column_map
         table = self._expanded(table)
         faults = [
-            f"it has no column '{_or(own.paths(name))}', which tells the rows that are exposures"
+            f"it has no column '{_or(own.paths(name))}', which identifies exposures"
             for name, values in own.where.items()
             if "" not in values.split("|") and not self._all(table, name)
         ]

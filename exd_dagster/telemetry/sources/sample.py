@@ -1,4 +1,4 @@
-"""Some rows of a log as Python objects, a few of several files, to tell what export it is."""
+"""Some rows of a log as Python objects, a few of several files, to recognise its export."""
 
 import csv
 import json

@@ -101,8 +101,8 @@ class TextStage:
         lost = [str(fault) for fault in self.unreadable if nothing or fault.lines is None]
         if lost and (nothing or len(lost) == len(files)):
             fix = "write one JSON object a line, or an array of objects" if kind == "ndjson" else ""
-            told = "\n  - ".join([f"{place}: no file can be read:", *lost[:10]])
-            raise RecordsError("\n".join(filter(None, [told, fix if nothing else ""])))
+            head = "\n  - ".join([f"{place}: no file can be read:", *lost[:10]])
+            raise RecordsError("\n".join(filter(None, [head, fix if nothing else ""])))
         if not (self.found or self.others or self.unreadable):
             self.found.update(self.required)  # no line was written yet, so nothing is known to be missing
         there = {*self.found, *map(base_of, self.found)}
@@ -242,8 +242,8 @@ class TextStage:
         for layout, group in by_layout([file for file in files if file not in lost]).items():
             if layout != "marked":
                 rows = json_rows(", ".join(map(literal, group)), layout, dict.fromkeys(owns, "JSON"))
-                (told,) = self.connection.execute(f"SELECT {texts} FROM {rows}").fetchall()
-                found.update(name for name, text in zip(doubtful, told, strict=True) if text)
+                (as_text,) = self.connection.execute(f"SELECT {texts} FROM {rows}").fetchall()
+                found.update(name for name, text in zip(doubtful, as_text, strict=True) if text)
         return found
 
     def _any(self, rows: str) -> bool:

@@ -124,7 +124,7 @@ def flags_of(
 
 
 def _warn_of_one_hash(audits: Sequence["_Audit"]) -> None:
-    """Tell which flags hash their units alike: their assignments are not independent of one another."""
+    """Log which flags hash their units alike: their assignments are not independent of one another."""
     alike: dict[tuple[str, ...], dict[str, str]] = {}
     for audit in audits:
         alike.setdefault(audit.space, {}).setdefault(audit.latest.id or audit.latest.key, audit.latest.key)

@@ -209,7 +209,7 @@ def test_notebook_takes_the_preset():
     monitor = exd.LiveMonitor(pd.DataFrame(made.rows), preset="posthog", now=END)
     seen = monitor.check_live_srm({"control": 0.5, "treatment": 0.5})
     assert sorted(seen["observed_counts"]) == sorted(made.units.values())
-    assert seen["set_apart"] == {"excluded_reason": made.fallbacks}
+    assert seen["quarantined"] == {"excluded_reason": made.fallbacks}
 
 
 def test_notebook_asks_for_the_flag_where_the_frame_holds_several():

@@ -48,10 +48,10 @@ def delivered_hours(records: Mapping[int, int], volumes: Volumes) -> set[int]:
     seen = np.zeros(max(records) - first + 1)
     seen[np.fromiter(records, np.int64) - first] = list(records.values())
     expected = _expected(seen, np.arange(len(seen)))
-    tells = expected >= FEWEST
-    share = np.where(tells, seen / np.maximum(expected, 1.0), 1.0)
-    doubtful = np.flatnonzero(tells & (seen > 0) & (share < FLEET_FLOOR))
-    gap = tells & (seen == 0)
+    tested = expected >= FEWEST
+    share = np.where(tested, seen / np.maximum(expected, 1.0), 1.0)
+    doubtful = np.flatnonzero(tested & (seen > 0) & (share < FLEET_FLOOR))
+    gap = tested & (seen == 0)
     gap[[place for place in doubtful.tolist() if place in _all_down(doubtful, share, first, volumes)]] = True
     beside = np.append(gap[1:], False) | np.append(False, gap[:-1])
     lost = gap | (beside & (share < WHOLE))
