@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from exd_dagster.alerts.policy.decisions import Decision, active_decisions, waiver
 from exd_dagster.audit.freshness import fresh_until, stale_verdict
-from exd_dagster.audit.trust import TrustVerdict, Waiver, apply_mode, trust_verdict, withheld
+from exd_dagster.audit.trust import AnyVerdict, TrustVerdict, Waiver, apply_mode, trust_verdict, withheld
 from exd_dagster.audit.trust_row import trust_row
 from exd_dagster.audit.trust_table import TrustEntry
 from exd_dagster.bins.model import FlagBins, FlagSegments
@@ -164,7 +164,7 @@ def audit(
         look_within(v) if look_within and v.failed and isinstance(v, SegmentSrmVerdict) else v
         for v in judgement
     ]
-    verdicts = [_ended(v, ended) if ended else v for v in found if blocks(v.check, flag.block_on)]
+    verdicts = [ended_verdict(v, ended) if ended else v for v in found if blocks(v.check, flag.block_on)]
     beside = [v for v in found if not blocks(v.check, flag.block_on)]
     warnings = [v for v in beside if v.failed and CHECKS[v.check].warns and not ended]
     waivers = {v.check: _waiver_of(v, flag, active) for v in verdicts if v.failed}
@@ -191,6 +191,7 @@ def _waiver_of(verdict: Verdict, flag: FlagAudit, active: Sequence[Decision]) ->
     return Waiver(decision.by, decision.until, decision.reason) if decision else None
 
 
-def _ended(verdict: Verdict, decision: Decision) -> Verdict:
+def ended_verdict(verdict: AnyVerdict, decision: Decision) -> AnyVerdict:
+    """Return the verdict of an audit that a person ended."""
     sentence = f"Skipped: {decision.by} ended this audit ({decision.reason})."
     return replace(verdict, verdict="skipped", severity=None, reason="ended", state=None, sentence=sentence)

@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
 
 from exd_dagster.config import Mode
 from exd_dagster.stats.checks import with_evidence
 from exd_dagster.stats.segments.verdict import SegmentSrmVerdict
 from exd_dagster.stats.verdict import NEVER_COUNTED, Answer, State, Verdict
+
+AnyVerdict = TypeVar("AnyVerdict", bound=Verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class TrustVerdict(Verdict):
     fresh_until: datetime | None = None
 
 
-def apply_mode(verdict: Verdict, mode: Mode, waiver: Waiver | None = None) -> Verdict:
+def apply_mode(verdict: AnyVerdict, mode: Mode, waiver: Waiver | None = None) -> AnyVerdict:
     """Return `verdict` with its severity after mode and waivers.
 
     The answer itself never changes: a waived failure is still a failure.

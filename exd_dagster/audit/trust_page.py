@@ -134,6 +134,7 @@ def _facts(row: TrustRow) -> list[tuple[str, str]]:
         ("Failing checks", escape(", ".join(row.failing))),
         ("Fleet", "among the discoveries of the fleet (e-BH)" if row.discovery else ""),
         ("Assignment shared with", escape(", ".join(row.collides_with))),
+        ("Reports with other units", escape(", ".join(row.off_reports))),
         ("Waived", waived),
         ("Mode", "" if row.mode == "block" else row.mode),
         ("Iteration began", shown_time(row.iteration_start)),

@@ -31,6 +31,7 @@ class TrustRow:
         waived_until: when that ends.
         discovery: True when the flag is among those e-BH discovers in its fleet.
         collides_with: flags whose assignment its own depends on, as with a shared salt.
+        off_reports: assets of reports whose units are not those exposed (`reconcile`).
         owners: the owners.
         run_url: the Dagster run that gave the answer: its address, or its id.
         asset_url: the checks of the flag's bins in Dagster, "" where the address of its UI is not known.
@@ -52,6 +53,7 @@ class TrustRow:
     waived_until: datetime | None = None
     discovery: bool = False
     collides_with: tuple[str, ...] = ()
+    off_reports: tuple[str, ...] = ()
     owners: tuple[str, ...] = ()
     run_url: str = ""
     asset_url: str = ""

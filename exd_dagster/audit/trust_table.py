@@ -6,7 +6,7 @@ It is in the schema of the bin store and is updated by the checks themselves, in
 step in which they answer, so that it is never older than the checks.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -24,10 +24,10 @@ CREATE TABLE IF NOT EXISTS flag_trust (
     usable_until TIMESTAMPTZ, audited_through TIMESTAMPTZ, contained BOOLEAN,
     waived_by VARCHAR, waived_until TIMESTAMPTZ, discovery BOOLEAN, owners VARCHAR[], run_id VARCHAR,
     log_e_value DOUBLE, picture VARCHAR, usable_without VARCHAR[],
-    collides_with VARCHAR[]
+    collides_with VARCHAR[], off_reports VARCHAR[]
 )
 """
-_ADDED = {"usable_without": "VARCHAR[]", "collides_with": "VARCHAR[]"}
+_ADDED = dict.fromkeys(("usable_without", "collides_with", "off_reports"), "VARCHAR[]")
 """Columns that a table of an earlier version lacks."""
 _ADD = " ".join(
     f"ALTER TABLE flag_trust ADD COLUMN IF NOT EXISTS {name} {kind};" for name, kind in _ADDED.items()
@@ -45,6 +45,7 @@ _TOLD = (
         "picture",
         "usable_without",
         "collides_with",
+        "off_reports",
     ),
 )
 _COLUMNS = (*_KEY, *_TOLD)
@@ -143,6 +144,22 @@ def mark_collisions(
     _mark(connection, "collides_with", [(row, now) for row, now in found if now != list(row.collides_with)])
 
 
+def mark_reports(
+    connection: duckdb.DuckDBPyConnection, fleet: Iterable[TrustRow], off: Mapping[FlagId, Sequence[str]]
+) -> None:
+    """Set `off_reports` of each flag's newest iteration: the reports whose units are not those exposed.
+
+    Args:
+        connection: the store.
+        fleet: every row of the fleet, by flag and iteration.
+        off: assets of such reports, by flag.
+    """
+    rows = list(fleet)
+    newest = {row.flag: row for row in rows}
+    found = [(row, list(off.get(row.flag, ())) if newest[row.flag] is row else []) for row in rows]
+    _mark(connection, "off_reports", [(row, now) for row, now in found if now != list(row.off_reports)])
+
+
 def _mark(connection: duckdb.DuckDBPyConnection, column: str, rows: Sequence[tuple[TrustRow, Any]]) -> None:
     """Set one column of some rows, all or nothing; makes the table where it is not."""
 
@@ -212,6 +229,7 @@ def _entry(record: dict[str, Any]) -> TrustEntry:
         failing=tuple(record["failing"] or ()),
         usable_without=tuple(record.get("usable_without") or ()),
         collides_with=tuple(record.get("collides_with") or ()),
+        off_reports=tuple(record.get("off_reports") or ()),
         since=instant("since"),
         usable_until=instant("usable_until"),
         audited_through=instant("audited_through"),

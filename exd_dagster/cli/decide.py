@@ -15,6 +15,7 @@ from exd_dagster.definitions.decisions.asset import (
     make_decision,
     record_decision,
     remembered_incidents,
+    report_checks,
     unmonitored_flags,
 )
 
@@ -78,6 +79,7 @@ def decide(
             datetime.now(timezone.utc),
             unmonitored=gone,
             incidents=remembered_incidents(instance),
+            reports=report_checks(key for monitored in fleets.values() for key in monitored),
         )
         for name, monitored in fleets.items():
             if any(decision.covers(flag) for flag in (*(f.id for f in monitored.values()), *left[name])):

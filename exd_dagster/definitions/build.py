@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property, partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import dagster as dg
 from dagster_duckdb import DuckDBResource
@@ -177,8 +177,8 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
             sensors=[sensor, *fleet.records_sensors(loader, sensor_status)],
             resources={fleet.names.store: BinStoreResource(duckdb=store)},
         ),
-        fleet.decisions(sensor_status),
-        fleet.trust(base_url or "", sensor_status, pool, thresholds, publish),
+        fleet.decisions(watched, sensor_status),
+        fleet.trust(base_url or "", sensor_status, pool, thresholds, publish, watched),
         fleet.alerting(monitoring, sensor_status, hourly=audit_every == "hour"),
     )
     remember(plan_audit(name, fleet.keys, fleet.flags, fleet.records, store, thresholds, timing, pool, defs))
@@ -226,6 +226,9 @@ def _attributes(
     if max_age is None or flag.mode != "block":
         return attributes
     return {"freshness_policy": dg.FreshnessPolicy.time_window(fail_window=max_age), **attributes}
+
+
+_Checks: TypeAlias = dict[dg.AssetCheckKey, FlagAudit]
 
 
 @dataclass(frozen=True)
@@ -343,9 +346,9 @@ class _Fleet:
             )
         ]
 
-    def decisions(self, status: dg.DefaultSensorStatus) -> dg.Definitions:
-        fleet = self.names.fleet
-        asset, job = build_flag_decisions(self.monitored, group_name=self.group_name, fleet=fleet)
+    def decisions(self, reports: _Checks, status: dg.DefaultSensorStatus) -> dg.Definitions:
+        fleet, checks = self.names.fleet, self.monitored | reports
+        asset, job = build_flag_decisions(checks, group_name=self.group_name, fleet=fleet)
         sensor, again = build_decision_sensor(self.judging, fleet=fleet, default_status=status)
         return dg.Definitions(assets=[asset], jobs=[job, again], sensors=[sensor])
 
@@ -356,14 +359,14 @@ class _Fleet:
         pool: str,
         thresholds: Thresholds | None,
         warehouse: Warehouse | None,
+        reports: _Checks,
     ) -> dg.Definitions:
         fleet, group = self.names.fleet, self.group_name
         ledger = build_incident_ledger(self.flags, thresholds, fleet=fleet, group_name=group, pool=pool)
         further = [ledger]
         if warehouse:
-            further.append(
-                build_publication(warehouse, self.judging, fleet=fleet, group_name=group, pool=pool)
-            )
+            told = self.judging | reports
+            further.append(build_publication(warehouse, told, fleet=fleet, group_name=group, pool=pool))
         asset, job, sensor = build_flag_trust(
             self.flags,
             self.trust_checks,
@@ -374,6 +377,7 @@ class _Fleet:
             pool=pool,
             also=[dg.AssetCheckKey(self.names.alerting, HEALTH)],
             also_assets=[each.key for each in further],
+            reports=reports,
             news=partial(ledger_news, fleet=fleet),
         )
         return dg.Definitions(assets=[asset, *further], jobs=[job], sensors=[sensor])

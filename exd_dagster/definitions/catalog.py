@@ -69,6 +69,7 @@ TRUST_SCHEMA = _schema(
     picture=("varchar", "SVG of the failing check; empty for none."),
     usable_without=("varchar[]", "Segments to leave out, as conditions."),
     collides_with=("varchar[]", "Flags whose assignment its own depends on, as with a shared salt."),
+    off_reports=("varchar[]", "Assets of reports whose units are not those exposed (reconcile)."),
 )
 """The table `flag_trust` of the store."""
 

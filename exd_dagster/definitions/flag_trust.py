@@ -20,6 +20,7 @@ from exd_dagster.audit.trust_table import (
     TrustEntry,
     mark_collisions,
     mark_discoveries,
+    mark_reports,
     not_checked_entry,
     read_trust,
     write_trust,
@@ -62,6 +63,7 @@ def build_flag_trust(
     pool: str = STORE_POOL,
     also: Sequence[dg.AssetCheckKey] = (),
     also_assets: Sequence[dg.AssetKey] = (),
+    reports: Mapping[dg.AssetCheckKey, FlagAudit] = MappingProxyType({}),
     news: Callable[[dg.DagsterInstance], str] = lambda _: "",
 ) -> tuple[dg.AssetsDefinition, Any, dg.SensorDefinition]:
     """Build the asset, its job, and the sensor that refreshes it after each audit.
@@ -78,6 +80,7 @@ def build_flag_trust(
         pool: concurrency pool of every op that writes the store.
         also: further checks that the job runs, because they too are due after each audit.
         also_assets: likewise, further assets.
+        reports: the checks `reconcile` of reports, each with the flag that its report is about.
         news: text without blanks that changes when the job is due although no audit ended.
     """
     known, names = {flag.id: flag for flag in flags}, FleetNames(fleet)
@@ -108,6 +111,8 @@ def build_flag_trust(
         mark_collisions(
             store.connection, [entry.row for entry in rows], [pair.flags for pair in collided.collisions]
         )
+        off = off_reports(context.instance, reports)
+        mark_reports(store.connection, [entry.row for entry in rows], off)
         entries = [entry for entry in read_trust(store.connection) if entry.row.flag in known]
         shown = [
             replace(
@@ -140,7 +145,7 @@ def build_flag_trust(
         description="Refreshes flag_trust after each audit, and the ledger when an incident or answer came.",
     )
     def refresh(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        records, running = latest_checks(context.instance, list(trust_checks.values()))
+        records, running = latest_checks(context.instance, [*trust_checks.values(), *reports])
         newest = max((record.at.isoformat() for record in records), default="")
         if running:
             return dg.SkipReason("an audit is running")
@@ -175,6 +180,19 @@ def unanswered(
 
 
 _CRASHED = "Not checked: the last audit did not finish (run {run_id}); see its error and run the audit again."
+
+
+def off_reports(
+    instance: dg.DagsterInstance, reports: Mapping[dg.AssetCheckKey, FlagAudit]
+) -> dict[FlagId, list[str]]:
+    """Return, by flag, the assets of the reports whose units are not those exposed."""
+    if not reports:
+        return {}
+    found: dict[FlagId, list[str]] = {}
+    for record in latest_checks(instance, list(reports))[0]:
+        if record.passed is False:
+            found.setdefault(reports[record.key].id, []).append(record.key.asset_key.to_user_string())
+    return {flag: sorted(set(names)) for flag, names in found.items()}
 
 
 def broken_splits(entries: Sequence[TrustEntry]) -> set[FlagId]:

@@ -282,14 +282,14 @@ def _next(alerts: Sequence[Alert]) -> Section:
     first = alerts[0]
     points = [step for alert in alerts for step in faults.steps(alert.check, alert.facts)]
     flag = shlex.quote(visible(first.flag.key))
-    of_reports = all(check_of(alert.check) is RECONCILE for alert in alerts)
     corrected = wording(first.check).corrected
     points.append(f"When {corrected} again; passing checks close this alert.")
-    if of_reports or not any(alert.blocks for alert in alerts):
-        return Section(heading="What to do next", points=tuple(dict.fromkeys(points)))
-    points.append(
-        f"To let reports run: exd-dagster decide waive --flag {flag} --reason WHY --by YOU --until WHEN"
-    )
+    if any(alert.blocks for alert in alerts):
+        of_report = check_of(first.check) is RECONCILE and len(alerts) == 1
+        what = f"{flag} --check {first.check}" if of_report else flag
+        points.append(
+            f"To let reports run: exd-dagster decide waive --flag {what} --reason WHY --by YOU --until WHEN"
+        )
     return Section(heading="What to do next", points=tuple(dict.fromkeys(points)))
 
 

@@ -17,7 +17,7 @@ from exd_dagster.cli.doctor.instance import diagnose_instance, diagnose_version
 from exd_dagster.cli.doctor.manifest import diagnose_manifest
 from exd_dagster.cli.project import load_fleets, module_option, open_instance
 from exd_dagster.definitions.alerting.sensor import alert_plans, load_states
-from exd_dagster.definitions.decisions.asset import load_decisions, unmonitored_flags
+from exd_dagster.definitions.decisions.asset import load_decisions, report_checks, unmonitored_flags
 from exd_dagster.definitions.fleet.names import FleetNames
 from exd_dagster.definitions.fleet.plan import AuditPlan, audit_plans, clashes
 from exd_dagster.definitions.internals import instance_facts
@@ -79,7 +79,10 @@ def examine(module: str | None, now: datetime) -> list[Diagnosis]:
 def _decisions(instance: dg.DagsterInstance, plan: AuditPlan, now: datetime) -> list[Diagnosis]:
     left = unmonitored_flags(instance, FleetNames(plan.name).alert_sensor)
     flags = (flag.id for flag in plan.flags)
-    return diagnose_decisions(load_decisions(instance, plan.name), [*flags, *left], now)
+    reports = report_checks(
+        key for each in alert_plans() if each.fleet == plan.name for key in each.monitored
+    )
+    return diagnose_decisions(load_decisions(instance, plan.name), [*flags, *left], now, reports)
 
 
 def _alerts(plans: list[AuditPlan], states: dict[str, AlertState], now: datetime) -> list[Diagnosis]:

@@ -15,6 +15,7 @@ from exd_dagster.alerts.dry_run import log_only
 from exd_dagster.alerts.messages.answer_sections import Context
 from exd_dagster.alerts.messages.links import Links
 from exd_dagster.alerts.model import AlertState, CheckState, instant
+from exd_dagster.alerts.policy.decisions import Decision, active_decisions, waiver
 from exd_dagster.alerts.policy.routes import Route, Routing, idle_routes, read_routes
 from exd_dagster.alerts.state import StateStore
 from exd_dagster.alerts.tick import SHUTOFF_HOOK, AlertingSetup, Snapshot, people, run_tick
@@ -34,6 +35,8 @@ from exd_dagster.definitions.fleet.collisions import COLLISION, pair_states
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET
 from exd_dagster.definitions.internals import CheckRecord, cursor_storage, latest_checks
 from exd_dagster.errors import ConfigError
+from exd_dagster.stats.checks import check_of
+from exd_dagster.stats.checks.reconcile import RECONCILE
 from exd_dagster.stats.verdict import plain
 
 REPEATS = frozenset({"trust"})
@@ -136,10 +139,11 @@ class AlertPlan:
             log.info("Alerts: rendered and logged, not sent (%s)", off)
         store = StateStore(cursor_storage(instance), key)
         pairs = self._pairs(instance, store.load())
+        decisions = load_decisions(instance, self.fleet)
         snapshot = Snapshot(
-            found=[*found, *pairs],
+            found=[*(_waived(state, decisions, _now()) for state in found), *pairs],
             monitored={**self.checks, **{pair.flag: {pair.check} for pair in pairs}},
-            decisions=load_decisions(instance, self.fleet),
+            decisions=decisions,
             running=running,
             home=home,
             last_revision=int(cursor) if cursor is not None and cursor.isdigit() else 0,
@@ -280,6 +284,18 @@ def _state(record: CheckRecord, flag: FlagAudit) -> CheckState:
         owners=flag.owners,
         asset=tuple(record.key.asset_key.path),
     )
+
+
+def _waived(state: CheckState, decisions: Sequence[Decision], now: datetime) -> CheckState:
+    """Return the failure of a report as waived: its check runs again with the report alone."""
+    if state.verdict != "fail" or check_of(state.check) is not RECONCILE or state.facts.get("waived_by"):
+        return state
+    found = waiver(active_decisions(decisions, state.flag, now), state.flag, state.check, state.facts)
+    if found is None:
+        return state
+    facts = {**state.facts, "waived_by": found.by, "waived_until": plain(found.until)}
+    facts.pop("would_block", None)
+    return replace(state, severity="WARN", facts=facts)
 
 
 def _fits(value: object) -> bool:

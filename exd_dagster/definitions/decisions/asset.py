@@ -19,8 +19,9 @@ from exd_dagster.definitions.decisions.message_flags import flags_of_message
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.internals import cursor_storage, latest_checks, location_of
 from exd_dagster.errors import ConfigError, did_you_mean
-from exd_dagster.stats.checks import CHECKS, able_to_block
+from exd_dagster.stats.checks import CHECKS, able_to_block, check_of
 from exd_dagster.stats.checks.assignment_collision import ASSIGNMENT_COLLISION
+from exd_dagster.stats.checks.reconcile import RECONCILE
 
 KEPT = 1000
 """Newest decisions read; older ones have long ended."""
@@ -81,6 +82,7 @@ def make_decision(
     *,
     unmonitored: Iterable[FlagId] = (),
     incidents: Iterable[PastIncident] = (),
+    reports: Iterable[str] = (),
 ) -> Decision:
     """Validate a decision.
 
@@ -91,6 +93,7 @@ def make_decision(
         now: when it is recorded (UTC).
         unmonitored: further flags it may cover: those that failed when they left the project.
         incidents: those that a close may be about, also of flags that are not audited any more.
+        reports: names of the checks of reports, `reconcile_...`.
 
     Raises:
         ConfigError: with every fault, for an unknown kind, flag, verdict or incident, an empty reason or
@@ -124,7 +127,7 @@ def make_decision(
     )
     known = [*(flag.id for flag in flags), *unmonitored]
     known += [incident.flag for incident in remembered] if kind == "close" else []
-    faults += idle_parts(decision, known)
+    faults += idle_parts(decision, known, reports)
     if faults:
         raise ConfigError("the decision", faults)
     return decision
@@ -156,21 +159,27 @@ def remembered_incidents(instance: dg.DagsterInstance, sensor: str | None = None
     return known_incidents(state for state in states if state)
 
 
-def idle_parts(decision: Decision, flags: Iterable[FlagId]) -> list[str]:
+def report_checks(checks: Iterable[dg.AssetCheckKey]) -> list[str]:
+    """Return the names of those checks that are of reports."""
+    return sorted({key.name for key in checks if check_of(key.name) is RECONCILE})
+
+
+def idle_parts(decision: Decision, flags: Iterable[FlagId], reports: Iterable[str] = ()) -> list[str]:
     """Return the globs of a decision that match no flag or no check, with the nearest name.
 
     Args:
         decision: the decision.
         flags: the flags it may cover. A waiver may cover the checks that can block, any other decision all.
+        reports: names of the checks of reports.
     """
     flags, found = list(flags), []
     for glob in globs(decision.flags) or ("",):
         if not all(any(flag.is_named(part) for flag in flags) for part in glob.split(PAIR)):
             near = did_you_mean(glob, {name for flag in flags for name in (flag.key, str(flag))})
             found.append(f"flags: '{glob}' matches no audited flag.{near}")
-    names = able_to_block()
+    names = [*able_to_block(), *reports]
     if decision.kind != "waive":
-        names = [*CHECKS, "trust", "bins_built", ASSIGNMENT_COLLISION.name]
+        names = [*CHECKS, "trust", "bins_built", ASSIGNMENT_COLLISION.name, *reports]
     if not any(fnmatchcase(name, decision.checks) for name in names):
         what = "check that blocks" if decision.kind == "waive" else "check"
         found.append(f"checks: '{decision.checks}' matches no {what}.{did_you_mean(decision.checks, names)}")
@@ -266,6 +275,7 @@ def build_flag_decisions(
                 datetime.now(timezone.utc),
                 unmonitored=gone,
                 incidents=remembered_incidents(context.instance),
+                reports=report_checks(monitored),
             )
         except ConfigError as error:
             again = decision_launchpad(fleet, location_of(context.run)).filled_in(config.model_dump())

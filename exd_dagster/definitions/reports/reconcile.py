@@ -2,20 +2,25 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
 import dagster as dg
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
+from exd_dagster.alerts.messages.answers import Launchpad
+from exd_dagster.alerts.policy.decisions import Decision, active_decisions, waiver
+from exd_dagster.audit.flag import ended_verdict
+from exd_dagster.audit.trust import Waiver, apply_mode
 from exd_dagster.bins.model import HOUR, FlagBins
 from exd_dagster.config import ConfigModel, FlagAudit, Instant, floor_hour
 from exd_dagster.config.instants import instant_of
 from exd_dagster.definitions.assets import STORE_POOL, bins_asset_keys
 from exd_dagster.definitions.checks import AnyAsset, asset_key_of, judged_window
+from exd_dagster.definitions.decisions.asset import decision_launchpad, load_decisions
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
-from exd_dagster.definitions.internals import partitions_of
+from exd_dagster.definitions.internals import location_of, partitions_of
 from exd_dagster.definitions.metadata import check_metadata, escape_markdown, reconcile_table
 from exd_dagster.definitions.reports.units import UnitsByArm, asks_for, resources_of, units_of
 from exd_dagster.definitions.store import BinStoreResource, bin_store
@@ -24,6 +29,7 @@ from exd_dagster.stats import words
 from exd_dagster.stats.checks.reconcile import RECONCILE
 from exd_dagster.stats.reports.reconcile import Expects, Exposed, ReconcileVerdict, reconcile
 from exd_dagster.stats.srm.looks import look_levels
+from exd_dagster.stats.verdict import plain
 from exd_dagster.stats.window import iteration_begun, phase_hours
 
 
@@ -144,11 +150,11 @@ def build_reconcile_check(
         raise ConfigError(
             f"reconcile of {asked.asset}", [f"until: {until} is within an hour; bins are hours"]
         )
-    store_key = FleetNames(fleet).store
+    store_key, check_name = FleetNames(fleet).store, reconcile_name(flag, name)
 
     @dg.asset_check(
         asset=key,
-        name=reconcile_name(flag, name),
+        name=check_name,
         description=RECONCILE.question,
         blocking=blocking and flag.mode == "block",
         required_resource_keys={store_key, *resources_of(units_by_arm, connection)},
@@ -160,9 +166,10 @@ def build_reconcile_check(
         store = bin_store(context, store_key)
         judged = judged_window(context.run.tags, partitions or partitions_of(context, key))
         verdict = _verdict(asked, flag, store, judged, context)
-        if verdict.failed and blocking and flag.mode == "block":
+        if verdict.failed and blocking:
             verdict = replace(verdict, severity="ERROR")
-        return _result(verdict, flag)
+        launchpad = decision_launchpad(fleet, location_of(context.run))
+        return _decided(verdict, flag, check_name, load_decisions(context.instance, fleet), launchpad)
 
     return reconcile_check
 
@@ -311,17 +318,49 @@ def _compared(exposed: Exposed, flag: FlagAudit, reported: Mapping[str, int]) ->
     return replace(exposed, units=units)
 
 
-def _result(verdict: ReconcileVerdict, flag: FlagAudit) -> dg.AssetCheckResult:
+def _decided(
+    verdict: ReconcileVerdict,
+    flag: FlagAudit,
+    check: str,
+    decisions: Sequence[Decision],
+    launchpad: Launchpad,
+) -> dg.AssetCheckResult:
+    """Apply the flag's mode and what people decided about this report, as for the checks of the flag."""
+    now = datetime.now(timezone.utc)
+    active = active_decisions(decisions, flag.id, now)
+    if ended := next((decision for decision in active if decision.kind == "end"), None):
+        return _result(ended_verdict(verdict, ended), flag, {})
+    found = waiver(active, flag.id, check, verdict.as_metadata()) if verdict.failed else None
+    waived = Waiver(found.by, found.until, found.reason) if found else None
+    about: dict[str, Any] = {}
+    if waived:
+        about |= {"waived_by": waived.by, "waived_until": plain(waived.until)}
+    elif verdict.severity == "ERROR":
+        about |= {"would_block": True} if flag.mode != "block" else {}
+        answers = launchpad.answers([flag.id], check, now) if flag.mode == "block" else ()
+        links = [answer.address for answer in answers if answer.kind == "acknowledge"]
+        about |= {"answer": links[0]} if links else {}
+    return _result(apply_mode(verdict, flag.mode, waived), flag, about)
+
+
+def _result(verdict: ReconcileVerdict, flag: FlagAudit, decided: Mapping[str, Any]) -> dg.AssetCheckResult:
     about = {
+        **{name: value for name, value in decided.items() if name != "answer"},
         "flag": flag.key,
         "namespace": flag.namespace or "",
         "environment": flag.environment or "",
         "mode": flag.mode,
     }
     said = escape_markdown(verdict.sentence)
+    if "waived_by" in decided:
+        said = f"Waived by {escape_markdown(decided['waived_by'])} until {decided['waived_until']}. {said}"
     if verdict.causes:
         said += f"\n\nLikely cause: {escape_markdown(verdict.causes[0])}"
-    table = {"split": reconcile_table(verdict.exposed, verdict.reported)} if verdict.reported else {}
+    table: dict[str, Any] = (
+        {"split": reconcile_table(verdict.exposed, verdict.reported)} if verdict.reported else {}
+    )
+    if "answer" in decided:
+        table["answer"] = dg.MetadataValue.url(decided["answer"])
     return dg.AssetCheckResult(
         passed=not verdict.failed,
         severity=dg.AssetCheckSeverity.ERROR if verdict.severity == "ERROR" else dg.AssetCheckSeverity.WARN,
