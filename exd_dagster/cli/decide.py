@@ -1,5 +1,6 @@
 """`exd-dagster decide`: record a decision about failing flags."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 
@@ -7,7 +8,7 @@ import click
 from dagster import AssetCheckKey
 
 from exd_dagster.alerts.messages.words import utc
-from exd_dagster.alerts.policy.decisions import KINDS, VERDICTS
+from exd_dagster.alerts.policy.decisions import KINDS, VERDICTS, Decision
 from exd_dagster.cli.project import fleet_option, load_plans, module_option, open_instance
 from exd_dagster.config import FlagAudit, FlagId
 from exd_dagster.definitions.decisions.asset import (
@@ -86,8 +87,14 @@ def decide(
                 basis = decision_basis(instance, monitored)
                 record_decision(instance, replace(decision, basis=basis), name)
     touched = sorted({str(flag) for flag in (*(f.id for f in audited), *gone) if decision.covers(flag)})
-    if kind == "close":
+    _say(decision, touched)
+
+
+def _say(decision: Decision, touched: Sequence[str]) -> None:
+    if decision.kind == "close":
         click.echo(f"Closed as {decision.verdict} for {', '.join(touched)}: {VERDICTS[decision.verdict]}.")
         return
-    click.echo(f"{kind} until {utc(decision.until)} for {', '.join(touched)}: {KINDS[kind]}.")
+    click.echo(
+        f"{decision.kind} until {utc(decision.until)} for {', '.join(touched)}: {KINDS[decision.kind]}."
+    )
     click.echo("The checks of these flags run again at the daemon's next tick.")
