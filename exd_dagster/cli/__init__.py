@@ -20,6 +20,7 @@ COMMANDS = {
         "exd_dagster.cli.drill.command:drill",
         "Plant a fault in a copy of your records and watch it be found.",
     ),
+    "plan": ("exd_dagster.cli.plan:plan", "Say in how many hours a fault would be found."),
     "protect": ("exd_dagster.cli.protect:protect", "Show which reports a failing flag does not stop."),
     "test-alert": ("exd_dagster.cli.test_alert:test_alert", "Send a test alert to each destination."),
     "alerts": ("exd_dagster.cli.alerts:alerts", "Show open incidents and deliveries."),
