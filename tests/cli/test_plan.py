@@ -40,7 +40,7 @@ def test_the_table_has_a_row_for_each_fault_and_says_what_the_whole_flag_hides()
 
 
 def test_what_takes_longer_than_was_simulated_is_said():
-    _, output = run(*["--units-per-hour", "5", "--loses", "0.05", "--days", "2"])
+    _, output = run("--units-per-hour 5 --loses 0.05 --days 2")
     assert "over 2 d" in output
 
 
