@@ -17,17 +17,13 @@ from exd_dagster.alerts.policy.routes import Route
 from exd_dagster.config import Event, FlagAudit, Phase, Scalar, Thresholds, Timing
 from exd_dagster.definitions.alerting.destinations import DESTINATIONS
 from exd_dagster.definitions.alerting.monitoring import Monitoring
-from exd_dagster.definitions.component.component import (
-    RECORDS,
-    FlagAuditComponent,
-    ManifestFlags,
-)
+from exd_dagster.definitions.component.component import FlagAuditComponent, ManifestFlags
 from exd_dagster.definitions.component.stores import STORES
 from exd_dagster.definitions.component.vendor_flags import VendorFlags
 from exd_dagster.definitions.component.yaml import READ_WHEN_SENDING, SECRETS, Kinds
 from exd_dagster.definitions.publish.warehouse import Warehouse
 from exd_dagster.definitions.reports.reconcile import Reconcile
-from exd_dagster.telemetry.sources.duckdb import IbisRecords
+from exd_dagster.telemetry.sources import RECORDS, IbisRecords
 
 PAGE = Path(__file__).with_name("configuration.md")
 

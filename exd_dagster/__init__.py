@@ -38,18 +38,21 @@ if TYPE_CHECKING:
     from exd_dagster.stats.sequential.power import plan_detection
     from exd_dagster.telemetry.manifest.read import flags_from_manifest
     from exd_dagster.telemetry.sources.duckdb import FileRecords, IbisRecords, ParquetRecords, TableRecords
+    from exd_dagster.telemetry.sources.lakehouse import DeltaRecords, IcebergRecords
     from exd_dagster.telemetry.vendor_flags.read import flags_from
 
 sys.meta_path.append(MovedModules())
 
 _HOME = {
     "CallbackAlerts": "definitions.alerting.destinations",
+    "DeltaRecords": "telemetry.sources.lakehouse",
     "DuckLakeResource": "definitions.store",
     "EmailAlerts": "definitions.alerting.destinations",
     "FileRecords": "telemetry.sources.duckdb",
     "FlagAudit": "config",
     "FlagAuditComponent": "definitions.component.component",
     "IbisRecords": "telemetry.sources.duckdb",
+    "IcebergRecords": "telemetry.sources.lakehouse",
     "LiveMonitor": "notebook",
     "ParquetRecords": "telemetry.sources.duckdb",
     "Phase": "config",
@@ -83,12 +86,14 @@ _HOME = {
 __all__ = [
     "AppriseAlerts",
     "CallbackAlerts",
+    "DeltaRecords",
     "DuckLakeResource",
     "EmailAlerts",
     "FileRecords",
     "FlagAudit",
     "FlagAuditComponent",
     "IbisRecords",
+    "IcebergRecords",
     "LiveMonitor",
     "Monitoring",
     "PagerDutyAlerts",

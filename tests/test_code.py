@@ -15,8 +15,8 @@ HEAVY = ("scipy", "pandas", "slack_sdk", "apprise", "ibis", "matplotlib", "xpyrm
 HEAVY += ("opentelemetry", "prometheus_client")
 
 PUBLIC = """
-    CallbackAlerts DuckLakeResource EmailAlerts FileRecords FlagAudit FlagAuditComponent IbisRecords
-    LiveMonitor Monitoring ParquetRecords
+    CallbackAlerts DeltaRecords DuckLakeResource EmailAlerts FileRecords FlagAudit FlagAuditComponent
+    IbisRecords IcebergRecords LiveMonitor Monitoring ParquetRecords
     Phase SlackAlerts StateBackedFlagAuditComponent TableRecords Thresholds Warehouse WebhookAlertDispatcher
     AppriseAlerts PagerDutyAlerts
     WebhookAlerts blocked_by build_check_alert_sensor build_flag_audit_checks build_flag_audit_defs

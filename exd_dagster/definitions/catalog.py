@@ -23,6 +23,7 @@ from exd_dagster.telemetry.sources.duckdb import (
     Records,
     TableRecords,
 )
+from exd_dagster.telemetry.sources.lakehouse import DeltaRecords, IcebergRecords
 
 GroupBy: TypeAlias = Literal["owner", "namespace", "environment"]
 
@@ -146,7 +147,7 @@ def records_metadata(records: Records) -> dict[str, Any]:
                 said = f"{found[path].description} {said}"
             needed = dg.TableColumnConstraints(nullable=name not in REQUIRED)
             found[path] = dg.TableColumn(path, kind, description=said, constraints=needed)
-    stored = isinstance(records, (TableRecords, IbisRecords))
+    stored = isinstance(records, (TableRecords, IbisRecords, IcebergRecords))
     return {
         "dagster/column_schema": dg.TableSchema(list(found.values())),
         "dagster/table_name" if stored else "dagster/uri": records.place,
@@ -173,7 +174,13 @@ def _text(at: datetime | None) -> str:
 
 def records_kinds(records: Records) -> set[str]:
     """Return the kinds of the asset that stands for the records."""
-    known = {ParquetRecords: "parquet", FileRecords: "file", TableRecords: "duckdb"}
+    known = {
+        ParquetRecords: "parquet",
+        FileRecords: "file",
+        TableRecords: "duckdb",
+        DeltaRecords: "deltalake",
+        IcebergRecords: "iceberg",
+    }
     return {kind for source, kind in known.items() if isinstance(records, source)} or {"table"}
 
 

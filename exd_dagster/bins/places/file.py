@@ -8,8 +8,8 @@ from typing import Any
 
 import duckdb
 
-from exd_dagster.bins.places.extensions import load_extension
 from exd_dagster.errors import StoreError
+from exd_dagster.telemetry.extensions import load_extension
 from exd_dagster.telemetry.records import ident, literal
 
 MOTHERDUCK = "md:"

@@ -1,6 +1,5 @@
 """A bin store in a DuckLake: a catalog in a database, data as Parquet in a folder or on object storage."""
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +9,10 @@ from typing import Any
 
 import duckdb
 
-from exd_dagster.bins.places.extensions import load_extension
 from exd_dagster.bins.places.file import is_locked
 from exd_dagster.bins.places.turns import again
 from exd_dagster.errors import StoreError
+from exd_dagster.telemetry.extensions import STORAGES, load_extension, reach_storage
 from exd_dagster.telemetry.records import ident, literal
 
 LAKE = "ducklake:"
@@ -27,7 +26,6 @@ _MADE_TWICE = ("duplicate key", "already exists")
 """What PostgreSQL says to the second of two workers that make a lake at once."""
 
 _SCANNERS = {"postgres": "postgres_scanner", "sqlite": "sqlite_scanner"}
-_STORAGES = {"httpfs": ("s3:", "gs:", "gcs:", "r2:", "http:", "https:"), "azure": ("az:", "azure:", "abfss:")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +75,14 @@ class LakePlace:
             load_extension(connection, _SCANNERS[kind])
         try:
             connection.execute("".join(f"{statement};" for statement in self.setup))
-            self._reach_data(connection, self.data_path)
+            reach_storage(connection, self.data_path, secrets=not self.setup)
             options = [f"DATA_PATH {literal(self.data_path)}"] if self.data_path else []
             options.append("READ_ONLY" if read_only else f"DATA_INLINING_ROW_LIMIT {INLINED}")
             attached = f"ATTACH {literal(LAKE + self._catalog)} AS {ident(name)} ({', '.join(options)})"
             if kind == "sqlite" and not read_only:
                 _let_readers_and_writers_work_together(self._catalog.partition(":")[2])
             again(lambda: _attach(connection, attached), _MADE_TWICE)
-            self._reach_data(connection, data_path(connection, name))
+            reach_storage(connection, data_path(connection, name), secrets=not self.setup)
             if not read_only:
                 again(lambda: self._keep(connection, name))
         except (duckdb.Error, OSError) as error:
@@ -102,13 +100,6 @@ class LakePlace:
         if re.match("postgres(ql)?://", self.catalog):
             return f"postgres:{self.catalog}"
         return self.catalog
-
-    def _reach_data(self, connection: duckdb.DuckDBPyConnection, path: str) -> None:
-        for extension, schemes in _STORAGES.items():
-            if path.startswith(schemes):
-                load_extension(connection, extension)
-        if path.startswith("s3:") and not self.setup:
-            connection.execute(_secret_of_environment(connection))
 
     def _keep(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
         schemas = "SELECT count(*) FROM duckdb_schemas() WHERE database_name = ? AND schema_name = ?"
@@ -128,7 +119,7 @@ def _attach(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
     try:
         connection.execute(statement)
     except duckdb.Error as error:
-        needed = [name for name in _STORAGES if f"'{name}'" in str(error)]
+        needed = [name for name in STORAGES if f"'{name}'" in str(error)]
         if not needed:
             raise
         load_extension(connection, needed[0])  # only the catalog knows where the data are
@@ -185,26 +176,6 @@ def _let_readers_and_writers_work_together(file: str) -> None:
     with sqlite3.connect(file, timeout=30) as catalog:
         catalog.execute("PRAGMA journal_mode = WAL")
     catalog.close()
-
-
-def _secret_of_environment(connection: duckdb.DuckDBPyConnection) -> str:
-    """Return the secret for S3: of the usual environment variables, else of the chain of the AWS SDK."""
-    found = os.environ.get
-    region = found("AWS_REGION") or found("AWS_DEFAULT_REGION")
-    values = {"REGION": region} if region else {}
-    if found("AWS_ACCESS_KEY_ID"):
-        values |= {"KEY_ID": found("AWS_ACCESS_KEY_ID", ""), "SECRET": found("AWS_SECRET_ACCESS_KEY", "")}
-        if token := found("AWS_SESSION_TOKEN"):
-            values["SESSION_TOKEN"] = token
-    else:
-        load_extension(connection, "aws")
-        values["PROVIDER"] = "credential_chain"
-    if endpoint := found("AWS_ENDPOINT_URL_S3") or found("AWS_ENDPOINT_URL"):
-        scheme, _, host = endpoint.rpartition("://")
-        values |= {"ENDPOINT": host.rstrip("/"), "URL_STYLE": "path"}
-        values |= {"USE_SSL": "false"} if scheme == "http" else {}
-    listed = ", ".join(f"{name} {literal(value)}" for name, value in values.items())
-    return f"CREATE OR REPLACE SECRET exd_s3 (TYPE s3, {listed})"
 
 
 def _cannot_open(place: LakePlace, error: Exception) -> str:

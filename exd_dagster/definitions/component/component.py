@@ -37,16 +37,7 @@ from exd_dagster.definitions.store import place_of
 from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.telemetry.manifest.read import flags_from_manifest
 from exd_dagster.telemetry.manifest.thresholds import read_thresholds
-from exd_dagster.telemetry.sources.duckdb import (
-    FileRecords,
-    ParquetRecords,
-    Records,
-    TableRecords,
-    as_records,
-)
-
-RECORDS = {"parquet": ParquetRecords, "files": FileRecords, "table": TableRecords}
-"""Sources of records by their `type` in YAML."""
+from exd_dagster.telemetry.sources import RECORDS, Records, as_records
 
 HOOKS = {name: resource for name, resource in DESTINATIONS.items() if resource.kind.can_suspend}
 """What can suspend the assignment of a flag."""

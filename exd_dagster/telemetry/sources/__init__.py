@@ -9,11 +9,24 @@ from exd_dagster.telemetry.sources.duckdb import (
     TableRecords,
     as_records,
 )
+from exd_dagster.telemetry.sources.lakehouse import DeltaRecords, IcebergRecords
+
+RECORDS: dict[str, type[Records]] = {
+    "parquet": ParquetRecords,
+    "files": FileRecords,
+    "table": TableRecords,
+    "delta": DeltaRecords,
+    "iceberg": IcebergRecords,
+}
+"""Sources of records by their `type` in YAML."""
 
 __all__ = [
+    "RECORDS",
     "DataFrameRecords",
+    "DeltaRecords",
     "FileRecords",
     "IbisRecords",
+    "IcebergRecords",
     "ParquetRecords",
     "Records",
     "TableRecords",

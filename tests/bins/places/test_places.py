@@ -7,10 +7,10 @@ import pytest
 
 from exd_dagster.bins.copy import copy_store
 from exd_dagster.bins.places import place_at
-from exd_dagster.bins.places.extensions import load_extension
 from exd_dagster.bins.places.lake import LakePlace, without_password
 from exd_dagster.bins.store.store import BinStore
 from exd_dagster.errors import StoreError
+from exd_dagster.telemetry.extensions import load_extension
 from tests.bins.conftest import cells, flag, log, update
 from tests.faults.test_bins_killed import BEFORE, FIRST
 
