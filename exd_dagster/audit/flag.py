@@ -11,9 +11,10 @@ from exd_dagster.audit.trust_row import trust_row
 from exd_dagster.audit.trust_table import TrustEntry
 from exd_dagster.bins.model import FlagBins, FlagSegments
 from exd_dagster.config import FlagAudit, Phase, Thresholds
-from exd_dagster.plots import segments_plot, split_plot, traffic_plot
+from exd_dagster.plots import parts_plot, segments_plot, split_plot, traffic_plot
 from exd_dagster.stats.audit import audit_flag
 from exd_dagster.stats.checks import CHECKS, blocks, checks_of, with_evidence
+from exd_dagster.stats.segments.traffic import SegmentTrafficVerdict
 from exd_dagster.stats.segments.verdict import SegmentSrmVerdict
 from exd_dagster.stats.sequential.sequential import SequentialSrmVerdict
 from exd_dagster.stats.srm.causes import Cause
@@ -93,6 +94,8 @@ class Audit:
             return ""
         if isinstance(verdict, SegmentSrmVerdict):
             return segments_plot(verdict)
+        if isinstance(verdict, SegmentTrafficVerdict):
+            return parts_plot(verdict)
         if CHECKS[check].evidence == "segments":
             return ""
         split = CHECKS[check].evidence == "split"

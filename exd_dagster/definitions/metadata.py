@@ -13,6 +13,7 @@ from exd_dagster.bins.model import FlagBins
 from exd_dagster.config import FlagAudit
 from exd_dagster.plots import sparkline
 from exd_dagster.stats.checks.srm import pooled_sample
+from exd_dagster.stats.segments.traffic import PartRow, SegmentTrafficVerdict
 from exd_dagster.stats.segments.verdict import SegmentRow, SegmentSrmVerdict
 from exd_dagster.stats.sequential.sequential import SequentialSrmVerdict
 from exd_dagster.stats.srm.srm import SrmVerdict
@@ -147,6 +148,8 @@ def verdict_metadata(verdict: Verdict) -> dict[str, Any]:
     if isinstance(verdict, SegmentSrmVerdict) and verdict.rows:
         said = {"within": verdict.within.sentence} if verdict.within else {}
         return {"segments": segments_table(verdict.rows), **said}
+    if isinstance(verdict, SegmentTrafficVerdict) and verdict.rows:
+        return {"segments": parts_table(verdict.rows)}
     if isinstance(verdict, TrafficVerdict):
         seen, expected = verdict.latest_volume, verdict.expected_volume
         ratio = seen / expected if seen is not None and expected else None
@@ -170,6 +173,25 @@ def segments_table(rows: Sequence[SegmentRow]) -> dg.TableMetadataValue:
         for row in rows
     ]
     types = {name: "int" if name == "units" else "string" for name in records[0].data}
+    columns = [dg.TableColumn(name, kind) for name, kind in types.items()]
+    return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
+
+
+def parts_table(rows: Sequence[PartRow]) -> dg.TableMetadataValue:
+    """Return a row per arm or segment: its units beside those expected, and since when it fails."""
+    records = [
+        dg.TableRecord(
+            {
+                "segment": row.part,
+                "units": round(row.units),
+                "expected": round(row.expected),
+                "left": percent(row.kept),
+                "lost": instant(row.bad_from) if row.bad_from else "",
+            }
+        )
+        for row in rows
+    ]
+    types = {name: "int" if name in ("units", "expected") else "string" for name in records[0].data}
     columns = [dg.TableColumn(name, kind) for name, kind in types.items()]
     return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
 

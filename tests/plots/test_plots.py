@@ -13,8 +13,16 @@ from hypothesis import strategies as st
 
 from exd_dagster.bins.model import FlagBins
 from exd_dagster.config import FlagAudit, FlagId, Phase
-from exd_dagster.plots import as_markdown_image, segments_plot, sparkline, split_plot, traffic_plot
+from exd_dagster.plots import (
+    as_markdown_image,
+    parts_plot,
+    segments_plot,
+    sparkline,
+    split_plot,
+    traffic_plot,
+)
 from exd_dagster.plots.svg import ARMS, BLUE, FAULT, INK, straightened
+from exd_dagster.stats.segments.traffic import PartRow, SegmentTrafficVerdict
 from exd_dagster.stats.segments.verdict import SegmentRow, SegmentSrmVerdict
 from exd_dagster.stats.traffic.traffic import TrafficVerdict, traffic_drop_test
 from exd_dagster.stats.verdict import Verdict
@@ -327,6 +335,20 @@ def test_a_line_without_its_straight_points_is_nowhere_more_than_a_unit_away(hei
 
 def test_a_straight_line_needs_two_points() -> None:
     assert straightened([(i, 2 * i) for i in range(100)]) == [(0, 0), (99, 198)]
+
+
+def test_what_is_left_of_the_traffic_of_each_part_is_drawn_and_the_lost_one_marked() -> None:
+    lost = PartRow(
+        part="browser = Safari", units=12, expected=400, low=0.8, high=1.2, failed=True, bad_from=START
+    )
+    kept = PartRow(part="variant = control", units=2_100, expected=2_000, low=0.9, high=1.1)
+    svg = parts_plot(
+        SegmentTrafficVerdict(check="segment_traffic", verdict="fail", parts_tested=5, rows=(lost, kept))
+    )
+    assert {"browser = Safari", "12", "3 % since 1 Mar 00:00"} <= set(words(svg))
+    assert {"variant = control", "2,100", "105 %", "and 3 more segments"} <= set(words(svg))
+    assert (len(lines(svg, FAULT)), len(lines(svg, BLUE))) == (1, 1)
+    assert parts_plot(SegmentTrafficVerdict(check="segment_traffic", verdict="skipped")) == ""
 
 
 BROKEN = {"share": 0.33, "low": 0.3, "high": 0.36, "failed": True, "bad_from": START}

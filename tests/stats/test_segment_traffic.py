@@ -40,6 +40,20 @@ def test_a_platform_that_is_gone_while_the_rest_holds_is_named_since_when():
     json.dumps(verdict.as_metadata(), allow_nan=False)
 
 
+def test_the_failing_part_is_the_first_row_and_the_others_keep_their_share_within_what_chance_allows():
+    first, *others = segment_traffic(flag(), *traffic(gone=("Safari", 6))).rows
+    assert (first.part, first.failed, first.units, first.kept) == ("browser = Safari", True, 0, 0)
+    assert (first.bad_from, first.bad_until) == (hours(24 * DAYS - 6), None)
+    assert {row.part for row in others} == {
+        *("variant = control", "variant = treatment", "browser = Chrome", "browser = Firefox")
+    }
+    assert not any(row.failed for row in others)
+    healthy = segment_traffic(flag(), *traffic()).rows
+    assert len(healthy) == 5
+    assert all(row.low <= row.kept <= row.high for row in healthy)
+    assert all(0.5 < row.low < 1 < row.high < 1.5 for row in healthy)
+
+
 def test_an_arm_whose_returning_units_are_gone_is_named_though_new_units_are_split_as_declared():
     verdict = segment_traffic(flag(), *traffic(arm=3))
     assert (verdict.verdict, verdict.part) == ("fail", "variant = treatment")

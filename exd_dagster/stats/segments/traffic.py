@@ -29,9 +29,9 @@ from exd_dagster.stats import words
 from exd_dagster.stats.inputs import Floats
 from exd_dagster.stats.traffic.declared import declared_hours
 from exd_dagster.stats.traffic.levels import DAY, Levels
-from exd_dagster.stats.traffic.seasonal import TESTS_FROM, Declared
+from exd_dagster.stats.traffic.seasonal import TESTS_FROM, WINDOWS, Declared
 from exd_dagster.stats.traffic.traffic import TrafficVerdict, traffic_drop_test
-from exd_dagster.stats.verdict import Verdict
+from exd_dagster.stats.verdict import Json, Verdict, plain
 
 CHECK = "segment_traffic"
 MOST_PARTS = 12
@@ -39,8 +39,44 @@ MOST_PARTS = 12
 FEWEST = 10
 """Units in the rest from which on an hour is compared with it."""
 SUDDEN = 0.65
+LONGEST = len(WINDOWS) - 1
+"""Place of the longest window, 24 hours."""
 MOVING = ("sdk_version", "manifest_version", "evaluation_reason")
 """Dimensions whose shares change with every release."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartRow:
+    """One arm or segment, for a table or a chart: its worst window if it fails, else the last 24 hours.
+
+    Attributes:
+        part: "variant = treatment", "browser = Safari".
+        units: of the part in the window.
+        expected: units that the window expected.
+        low: lower end of four deviations around the expectation, as a share of it.
+        high: upper end.
+        failed: whether it fails.
+        bad_from: start of the first hour at fault (UTC).
+        bad_until: end of the last one, None while it is ongoing.
+    """
+
+    part: str
+    units: float
+    expected: float
+    low: float
+    high: float
+    failed: bool = False
+    bad_from: datetime | None = None
+    bad_until: datetime | None = None
+
+    @property
+    def kept(self) -> float:
+        """Units as a share of those expected."""
+        return self.units / self.expected
+
+    def as_metadata(self) -> dict[str, Json]:
+        """Return every field as strict JSON."""
+        return {name: plain(getattr(self, name)) for name in self.__dataclass_fields__}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +92,7 @@ class SegmentTrafficVerdict(Verdict):
         p_value: P(volume this small or smaller).
         level: the window alarms below this p-value.
         failing: every part that fails, the largest loss first.
+        rows: the failing parts, then the largest others.
     """
 
     parts_tested: int = 0
@@ -66,6 +103,7 @@ class SegmentTrafficVerdict(Verdict):
     p_value: float | None = None
     level: float | None = None
     failing: tuple[str, ...] = ()
+    rows: tuple[PartRow, ...] = ()
 
 
 class _Part(NamedTuple):
@@ -111,13 +149,22 @@ def segment_traffic(
     hours = None if judged is None else (whole.index(judged[0]), whole.index(judged[1]))
     found = [(part, _judge(flag, whole, part, limits, len(parts), hours)) for part in parts]
     lost = [(part, v) for part, v in found if v.verdict == "fail" and _sudden(part, v)]
+    lost.sort(key=lambda each: -((each[1].expected_volume or 0.0) - (each[1].latest_volume or 0.0)))
+    failing = {part.name for part, _ in lost}
+    others = [_row(part.name, v) for part, v in found if part.name not in failing]
+    others.sort(key=lambda row: -row.expected if row else 0.0)
+    rows = tuple(row for row in (*(_row(p.name, v, whole) for p, v in lost), *others) if row)
     if not lost:
         sentence = f"Each of {len(parts)} arms and segments has its share of the flag's traffic."
         return SegmentTrafficVerdict(
-            check=CHECK, verdict="pass", reason="as_expected", sentence=sentence, parts_tested=len(parts)
+            check=CHECK,
+            verdict="pass",
+            reason="as_expected",
+            sentence=sentence,
+            parts_tested=len(parts),
+            rows=rows,
         )
-    lost.sort(key=lambda each: -((each[1].expected_volume or 0.0) - (each[1].latest_volume or 0.0)))
-    return _failure(whole, lost, len(parts))
+    return replace(_failure(whole, lost, len(parts)), rows=rows)
 
 
 _ONE_PART = "Skipped: the flag has one variant, and no dimension divides its units."
@@ -203,6 +250,37 @@ def _against_rest(declared: Declared, rest: Floats) -> Declared:
     return replace(
         declared,
         levels=Levels(level, known.judged & enough, known.learned & enough, 1 / np.maximum(rest, 1.0)),
+    )
+
+
+def _row(name: str, verdict: TrafficVerdict, failed_in: FlagBins | None = None) -> PartRow | None:
+    """Return one part; None where no hour of it could be compared."""
+    scan = verdict.scan
+    if failed_in is not None:
+        units, expected, phi = verdict.latest_volume, verdict.expected_volume, verdict.dispersion
+    elif scan is None:
+        return None
+    else:
+        tested = np.flatnonzero(np.isfinite(scan.window_expected[LONGEST]))
+        if not len(tested):
+            return None
+        window = LONGEST, int(tested[-1])
+        units, expected = float(scan.volumes[window]), float(scan.window_expected[window])
+        phi = float(scan.dispersion[window])
+    if units is None or not expected:
+        return None
+    allowed = 4 * float(np.sqrt(1 / expected + (phi or 0.0)))
+    begun, over = verdict.first_bad, verdict.state == "contained"
+    start = failed_in.start if failed_in else None
+    return PartRow(
+        part=name,
+        units=units,
+        expected=expected,
+        low=max(1 - allowed, 0.0),
+        high=1 + allowed,
+        failed=failed_in is not None,
+        bad_from=None if start is None else start + HOUR * (begun or 0),
+        bad_until=None if start is None or not over else start + HOUR * ((verdict.last_bad or 0) + 1),
     )
 
 
