@@ -127,10 +127,9 @@ def _renamed(value: dict[str, object]) -> dict[str, object]:
 
 
 def _migrated(state: AlertState) -> AlertState:
-    """Convert a state of an earlier version.
-
-    Version 1 sent `resolve` for a flag that was no longer monitored; pending entries become `not_monitored`.
-    """
+    """Convert a state of an earlier version."""
+    # Version 1 sent `resolve` for a flag that was no longer monitored; pending entries become
+    # `not_monitored`.
     if state.version == VERSION:
         return state
     outbox = tuple(

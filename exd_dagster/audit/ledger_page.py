@@ -76,20 +76,8 @@ def _section(name: str, heading: str, meaning: str, body: str) -> str:
 
 
 def _checks(learned: Iterable[CheckLearned]) -> str:
-    heads = (
-        "Check",
-        "Incidents",
-        "Real",
-        "False",
-        "Expected",
-        "Precision",
-        "Detected",
-        "Acknowledged",
-        "Resolved",
-        "Causes",
-    )
     return _table(
-        heads,
+        _OF_CHECK,
         [
             (
                 check.check,

@@ -1,13 +1,13 @@
 """The table `incident_ledger`: one row per incident and check, kept after alerting has forgotten it."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timezone
 from typing import Any
 
 import duckdb
 
 from exd_dagster.alerts.policy.ledger import LedgerRow
 from exd_dagster.bins.places.turns import in_turn, transaction
+from exd_dagster.bins.rows import read_rows
 from exd_dagster.config import FlagId
 
 _INSTANTS = (*("opened_at", "bad_from", "audited_through", "delivered_at", "acknowledged_at", "resolved_at"),)
@@ -47,31 +47,17 @@ def write_ledger(connection: duckdb.DuckDBPyConnection, rows: Iterable[LedgerRow
 
 def read_ledger(connection: duckdb.DuckDBPyConnection) -> list[LedgerRow]:
     """Return every row, oldest first; none before the first one was written."""
-    shown = ", ".join(f"epoch_us({name}) AS {name}" for name in _INSTANTS)
-    try:
-        found = connection.execute(
-            f"SELECT * REPLACE ({shown}) FROM incident_ledger ORDER BY opened_at, incident, check_name"  # noqa: S608
-        )
-    except duckdb.CatalogException:  # no such table yet
-        return []
-    names = [name for name, *_ in found.description or ()]
-    return [_row(dict(zip(names, record, strict=True))) for record in found.fetchall()]
+    rows = "FROM incident_ledger ORDER BY opened_at, incident, check_name"
+    return [_row(record) for record in read_rows(connection, rows, _INSTANTS)]
 
 
 def _values(row: LedgerRow) -> Sequence[Any]:
-    flag = row.flag
-    scope = {"namespace": flag.namespace, "environment": flag.environment, "flag_key": flag.key}
-    known = {**scope, "check_name": row.check}
+    known = {**row.flag.columns, "check_name": row.check}
     return [known[name] if name in known else getattr(row, name) for name in _COLUMNS]
 
 
 def _row(record: dict[str, Any]) -> LedgerRow:
-    def instant(name: str) -> datetime | None:
-        micros = record[name]
-        return None if micros is None else datetime.fromtimestamp(micros / 1e6, timezone.utc)
-
-    known: dict[str, Any] = {name: instant(name) for name in _INSTANTS}
-    known |= {name: record[name] or "" for name in _TEXTS}
+    known = {name: record[name] for name in _INSTANTS} | {name: record[name] or "" for name in _TEXTS}
     return LedgerRow(
         incident=record["incident"],
         flag=FlagId(record["namespace"], record["environment"], record["flag_key"]),

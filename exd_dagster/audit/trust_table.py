@@ -8,14 +8,15 @@ step in which they answer, so that it is never older than the checks.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 import duckdb
 
 from exd_dagster.audit.trust_row import TrustRow
 from exd_dagster.bins.places.turns import in_turn, transaction
-from exd_dagster.config import FlagAudit, FlagId, Mode, floor_hour
+from exd_dagster.bins.rows import read_rows
+from exd_dagster.config import FlagAudit, FlagId, floor_hour
 
 _CREATE = """
 CREATE TABLE IF NOT EXISTS flag_trust (
@@ -33,7 +34,7 @@ _ADD = " ".join(
     f"ALTER TABLE flag_trust ADD COLUMN IF NOT EXISTS {name} {kind};" for name, kind in _ADDED.items()
 )
 _KEY = ("namespace", "environment", "flag_key", "iteration_start")
-_TOLD = (
+_VALUES = (
     *("trusted", "sentence", "mode", "failing", "since", "usable_until", "audited_through", "contained"),
     *(
         "waived_by",
@@ -48,10 +49,13 @@ _TOLD = (
         "off_reports",
     ),
 )
-_COLUMNS = (*_KEY, *_TOLD)
+_COLUMNS = (*_KEY, *_VALUES)
+_LISTS = ("failing", "owners", *_ADDED)
+_INSTANTS = ("iteration_start", "since", "usable_until", "audited_through", "waived_until")
+_FIELDS = frozenset(field.name for field in fields(TrustRow))
 _OF_KEY = " AND ".join(f"{name} = ?" for name in _KEY)
 _INSERT = f"INSERT INTO flag_trust ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
-_UPDATE = f"UPDATE flag_trust SET {', '.join(f'{name} = ?' for name in _TOLD)} WHERE {_OF_KEY}"  # noqa: S608
+_UPDATE = f"UPDATE flag_trust SET {', '.join(f'{name} = ?' for name in _VALUES)} WHERE {_OF_KEY}"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +173,7 @@ def _mark(connection: duckdb.DuckDBPyConnection, column: str, rows: Sequence[tup
             for row, value in rows:
                 connection.execute(
                     f"UPDATE flag_trust SET {column} = ? WHERE {_OF_KEY}",  # noqa: S608 - our own names
-                    [value, row.flag.namespace, row.flag.environment, row.flag.key, row.iteration_start],
+                    [value, *row.flag.columns.values(), row.iteration_start],
                 )
 
     in_turn(connection, "trust", mark)
@@ -190,54 +194,28 @@ def _make_ready(connection: duckdb.DuckDBPyConnection) -> None:
 
 def read_trust(connection: duckdb.DuckDBPyConnection, flag: FlagId | None = None) -> list[TrustEntry]:
     """Return every row, or those of one flag, by flag and iteration; none before the first audit."""
-    instants = ("iteration_start", "since", "usable_until", "audited_through", "waived_until")
-    shown = ", ".join(f"epoch_us({name}) AS {name}" for name in instants)
-    where, values = "", []
+    where, values = "", list[str]()
     if flag is not None:
-        where = " WHERE namespace = ? AND environment = ? AND flag_key = ?"
-        values = [flag.namespace, flag.environment, flag.key]
-    order = " ORDER BY namespace, environment, flag_key, iteration_start"
-    try:
-        found = connection.execute(f"SELECT * REPLACE ({shown}) FROM flag_trust{where}{order}", values)  # noqa: S608
-    except duckdb.CatalogException:  # no such table yet
-        return []
-    names = [name for name, *_ in found.description or ()]  # an earlier version wrote fewer columns
-    return [_entry(dict(zip(names, record, strict=True))) for record in found.fetchall()]
+        where = "WHERE namespace = ? AND environment = ? AND flag_key = ?"
+        values = list(flag.columns.values())
+    rows = f"FROM flag_trust {where} ORDER BY namespace, environment, flag_key, iteration_start"
+    return [_entry(record) for record in read_rows(connection, rows, _INSTANTS, values)]
 
 
 def _values(entry: TrustEntry) -> Sequence[Any]:
     row = entry.row
-    scope = {"namespace": row.flag.namespace, "environment": row.flag.environment, "flag_key": row.flag.key}
     shown = {field.name: getattr(row, field.name) for field in fields(row)}
-    lists = {name: list(getattr(row, name)) for name in ("failing", "owners", *_ADDED)}
-    known = {**shown, **scope, **lists, "run_id": entry.run_id, "log_e_value": entry.log_e_value}
+    lists = {name: list(getattr(row, name)) for name in _LISTS}
+    known = {**shown, **row.flag.columns, **lists, "run_id": entry.run_id, "log_e_value": entry.log_e_value}
     return [known[name] for name in _COLUMNS]
 
 
 def _entry(record: dict[str, Any]) -> TrustEntry:
-    def instant(name: str) -> datetime | None:
-        micros = record[name]
-        return None if micros is None else datetime.fromtimestamp(micros / 1e6, timezone.utc)
-
-    mode: Mode = record["mode"]
-    row = TrustRow(
-        flag=FlagId(record["namespace"], record["environment"], record["flag_key"]),
-        iteration_start=instant("iteration_start") or datetime.fromtimestamp(0, timezone.utc),
-        trusted=record["trusted"],
-        sentence=record["sentence"],
-        mode=mode,
-        failing=tuple(record["failing"] or ()),
-        usable_without=tuple(record.get("usable_without") or ()),
-        collides_with=tuple(record.get("collides_with") or ()),
-        off_reports=tuple(record.get("off_reports") or ()),
-        since=instant("since"),
-        usable_until=instant("usable_until"),
-        audited_through=instant("audited_through"),
-        contained=bool(record["contained"]),
-        waived_by=record["waived_by"],
-        waived_until=instant("waived_until"),
-        discovery=bool(record["discovery"]),
-        owners=tuple(record["owners"] or ()),
-        picture=record["picture"] or "",
+    known = {name: value for name, value in record.items() if name in _FIELDS and value is not None}
+    lists = {name: tuple(known[name]) for name in _LISTS if name in known}
+    flag = FlagId(record["namespace"], record["environment"], record["flag_key"])
+    return TrustEntry(
+        TrustRow(**{**known, **lists, "flag": flag, "trusted": record["trusted"]}),
+        record["run_id"] or "",
+        record["log_e_value"],
     )
-    return TrustEntry(row, record["run_id"] or "", record["log_e_value"])

@@ -1,6 +1,8 @@
-"""Rows into a table."""
+"""Rows into a table, and out of one."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+from typing import Any
 
 import duckdb
 
@@ -11,3 +13,28 @@ def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, rows: Iterabl
     if columns:
         values = ", ".join(["unnest(?)"] * len(columns))
         connection.execute(f"INSERT INTO {table} SELECT {values}", columns)
+
+
+def read_rows(
+    connection: duckdb.DuckDBPyConnection, rows: str, instants: Iterable[str], values: Sequence[object] = ()
+) -> list[dict[str, Any]]:
+    """Return rows by column name; none where the table does not exist yet.
+
+    Args:
+        connection: an open connection.
+        rows: what follows SELECT *: FROM, WHERE, ORDER BY.
+        instants: columns of type TIMESTAMPTZ, returned as UTC-aware datetimes.
+        values: of the parameters.
+    """
+    shown = ", ".join(f"epoch_us({name}) AS {name}" for name in instants)
+    try:
+        found = connection.execute(f"SELECT * REPLACE ({shown}) {rows}", values)
+    except duckdb.CatalogException:
+        return []
+    names = [name for name, *_ in found.description or ()]
+    records = [dict(zip(names, record, strict=True)) for record in found.fetchall()]
+    for record in records:
+        for name in instants:
+            micros = record[name]
+            record[name] = None if micros is None else datetime.fromtimestamp(micros / 1e6, timezone.utc)
+    return records

@@ -82,11 +82,7 @@ def _end(connections: list[SlackConnection]) -> None:
 
 
 def _destinations(plan: AlertPlan) -> list[tuple[str, str, SlackBot]]:
-    """Return name, app-level token and bot of each destination whose buttons answer.
-
-    Raises:
-        ConfigError: when a secret is not set.
-    """
+    """Return name, app-level token and bot of each destination whose buttons answer."""
     found = []
     for alert in plan.alerts:
         if not isinstance(alert, SlackAlerts) or alert.app_token is None:
@@ -101,11 +97,7 @@ def _destinations(plan: AlertPlan) -> list[tuple[str, str, SlackBot]]:
 
 
 def _webserver(given: str | None, plans: list[AlertPlan]) -> str:
-    """Return the address of the one webserver that launches the runs.
-
-    Raises:
-        ConfigError: when it is not known, or not an address.
-    """
+    """Return the address of the one webserver that launches the runs."""
     known = {given} if given else {plan.base_url for plan in plans if plan.base_url}
     if len(known) != 1:
         raise ConfigError("--dagster-url", ["name the address of Dagster's webserver: --dagster-url URL"])

@@ -130,7 +130,7 @@ AnyEvent = Annotated[Event, BeforeValidator(as_event)]
 
 
 PAIR = " & "
-"""Between the keys of two flags that are told of together."""
+"""Between the keys of two flags that are named together."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -145,6 +145,11 @@ class FlagId:
         """`key`, with namespace and environment in front where they are named."""
         return "/".join(part for part in (self.namespace, self.environment, self.key) if part)
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """Its parts by the names of their columns in tables."""
+        return {"namespace": self.namespace, "environment": self.environment, "flag_key": self.key}
+
     def is_named(self, glob: str) -> bool:
         """Return whether this is the key or the whole name, or a glob over either, that people gave.
 
@@ -154,7 +159,7 @@ class FlagId:
         return any(name == glob or fnmatchcase(name, glob) for name in names)
 
     def pair(self, other: "FlagId") -> "FlagId":
-        """Return what is told of two flags of one namespace and environment together: "search & checkout"."""
+        """Return the name of two flags of one namespace and environment together: "search & checkout"."""
         return FlagId(self.namespace, self.environment, PAIR.join(sorted((self.key, other.key))))
 
     @property

@@ -194,10 +194,8 @@ def flag_checks(
 
 
 def _op_name(asset: dg.AssetKey) -> str:
-    """Longer keys are joined as Dagster joins its own: flag a_b is not flag b of namespace a.
-
-    Logs of a step are files that bear its name, which leaves room for some 200 letters.
-    """
+    """Longer keys are joined as Dagster joins its own: flag a_b is not flag b of namespace a."""
+    # Logs of a step are files that bear its name, which leaves room for some 200 letters.
     name = ("_" if len(asset.path) <= 2 else "__").join([*asset.path, "checks"])
     return name if len(name) <= 200 else f"{name[:180]}_{sha256(name.encode()).hexdigest()[:8]}_checks"
 

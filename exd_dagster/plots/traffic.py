@@ -115,10 +115,8 @@ def _labels(panel: Panel, names: Sequence[tuple[int, str]]) -> list[str]:
 
 
 def _band(learned: SeasonalScan) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return (low, high) of each hour: what the test expected, give or take four deviations.
-
-    About there a single hour alarms. NaN while the test was learning.
-    """
+    """Return (low, high) of each hour: what the test expected, give or take four deviations."""
+    # About there a single hour alarms. NaN while the test was learning.
     mean = learned.expected[-WEEK:]
     deviation = np.sqrt(mean + learned.dispersion[0, -WEEK:] * mean**2)
     return np.maximum(mean - 4 * deviation, 0), mean + 4 * deviation

@@ -98,10 +98,8 @@ def audit_flag(
 
 
 def _verdict(check: Check, case: Case) -> Verdict:
-    """Run one check; an error becomes the verdict "not_checked".
-
-    An informational check gives its own verdict where nothing was counted.
-    """
+    """Run one check; an error becomes the verdict "not_checked"."""
+    # An informational check gives its own verdict where nothing was counted.
     bins, informs = case.closed, check.blocks != "by default"
     if not len(bins) or not bins.delivered.any():
         return _judged(check, case) if informs else _not_delivered(check, bins)

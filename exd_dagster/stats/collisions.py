@@ -30,7 +30,7 @@ from exd_dagster.config import FlagId
 from exd_dagster.stats import words
 from exd_dagster.stats.fleet import e_bh
 from exd_dagster.stats.inputs import Floats, Integers
-from exd_dagster.stats.verdict import Verdict
+from exd_dagster.stats.verdict import StrictJson, Verdict
 
 LEVEL = 0.001
 """Error rate over all pairs and nights of a fleet."""
@@ -48,7 +48,7 @@ AT_ONCE = 200_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(StrictJson):
     """Two flags whose assignments depend on each other.
 
     Attributes:
@@ -77,17 +77,6 @@ class Pair:
         """The key fact in a few words."""
         a, b = self.arms
         return f"{self.observed:,} of {self.expected:,.0f} users in {a} and {b}"
-
-    def as_metadata(self) -> dict[str, object]:
-        """Return it as strict JSON."""
-        return {
-            "flags": list(self.flags),
-            "units": self.units,
-            "log_e_value": self.log_e_value,
-            "arms": list(self.arms),
-            "observed": self.observed,
-            "expected": self.expected,
-        }
 
     def __str__(self) -> str:
         """Return it as a sentence without its full stop."""

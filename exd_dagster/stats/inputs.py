@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from exd_dagster.config import validate_split
+from exd_dagster.config.faults import short
 from exd_dagster.errors import InputError
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -55,7 +56,7 @@ def checked_counts(values: ArrayLike, name: str, dimensions: int) -> Floats:
     try:
         counts = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
-        raise InputError(f"{name} must be whole numbers; seen {_short(values)}") from None
+        raise InputError(f"{name} must be whole numbers; seen {short(values)}") from None
     if counts.ndim != dimensions:
         raise InputError(f"{name} must have {dimensions} axes; seen {counts.ndim}, shape {counts.shape}")
     usable = np.isfinite(counts) & (counts >= 0) & (counts <= LARGEST_COUNT) & (counts == np.floor(counts))
@@ -136,8 +137,3 @@ def after(periods: Sequence[Period], first: int) -> list[Period]:
     begun = [period for period in periods if period.first <= first][-1:]
     later = [period for period in periods if period.first > first]
     return [replace(period, first=max(period.first - first, 0)) for period in begun + later]
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

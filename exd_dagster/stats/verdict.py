@@ -16,8 +16,18 @@ NEVER_COUNTED = "never_counted"
 """Reason of a verdict on a flag of which the log has shown no unit in any closed hour."""
 
 
+class StrictJson:
+    """A dataclass that can be written as strict JSON."""
+
+    __slots__ = ()
+
+    def as_metadata(self) -> dict[str, Json]:
+        """Return every field as strict JSON: plain Python, instants as RFC 3339, no NaN or infinity."""
+        return {field.name: plain(getattr(self, field.name)) for field in fields(self)}  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(StrictJson):
     """The result of a check; each test adds its own numbers in a subclass.
 
     Attributes:
@@ -54,10 +64,6 @@ class Verdict:
         """True for a failure of either severity."""
         return self.verdict == "fail"
 
-    def as_metadata(self) -> dict[str, Json]:
-        """Return every field as strict JSON: plain Python, instants as RFC 3339, no NaN or infinity."""
-        return {field.name: plain(getattr(self, field.name)) for field in fields(self)}
-
 
 def plain(value: Any) -> Json:
     """Turn numpy scalars and arrays, instants, tuples and non-finite floats into strict JSON."""
@@ -73,6 +79,6 @@ def plain(value: Any) -> Json:
         return value if isfinite(value) else None
     if value is None or isinstance(value, (bool, int, str)):
         return value
-    if hasattr(value, "as_metadata"):
+    if isinstance(value, StrictJson):
         return plain(value.as_metadata())
     raise TypeError(f"{type(value).__name__} has no strict JSON form")

@@ -99,11 +99,10 @@ def _from_text(column: str, zone: str) -> str:
 
 
 def _from_most(text: str, zone: str) -> str:
-    """Read what most logs write; others are NULL.
-
-    These are `2026-03-01T09:00:00.123+01:00`, also with Z or without an offset, and whole numbers since 1970.
-    They are recognised by single characters, at a fraction of the cost of the patterns of other forms.
-    """
+    """Read what most logs write; others are NULL."""
+    # These are `2026-03-01T09:00:00.123+01:00`, also with Z or without an offset, and whole numbers since
+    # 1970. They are recognised by single characters, at a fraction of the cost of the patterns of other
+    # forms.
     offset = " OR ".join(f"substr({text}, -{back}, 1) IN ('+', '-')" for back in (3, 5, 6))
     stamp = (
         f"CASE WHEN ends_with({text}, 'Z') OR {offset} THEN epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)) "

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from exd_dagster.telemetry.paths import Step, lists_of, parse_path
-from exd_dagster.telemetry.records import ident
+from exd_dagster.telemetry.records import ident, literal
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class Shape:
 
     def empty(self, column: str) -> str:
         """Return a condition for a value none of whose fields was there, or that is no object at all."""
-        parts = [f"struct_extract({column}, {_text(name)}) IS NULL" for name in self.fields]
+        parts = [f"struct_extract({column}, {literal(name)}) IS NULL" for name in self.fields]
         return " AND ".join(parts) if parts and self.item is None else f"{column} IS NULL"
 
     def add(self, steps: Iterable[Step]) -> None:
@@ -92,7 +92,3 @@ def shapes(names: Iterable[str]) -> dict[str, Shape]:
         if path := parse_path(name):
             found.setdefault(path[0], Shape()).add(path[1])
     return found
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

@@ -87,11 +87,9 @@ def seeded_sql(function: str, value: str, seed: int) -> str:
 
 
 def _make_functions(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the functions; without pyarrow they work on single values, which is about ten times slower.
-
-    They belong to the database, which other connections share and which may outlive this one. DuckDB keeps no
-    reference to them beyond this connection, so they must be functions of this module.
-    """
+    """Create the functions; without pyarrow they work on single values, which is about ten times slower."""
+    # They belong to the database, which other connections share and which may outlive this one. DuckDB
+    # keeps no reference to them beyond this connection, so they must be functions of this module.
     number, text = duckdb.type("UBIGINT"), duckdb.type("VARCHAR")
     arrow = _has_pyarrow()
     kind: Any = "arrow" if arrow else "native"

@@ -62,11 +62,7 @@ def _path(function: Callable[..., Any]) -> str:
 
 
 def _imported(path: str, name: str) -> Callable[[Notification], Any]:
-    """Import a function now rather than when an alert is due.
-
-    Raises:
-        ConfigError: when there is none at that path.
-    """
+    """Import a function now rather than when an alert is due."""
     from importlib import import_module
 
     module, _, attribute = path.partition(":")

@@ -134,10 +134,8 @@ def payload_bytes(notification: Notification) -> bytes:
 
 
 def _cut(value: Any) -> Any:
-    """Return JSON with long texts and lists shortened, so that long names cannot prevent an alert.
-
-    The fields that identify the alert are kept in full.
-    """
+    """Return JSON with long texts and lists shortened, so that long names cannot prevent an alert."""
+    # The fields that identify the alert are kept in full.
     if isinstance(value, Mapping):
         return {
             clip(key, _TEXT): clip(item, _WHOLE) if key in _WHOSE and isinstance(item, str) else _cut(item)

@@ -168,7 +168,7 @@ def _open(tick: Tick, flag: FlagId, failing: Sequence[CheckState]) -> None:
     first = min(check.at for check in failing)
     starts = [str(start) for check in failing if (start := check.facts.get("iteration_start"))]
     incident = Incident(
-        id=_digest("incident", *_names(flag), first.isoformat()),
+        id=_digest("incident", *flag.columns.values(), first.isoformat()),
         flag=flag,
         opened_at=first,
         iteration=max(starts, default=""),
@@ -312,7 +312,7 @@ def _finish(state: AlertState, tick: Tick, evaluated: bool) -> Decided:
 
 
 def _alert(check: CheckState, kind: str | None = None) -> Alert:
-    fingerprint = _digest(*_names(check.flag), check.check)
+    fingerprint = _digest(*check.flag.columns.values(), check.check)
     return Alert(
         id=f"{fingerprint}-{check.at.isoformat()}",
         flag=check.flag,
@@ -339,10 +339,6 @@ def _refreshed(alert: Alert, check: CheckState) -> Alert:
         owners=check.owners,
         run_id=check.run_id,
     )
-
-
-def _names(flag: FlagId) -> tuple[str, str, str]:
-    return flag.namespace, flag.environment, flag.key
 
 
 def _digest(*parts: str) -> str:

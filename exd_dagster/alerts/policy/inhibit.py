@@ -35,10 +35,8 @@ def _old(event: AlertEvent, watermark: datetime | None) -> bool:
 
 
 def _last_bad_hour(alert: Alert) -> datetime | None:
-    """Return the end of the last hour at fault (UTC); None while the fault is ongoing.
-
-    A flag whose log is late is ongoing; one that has ended is over with its last audited hour.
-    """
+    """Return the end of the last hour at fault (UTC); None while the fault is ongoing."""
+    # A flag whose log is late is ongoing; one that has ended is over with its last audited hour.
     until, through = instant(alert.facts.get("bad_until")), instant(alert.facts.get("audited_through"))
     end = instant(alert.facts.get("flag_end"))
     over = end is not None and through is not None and through >= end

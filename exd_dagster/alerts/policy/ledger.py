@@ -173,14 +173,7 @@ def _row(
     pairs: Sequence[tuple[PastIncident, PastAlert]],
     decisions: Sequence[Decision],
 ) -> LedgerRow:
-    """Return one row.
-
-    Args:
-        incident: the incident.
-        alert: one of its checks.
-        pairs: every incident and check of the same flag.
-        decisions: those about the flag, oldest first.
-    """
+    """Return one row."""
     about = [d for d in decisions if d.made_at >= alert.opened_at and fnmatchcase(alert.check, d.checks)]
     closes = [d for d in about if d.kind == "close" and _means(d, incident, alert, pairs)]
     answers = [d for d in about if d.kind != "close" and d.made_at <= (incident.resolved_at or d.made_at)]

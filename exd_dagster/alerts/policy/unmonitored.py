@@ -94,24 +94,13 @@ def _part(tick: Tick, incident: Incident, left: Sequence[str], flag_left: bool) 
 def _no_longer_reported(
     incident: Incident, watched: Collection[str] | None, found: Sequence[CheckState]
 ) -> list[str]:
-    """Return the checks of an incident that are not monitored now, or fail in mode observe.
-
-    Args:
-        incident: an open incident.
-        watched: names of the checks monitored of its flag; None when the flag is not monitored.
-        found: the latest state of the flag's checks.
-    """
+    """Return the checks of an incident that are not monitored now, or fail in mode observe."""
     observed = {check.check for check in found if check.verdict == "fail" and check.mode == "observe"}
     return [check for check in incident.alerts if check not in (watched or ()) or check in observed]
 
 
 def _why_left(alerts: Sequence[Alert], *, flag_left: bool) -> str:
-    """Return why no more notifications follow for these failures.
-
-    Args:
-        alerts: the failures.
-        flag_left: True when the whole flag is not monitored now.
-    """
+    """Return why no more notifications follow for these failures."""
     if flag_left:
         return FLAG_LEFT
     if all(alert.mode == "observe" for alert in alerts):
@@ -120,13 +109,7 @@ def _why_left(alerts: Sequence[Alert], *, flag_left: bool) -> str:
 
 
 def _why_over(active: Sequence[Decision], alerts: Sequence[Alert], now: datetime) -> str:
-    """Return why a flag is no longer audited: a person ended it, or its end has passed; else "".
-
-    Args:
-        active: decisions in force for the flag.
-        alerts: its failures.
-        now: clock of the tick (UTC).
-    """
+    """Return why a flag is no longer audited: a person ended it, or its end has passed; else ""."""
     decision = next((decision for decision in active if decision.kind == "end"), None)
     if decision is not None:
         return f"The audit of this flag was ended by {decision.by}: {decision.reason}"

@@ -157,10 +157,8 @@ class Counter:
         return bool(self.connection.execute(f"SELECT 1 FROM {rows} LIMIT 1").fetchone())
 
     def _rows(self, names: Sequence[str], only: str = "true") -> str:
-        """Return a SELECT of the records of these flags that their filters let through.
-
-        One flag is compared with, several are joined.
-        """
+        """Return a SELECT of the records of these flags that their filters let through."""
+        # One flag is compared with, several are joined.
         sql = self.columns.expressions
         chosen = ", ".join(f"{sql[name]} AS {name}" for name in names)
         chosen += "".join(f", {self.columns.extras[name]} AS kept_{i}" for i, name in enumerate(self.kept))

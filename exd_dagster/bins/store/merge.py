@@ -73,10 +73,8 @@ def drop_temporary(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _find_known(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], numbers: str) -> None:
-    """Select the stored exposures of units found again, or stored from the hours read: `exd_known`.
-
-    Constant bounds skip row groups of other hours; one column is looked up first, not two.
-    """
+    """Select the stored exposures of units found again, or stored from the hours read: `exd_known`."""
+    # Constant bounds skip row groups of other hours; one column is looked up first, not two.
     first, other = _IN_RANGE.format("u.first"), _IN_RANGE.format("coalesce(u.other, 0)")
     start, end = (edge * RANKS for edge in (min(t.start for t in targets), max(t.end for t in targets)))
     connection.execute(
@@ -124,11 +122,9 @@ def _meet_known(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _contribution(units: str, sign: int, one_phase: bool) -> str:
-    """Return a SELECT of the counts that these units add to the bins of their first exposure.
-
-    A unit is new once per iteration. It is in several variants when any two of its exposures in the iteration
-    differ; carried over when no single phase has two after its uptake.
-    """
+    """Return a SELECT of the counts that these units add to the bins of their first exposure."""
+    # A unit is new once per iteration. It is in several variants when any two of its exposures in the
+    # iteration differ; carried over when no single phase has two after its uptake.
     whole = f"SELECT target, first, other IS NOT NULL AS clash, other IS NOT NULL AS multi FROM {units}"
     if not one_phase:
         clash = "bool_or(other IS NOT NULL{})"

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import duckdb
@@ -52,13 +52,13 @@ class Registry:
         rows = self.connection.execute(f"SELECT {columns} FROM exd_flags").fetchall()
         return {FlagId(*row[:3]): StoredFlag(*row[3:]) for row in rows}
 
-    def save_flags(self, source: str, counted: Iterable[tuple[int, FlagAudit, int]]) -> None:
+    def save_flags(self, source: str, counted: Collection[tuple[int, FlagAudit, int]]) -> None:
         """Write down flags, by number, that were counted from a log through an hour."""
         rows = [
-            (number, source, *_parts(flag.id), json.dumps(definition(flag)), through, False)
+            (number, source, *flag.id.columns.values(), json.dumps(definition(flag)), through, False)
             for number, flag, through in counted
         ]
-        self._delete("flags", [row[0] for row in rows])
+        self._delete("flags", [number for number, *_ in counted])
         insert_rows(self.connection, "exd_flags", rows)
 
     def forget_units(self, numbers: Collection[int]) -> None:
@@ -167,7 +167,3 @@ class Registry:
             self.connection.execute(query, [name, gone])
         added = [(name, hour, records) for hour, records in sorted(new.items()) if old.get(hour) != records]
         insert_rows(self.connection, "exd_hours", added)
-
-
-def _parts(flag: FlagId) -> tuple[str, str, str]:
-    return flag.namespace, flag.environment, flag.key

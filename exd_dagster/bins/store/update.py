@@ -247,11 +247,9 @@ class Update:
     def _refuse_losses(
         self, targets: Sequence[Target], anew: Collection[int], dimensions: Mapping[int, Sequence[str]]
     ) -> None:
-        """Request more hours if those read change later ones.
-
-        A unit may have lost its stored exposure and have its next one later. Or its exposure is now earlier
-        than the stored one, whose segment must be corrected.
-        """
+        """Request more hours if those read change later ones."""
+        # A unit may have lost its stored exposure and have its next one later. Or its exposure is now
+        # earlier than the stored one, whose segment must be corrected.
         stored = {known.number: known.read_through for known in self.registry.flags().values()}
         further = {t.number for t in targets if t.end < stored.get(t.number, 0) * HOUR_MS} - set(anew)
         further -= set(self.through)

@@ -84,10 +84,8 @@ def _write_reach(
 
 
 def _kept(name: str) -> str:
-    """Return SQL for the part of a stored measure that remains.
-
-    Counts of the hours read again are replaced; first exposures are corrected by their difference.
-    """
+    """Return SQL for the part of a stored measure that remains."""
+    # Counts of the hours read again are replaced; first exposures are corrected by their difference.
     gone = "anew OR (hour >= first AND hour < last)" if name in ("units", "evaluations") else "anew"
     return f"CASE WHEN {gone} THEN 0 ELSE {name} END AS {name}"
 
@@ -95,10 +93,8 @@ def _kept(name: str) -> str:
 def _replace(
     connection: duckdb.DuckDBPyConnection, table: str, content: str, within: str = "true"
 ) -> list[tuple[int, int]]:
-    """Replace the rows of the flags read where they differ; return flag and hour of those that do.
-
-    The table is read once, into `exd_before`, and written only where it differs: in a lake each costs.
-    """
+    """Replace the rows of the flags read where they differ; return flag and hour of those that do."""
+    # The table is read once, into `exd_before`, and written only where it differs: in a lake each costs.
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE exd_before AS SELECT t.* FROM exd_{table} t "
         f"JOIN exd_reach USING (flag) WHERE {within}"

@@ -299,11 +299,7 @@ def as_delivered(
 
 
 def _beginning(bins: FlagBins, since: datetime | None) -> datetime:
-    """Return the hour in which the fault begins.
-
-    Raises:
-        ConfigError: when nothing lies before it or after it.
-    """
+    """Return the hour in which the fault begins."""
     last = bins.audited_through
     if since is None:
         middle = bins.start + HOUR * (len(bins) // 2)

@@ -212,11 +212,7 @@ def component_files(draft: Draft, folder: Path) -> dict[Path, str]:
 
 
 def _dg_module(folder: Path) -> str | None:
-    """Return the root module of the `dg` project in a folder, None where there is no project at all.
-
-    Raises:
-        click.UsageError: when the folder holds a Python project of another kind.
-    """
+    """Return the root module of the `dg` project in a folder, None where there is no project at all."""
     for name, tables in (("dg.toml", ("project",)), ("pyproject.toml", ("tool", "dg", "project"))):
         if (folder / name).exists():
             found = parse_toml((folder / name).read_text(encoding="utf-8"))

@@ -90,11 +90,7 @@ def fullest_unit(preset: str, rows: Sequence[Row]) -> str | None:
 
 
 def _refuse_mix(place: str, matches: Sequence[Match], rows: Sequence[Row]) -> None:
-    """Refuse rows of which each is of one export only.
-
-    Raises:
-        RecordsError: naming the exports.
-    """
+    """Refuse rows of which each is of one export only."""
     several = [[match for match in matches if read_preset(match.preset).fits(row)] for row in rows]
     if all(len(fitting) < 2 for fitting in several):
         shown = [f"{match.rows} of {match.of} rows looked at: {match}" for match in matches]
@@ -106,11 +102,7 @@ def _refuse_mix(place: str, matches: Sequence[Match], rows: Sequence[Row]) -> No
 
 
 def _asked(place: str, matches: Sequence[Match]) -> str:
-    """Let a person choose between exports that fit equally well.
-
-    Raises:
-        RecordsError: naming them, where nobody can be asked.
-    """
+    """Let a person choose between exports that fit equally well."""
     shown = [f"it {match}; give --preset {match.preset}" for match in matches]
     if not sys.stdin.isatty():
         raise RecordsError("\n  - ".join([f"{place} may be one of {len(matches)} exports:", *shown]))

@@ -107,11 +107,7 @@ def _answer(url: str, headers: Mapping[str, str]) -> Document:
 
 
 def _next(url: str, document: Document) -> str | None:
-    """Return the address of the next page, as PostHog, LaunchDarkly, Statsig and GrowthBook name it.
-
-    Raises:
-        ConfigError: when it is on another host, which must not see the headers.
-    """
+    """Return the address of the next page, as PostHog, LaunchDarkly, Statsig and GrowthBook name it."""
     if not isinstance(document, Mapping):
         return None
     links, pagination = document.get("_links") or {}, document.get("pagination") or {}

@@ -52,14 +52,7 @@ def with_assets(defs: dg.Definitions, assets: Sequence[Any]) -> dg.Definitions:
 
 
 def _guarded_node(node: Any, guard: Guard, inputs: Sequence[str], name: str = "") -> Any:
-    """Return a node whose ops are guarded and wait for further inputs without a value.
-
-    Args:
-        node: an op or a graph.
-        guard: called before each op.
-        inputs: names of the further inputs.
-        name: of the copy; "" keeps its own.
-    """
+    """Return a node whose ops are guarded and wait for further inputs without a value."""
     if isinstance(node, dg.OpDefinition):
         return _guarded_op(node, guard, inputs, name or node.name)
     # other graphs may use the same ops as they are, and Dagster wants one definition of a name

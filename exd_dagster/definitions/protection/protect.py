@@ -125,11 +125,7 @@ def audited(defs: dg.Definitions) -> dict[FlagId, dg.AssetKey]:
 def _protections(
     defs: dg.Definitions, reports: Mapping[ReportKey, Sequence[str]]
 ) -> dict[dg.AssetKey, Protection]:
-    """Return what blocks each report.
-
-    Raises:
-        ConfigError: with every fault.
-    """
+    """Return what blocks each report."""
     flags, built, faults = audited(defs), _built(defs), []
     external = {spec.key for spec in _specs(defs)} - built
     found: dict[dg.AssetKey, Protection] = {}

@@ -92,7 +92,7 @@ def publish(
     entries = [entry for entry in read_trust(store.connection) if entry.row.flag in flags]
     with warehouse.connected() as backend:
         warehouse.make_tables(backend)
-        owned = [condition(backend, **_owner(flag)) for flag in flags]
+        owned = [condition(backend, **flag.columns) for flag in flags]
         parts: list[Replaced] = [
             (TRUST, owned, trust_rows(entries)),
             (VERDICTS, owned, verdict_rows(records, checks)),
@@ -112,12 +112,12 @@ def _changed_bins(
     backend: Any, store: BinStoreResource, flag: FlagId, now: Mapping[Row, str], before: Mapping[Row, str]
 ) -> list[Replaced]:
     """Return what replaces the bins of a flag, from the first day that differs to the last."""
-    own = tuple(_owner(flag).values())
+    own = tuple(flag.columns.values())
     days = sorted({key[-1] for key in {*now, *before} if key[:-1] == own and now.get(key) != before.get(key)})
     if not days:
         return []
     first, end = days[0], days[-1] + 1
-    of_flag = condition(backend, **_owner(flag))
+    of_flag = condition(backend, **flag.columns)
     hours = between(backend, "hour", "timestamptz", *(_EPOCH + timedelta(days=day) for day in (first, end)))
     numbers = between(backend, "day", "bigint", first, end)
     digests = [(*key, digest) for key, digest in now.items() if key[:-1] == own and first <= key[-1] < end]
@@ -128,10 +128,6 @@ def _changed_bins(
 
 
 def _published(warehouse: Warehouse, backend: Any, flags: Sequence[FlagId]) -> dict[Row, str]:
-    known = {tuple(_owner(flag).values()) for flag in flags}
+    known = {tuple(flag.columns.values()) for flag in flags}
     rows = warehouse.rows(backend, DAYS)
     return {tuple(row[:-1]): row[-1] for row in rows if tuple(row[: len(OWNER)]) in known}
-
-
-def _owner(flag: FlagId) -> dict[str, str]:
-    return {"namespace": flag.namespace, "environment": flag.environment, "flag_key": flag.key}

@@ -76,7 +76,7 @@ def trust_rows(entries: Sequence[TrustEntry]) -> list[Row]:
     rows = []
     for entry in entries:
         known = {field.name: getattr(entry.row, field.name) for field in fields(entry.row)}
-        known |= {"run_id": entry.run_id, "log_e_value": entry.log_e_value, **_owner(entry.row.flag)}
+        known |= {"run_id": entry.run_id, "log_e_value": entry.log_e_value, **entry.row.flag.columns}
         rows.append(tuple(_plain(known[name]) for name in TRUST.columns))
     return rows
 
@@ -85,7 +85,7 @@ def verdict_rows(records: Sequence[CheckRecord], checks: Mapping[dg.AssetCheckKe
     """Return `flag_verdicts`, a row per check that ever ran."""
     return [
         (
-            *_owner(checks[record.key].id).values(),
+            *checks[record.key].id.columns.values(),
             record.key.name,
             record.passed,
             record.severity,
@@ -118,12 +118,8 @@ def bins_rows(connection: duckdb.DuckDBPyConnection, flag: FlagId, first: int, l
 
 
 def _of(flags: Sequence[FlagId]) -> str:
-    listed = ", ".join(f"({', '.join(map(literal, _owner(flag).values()))})" for flag in flags)
+    listed = ", ".join(f"({', '.join(map(literal, flag.columns.values()))})" for flag in flags)
     return f"({', '.join(OWNER)}) IN ({listed})" if flags else "false"
-
-
-def _owner(flag: FlagId) -> dict[str, str]:
-    return {"namespace": flag.namespace, "environment": flag.environment, "flag_key": flag.key}
 
 
 def _plain(value: Any) -> Any:

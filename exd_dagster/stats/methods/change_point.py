@@ -20,7 +20,7 @@ from exd_dagster.stats.methods.chi_square import expected_counts
 from exd_dagster.stats.methods.combined import log_e_values
 from exd_dagster.stats.methods.dirichlet import log_mixture
 from exd_dagster.stats.methods.mixture import nearest
-from exd_dagster.stats.verdict import Json, plain
+from exd_dagster.stats.verdict import StrictJson
 
 CREDIBLE_LEVEL = 0.95
 HEALED = 3.0
@@ -31,7 +31,7 @@ HEALED_BY_PHASE = 0.7
 
 
 @dataclass(frozen=True, slots=True)
-class ChangePoint:
+class ChangePoint(StrictJson):
     """Where the split most likely broke.
 
     Attributes:
@@ -60,10 +60,6 @@ class ChangePoint:
         """Return the same change with its bins as instants, for bins of length `step` from `start` on."""
         hour, earliest, latest = (start + step * i for i in (self.bin, self.earliest, self.latest))
         return replace(self, hour=hour, earliest_hour=earliest, latest_hour=latest)
-
-    def as_metadata(self) -> dict[str, Json]:
-        """Return every field as strict JSON."""
-        return {name: plain(getattr(self, name)) for name in self.__dataclass_fields__}
 
 
 def find_change(

@@ -126,11 +126,9 @@ def _failure(
 
 
 def _apart(evidence: Evidence, window: Window, order: Sequence[int], alpha: float) -> list[int]:
-    """Return failing segments of one dimension without which its other units agree with the declared split.
-
-    The others must be so many in the hours at fault that the same fault would show in them. Dimensions are
-    tried in order of their strongest evidence; the segments in the same order.
-    """
+    """Return failing segments of one dimension without which its other units have the declared split."""
+    # The others must be so many in the hours at fault that the same fault would show in them. Dimensions
+    # are tried in order of their strongest evidence; the segments in the same order.
     for dimension in dict.fromkeys(evidence.segments[i].dimension for i in order):
         failing = [i for i in order if evidence.segments[i].dimension == dimension]
         # the rest of a dimension shares units with values that were admitted later

@@ -5,11 +5,11 @@ from datetime import datetime
 
 from exd_dagster.stats.methods.change_point import ChangePoint
 from exd_dagster.stats.srm.causes import Cause
-from exd_dagster.stats.verdict import Json, Verdict, plain
+from exd_dagster.stats.verdict import Json, StrictJson, Verdict, plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentRow:
+class SegmentRow(StrictJson):
     """One segment, for a table or a chart.
 
     Attributes:
@@ -38,13 +38,9 @@ class SegmentRow:
     bad_from: datetime | None = None
     bad_until: datetime | None = None
 
-    def as_metadata(self) -> dict[str, Json]:
-        """Return every field as strict JSON."""
-        return {name: plain(getattr(self, name)) for name in self.__dataclass_fields__}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Within:
+class Within(StrictJson):
     """What a second dimension says of a failing segment; exploratory, see `narrow`.
 
     Attributes:
@@ -67,7 +63,7 @@ class Within:
 
     def as_metadata(self) -> dict[str, Json]:
         """Return it as strict JSON: of the values named their names, and the numbers of the first."""
-        known = {name: plain(getattr(self, name)) for name in self.__dataclass_fields__}
+        known = super().as_metadata()
         known["named"] = [f"{cause.dimension} = {cause.value}" for cause in self.named]
         numbers = ("variant", "units", "share", "rest_share")
         return {

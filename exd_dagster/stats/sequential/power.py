@@ -21,14 +21,14 @@ from exd_dagster.stats import words
 from exd_dagster.stats.inputs import Booleans, Floats, Period, checked_level, checked_split
 from exd_dagster.stats.methods.combined import log_e_values
 from exd_dagster.stats.segments.evidence import log_weights
-from exd_dagster.stats.verdict import Json, plain
+from exd_dagster.stats.verdict import StrictJson
 
 RUNS = 200
 SEED = 20260301
 
 
 @dataclass(frozen=True, slots=True)
-class DetectionPlan:
+class DetectionPlan(StrictJson):
     """When a fault would be found.
 
     Attributes:
@@ -49,10 +49,6 @@ class DetectionPlan:
     units_per_hour: float
     sentence: str
     whole_flag_hours: int | None = None
-
-    def as_metadata(self) -> dict[str, Json]:
-        """Return every field as strict JSON."""
-        return {name: plain(getattr(self, name)) for name in self.__dataclass_fields__}
 
 
 @checked_arguments("units_per_hour", "power", "alpha", "healthy_hours", "longest_hours", "segment_share")
@@ -131,11 +127,9 @@ def _delays(
     longest: int,
     power: float,
 ) -> Floats:
-    """Return the hours from onset to the alarm in each run, inf where it did not come in time.
-
-    Alarms count from the hour on by which so many units are `admitted`. The horizon doubles until enough
-    runs have alarmed.
-    """
+    """Return the hours from onset to the alarm in each run, inf where it did not come in time."""
+    # Alarms count from the hour on by which so many units are `admitted`. The horizon doubles until enough
+    # runs have alarmed.
     horizon = min(48, longest)
     while True:
         random = np.random.default_rng(SEED)

@@ -18,13 +18,13 @@ import numpy as np
 from exd_dagster.stats import words
 from exd_dagster.stats.inputs import Floats, checked_count, checked_level, checked_split
 from exd_dagster.stats.methods.chi_square import upper_tail
-from exd_dagster.stats.verdict import Json, plain
+from exd_dagster.stats.verdict import StrictJson
 
 Segments = Mapping[str, Mapping[str, Mapping[str, int]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(StrictJson):
     """One segment whose split differs from the rest.
 
     Attributes:
@@ -55,10 +55,6 @@ class Cause:
     p_value: float
     explained: float
     sentence: str
-
-    def as_metadata(self) -> dict[str, Json]:
-        """Return every field as strict JSON."""
-        return {name: plain(getattr(self, name)) for name in self.__dataclass_fields__}
 
 
 def likely_causes(

@@ -126,10 +126,8 @@ def _recent_days(history: History, hours: NDArray[np.int64]) -> Floats:
 
 
 def _recent_levels(history: History, hours: NDArray[np.int64], first: int) -> Floats:
-    """Return R of each hour: of volume / last week's on three days before its own, the largest daily median.
-
-    `first` is the first hour of some day.
-    """
+    """Return R of each hour: of volume / last week's on the three days before, the largest daily median."""
+    # `first` is the first hour of some day.
     days, place = np.unique((hours - first) // DAY, return_inverse=True)
     recent = (first + DAY * days - np.arange(1, 73)[:, None]).ravel()
     lag = history.before(recent, WEEK, 1)[0]

@@ -176,10 +176,8 @@ class _Learner:
         self.square[:, block] = np.where(teaches, (seen - mean) ** 2 / self.weeks[block], np.nan)
 
     def _disperse(self, begin: int, end: int) -> None:
-        """Set phi of each day from earlier windows that share no hour with it and hold no hour at fault.
-
-        With fewer than 72 of its own, a window uses phi of the next smaller one.
-        """
+        """Set phi of each day from earlier windows that share no hour with it and hold no hour at fault."""
+        # With fewer than 72 of its own, a window uses phi of the next smaller one.
         days = np.arange(begin, end, BLOCK)
         now = [self.weeks[day : min(day + BLOCK, end)].mean() for day in days.tolist()]
         phi, lengths = np.full(len(days), np.nan), np.diff(np.append(days, end))

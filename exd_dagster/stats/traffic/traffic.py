@@ -252,11 +252,9 @@ def _sentence(numbers: dict[str, Any]) -> str:
 
 
 def _extent(seen: SeasonalScan, volumes: Floats, episode: slice, level: float) -> tuple[int, int]:
-    """Return first and last bin at fault of an episode.
-
-    Within the windows that alarmed, hours count as lost while they stay below the midpoint between what was
-    expected and the deepest window: the period of largest total loss below that line.
-    """
+    """Return first and last bin at fault of an episode."""
+    # Within the windows that alarmed, hours count as lost while they stay below the midpoint between what
+    # was expected and the deepest window: the period of largest total loss below that line.
     first = [
         window for row, window in enumerate(WINDOWS) if seen.p[row, episode.start] < level / len(WINDOWS)
     ]
@@ -287,10 +285,8 @@ def _passes(seen: SeasonalScan, hour: int, level: float) -> TrafficVerdict:
 def _while_learning(
     volumes: Floats, delivered: Booleans, launch: int, level: float, *, phase: bool = False
 ) -> TrafficVerdict:
-    """Detect only absence: no unit at all where the same hours of other days had many.
-
-    That is before hour 240, and in the first day of a phase without declared coverage.
-    """
+    """Detect only absence: no unit at all where the same hours of other days had many."""
+    # That is before hour 240, and in the first day of a phase without declared coverage.
     empty = _trailing_empty(volumes, delivered)
     usual = _usual(volumes, delivered, empty) if empty else 0.0
     if empty and exp(-usual / 4) < level / len(WINDOWS):

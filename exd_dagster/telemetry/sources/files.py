@@ -111,11 +111,9 @@ def _local(path: str) -> list[str]:
 
 
 def _is_hidden(name: str, pattern: str) -> bool:
-    """Return whether a file is one of those that Spark and Hive pass over, or lies in such a folder.
-
-    `_SUCCESS`, `_temporary/`, `_delta_log/` and `.part.crc` hold no records; `_dt=2026-03-01` is a partition.
-    What the pattern itself names is meant.
-    """
+    """Return whether a file is one of those that Spark and Hive pass over, or lies in such a folder."""
+    # `_SUCCESS`, `_temporary/`, `_delta_log/` and `.part.crc` hold no records; `_dt=2026-03-01` is a
+    # partition. What the pattern itself names is meant.
     parts, named = PurePosixPath(name).parts, set(PurePosixPath(pattern).parts)
     return any(
         part.startswith((".", "_")) and "=" not in part and part not in named and part not in (".", "..")

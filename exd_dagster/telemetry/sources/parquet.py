@@ -124,10 +124,8 @@ def _drop_lacking(
 
 
 def _united(parts: Sequence[_Part], wanted: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """Return SQL for the wanted columns of parts whose schemas differ, each column of one type.
-
-    Names that differ in case only get SQL names of their own; these are returned by the column's name.
-    """
+    """Return SQL for the wanted columns of parts whose schemas differ, each column of one type."""
+    # Names that differ in case only get SQL names of their own; these are returned by the column's name.
     chosen = {name.lower() for name in wanted}
     kinds: dict[str, set[str]] = defaultdict(set)
     spellings: dict[str, list[str]] = defaultdict(list)

@@ -318,10 +318,8 @@ class TextStage:
         return {n: shape.transformed(columns[own]) for n, (own, shape) in read.items() if own in columns}
 
     def _insert(self, values: Mapping[str, str], rows: str, *, keep_empty: bool = False) -> None:
-        """Add rows, those that say something and are to be kept.
-
-        Rows that say nothing can be added too: they alone have the name of their file.
-        """
+        """Add rows, those that say something and are to be kept."""
+        # Rows that say nothing can be added too: they alone have the name of their file.
         read = self._shapes
         selected = ", ".join(f"{sql} AS {ident(name)}" for name, sql in values.items())
         some = " OR ".join(f"{ident(name)} IS NOT NULL" for name in values)

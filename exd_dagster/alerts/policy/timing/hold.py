@@ -100,15 +100,7 @@ def _released(entries: Sequence[OutboxEntry], now: datetime) -> list[OutboxEntry
 def _within_cap(
     state: AlertState, waiting: Sequence[OutboxEntry], rule: DeliveryRules, most: int, now: datetime
 ) -> list[OutboxEntry]:
-    """Release as many as the last hour allows; the last of them is a summary of the rest.
-
-    Args:
-        state: its receipts say what was sent.
-        waiting: not released yet.
-        rule: of the destination.
-        most: messages within any 60 minutes, less those being tried.
-        now: clock of the tick (UTC).
-    """
+    """Release as many as the last hour allows; the last of them is a summary of the rest."""
     if not waiting:
         return []
     name = waiting[0].destination

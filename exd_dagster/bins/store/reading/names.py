@@ -127,10 +127,8 @@ def _no_columns(flag: FlagAudit, opened: OpenLog) -> Iterator[Unmatched]:
 
 
 def _values(target: Target, opened: OpenLog) -> Iterator[Unmatched]:
-    """Yield the values of filters, ignored variants and chosen reasons that no record of the flag has.
-
-    So too the dimensions that have a column, and no value in it.
-    """
+    """Yield the values of filters, ignored variants and chosen reasons that no record of the flag has."""
+    # So too the dimensions that have a column, and no value in it.
     flag = target.flag
     for which, filters in (("include", flag.include), ("exclude", flag.exclude)):
         for column, values in filters.items():
