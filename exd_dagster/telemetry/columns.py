@@ -251,7 +251,8 @@ def _unnested(scan: Scan, chain: Sequence[str]) -> Scan | None:
         base = outer or _spelled(base_of(inner.removesuffix("[]")), scan)
         if base is None or base not in scan.types:
             return None
-        steps = below(f"{inner}.x", base)[:-2]
+        whole = parse_path(f"{inner}.x")  # the column may be quoted, or spelled in another case
+        steps = (below(f"{inner}.x", outer) if outer else whole[1] if whole else ())[:-2]
         found = list_sql(ident(outer) if outer else scan.sql(base), scan.types[base], steps)
         if found is None:
             return None

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
 from exd_dagster.config import Scalar
-from exd_dagster.errors import did_you_mean
+from exd_dagster.errors import did_you_mean, folded
 from exd_dagster.telemetry.paths import fields_of, parse_path
 
 REQUIRED = ("timestamp", "flag_key", "variant_key", "unit_id_hash")
@@ -120,7 +120,11 @@ class Scan:
         return ident(self.renamed.get(name, name))
 
     def hint(self, name: str) -> str:
-        """Return " Did you mean ...?" for a missing column, or field of one."""
+        """Return " Did you mean ...?" for a missing column, or field of one: that of the name first."""
+        for other in self.others:
+            path = parse_path(other)
+            if path is not None and folded(path[1][-1].name) == folded(name):
+                return f" Did you mean '{other}'?"
         return did_you_mean(name, self.near(name))
 
     def near(self, name: str) -> list[str]:

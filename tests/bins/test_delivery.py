@@ -52,6 +52,24 @@ def test_hour_in_which_the_loader_stopped_was_not_delivered(part):
     assert min(lost(records)) == 24 * DAYS - 7
 
 
+@pytest.mark.parametrize("end", [24 * DAYS, 24 * DAYS - 14])
+def test_nights_with_a_few_records_of_fast_clocks_were_not_delivered_between_or_after_gaps(end):
+    """Too few records are expected of a night to tell it by itself."""
+    night = np.isin(np.arange(24 * DAYS) % 24, range(6))
+    records = np.where(night, np.random.default_rng(4).poisson(5, (1, 24 * DAYS)), log(1))
+    stopped = 24 * DAYS - 30
+    records[:, stopped:] = np.random.default_rng(2).binomial(records[:, stopped:], 0.02)
+    records[:, -1] += 1
+    assert lost(records[:, :end]) == set(range(stopped, end))
+
+
+def test_a_quiet_night_after_a_gap_was_delivered_if_it_has_what_it_expects():
+    night = np.isin(np.arange(24 * DAYS) % 24, range(6))
+    records = np.where(night, np.random.default_rng(4).poisson(5, (1, 24 * DAYS)), log(1))
+    records[:, 24 * DAYS - 28 : 24 * DAYS - 24] = 0
+    assert lost(records) - set(np.flatnonzero(records[0] == 0)) == set()
+
+
 def test_half_of_the_files_of_an_hour_are_missed_in_a_fleet():
     records = log(5)
     records[:, 200:203] = records[:, 200:203] * 0.4

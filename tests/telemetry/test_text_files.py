@@ -33,6 +33,8 @@ READ = {
     "blank lines first.csv": b"\n  \n" + CSV.encode(),
     "sep= of Excel.csv": b"\xef\xbb\xbfsep=;\r\n" + CSV.replace(",", ";").replace("\n", "\r\n").encode(),
     "upper.CSV.GZ": gzip.compress(CSV.encode()),
+    "objects without lines.json": "".join(LINES).encode(),
+    "objects without lines.ndjson.gz": gzip.compress("".join(LINES).encode()),
     "array.json.gz": gzip.compress(json.dumps(ROWS).encode()),
 }
 
@@ -47,11 +49,23 @@ REFUSED = {
     "wide.csv": (CSV.encode("utf-16"), "not UTF-8 text; convert it"),
     "wide.ndjson": ("\n".join(LINES).encode("utf-16-le"), "not UTF-8 text; convert it"),
     "packed.ndjson": (gzip.compress(b"{}"), r"compressed by gzip; let its name end in \.gz"),
+    "plain.csv.gz": (CSV.encode(), r"not compressed by gzip; let its name not end in \.gz"),
+    "twice.csv.gz": (gzip.compress(gzip.compress(CSV.encode())), "compressed by gzip twice; unpack it once"),
     "workbook.csv": (b"PK\x03\x04 and more", "save it as CSV"),
     "parquet.csv": (b"PAR1 and more", "read it with ParquetRecords"),
     "classic Mac.csv": (CSV.replace("\n", "\r").encode(), "convert them to LF"),
     "commas.ndjson": (",\n".join(LINES).encode() + b",", "write one JSON object a line"),
     "numbers.json": (b"[1, 2]", "2 of its JSON values hold none of the columns"),
+    "list inside.json": (json.dumps({"page": 1, "rows": ROWS}).encode(), r"Did you mean 'rows\[\].flag_key'"),
+    "list far inside.json": (json.dumps({"a.b": {"c": ROWS}}).encode(), r"""'"a.b".c\[\].timestamp'"""),
+    "log.parquet": (gzip.compress(b"PAR1"), "compressed by gzip; unpack it"),
+    "text.parquet": (CSV.encode(), r'it is text; read it with FileRecords\(path=..., format="csv"\)'),
+    "lines.parquet": (
+        LINES[0].encode(),
+        r'it is JSON; read it with FileRecords\(path=..., format="ndjson"\)',
+    ),
+    "cut.parquet": (b"PAR1 and more", "it ends before its footer; write or copy it again"),
+    "empty.parquet": (b"", "it is empty; write it again"),
     "deep.ndjson": (b"[" * 100_000, "cannot be read"),
 }
 
@@ -63,6 +77,20 @@ def test_what_is_no_log_is_refused_as_what_it_is(name, tmp_path):
     with pytest.raises(RecordsError, match=said) as raised:
         exd.variant_bins(tmp_path / name, flag="f", now=NOW)
     assert name in str(raised.value)
+
+
+def test_the_path_that_a_list_inside_is_refused_with_reads_it(tmp_path):
+    (tmp_path / "log.json").write_text(json.dumps({"a.b": {"c": ROWS}}))
+    paths = {name: f'"a.b".c[].{name}' for name in ROWS[0]}
+    log = exd.FileRecords(path=tmp_path / "log.json", columns=paths)
+    assert exd.variant_bins(log, flag="f", now=NOW)["new_units"].sum() == 4
+
+
+def test_what_databases_write_for_a_missing_value_is_one(tmp_path):
+    """MySQL, Hive, Athena, Snowflake and PostgreSQL write it as a backslash and N."""
+    (tmp_path / "log.csv").write_text(CSV.replace("u3", "\\N").replace(",b,", ",\\N,", 1))
+    bins = exd.variant_bins(tmp_path / "log.csv", flag="f", now=NOW)
+    assert dict(bins.groupby("variant")["new_units"].sum()) == {"a": 2}
 
 
 def test_a_deep_line_among_others_is_named_and_the_others_count(tmp_path):

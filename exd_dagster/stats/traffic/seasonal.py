@@ -7,8 +7,11 @@ baseline. Overdispersion phi: the mean of
     u = ((x - mu)^2 c - mu) / mu^2,    c = (1 + 1/K now) / (1 + 1/K then),
 
 over the newest earlier windows that expected a unit or more; from prediction errors, so the uncertainty of
-mu is in it. Each u is cut at 1 + 8/mu (x about twice mu: a burst of traffic must not hide a drop) and at the
-99th centile. Then, with the regularised incomplete beta function I,
+mu is in it. Where weeks disagree, mu is the lower of them. By chance they often do, and an ordinary x then
+lies above mu: it is compared with the mean of the weeks, m, instead. Only where m > 1.2 mu + 3 sqrt(mu) over
+6 hours (over 24 for windows of 24) one of the weeks was loud, and x is compared with mu. Each u is cut at
+1 + 8/mu (x about twice mu: a burst of traffic must not hide a drop) and at the 99th centile. Then, with the
+regularised incomplete beta function I,
 
     p = P(NB(mean mu, variance mu + phi mu^2) <= x) = I_{r/(r+mu)}(r, x + 1),    r = 1/phi,
 
@@ -24,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exd_dagster.stats.inputs import Booleans, Floats
-from exd_dagster.stats.traffic.baseline import WEEK, Baseline, History, cautious, earlier_weeks
+from exd_dagster.stats.traffic.baseline import CHANCE, WEEK, Baseline, History, cautious, earlier_weeks
 from exd_dagster.stats.traffic.levels import Levels, no_levels
 
 WINDOWS = (1, 3, 6, 24)
@@ -40,6 +43,10 @@ BLOCK = 24
 AHEAD = WEEK - BLOCK
 """Hours processed together: whether an hour is at fault is known after another day."""
 
+LOUD = 1.2
+"""One of the earlier weeks was loud where their mean is at least this many times mu, and what chance adds."""
+
+_LOUD_OVER = [WINDOWS.index(6)] * 3 + [WINDOWS.index(24)]
 _WIDTHS = np.array(WINDOWS)[:, None]
 
 
@@ -136,7 +143,8 @@ class _Learner:
         self.dispersion, self.p = np.full(shape, np.nan), np.ones(shape)
         self.weeks = np.ones(len(volumes))  # 1 + 1/K: what averaging only K weeks adds to the squared error
         self.square = np.full(shape, np.nan)  # squared error over `weeks`; NaN where it teaches nothing
-        self.running = np.zeros((3, len(volumes) + 1))  # totals of known hours, their volume, their mu
+        self.taught = np.full(shape, np.nan)  # what that error is from: mu, or the mean of the weeks
+        self.running = np.zeros((4, len(volumes) + 1))  # totals: known hours, volume, mu, mean of weeks
 
     def expect(self, begin: int, end: int) -> None:
         """Set mu of some days; where weeks disagree it depends on which hours before them were at fault."""
@@ -144,7 +152,7 @@ class _Learner:
         mu = cautious(self.history, weeks) if self.baseline == "robust" and weeks.unsure.any() else weeks.mu
         self.expected[begin:end] = mu * self.scale[begin:end]
         self.weeks[begin:end] = 1 + 1 / np.maximum(weeks.count, 1)
-        self._add_windows(begin, end)
+        self._add_windows(begin, end, weeks.mu * self.scale[begin:end])
 
     def judge(self, begin: int, end: int) -> int:
         """Test days up to the first alarm, since later ones must not learn from it; return its end."""
@@ -160,20 +168,23 @@ class _Learner:
         self._set_apart(begin, hits[:, : through - begin])
         return through
 
-    def _add_windows(self, begin: int, end: int) -> None:
+    def _add_windows(self, begin: int, end: int, mean: Floats) -> None:
         """Sum volume and mu over the trailing windows of the block, over the hours that can be tested."""
         mu, block = self.expected[begin:end], slice(begin, end)
         known = self.delivered[block] & np.isfinite(mu)
-        steps = np.where(known, [known, self.volumes[block], mu], 0.0)
+        steps = np.where(known, [known, self.volumes[block], mu, mean], 0.0)
         self.running[:, begin + 1 : end + 1] = self.running[:, [begin]] + steps.cumsum(axis=1)
         ends = np.arange(begin, end) + 1
         starts = np.maximum(ends - _WIDTHS, 0)
-        hours, seen, mean = self.running[:, None, ends] - self.running[:, starts]
+        hours, seen, wanted, plain = self.running[:, None, ends] - self.running[:, starts]
         judged = known & (ends >= WEEK + _WIDTHS) & (hours > _WIDTHS / 2)
         self.sums[:, block] = seen
-        self.wanted[:, block] = np.where(judged, mean, np.nan)
-        teaches = judged & (mean > 1 - 1e-6)
-        self.square[:, block] = np.where(teaches, (seen - mean) ** 2 / self.weeks[block], np.nan)
+        self.wanted[:, block] = np.where(judged, wanted, np.nan)
+        teaches = judged & (wanted > 1 - 1e-6)
+        loud = plain > LOUD * wanted + CHANCE * np.sqrt(wanted)
+        taught = np.where(loud[_LOUD_OVER], wanted, plain)
+        self.taught[:, block] = taught
+        self.square[:, block] = np.where(teaches, (seen - taught) ** 2 / self.weeks[block], np.nan)
 
     def _disperse(self, begin: int, end: int) -> None:
         """Set phi of each day from earlier windows that share no hour with it and hold no hour at fault."""
@@ -186,7 +197,7 @@ class _Learner:
         for row, window in enumerate(WINDOWS):
             kept = self._usable(row, end - window, faults)
             lasts = kept.searchsorted(days - window, side="right").tolist()
-            square, mean = self.square[row, kept], self.wanted[row, kept]
+            square, mean = self.square[row, kept], self.taught[row, kept]
             scale, most = mean**2, 1 + 8 / mean
             allowance = np.ones(len(days))
             alike = [(min(last, ERRORS_KEPT[window]), float(by)) for last, by in zip(lasts, now, strict=True)]

@@ -236,7 +236,11 @@ class DataFrameRecords(Records):
         columns = as_columns(self.frame, self.raw_columns(extras))
         try:
             connection.register(view, columns.frame)
-            yield Scan(self.place, view, describe(connection, view, self.place), others=columns.others)
+            described = describe(connection, view, self.place)
+            own = dict(zip(described, columns.names, strict=True))
+            types = {own[sql]: kind for sql, kind in described.items()}
+            renamed = {name: sql for sql, name in own.items() if sql != name}
+            yield Scan(self.place, view, types, others=columns.others, renamed=renamed)
         except duckdb.InvalidInputException as error:
             raise RecordsError(f"{self.place} cannot be read: {error}") from error
         finally:

@@ -163,7 +163,8 @@ def _file_system(url: str) -> tuple[Any, str]:
     return file_system, path
 
 
-def _open_raw(path: str) -> AbstractContextManager[IO[bytes]]:
+def open_raw(path: str) -> AbstractContextManager[IO[bytes]]:
+    """Open one file as it is."""
     if "://" not in path:
         return Path(path).open("rb")
     file_system, inner = _file_system(path)
@@ -206,9 +207,16 @@ def is_gzip(path: str) -> bool:
 
 @contextmanager
 def open_bytes(path: str) -> Iterator[IO[bytes]]:
-    """Open one file for reading its lines, decompressed when its name ends in .gz."""
-    with _open_raw(path) as raw:
+    """Open one file for reading its lines, decompressed when its name ends in .gz.
+
+    Raises:
+        RecordsError: for a name that ends in .gz of what is not compressed, without the name.
+    """
+    with open_raw(path) as raw:
         if is_gzip(path):
+            if raw.read(2) not in (b"", b"\x1f\x8b"):
+                raise RecordsError("it is not compressed by gzip; let its name not end in .gz")
+            raw.seek(0)
             with gzip.open(raw) as plain:
                 yield plain  # type: ignore[misc]
         else:

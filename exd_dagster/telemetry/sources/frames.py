@@ -21,9 +21,10 @@ _REFUSED = {
 
 @dataclass(frozen=True, slots=True)
 class FrameColumns:
-    """What is read of a frame, and the names of its other columns."""
+    """What is read of a frame: its columns, their names in order, and the names of the others."""
 
     frame: Any
+    names: tuple[str, ...]
     others: tuple[str, ...]
 
 
@@ -43,11 +44,39 @@ def as_columns(frame: Any, wanted: Sequence[str]) -> FrameColumns:
     if type(frame).__module__.startswith("pyarrow"):
         names = [str(name) for name in frame.column_names]
         places = _places(names, wanted)
-        return FrameColumns(frame.select(places), tuple(names))
-    names = [_name(name) for name in frame.columns]
-    places = _places(names, wanted)
-    columns = {names[place]: _plain(frame.iloc[:, place], names[place]) for place in places}
-    return FrameColumns(type(frame)(columns), tuple(names))
+        read = frame.select(places).rename_columns(_safe(names, places))
+    else:
+        own = [_name(name) for name in frame.columns]
+        levels = _levels(frame.index, own)
+        names = [*own, *levels]
+        places = _places(names, wanted)
+        columns = [
+            frame.iloc[:, place] if place < len(own) else levels[names[place]].to_series(index=frame.index)
+            for place in places
+        ]
+        plain = [_plain(values, names[place]) for values, place in zip(columns, places, strict=True)]
+        read = type(frame)(dict(zip(_safe(names, places), plain, strict=True)))
+    others = tuple(name for place, name in enumerate(names) if place not in places)
+    return FrameColumns(read, tuple(names[place] for place in places), others)
+
+
+def _levels(index: Any, columns: Sequence[str]) -> dict[str, Any]:
+    """Return the levels of an index that have a name of their own; one of instants is else called "index"."""
+    levels = {}
+    for place, name in enumerate(index.names):
+        values = index.get_level_values(place)
+        if name is not None or values.dtype.kind == "M":
+            levels["index" if name is None else _name(name)] = values
+    return {name: values for name, values in levels.items() if name not in columns}
+
+
+def _safe(names: Sequence[str], places: Sequence[int]) -> list[str]:
+    """Return a name for SQL for each column read: DuckDB takes names that differ in case for one."""
+    lowered = [names[place].lower() for place in places]
+    return [
+        f"{names[place]} ({count})" if (count := lowered[:at].count(lowered[at])) else names[place]
+        for at, place in enumerate(places)
+    ]
 
 
 def _places(names: Sequence[str], wanted: Sequence[str]) -> list[int]:

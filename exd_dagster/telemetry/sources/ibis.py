@@ -178,7 +178,9 @@ class IbisRecords(Records):
             base = outer or self._spelled(table, base_of(inner.removesuffix("[]")))
             if base is None:
                 return None
-            elements = _list(table[base], below(f"{inner}.x", base)[:-2])
+            whole = parse_path(f"{inner}.x")  # the column may be quoted, or spelled in another case
+            steps = below(f"{inner}.x", outer) if outer else whole[1] if whole else ()
+            elements = _list(table[base], steps[:-2])
             if elements is None:
                 return None
             table = table.mutate(**{inner: elements.unnest()})

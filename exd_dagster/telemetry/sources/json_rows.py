@@ -1,6 +1,10 @@
 """JSON files as SQL: each object as it is, or a row of some of its fields."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import duckdb
 
 from exd_dagster.telemetry.records import ident, literal
 from exd_dagster.telemetry.sources.text_head import Layout
@@ -17,16 +21,42 @@ def json_objects(files: str, layout: Layout) -> str:
 
 
 def json_rows(files: str, layout: Layout, types: Mapping[str, str]) -> str:
-    """Return SQL for one row for each JSON value, with the name of its file and these keys of these types.
-
-    Of lines after a byte order mark every key is text.
-    """
-    if layout == "marked":
-        values = ", ".join(f"line ->> {literal('$.' + ident(key))} AS {ident(key)}" for key in types)
-        return f"(SELECT exd_file, {values} FROM {_marked_lines(files)})"
+    """Return SQL for one row for each JSON value, with the name of its file and these keys of these types."""
     columns = ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in types.items())
     kind = _kind(layout)
     return f"read_json([{files}], {kind}, columns={{{columns}}}, filename='exd_file')"
+
+
+def json_values(files: str, layout: Layout) -> str:
+    """Return SQL for one row for each JSON value, as `json`, with the name of its file."""
+    if layout == "marked":
+        return f"(SELECT exd_file, line::JSON AS json FROM {_marked_lines(files)})"
+    objects = f"read_json_objects([{files}], {_kind(layout)}, filename=true)"
+    return f"(SELECT filename AS exd_file, json FROM {objects})"
+
+
+def json_key(key: str) -> str:
+    """Return SQL for one key of what `json_values` gives, as text."""
+    return f"(json ->> {literal('$.' + ident(key))})"
+
+
+def paths_inside(connection: duckdb.DuckDBPyConnection, objects: str, names: Collection[str]) -> list[str]:
+    """Return the paths to fields of these names inside the first of some objects, through its lists too."""
+    row = connection.execute(f"SELECT json_structure(json) FROM {objects} LIMIT 1").fetchone()
+    wanted = {name.lower() for name in names}
+    return [] if row is None else list(_inside(json.loads(row[0]), "", wanted))
+
+
+def _inside(structure: Any, path: str, names: Collection[str]) -> Iterator[str]:
+    if isinstance(structure, list) and structure:
+        yield from _inside(structure[0], f"{path}[]", names)
+    elif isinstance(structure, dict):
+        for name, inner in structure.items():
+            step = f'"{name}"' if "." in name else name
+            below = f"{path}.{step}" if path else step
+            if path and isinstance(inner, str) and name.lower() in names:
+                yield below
+            yield from _inside(inner, below, names)
 
 
 def _kind(layout: Layout) -> str:

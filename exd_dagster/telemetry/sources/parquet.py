@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -13,6 +14,8 @@ from exd_dagster.telemetry.instants import AWARE
 from exd_dagster.telemetry.paths import parse_path
 from exd_dagster.telemetry.records import Scan, Unreadable, ident, literal
 from exd_dagster.telemetry.sources.base import describe, reason_of
+from exd_dagster.telemetry.sources.files import open_raw
+from exd_dagster.telemetry.sources.text_head import not_parquet
 
 Schema: TypeAlias = tuple[tuple[Any, ...], ...]
 """Every node of a file's schema: name, types and number of children."""
@@ -203,8 +206,15 @@ def _schemas(
         try:
             schemas |= _read_schemas(connection, [file])
         except duckdb.Error as error:
-            unreadable.append(Unreadable(file, f"is not a whole Parquet file: {reason_of(error)}"))
+            unreadable.append(Unreadable(file, f"is not a whole Parquet file: {_instead(file, error)}"))
     return schemas, unreadable
+
+
+def _instead(file: str, error: duckdb.Error) -> str:
+    """Return what a file is that is no Parquet, else what DuckDB says of it."""
+    with suppress(OSError, RecordsError, ValueError), open_raw(file) as raw:
+        return not_parquet(raw.read(1 << 12)) or reason_of(error)
+    return reason_of(error)
 
 
 def _read_schemas(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> dict[str, Schema]:

@@ -15,8 +15,7 @@ from exd_dagster.telemetry.preset import Row
 from exd_dagster.telemetry.records import literal
 from exd_dagster.telemetry.sources.files import open_bytes
 from exd_dagster.telemetry.sources.json_rows import json_objects
-from exd_dagster.telemetry.sources.text import csv_header
-from exd_dagster.telemetry.sources.text_head import csv_head, json_layout
+from exd_dagster.telemetry.sources.text_head import csv_head, csv_header, json_layout
 
 MOST_FILES = 5
 MOST_ROWS = 1000

@@ -19,8 +19,20 @@ from exd_dagster.telemetry.records import Scan, Unreadable, ident, literal
 from exd_dagster.telemetry.shapes import Shape, shapes
 from exd_dagster.telemetry.sources.base import reason_of
 from exd_dagster.telemetry.sources.files import open_bytes
-from exd_dagster.telemetry.sources.json_rows import json_objects, json_rows
-from exd_dagster.telemetry.sources.text_head import Header, Layout, csv_head, json_layout
+from exd_dagster.telemetry.sources.json_rows import (
+    json_key,
+    json_objects,
+    json_rows,
+    json_values,
+    paths_inside,
+)
+from exd_dagster.telemetry.sources.text_head import (
+    Header,
+    by_layout,
+    csv_head,
+    csv_header,
+    json_layout,
+)
 
 Format: TypeAlias = Literal["ndjson", "csv"]
 
@@ -63,6 +75,7 @@ class TextStage:
         first: names in the first rows of the first file.
         passed_over: spellings of columns that are not read, for another was chosen.
         spelled: columns that the files spell in another case, and how.
+        renamed: SQL names of columns that differ in case only from others that are read.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -77,6 +90,7 @@ class TextStage:
     first: set[str] = field(default_factory=set)
     passed_over: set[str] = field(default_factory=set)
     spelled: dict[str, str] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
 
     def read(self, files: Sequence[str], kind: Format, place: str) -> Scan:
         """Read all files, one by one where they cannot be read together.
@@ -90,7 +104,7 @@ class TextStage:
             RecordsError: when no file can be read.
         """
         self._choose_spellings(files, kind)
-        columns = ", ".join(f"{ident(name)} {shape.type}" for name, shape in self._shapes.items())
+        columns = ", ".join(f"{self._sql(name)} {shape.type}" for name, shape in self._shapes.items())
         self.connection.execute(f"CREATE TEMP TABLE {self.table} ({columns}, exd_file VARCHAR)")
         self._read_all(files, kind)
         if kind == "ndjson" and (written := self._objects_as_text(files)):
@@ -110,7 +124,14 @@ class TextStage:
         others = tuple(sorted(self.others - self.found))
         lacking = frozenset(name for name in self.wanted if parse_path(name) and name not in self.found)
         return Scan(
-            place, self.table, types, tuple(self.unreadable), others, lacking=lacking, table=self.table
+            place,
+            self.table,
+            types,
+            tuple(self.unreadable),
+            others,
+            renamed=self.renamed,
+            lacking=lacking,
+            table=self.table,
         )
 
     @property
@@ -119,18 +140,23 @@ class TextStage:
         return {name: shape for name, shape in shapes(self.wanted).items() if name not in self.passed_over}
 
     def _choose_spellings(self, files: Sequence[str], kind: Format) -> None:
-        """Read columns as the first file spells them: one of those wanted, else one in another case."""
+        """Read columns as the first file spells them: those wanted, else one in another case."""
         spellings: dict[str, list[str]] = defaultdict(list)
         for name in shapes(self.wanted):
             spellings[name.lower()].append(name)
         there = self._first_names(files[0], kind)
         self.first.update(there)
         for lowered, same in spellings.items():
-            chosen = next((name for name in same if name in there), same[0])
-            self.passed_over.update(name for name in same if name != chosen)
+            chosen = [name for name in same if name in there] or same[:1]
+            self.passed_over.update(name for name in same if name not in chosen)
+            self.renamed.update({name: f"{name} ({place})" for place, name in enumerate(chosen) if place})
             alike = [own for own in there if own.lower() == lowered]
-            if chosen not in there and len(alike) == 1:
-                self.spelled[chosen] = alike[0]
+            if chosen[0] not in there and len(alike) == 1:
+                self.spelled[chosen[0]] = alike[0]
+
+    def _sql(self, name: str) -> str:
+        """Return SQL for a column of the table."""
+        return ident(self.renamed.get(name, name))
 
     def _own(self, name: str) -> str:
         """Return the files' own name of a column."""
@@ -152,13 +178,13 @@ class TextStage:
         """Note which of the wanted columns, and fields, some row has."""
         read = self._shapes
         scan = Scan("", self.table, {name: shape.type for name, shape in read.items()})
-        counts = {name: f"count({ident(name)})" for name in read}
+        counts = {name: f"count({self._sql(name)})" for name in read}
         for name in self.wanted:
             path = parse_path(name)
             if path is None or lists_of(name) or path[0] not in read:
                 continue
-            inner = field_sql(ident(path[0]), scan.types[path[0]], path[1])
-            values = [ident(name)] * (name in read) + ([inner[0]] if inner else [])
+            inner = field_sql(self._sql(path[0]), scan.types[path[0]], path[1])
+            values = [self._sql(name)] * (name in read) + ([inner[0]] if inner else [])
             counts[name] = f"count(coalesce({', '.join(values) or 'NULL'}, NULL))"
         # what is known, or what the first rows have, need not be looked for in the others
         some = set(self.found)
@@ -197,8 +223,9 @@ class TextStage:
     def _read_json(self, files: Sequence[str]) -> None:
         for layout, group in by_layout(files).items():
             listed = ", ".join(map(literal, group))
-            rows = json_rows(listed, layout, self._json_types(layout))
-            values = {name: self._json_value(name, shape, layout) for name, shape in self._shapes.items()}
+            by_key = layout == "marked" or bool(self.renamed)  # a row has no two columns that differ in case
+            rows = json_values(listed, layout) if by_key else json_rows(listed, layout, self._json_types())
+            values = {name: self._json_value(name, shape, by_key) for name, shape in self._shapes.items()}
             empty = f"{self.table} WHERE exd_file IS NOT NULL"
             self._insert(values, rows, keep_empty=layout != "marked")
             if layout == "newline_delimited":
@@ -214,15 +241,15 @@ class TextStage:
             self.connection.execute(f"DELETE FROM {empty}")
             self._look_for_names(json_objects(listed, layout))
 
-    def _json_types(self, layout: Layout) -> dict[str, str]:
-        as_text = {*self._shapes} if layout == "marked" else self.written
-        kinds = {name: "VARCHAR" if name in as_text else shape.type for name, shape in self._shapes.items()}
+    def _json_types(self) -> dict[str, str]:
+        kinds = {n: "VARCHAR" if n in self.written else shape.type for n, shape in self._shapes.items()}
         return {self._own(name): kind for name, kind in kinds.items()}
 
-    def _json_value(self, name: str, shape: Shape, layout: Layout) -> str:
-        as_text = layout == "marked" or name in self.written
+    def _json_value(self, name: str, shape: Shape, by_key: bool) -> str:
+        if by_key:
+            return shape.transformed(json_key(self._own(name)))
         own = ident(self._own(name))
-        return shape.transformed(own) if as_text else own
+        return shape.transformed(own) if name in self.written else own
 
     def _objects_as_text(self, files: Sequence[str]) -> set[str]:
         """Return the columns in which some file writes objects as text that holds JSON."""
@@ -230,8 +257,11 @@ class TextStage:
             name
             for name, shape in self._shapes.items()
             if not shape.is_text
-            and (self._own(name) in self.first or self._any(f"{self.table} WHERE {ident(name)} IS NOT NULL"))
-            and self._any(f"{self.table} WHERE {shape.empty(ident(name))}")
+            and (
+                self._own(name) in self.first
+                or self._any(f"{self.table} WHERE {self._sql(name)} IS NOT NULL")
+            )
+            and self._any(f"{self.table} WHERE {shape.empty(self._sql(name))}")
         ]
         found: set[str] = set()
         if not doubtful:
@@ -258,6 +288,7 @@ class TextStage:
         names = [row[0] for row in self.connection.execute(query).fetchall()]
         self.others.update(names)
         self.found.update(set(names) & set(self.wanted))
+        self.others.update(paths_inside(self.connection, objects, {*self.required} - self.found))
         for base in sorted({base_of(name) for name in self.wanted if parse_path(name)} & self.others):
             path = literal("$." + ident(base))
             query = f"SELECT DISTINCT unnest(json_keys(json, {path})) FROM {objects}"
@@ -286,7 +317,7 @@ class TextStage:
         values = self._values({name: f"c{place}" for place, name in enumerate(names)})
         rows = (
             f"read_csv([{files}], columns={{{columns}}}, header=true, skip={skip}, auto_detect=false, "
-            f"delim={literal(delimiter)}, quote='\"', escape='\"', store_rejects=true, "
+            f"delim={literal(delimiter)}, quote='\"', escape='\"', nullstr=['', '\\N'], store_rejects=true, "
             f"rejects_table='{errors}', rejects_scan='{scans}')"
         )
         self._insert(values, rows)
@@ -321,9 +352,10 @@ class TextStage:
         """Add rows, those that say something and are to be kept."""
         # Rows that say nothing can be added too: they alone have the name of their file.
         read = self._shapes
-        selected = ", ".join(f"{sql} AS {ident(name)}" for name, sql in values.items())
-        some = " OR ".join(f"{ident(name)} IS NOT NULL" for name in values)
-        kept = self.keep(Scan("", "", {name: read[name].type for name in values})) or "true"
+        selected = ", ".join(f"{sql} AS {self._sql(name)}" for name, sql in values.items())
+        some = " OR ".join(f"{self._sql(name)} IS NOT NULL" for name in values)
+        types = {name: read[name].type for name in values}
+        kept = self.keep(Scan("", "", types, renamed=self.renamed)) or "true"
         if keep_empty:
             selected = f"{selected}, exd_file"
             star, kept = (
@@ -352,14 +384,6 @@ class TextStage:
         return not isinstance(value, dict) or all(value.get(self._own(name)) is None for name in self._shapes)
 
 
-def by_layout(files: Sequence[str]) -> dict[Layout, list[str]]:
-    """Return the files by how their JSON is laid out."""
-    layouts: dict[Layout, list[str]] = defaultdict(list)
-    for file in files:
-        layouts[json_layout(file)].append(file)
-    return layouts
-
-
 def _named(file: str, count: int, numbers: Sequence[int], why: str = "") -> Unreadable:
     shown = ", ".join(map(str, numbers[:_NAMED_LINES])) + (", ..." if count > _NAMED_LINES else "")
     what = "1 line cannot be read: line" if count == 1 else f"{count} lines cannot be read: lines"
@@ -372,12 +396,3 @@ def _bad_numbers(file: str, is_bad: Callable[[str], bool]) -> Iterator[int]:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8", "replace")
             if "\N{REPLACEMENT CHARACTER}" in text or is_bad(text):
                 yield number
-
-
-def csv_header(line: str) -> tuple[bool, str, list[str]]:
-    """Return whether lines are wrapped in quotes, the delimiter, and the column names."""
-    delimiter = max(",\t;|", key=line.count)
-    names = next(csv.reader([line], delimiter=delimiter))
-    if len(names) == 1 and delimiter in names[0]:
-        return True, delimiter, names[0].split(delimiter)
-    return False, delimiter, names

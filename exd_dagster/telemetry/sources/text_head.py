@@ -1,24 +1,26 @@
 """What the start of a text file says: that it is no text, how its JSON is laid out, where its header is."""
 
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from exd_dagster.errors import RecordsError
-from exd_dagster.telemetry.sources.files import open_bytes
+from exd_dagster.telemetry.sources.files import is_gzip, open_bytes
 
 Layout: TypeAlias = Literal["newline_delimited", "marked", "array", "unstructured"]
 """JSON by lines, by lines after a byte order mark, in one array, or one object after another."""
 
 BOM = b"\xef\xbb\xbf"
-_FOREIGN = (
-    (b"\x1f\x8b", "it is compressed by gzip; let its name end in .gz"),
-    (b"PAR1", "it is a Parquet file; read it with ParquetRecords"),
-    (b"PK\x03\x04", "it is a zip archive or an Excel workbook; unpack it, or save it as CSV"),
-    (b"\x28\xb5\x2f\xfd", "it is compressed by zstd; unpack it, or compress it by gzip"),
-    (b"BZh", "it is compressed by bzip2; unpack it, or compress it by gzip"),
-    (b"\xff\xfe", "it is not UTF-8 text; convert it, for example with iconv -f UTF-16 -t UTF-8"),
-    (b"\xfe\xff", "it is not UTF-8 text; convert it, for example with iconv -f UTF-16 -t UTF-8"),
+_PACKED = (
+    (b"\x1f\x8b", "it is compressed by gzip"),
+    (b"\x28\xb5\x2f\xfd", "it is compressed by zstd"),
+    (b"BZh", "it is compressed by bzip2"),
+    (b"PK\x03\x04", "it is a zip archive or an Excel workbook"),
 )
+_WIDE = "it is not UTF-8 text; convert it, for example with iconv -f UTF-16 -t UTF-8"
 _LONGEST_PRELUDE = 100
 """Lines before the header of a CSV that are looked through."""
 
@@ -31,17 +33,51 @@ class Header:
     skip: int
 
 
-def refuse_foreign(start: bytes) -> None:
+def refuse_foreign(file: str, start: bytes) -> None:
     """Refuse the content of a file that is no UTF-8 text, with what it is instead.
+
+    Args:
+        file: its path or URL.
+        start: how its content begins, decompressed where the name ends in .gz.
 
     Raises:
         RecordsError: without the name of the file.
     """
-    for magic, what in _FOREIGN:
-        if start.startswith(magic):
-            raise RecordsError(what)
-    if b"\0" in start[:4]:
-        raise RecordsError("it is not UTF-8 text; convert it, for example with iconv -f UTF-16 -t UTF-8")
+    if start.startswith(b"PAR1"):
+        raise RecordsError("it is a Parquet file; read it with ParquetRecords")
+    if what := _packed(start):
+        if what.endswith("gzip"):
+            fix = " twice; unpack it once" if is_gzip(file) else "; let its name end in .gz"
+        else:
+            fix = (
+                "; unpack it, or save it as CSV"
+                if "archive" in what
+                else "; unpack it, or compress it by gzip"
+            )
+        raise RecordsError(what + fix)
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in start[:4]:
+        raise RecordsError(_WIDE)
+
+
+def _packed(start: bytes) -> str:
+    return next((what for magic, what in _PACKED if start.startswith(magic)), "")
+
+
+def not_parquet(start: bytes) -> str:
+    """Return what a file is that should be Parquet, and the fix; "" where that cannot be told.
+
+    Args:
+        start: how it begins.
+    """
+    if what := _packed(start):
+        return f"{what}; unpack it"
+    if start.startswith(b"PAR1"):
+        return "it ends before its footer; write or copy it again"
+    if start[:1] in (b"{", b"["):
+        return 'it is JSON; read it with FileRecords(path=..., format="ndjson")'
+    if start and b"\0" not in start and b"," in start.split(b"\n", 1)[0] and start.isascii():
+        return 'it is text; read it with FileRecords(path=..., format="csv")'
+    return "" if start else "it is empty; write it again"
 
 
 def csv_head(file: str) -> Header:
@@ -54,7 +90,7 @@ def csv_head(file: str) -> Header:
         for skip in range(_LONGEST_PRELUDE):
             line = lines.readline()
             if not skip:
-                refuse_foreign(line)
+                refuse_foreign(file, line)
             text = line.decode("utf-8-sig", "replace").rstrip("\r\n")
             if "\0" in text:
                 raise RecordsError("it is not UTF-8 text; convert it")
@@ -73,10 +109,40 @@ def json_layout(file: str) -> Layout:
     """
     with open_bytes(file) as lines:
         start = lines.read(1 << 16)
-    refuse_foreign(start)
+    refuse_foreign(file, start)
     content = start.removeprefix(BOM).lstrip()
     if content.startswith(b"["):
         return "array"
-    if content.split(b"\n", 1)[0].strip() == b"{":  # its fields follow on lines of their own
+    line = content.split(b"\n", 1)[0].strip()
+    if line == b"{" or _holds_several(line):  # fields on lines of their own, or objects without lines
         return "unstructured"
     return "marked" if start.startswith(BOM) else "newline_delimited"
+
+
+def _holds_several(line: bytes) -> bool:
+    """Return whether one object follows another on a line, as AWS Firehose writes them."""
+    if b"}" not in line[:-1]:
+        return False
+    text = line.decode("utf-8", "replace")
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return False
+    return text[end:].lstrip().startswith("{")
+
+
+def by_layout(files: Sequence[str]) -> dict[Layout, list[str]]:
+    """Return the files by how their JSON is laid out."""
+    layouts: dict[Layout, list[str]] = defaultdict(list)
+    for file in files:
+        layouts[json_layout(file)].append(file)
+    return layouts
+
+
+def csv_header(line: str) -> tuple[bool, str, list[str]]:
+    """Return whether lines are wrapped in quotes, the delimiter, and the column names."""
+    delimiter = max(",\t;|", key=line.count)
+    names = next(csv.reader([line], delimiter=delimiter))
+    if len(names) == 1 and delimiter in names[0]:
+        return True, delimiter, names[0].split(delimiter)
+    return False, delimiter, names

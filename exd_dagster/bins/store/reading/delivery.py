@@ -7,8 +7,11 @@ if that is less. An hour that expects `FEWEST` records or more was not delivered
 - where 3 or more such flags are counted, and 4 of 5 of them have less than `FLEET_FLOOR`.
 
 Nor was an hour next to such a gap with less than `WHOLE` of its expectation: the loader stopped or started
-within it. A late loader together with a few devices whose clocks are fast causes such hours at the end of the
-log; a missing file causes them in its middle. An hour without any record was not delivered either.
+within it. Nor were hours that expect fewer, such as those of a night, between two gaps or after the last one,
+unless they have half of their expectation together.
+
+A late loader together with a few devices whose clocks are fast causes such hours at the end of the log; a
+missing file causes them in its middle. An hour without any record was not delivered either.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -31,6 +34,7 @@ _WEEKS = 168 * np.arange(1, 4)
 
 Floats: TypeAlias = NDArray[np.float64]
 Hours: TypeAlias = NDArray[np.int64]
+Booleans: TypeAlias = NDArray[np.bool_]
 Volumes: TypeAlias = Callable[[Collection[int]], Mapping[int, Mapping[int, int]]]
 """Gives, for some hours, the evaluations of each counted flag by hour."""
 
@@ -55,7 +59,19 @@ def delivered_hours(records: Mapping[int, int], volumes: Volumes) -> set[int]:
     gap[[place for place in doubtful.tolist() if place in _all_down(doubtful, share, first, volumes)]] = True
     beside = np.append(gap[1:], False) | np.append(False, gap[:-1])
     lost = gap | (beside & (share < WHOLE))
+    lost |= _quiet_between(lost, ~tells, seen, expected)
     return {first + int(place) for place in np.flatnonzero((seen > 0) & ~lost)}
+
+
+def _quiet_between(lost: Booleans, quiet: Booleans, seen: Floats, expected: Floats) -> Booleans:
+    """Return the runs of quiet hours between lost ones, or at the end after one, with too few records."""
+    edges = np.flatnonzero(np.diff(quiet, prepend=False, append=False))
+    found = np.zeros_like(lost)
+    for begin, end in zip(edges[::2], edges[1::2], strict=True):
+        between = begin > 0 and lost[begin - 1] and (end == len(lost) or lost[end])
+        if between and seen[begin:end].sum() < FLEET_FLOOR * expected[begin:end].sum():
+            found[begin:end] = True
+    return found
 
 
 def _expected(seen: Floats, places: Hours) -> Floats:
