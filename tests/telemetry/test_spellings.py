@@ -80,6 +80,6 @@ def test_levels_of_an_index_are_columns(columns):
 
 def test_a_frame_whose_instants_are_an_index_without_a_name_says_where_they_are_and_each_column_once():
     table = log(*ROWS)
-    table.index = pd.DatetimeIndex(table.pop("timestamp"), name=None)
+    table.index = pd.DatetimeIndex(table.pop("timestamp").to_numpy())
     with pytest.raises(RecordsError, match="Known: flag_key, index, unit_id_hash, variant_key"):
         counted(table)
