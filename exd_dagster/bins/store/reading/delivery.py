@@ -59,7 +59,7 @@ def delivered_hours(records: Mapping[int, int], volumes: Volumes) -> set[int]:
     gap[[place for place in doubtful.tolist() if place in _all_down(doubtful, share, first, volumes)]] = True
     beside = np.append(gap[1:], False) | np.append(False, gap[:-1])
     lost = gap | (beside & (share < WHOLE))
-    lost |= _quiet_between(lost, ~tells, seen, expected)
+    lost |= _quiet_between(lost, ~tested, seen, expected)
     return {first + int(place) for place in np.flatnonzero((seen > 0) & ~lost)}
 
 
