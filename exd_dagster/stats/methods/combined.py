@@ -26,6 +26,16 @@ def log_e_values(
     return np.asarray(np.logaddexp(whole, since) - np.log(2))
 
 
+def log_bounds(counts: Floats, periods: Sequence[Period]) -> Floats:
+    """Return a bound of ln E after each bin, float (..., T), of counts (..., T, V): see `restart`."""
+    if counts.shape[-2] == 0:
+        return np.zeros(counts.shape[:-1])
+    tested = declared_only(counts, periods)
+    whole = dirichlet.log_e_values(tested, periods, dirichlet.log_supremum)
+    since = restart.log_bounds(tested, periods)
+    return np.asarray(np.logaddexp(whole, since) - np.log(2))
+
+
 def declared_only(counts: Floats, periods: Sequence[Period]) -> Floats:
     """Return the counts with 0 where a variant has no share in that bin's phase."""
     tested = counts.copy()

@@ -15,7 +15,7 @@ an e-process of mean 1 under s. Written with Stirling's formula lnGamma(z) = (z 
 That keeps the error far below 1e-6 up to n = 1e12.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from exd_dagster.stats.inputs import Floats, Period, bounds
 
 CONCENTRATIONS = (1e2, 1e3, 1e4, 1e5)
 """k of the mixture: small k is quick to see large faults, large k small ones."""
+
+FEW = 8
+"""Variants that are added one by one."""
 
 SERIES_FROM = 20.0
 """From here on three terms of Stirling's series leave an error below 1e-12."""
@@ -39,14 +42,21 @@ def log_e_value(counts: Floats, shares: Floats, concentration: float) -> Floats:
     Returns:
         float (...,).
     """
-    k, n = concentration, counts.sum(axis=-1)
+    k, n = concentration, over_variants(counts)
     total, start = k + n, k * shares
     scale = total[..., None] * shares
     excess = (counts - n[..., None] * shares) / scale
     logs = np.log1p(excess)
-    gain = (scale * ((1 + excess) * logs - excess) - logs / 2).sum(axis=-1)
-    rest = (remainder(start + counts) - remainder(start)).sum(axis=-1) - (remainder(total) - remainder(k))
+    gain = over_variants(scale * ((1 + excess) * logs - excess) - logs / 2)
+    rest = over_variants(remainder(start + counts) - remainder(start)) - (remainder(total) - remainder(k))
     return np.asarray(gain - np.log1p(n / k) * (len(shares) - 1) / 2 + rest)
+
+
+def over_variants(values: Floats) -> Floats:
+    """Return the sum over the last axis, which is short: numpy adds slices faster than it reduces them."""
+    if not 0 < values.shape[-1] <= FEW:
+        return np.asarray(values.sum(axis=-1))
+    return np.asarray(sum((values[..., i] for i in range(1, values.shape[-1])), values[..., 0]))
 
 
 def log_mixture(counts: Floats, shares: Floats, concentrations: Sequence[float] = CONCENTRATIONS) -> Floats:
@@ -59,7 +69,19 @@ def log_mixture(counts: Floats, shares: Floats, concentrations: Sequence[float] 
     return log_mean(each, axis=0)
 
 
-def log_e_values(counts: Floats, periods: Sequence[Period]) -> Floats:
+def log_supremum(counts: Floats, shares: Floats) -> Floats:
+    """Return ln of the largest likelihood ratio of any split, sum x ln(x / (n s)): no mixture exceeds it."""
+    from scipy.special import xlogy
+
+    active = shares > 0
+    counts, shares = counts[..., active], shares[active]
+    wanted = np.maximum(over_variants(counts), 1.0)[..., None] * shares
+    return over_variants(np.asarray(xlogy(counts, counts / wanted)))
+
+
+def log_e_values(
+    counts: Floats, periods: Sequence[Period], of: Callable[[Floats, Floats], Floats] = log_mixture
+) -> Floats:
     """Return the mixture after each bin: one factor per phase, counts begun anew and evidence carried.
 
     Bins in which a declared change is taken up have the factor 1.
@@ -67,6 +89,7 @@ def log_e_values(counts: Floats, periods: Sequence[Period]) -> Floats:
     Args:
         counts: float (..., T, V), newly exposed units per bin.
         periods: the declared split of every bin.
+        of: the factor of a phase, from its cumulative counts and its split.
 
     Returns:
         float (..., T).
@@ -76,7 +99,7 @@ def log_e_values(counts: Floats, periods: Sequence[Period]) -> Floats:
     for first, end, period in bounds(periods, counts.shape[-2]):
         result[..., first:end] = carried[..., None]
         if period.replaced is None:
-            result[..., first:end] += log_mixture(counts[..., first:end, :].cumsum(axis=-2), period.shares)
+            result[..., first:end] += of(counts[..., first:end, :].cumsum(axis=-2), period.shares)
         carried = result[..., end - 1]
     return result
 

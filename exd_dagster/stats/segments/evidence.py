@@ -27,14 +27,14 @@ The remaining values of a dimension form one more segment: those not admitted by
 those that the store does not keep by name. It is tested in the same way, since its units too follow from N.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from exd_dagster.bins.model import ADMITTED, OTHER, Segment
-from exd_dagster.stats.inputs import Floats, Integers, Period
-from exd_dagster.stats.methods.combined import log_e_values
+from exd_dagster.stats.inputs import Booleans, Floats, Integers, Period
+from exd_dagster.stats.methods.combined import log_bounds, log_e_values
 
 HEAD = 20
 """c: about so many segments that are admitted first bear nearly equal weights."""
@@ -53,7 +53,7 @@ class Evidence:
         outside: float (S, T, V), those of the rest of the segment's dimension.
         admitted: int (S,), bin at whose end each was admitted.
         log_weights: float (S,), ln w.
-        log_e_values: float (S, T), ln E.
+        log_e_values: float (S, T), ln E; -inf of segments that a bound keeps below the threshold throughout.
     """
 
     segments: tuple[Segment, ...]
@@ -75,13 +75,21 @@ class Evidence:
         return np.asarray(np.where(failed.any(axis=1), failed.argmax(axis=1), failed.shape[1]))
 
 
-def gather(segments: Sequence[Segment], counts: Floats, periods: Sequence[Period]) -> Evidence:
+def gather(
+    segments: Sequence[Segment],
+    counts: Floats,
+    periods: Sequence[Period],
+    alpha: float | None = None,
+    shown: int = 0,
+) -> Evidence:
     """Return the evidence for every segment that was admitted.
 
     Args:
         segments: S names; the values of a dimension count each of its units once.
         counts: float (S, T, V), newly exposed units in declared variants.
         periods: the declared split of every bin.
+        alpha: only segments that could fail at this level are evaluated; None: all.
+        shown: and the largest so many.
     """
     whole = _by_dimension(segments, counts)
     bins = admitted_at(counts, whole - counts)
@@ -89,14 +97,14 @@ def gather(segments: Sequence[Segment], counts: Floats, periods: Sequence[Period
     bins = admitted_at(tested, outside)
     order = _order(named, tested, bins)
     tested, outside = tested[order], outside[order]
-    return Evidence(
-        tuple(named[i] for i in order),
-        tested,
-        outside,
-        bins[order],
-        log_weights(len(order)),
-        _in_blocks(tested, periods),
-    )
+    weights = log_weights(len(order))
+    evaluated = np.ones(len(order), dtype=bool)
+    if alpha is not None:
+        evaluated = _may_fail(tested, periods, -np.log(alpha) - weights)
+        evaluated[np.argsort(-tested.sum(axis=(1, 2)), kind="stable")[:shown]] = True
+    log_e = np.full(tested.shape[:2], -np.inf)
+    log_e[evaluated] = _in_blocks(tested[evaluated], periods, log_e_values)
+    return Evidence(tuple(named[i] for i in order), tested, outside, bins[order], weights, log_e)
 
 
 def log_weights(segments: int) -> Floats:
@@ -152,8 +160,16 @@ def _order(segments: Sequence[Segment], counts: Floats, admitted: Integers) -> l
     )
 
 
-def _in_blocks(counts: Floats, periods: Sequence[Period]) -> Floats:
-    """Return ln E of every segment, some of them at a time."""
+def _may_fail(counts: Floats, periods: Sequence[Period], thresholds: Floats) -> Booleans:
+    """Return which segments have a bound of ln E at or above their threshold in any bin, bool (S,)."""
+    bound = _in_blocks(counts, periods, log_bounds)
+    return np.asarray((bound >= thresholds[:, None]).any(axis=1))
+
+
+def _in_blocks(
+    counts: Floats, periods: Sequence[Period], evaluate: Callable[[Floats, Sequence[Period]], Floats]
+) -> Floats:
+    """Return what is evaluated of every segment, float (S, T), some of them at a time."""
     size = max(TOGETHER // max(counts[0].size * 14, 1), 1) if len(counts) else 1
-    blocks = [log_e_values(counts[i : i + size], periods) for i in range(0, len(counts), size)]
+    blocks = [evaluate(counts[i : i + size], periods) for i in range(0, len(counts), size)]
     return np.concatenate([np.zeros((0, counts.shape[1])), *blocks])

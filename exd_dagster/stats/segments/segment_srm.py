@@ -55,7 +55,8 @@ def segment_srm(
     if not dimensions:
         return SegmentSrmVerdict(verdict="skipped", reason="no_dimension", sentence=_NO_DIMENSION, **common)
     current = segments.between(window.start, closed.audited_through)
-    evidence = gather(current.segments, tested_counts(flag, closed, current), window.periods)
+    counts = tested_counts(flag, closed, current)
+    evidence = gather(current.segments, counts, window.periods, alpha, ROWS)
     common |= {
         "audited_through": closed.audited_through,
         "iteration_start": window.start,

@@ -94,7 +94,7 @@ class SegmentSrmVerdict(Verdict):
         failing: every segment that fails, the strongest evidence first.
         first_crossing: bin (from 0) at whose end the first segment failed.
         detected_at: end of that bin (UTC).
-        max_log_e_value: the largest ln(w E) of any segment so far.
+        max_log_e_value: the largest ln(w E) of the segments in `rows`, and of any that might have failed.
         change: when the split of the segment broke, and how sure that is.
         rows: the failing segments, then the largest others.
         within: what a second dimension says of `segment`; None where that was not looked at.
