@@ -1,7 +1,7 @@
 """`exd-dagster alerts`: open incidents, deliveries and what could not be delivered."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
 
 import click
@@ -77,16 +77,7 @@ def _as_json(state: AlertState, last: int) -> dict[str, object]:
                 "flag": row.flag.key,
                 "namespace": row.flag.namespace,
                 "environment": row.flag.environment,
-                "check": row.check,
-                "alert_type": row.alert_type,
-                "reason": row.reason,
-                "channel": row.channel,
-                "destination": row.destination,
-                "status": row.status,
-                "at": plain(row.at),
-                "attempts": row.attempts,
-                "provider_id": row.provider_id,
-                "detail": row.detail,
+                **{each.name: plain(getattr(row, each.name)) for each in fields(row)[1:]},
             }
             for row in deliveries(state)[-last:]
         ],

@@ -33,35 +33,13 @@ from exd_dagster.definitions.decisions.asset import (
 @click.option("--incident", default="", help="Of a close: the incident's id; default: the latest one.")
 @fleet_option
 @module_option
-def decide(
-    kind: str,
-    flags: str,
-    checks: str,
-    reason: str,
-    by: str,
-    until: str,
-    verdict: str | None,
-    cause: str,
-    incident: str,
-    fleet: str | None,
-    module: str | None,
-) -> None:
+def decide(fleet: str | None, module: str | None, verdict: str | None, **given: str) -> None:
     """Record a decision about failing flags.
 
     acknowledge (no reminders), silence (no messages), waive (reports run), end (the audit is over), or close
     (it is known what it was). It is recorded in every fleet of the project with a matching flag.
     """
-    config = {
-        "kind": kind,
-        "flags": flags,
-        "checks": checks,
-        "reason": reason,
-        "by": by,
-        "until": until,
-        "verdict": verdict or "",
-        "cause": cause,
-        "incident": incident,
-    }
+    config = {**given, "verdict": verdict or ""}
     fleets: dict[str, dict[AssetCheckKey, FlagAudit]] = {}
     left: dict[str, list[FlagId]] = {}
     plans = load_plans(module, fleet)
@@ -69,7 +47,7 @@ def decide(
         for plan in plans:
             fleets.setdefault(plan.fleet, {}).update(plan.monitored)
             left.setdefault(plan.fleet, []).extend(unmonitored_flags(instance, plan.name))
-            if kind == "close":
+            if config["kind"] == "close":
                 left[plan.fleet] += [past.flag for past in remembered_incidents(instance, plan.name)]
         audited = [flag for monitored in fleets.values() for flag in monitored.values()]
         gone = [flag for flags_left in left.values() for flag in flags_left]

@@ -8,6 +8,7 @@ from datetime import datetime
 import duckdb
 import numpy as np
 
+from exd_dagster.config import FlagId
 from exd_dagster.config.reasons import EXCLUDED_REASONS, is_reason
 from exd_dagster.stats.inputs import Floats
 from exd_dagster.telemetry.records import from_ms, instant_ms, literal
@@ -33,6 +34,10 @@ class SeenFlag:
     units: Mapping[str, int]
     first: datetime
     last: datetime
+
+    def __str__(self) -> str:
+        """Its key, with namespace and environment in front where they are named."""
+        return str(FlagId(self.namespace, self.environment, self.key))
 
     @property
     def total(self) -> int:

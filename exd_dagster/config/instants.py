@@ -32,6 +32,11 @@ def to_utc(value: object) -> object:
     return value
 
 
+def utc_now() -> datetime:
+    """Return the time (UTC)."""
+    return datetime.now(timezone.utc)
+
+
 def instant_of(value: object, what: str, field: str) -> datetime:
     """Read an instant that was given as an argument (UTC).
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Literal, TypeAlias
 
@@ -10,6 +10,7 @@ import dagster as dg
 
 from exd_dagster.bins.report import BuildReport, FlagBuild
 from exd_dagster.config import FlagAudit, FlagId, Timing, floor_hour
+from exd_dagster.config.instants import utc_now
 from exd_dagster.config.stages import other_stages
 from exd_dagster.definitions.catalog import BINS_SCHEMA, flag_tags, seen_of_records, table_metadata
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
@@ -173,7 +174,7 @@ def build_variant_bins_assets(
         bins = store.bins
         stages = [stage for flag in selected.values() for stage in other_stages(flag).values()]
         report = bins.update(
-            records, [*selected.values(), *stages], window.start, window.end, timing=timing, now=_now()
+            records, [*selected.values(), *stages], window.start, window.end, timing=timing, now=utc_now()
         )
         _log_report(context, report)
         if records_asset is None:  # the asset of a loader is its owner's
@@ -198,10 +199,6 @@ def attributes_of(flag: FlagAudit, given: AssetAttributes | None) -> Mapping[str
 def records_asset_key(records: Records, fleet: str = DEFAULT_FLEET) -> dg.AssetKey:
     """Return the key of the external asset that represents the records of a fleet."""
     return dg.AssetKey([FleetNames(fleet).own(_clean(records.name or "flag_evaluations"))])
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
 
 
 def declared_splits(flag: FlagAudit) -> str:

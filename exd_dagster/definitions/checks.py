@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from typing import Any, TypeAlias
@@ -16,6 +16,7 @@ from exd_dagster.audit.trust_row import iteration_start
 from exd_dagster.audit.trust_table import write_trust
 from exd_dagster.bins.model import FlagSegments, Segment
 from exd_dagster.config import FlagAudit, FlagId, Thresholds, Timing
+from exd_dagster.config.instants import utc_now
 from exd_dagster.config.stages import other_stages
 from exd_dagster.definitions.assets import STORE_POOL
 from exd_dagster.definitions.decisions.asset import decision_launchpad, load_decisions
@@ -99,7 +100,7 @@ def build_flag_audit_checks(
     source, when = as_records(records), timing or Timing()
 
     def count(store: BinStoreResource) -> None:
-        now = _now()
+        now = utc_now()
         start = max(store.bins.read(flag).audited_through, flag.start)
         counted = [flag, *other_stages(flag).values()]
         build = store.bins.update(source, counted, start, max(now, start), timing=when, now=now)
@@ -174,7 +175,7 @@ def flag_checks(
             flag,
             bins,
             levels,
-            now=_now(),
+            now=utc_now(),
             decisions=load_decisions(context.instance, fleet),
             judged=judged_window(context.run.tags, partitions),
             max_age=max_age,
@@ -198,10 +199,6 @@ def _op_name(asset: dg.AssetKey) -> str:
     # Logs of a step are files that bear its name, which leaves room for some 200 letters.
     name = ("_" if len(asset.path) <= 2 else "__").join([*asset.path, "checks"])
     return name if len(name) <= 200 else f"{name[:180]}_{sha256(name.encode()).hexdigest()[:8]}_checks"
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
 
 
 def with_causes(done: Audit, segments: FlagSegments, context: dg.AssetCheckExecutionContext) -> Audit:
@@ -232,7 +229,7 @@ def _look_within(
     phase, since, until = hours
     segment = Segment(str(verdict.dimension), str(verdict.value), 0)
     try:
-        units = store.bins.within(records, flag, segment, since, until, timing=timing, now=_now())
+        units = store.bins.within(records, flag, segment, since, until, timing=timing, now=utc_now())
         return look_within(verdict, units, phase.split, since, until)
     except ExdError as error:
         context.log.warning("The segment at fault was not looked into: %s", error)
@@ -280,7 +277,7 @@ def check_result(
 
 def _answer(done: Audit, verdict: Verdict, launchpad: Launchpad) -> dict[str, Any]:
     """Return the link to a decision about a failure that blocks, filled in."""
-    offered = launchpad.answers([done.flag.id], "*", _now()) if verdict.severity == "ERROR" else ()
+    offered = launchpad.answers([done.flag.id], "*", utc_now()) if verdict.severity == "ERROR" else ()
     links = [answer.address for answer in offered if answer.kind == "acknowledge"]
     return {"answer": dg.MetadataValue.url(links[0])} if links else {}
 

@@ -20,6 +20,7 @@ import dagster as dg
 from exd_dagster.alerts.model import instant
 from exd_dagster.audit.freshness import stale_sentence
 from exd_dagster.config import floor_hour
+from exd_dagster.config.instants import utc_now
 from exd_dagster.definitions.checks import AnyAsset, asset_key_of, trust_key
 from exd_dagster.definitions.internals import CheckRecord, latest_checks, materialized_at
 
@@ -126,7 +127,7 @@ def blocked_by(*bins: AnyAsset, max_age: timedelta | None = None, base_url: str 
 
         @wraps(report)
         def guarded(context: dg.AssetExecutionContext, *args: Any, **kwargs: Any) -> Any:
-            refuse_unless_trusted(context.instance, keys, _now(), max_age=max_age, base_url=base_url)
+            refuse_unless_trusted(context.instance, keys, utc_now(), max_age=max_age, base_url=base_url)
             return report(context, *args, **kwargs) if takes_context else report(*args, **kwargs)
 
         if not takes_context:
@@ -267,7 +268,3 @@ def _too_old(record: CheckRecord, now: datetime, max_age: timedelta | None) -> s
     if max_age is None or over or now - through <= max_age:
         return ""
     return stale_sentence(through, through + max_age)
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)

@@ -73,7 +73,7 @@ def _lacking(file: str, columns: ColumnMap, rows: Sequence[Row]) -> str:
     exposures = [row for row in rows if _is_exposure(row, columns)]
     if not exposures and columns.where:
         unknown = [
-            _or(columns.paths(name))
+            either(columns.paths(name))
             for name, values in columns.where.items()
             if "" not in values.split("|")
             and not any(values_at(row, path) for row in rows for path in columns.paths(name))
@@ -84,11 +84,12 @@ def _lacking(file: str, columns: ColumnMap, rows: Sequence[Row]) -> str:
         if name in columns.constants or len(exposures) < _ENOUGH:
             continue
         if not any(values_at(row, path) for row in exposures for path in own):
-            return f"{file}: no row has '{_or(own)}' for {name}"
+            return f"{file}: no row has '{either(own)}' for {name}"
     return ""
 
 
-def _or(paths: Sequence[str]) -> str:
+def either(paths: Sequence[str]) -> str:
+    """Return paths as a quoted choice: a' or 'b."""
     return "' or '".join(paths)
 
 

@@ -121,7 +121,7 @@ def plain_text(message: Message) -> str:
 def _section_lines(section: Section) -> list[str]:
     lines = [section.heading] if section.heading else []
     lines += [section.text] if section.text else []
-    lines += ["", *_table_lines(section.table), ""] if section.table else []
+    lines += ["", *aligned(section.table), ""] if section.table else []
     width = max((len(label) for label, _ in section.facts), default=0)
     lines += [f"{label:<{width}}  {value}" for label, value in section.facts]
     lines += [f"- {point}" for point in section.points]
@@ -129,8 +129,9 @@ def _section_lines(section: Section) -> list[str]:
     return lines
 
 
-def _table_lines(table: Table) -> list[str]:
-    rows = [table.header, *table.rows]
+def aligned(table: Table, most: int | None = None) -> list[str]:
+    """Return a table as lines of text in columns, the header and up to `most` rows."""
+    rows = [table.header, *table.rows[:most]]
     widths = [max(len(row[column]) for row in rows) for column in range(len(table.header))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

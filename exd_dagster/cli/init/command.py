@@ -259,7 +259,7 @@ def _found(records: Records, recognised: Sequence[str], seen: Sequence[SeenFlag]
             f"  no column names the flag: every row is of '{records.constants['flag_key']}' (--flag names it)"
         )
     shown = [
-        f"  {'/'.join(part for part in (flag.namespace, flag.environment, flag.key) if part)}: "
+        f"  {flag}: "
         f"{flag.total:,} units, {percents(flag.shares)}, {flag.first:%Y-%m-%d} to {flag.last:%Y-%m-%d}"
         for flag in seen[:20]
     ]

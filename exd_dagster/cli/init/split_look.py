@@ -100,9 +100,8 @@ def left_out(seen: Sequence[SeenFlag], listed: Sequence[SeenFlag]) -> list[str]:
     for flag in seen:
         if flag in listed:
             continue
-        name = "/".join(part for part in (flag.namespace, flag.environment, flag.key) if part)
         elsewhere = "has more units in another environment" if (flag.namespace, flag.key) in keys else ""
-        reasons[elsewhere or why_left_out(flag) or "fewer units than those listed"].append(_shown(name))
+        reasons[elsewhere or why_left_out(flag) or "fewer units than those listed"].append(_shown(str(flag)))
     lines = [
         f"  {len(names)}, {why}: {', '.join(names[:_NAMED])}" + (", ..." if len(names) > _NAMED else "")
         for why, names in reasons.items()

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any, Literal
 
 import dagster as dg
@@ -22,6 +22,7 @@ from exd_dagster.alerts.tick import SHUTOFF_HOOK, AlertingSetup, Snapshot, peopl
 from exd_dagster.audit.freshness import stale_sentence
 from exd_dagster.config import FlagAudit, FlagId
 from exd_dagster.config.faults import nearest_faults
+from exd_dagster.config.instants import utc_now
 from exd_dagster.definitions.alerting.destinations import (
     AlertDestination,
     CallbackAlerts,
@@ -132,7 +133,7 @@ class AlertPlan:
             blocked: by `str(FlagId)`, the assets that wait for the flag.
         """
         begun = time.monotonic()
-        found, running = check_states(instance, self.monitored, _now())
+        found, running = check_states(instance, self.monitored, utc_now())
         setup, key = self.setup(blocked, home), self.name
         if off := alerts_off():
             setup, key = log_only(setup, log), f"{self.name} (off)"
@@ -141,7 +142,7 @@ class AlertPlan:
         pairs = self._pairs(instance, store.load())
         decisions = load_decisions(instance, self.fleet)
         snapshot = Snapshot(
-            found=[*(_waived(state, decisions, _now()) for state in found), *pairs],
+            found=[*(_waived(state, decisions, utc_now()) for state in found), *pairs],
             monitored={**self.checks, **{pair.flag: {pair.check} for pair in pairs}},
             decisions=decisions,
             running=running,
@@ -149,7 +150,7 @@ class AlertPlan:
             last_revision=int(cursor) if cursor is not None and cursor.isdigit() else 0,
         )
         budget = BUDGET - (time.monotonic() - begun)
-        return run_tick(store, setup, snapshot, clock=_now, timer=time.monotonic, log=log, budget=budget)
+        return run_tick(store, setup, snapshot, clock=utc_now, timer=time.monotonic, log=log, budget=budget)
 
     def _pairs(self, instance: dg.DagsterInstance, before: AlertState | None) -> list[CheckState]:
         """Return the check of the fleet, a state for each pair of flags that collides, or did."""
@@ -211,10 +212,6 @@ def plan_alerts(
     for fault in plan.idle_routes:
         _log.warning("alerts of %s: %s", name, fault)
     return plan
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
 
 
 def alerts_off() -> str:

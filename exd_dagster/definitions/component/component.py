@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
@@ -308,38 +309,10 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
         others = [each for each in project_components(context, FlagAuditComponent) if each is not self]
         if faults := self._clashes(others):
             raise ConfigError(f"{type(self).__name__} of {context.path}", faults)
-        return build_flag_audit_defs(
-            flags=self.audits(),
-            records=self.records,
-            store=self.store,
-            alerts=self.alerts,
-            routes=self.routes,
-            digest=self.digest,
-            reconcile=self.reconcile,
-            on_shutoff=self.on_shutoff,
-            thresholds=self.thresholds,
-            timing=self.timing,
-            grain=self.grain,
-            name=self.name,
-            key_prefix=self.key_prefix,
-            group_name=self.group_name,
-            group_by=self.group_by,
-            records_asset=dg.AssetKey.from_user_string(self.records_asset) if self.records_asset else None,
-            mode=self.mode,
-            timezone=self.timezone,
-            holidays=self.holidays,
-            events=self.events,
-            asset_attributes=self.asset_attributes,
-            pool=self.pool,
-            op_tags=self.op_tags,
-            audit_every=self.audit_every,
-            cron=self.cron,
-            cron_timezone=self.cron_timezone,
-            max_age=self.max_age,
-            publish=self.publish,
-            base_url=self.base_url,
-            monitoring=self.monitoring,
-        )
+        known = signature(build_flag_audit_defs).parameters
+        given = {name: getattr(self, name) for name in type(self).model_fields if name in known}
+        loader = dg.AssetKey.from_user_string(self.records_asset) if self.records_asset else None
+        return build_flag_audit_defs(**{**given, "flags": self.audits(), "records_asset": loader})
 
     def _clashes(self, others: Sequence["FlagAuditComponent"]) -> list[str]:
         """Return why this component cannot be combined with the others of the project."""

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from exd_dagster.config.reasons import NOT_ASSIGNED, reason_form
 from exd_dagster.errors import RecordsError, did_you_mean
 from exd_dagster.telemetry.columns import ANY
-from exd_dagster.telemetry.export import check_export
+from exd_dagster.telemetry.export import check_export, either
 from exd_dagster.telemetry.paths import Step, base_of, below, list_chains, lists_of, parse_path
 from exd_dagster.telemetry.preset import Row, read_preset
 from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, Scan
@@ -71,12 +71,12 @@ class IbisRecords(Records):
         own = self.column_map
         table = self._expanded(table)
         faults = [
-            f"it has no column '{_or(own.paths(name))}', which identifies exposures"
+            f"it has no column '{either(own.paths(name))}', which identifies exposures"
             for name, values in own.where.items()
             if "" not in values.split("|") and not self._all(table, name)
         ]
         faults += [
-            f"it has no column '{_or(own.paths(name))}' for {name}.{self.hint(table, name)}"
+            f"it has no column '{either(own.paths(name))}' for {name}.{self.hint(table, name)}"
             for name in REQUIRED
             if self.column(table, name) is None
         ]
@@ -237,10 +237,6 @@ def _since_1970(number: Any, unit: Any) -> Any:
         return number.as_timestamp(unit)
     epoch = ibis.literal(datetime(1970, 1, 1, tzinfo=timezone.utc))
     return epoch + (number * (1000 if unit == "s" else 1)).as_interval("ms")
-
-
-def _or(paths: Sequence[str]) -> str:
-    return "' or '".join(paths)
 
 
 def _first_of(found: Sequence[Any]) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
-from exd_dagster.alerts.messages.message import Answer, Message, Section, Table, plain_text
+from exd_dagster.alerts.messages.message import Answer, Message, Section, Table, aligned, plain_text
 from exd_dagster.alerts.messages.text import clip, slack_escape
 
 SECTION_LIMIT = 3000
@@ -82,7 +82,7 @@ def _section_blocks(
     if text:
         blocks.append(_section(text))
     if section.table:
-        blocks.append(_code(_aligned(section.table)))
+        blocks.append(_code(_table_text(section.table)))
     lines = [f"{label}: {value}" for label, value in section.facts]
     lines += [f"• {point}" for point in section.points]
     blocks += [_section(part) for part in _parts(lines)]
@@ -154,10 +154,6 @@ def _code(text: str) -> dict[str, Any]:
     return {"type": "section", "text": {"type": "mrkdwn", "text": f"```\n{body}\n```"}}
 
 
-def _aligned(table: Table) -> str:
-    rows = [table.header, *table.rows[:_ROWS]]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(table.header))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    if len(table.rows) > _ROWS:
-        lines.append(f"+{len(table.rows) - _ROWS} more")
-    return "\n".join(line.rstrip() for line in lines)
+def _table_text(table: Table) -> str:
+    left_out = len(table.rows) - _ROWS
+    return "\n".join([*aligned(table, _ROWS), *([f"+{left_out} more"] if left_out > 0 else [])])

@@ -6,12 +6,12 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from exd_dagster.alerts.channels.guard import redact
 from exd_dagster.alerts.channels.slack.sender import SlackBot
 from exd_dagster.alerts.policy.retry import Outcome
+from exd_dagster.config.instants import utc_now
 from exd_dagster.errors import DeliveryError
 
 if TYPE_CHECKING:
@@ -81,13 +81,13 @@ class SlackConnection:
     def edit(self, channel: str, ts: str, text: str, blocks: list[dict[str, Any]]) -> Outcome:
         """Replace a message of ours."""
         return self.bot.call(
-            "chat.update", {"channel": channel, "ts": ts, "text": text, "blocks": blocks}, _now()
+            "chat.update", {"channel": channel, "ts": ts, "text": text, "blocks": blocks}, utc_now()
         )
 
     def ephemeral(self, channel: str, user: str, text: str) -> Outcome:
         """Post to one person in a channel; nobody else sees it."""
         body = {"channel": channel, "user": user, "text": text, "parse": "none", "link_names": False}
-        return self.bot.call("chat.postEphemeral", body, _now())
+        return self.bot.call("chat.postEphemeral", body, utc_now())
 
     def _hello(self, _: Any, message: Mapping[str, Any], __: Any) -> None:
         if message.get("type") == "hello":
@@ -106,10 +106,6 @@ class SlackConnection:
                 self.log.error(
                     "Slack: a press could not be handled: %s", redact(f"{type(error).__name__}: {error}")
                 )
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
 
 
 def _refused(error: str) -> str:
