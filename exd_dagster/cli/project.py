@@ -13,11 +13,11 @@ import click
 import dagster as dg
 from dagster.components.definitions import LazyDefinitions
 
+from exd_dagster.config.toml import parse_toml
 from exd_dagster.definitions.alerting.plan import AlertPlan
 from exd_dagster.definitions.alerting.sensor import alert_plans
 from exd_dagster.definitions.fleet.plan import AuditPlan, audit_plans
 from exd_dagster.errors import ConfigError, ExdError, did_you_mean
-from exd_dagster.telemetry.toml import parse_toml
 
 module_option = click.option(
     "-m",

@@ -365,8 +365,8 @@ class _Fleet:
         ledger = build_incident_ledger(self.flags, thresholds, fleet=fleet, group_name=group, pool=pool)
         further = [ledger]
         if warehouse:
-            told = self.judging | reports
-            further.append(build_publication(warehouse, told, fleet=fleet, group_name=group, pool=pool))
+            published = self.judging | reports
+            further.append(build_publication(warehouse, published, fleet=fleet, group_name=group, pool=pool))
         asset, job, sensor = build_flag_trust(
             self.flags,
             self.trust_checks,

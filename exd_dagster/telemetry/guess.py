@@ -101,9 +101,9 @@ def guess(rows: Sequence[Row], known: Mapping[str, str] | None = None) -> Guess:
         _take(found, name, _best(name, fields, found, inside))
     _take(found, "unit_id_hash", _by_part("unit_id_hash", fields, found))
     _take(found, "timestamp", _any_instant(fields, found, inside))
-    told = {**_one_list(found), **(known or {})}
-    columns = {name: path for name, path in told.items() if name != path}
-    return Guess(columns, constants, _exposures(fields, told, len(rows)))
+    paths = {**_one_list(found), **(known or {})}
+    columns = {name: path for name, path in paths.items() if name != path}
+    return Guess(columns, constants, _exposures(fields, paths, len(rows)))
 
 
 _OPTIONAL = ("evaluation_id", "namespace", "environment", "evaluation_reason", "ingested_at")
@@ -208,8 +208,8 @@ def _by_part(name: str, fields: Fields, found: Mapping[str, str]) -> str | None:
     }
     if name == "variant_key":
         fitting = {path: seen for path, seen in fitting.items() if 2 <= seen.distinct <= _VARIANTS}
-    told = [path for path, seen in fitting.items() if _can_be(name, seen)]
-    return max(told, key=lambda path: (len(fields[path].values), -len(path)), default=None)
+    likely = [path for path, seen in fitting.items() if _can_be(name, seen)]
+    return max(likely, key=lambda path: (len(fields[path].values), -len(path)), default=None)
 
 
 _LEAST = defaultdict(lambda: 0.3, flag_key=0.5, variant_key=0.2, timestamp=0.5, unit_id_hash=0.2)
@@ -263,24 +263,24 @@ _IDENTITIES = (("key",), ("name",), ("id",))
 def _any_instant(fields: Fields, found: Mapping[str, str], beside: Seen | None) -> str | None:
     """Return the first field of instants that stands in the rows of the flag, whatever it is called."""
     rows = beside.values if beside else {}
-    told = [
+    likely = [
         path
         for path, seen in fields.items()
         if seen.is_instant
         and path not in found.values()
         and sum(number in seen.values for number in rows) >= 0.9 * len(rows)
     ]
-    return min(told, key=lambda path: bool(LATER.search(snake(path))), default=None)
+    return min(likely, key=lambda path: bool(LATER.search(snake(path))), default=None)
 
 
 def _one_list(found: Mapping[str, str]) -> dict[str, str]:
     """Of lists beside that of the variant the first element is taken: only one list makes rows."""
     lists = lists_of(found.get("variant_key", ""))
-    told = {}
+    paths = {}
     for name, path in found.items():
         own = lists_of(path)
-        told[name] = path if own == lists[: len(own)] else path.replace("[]", "[0]")
-    return told
+        paths[name] = path if own == lists[: len(own)] else path.replace("[]", "[0]")
+    return paths
 
 
 def _parent(path: str) -> str:

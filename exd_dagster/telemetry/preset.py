@@ -18,11 +18,11 @@ from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from exd_dagster.config import ConfigModel, Scalar
+from exd_dagster.config.toml import parse_toml
 from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.telemetry.columns import ANY, ColumnMap
 from exd_dagster.telemetry.paths import values_at
 from exd_dagster.telemetry.records import OPTIONAL, REQUIRED
-from exd_dagster.telemetry.toml import parse_toml
 
 Paths: TypeAlias = str | tuple[str, ...]
 Row: TypeAlias = Mapping[str, Any]

@@ -50,8 +50,8 @@ def summary_sections(
 
 def alerts_under(entry: OutboxEntry, alerts: Mapping[str, Alert], heading: str) -> list[Alert]:
     """Return the alerts, of every check, of the flags that a summary lists under a heading."""
-    told = _grouped(entry, alerts)[heading].values()
-    names = dict.fromkeys(name for parts in told for reason, name, _ in parts if reason in _GROUPS[heading])
+    flags = _grouped(entry, alerts)[heading].values()
+    names = dict.fromkeys(name for parts in flags for reason, name, _ in parts if reason in _GROUPS[heading])
     return [alerts[name] for name in names]
 
 

@@ -55,7 +55,7 @@ def probability(value: object) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share as a percentage with enough digits to tell it from the other share."""
+    """Return a share as a percentage with enough digits to differ from the other share."""
     text = f"{100 * share:.1f}"
     return (text[:-2] if text.endswith(".0") else text) + "%"
 

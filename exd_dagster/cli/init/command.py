@@ -14,12 +14,12 @@ from exd_dagster.cli.init.split_look import SplitLook, left_out, look_at_split, 
 from exd_dagster.cli.progress import scanning
 from exd_dagster.cli.sources import read_pairs, read_sources
 from exd_dagster.cli.survey import SeenFlag, hourly_units, survey
+from exd_dagster.config.toml import parse_toml
 from exd_dagster.definitions.component import scaffold
 from exd_dagster.definitions.component.scaffold import Draft, FlagDraft
 from exd_dagster.errors import RecordsError, did_you_mean
 from exd_dagster.telemetry.records import EARLIEST, from_ms
 from exd_dagster.telemetry.sources.duckdb import FileRecords, ParquetRecords, Records, TableRecords
-from exd_dagster.telemetry.toml import parse_toml
 
 LISTED = 3
 """Maximum number of flags written by default: those with the most units."""

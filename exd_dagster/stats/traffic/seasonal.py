@@ -165,7 +165,7 @@ class _Learner:
         if not hits.any():
             return end
         through = min(begin + (int(hits.any(axis=0).argmax()) // BLOCK + 1) * BLOCK, end)
-        self._set_apart(begin, hits[:, : through - begin])
+        self._mark_alarms(begin, hits[:, : through - begin])
         return through
 
     def _add_windows(self, begin: int, end: int, mean: Floats) -> None:
@@ -230,7 +230,7 @@ class _Learner:
             asked &= ~(sums >= np.maximum(mean / 2, mean - 2 * deviation))
         self.p[:, begin:end][asked] = lower_tail(sums[asked], mean[asked], phi[asked])
 
-    def _set_apart(self, begin: int, hits: Booleans) -> None:
+    def _mark_alarms(self, begin: int, hits: Booleans) -> None:
         """Mark alarms, and as at fault the hours below expectation in the windows that alarmed."""
         self.alarm[begin : begin + hits.shape[1]] = hits.any(axis=0)
         for row, offset in np.argwhere(hits):

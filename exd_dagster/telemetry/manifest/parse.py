@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
+from exd_dagster.config.toml import TOMLDecodeError, parse_toml
 from exd_dagster.errors import did_you_mean
 from exd_dagster.telemetry.manifest.files import ManifestFiles
 from exd_dagster.telemetry.manifest.model import (
@@ -17,7 +18,6 @@ from exd_dagster.telemetry.manifest.model import (
     Rule,
     Segment,
 )
-from exd_dagster.telemetry.toml import TOMLDecodeError, parse_toml
 
 _KEY = re.compile(r"[a-z][a-z0-9_-]*")
 _VERSION = re.compile(r"0\.\d+")

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from exd_dagster.config import Thresholds
+from exd_dagster.config.toml import TOMLDecodeError, parse_toml
 from exd_dagster.errors import ConfigError, did_you_mean
-from exd_dagster.telemetry.toml import TOMLDecodeError, parse_toml
 
 _UNUSED = ("lift", "dead_flag", "rule", "context")
 """Tables of exd's own file that belong to commands this package does not have."""

@@ -64,7 +64,7 @@ def _packed(start: bytes) -> str:
 
 
 def not_parquet(start: bytes) -> str:
-    """Return what a file is that should be Parquet, and the fix; "" where that cannot be told.
+    """Return what a file is that should be Parquet, and the fix; "" where that is unknown.
 
     Args:
         start: how it begins.
