@@ -17,12 +17,14 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
+from exd_dagster.alerts.messages.links import base_url_faults
 from exd_dagster.alerts.model import instant
 from exd_dagster.audit.freshness import stale_sentence
 from exd_dagster.config import floor_hour
 from exd_dagster.config.instants import utc_now
 from exd_dagster.definitions.checks import AnyAsset, asset_key_of, trust_key
 from exd_dagster.definitions.internals import CheckRecord, latest_checks, materialized_at
+from exd_dagster.errors import ConfigError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -114,11 +116,16 @@ def blocked_by(*bins: AnyAsset, max_age: timedelta | None = None, base_url: str 
         max_age: refuse also when the newest audited hour is older than this; None: the fleet's own limit.
         base_url: address of the Dagster UI, for the link to the check.
 
+    Raises:
+        ConfigError: for a `base_url` that is no URL.
+
     Examples:
         >>> @dg.asset(deps=[["experiments", "checkout_bins"]])
         ... @blocked_by(["experiments", "checkout_bins"])
         ... def checkout_report() -> None: ...
     """
+    if faults := base_url_faults(base_url):
+        raise ConfigError("blocked_by", faults)
     keys = [trust_key(asset_key_of(asset)) for asset in bins]
 
     def decorate(report: F) -> F:

@@ -56,6 +56,26 @@ def test_option_of_a_fleet_that_is_of_a_wrong_type_is_named(name, value):
         build(**{name: value})
 
 
+@pytest.mark.parametrize(
+    "url", ["localhost", "localhost:3000", "http://", "dagster.example.com/x", "http://h:x"]
+)
+def test_an_address_of_the_ui_that_is_no_url_is_refused_wherever_it_is_given(url):
+    doors = [
+        lambda: build(base_url=url),
+        lambda: exd.build_check_alert_sensor({}, [], base_url=url),
+        lambda: exd.blocked_by("experiments/f_bins", base_url=url),
+        lambda: exd.protect(build(), {}, base_url=url),
+    ]
+    for door in doors:
+        with pytest.raises(ConfigError, match=r"base_url: .* is no URL; write the address of the Dagster UI"):
+            door()
+
+
+@pytest.mark.parametrize("url", ["http://localhost:3000", "https://dagster.example.com/prod/", ""])
+def test_an_address_of_the_ui_is_taken(url):
+    assert build(base_url=url).sensors
+
+
 def test_options_of_a_wrong_type_are_named_together():
     with pytest.raises(ConfigError) as refused:
         build(name=5, digest=5, grain="minute")

@@ -4,7 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
+
+
+def base_url_faults(base_url: str | None) -> list[str]:
+    """Return what is wrong with an address of the Dagster UI; none of "" and None, which mean no links."""
+    if not base_url:
+        return []
+    try:
+        parts = urlsplit(base_url)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        known = False
+    fix = "write the address of the Dagster UI, such as https://dagster.example.com"
+    return [] if known else [f"base_url: '{base_url}' is no URL; {fix}"]
 
 
 @dataclass(frozen=True, slots=True)

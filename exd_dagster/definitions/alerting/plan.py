@@ -13,7 +13,7 @@ import dagster as dg
 from exd_dagster.alerts.deliver import BUDGET
 from exd_dagster.alerts.dry_run import log_only
 from exd_dagster.alerts.messages.answer_sections import Context
-from exd_dagster.alerts.messages.links import Links
+from exd_dagster.alerts.messages.links import Links, base_url_faults
 from exd_dagster.alerts.model import AlertState, CheckState, instant
 from exd_dagster.alerts.policy.decisions import Decision, active_decisions, waiver
 from exd_dagster.alerts.policy.routes import Route, Routing, idle_routes, read_routes
@@ -181,7 +181,7 @@ def plan_alerts(
     Raises:
         ConfigError: for unknown or repeated names and a missing default, all faults at once.
     """
-    faults = duplicate_faults(alerts)
+    faults = duplicate_faults(alerts) + base_url_faults(base_url)
     names = [alert.name for alert in alerts]
     if SHUTOFF_HOOK in names:
         faults.append(f"name '{SHUTOFF_HOOK}' is reserved for on_shutoff; give the destination another")

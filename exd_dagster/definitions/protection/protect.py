@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import dagster as dg
 
+from exd_dagster.alerts.messages.links import base_url_faults
 from exd_dagster.config import FlagId
 from exd_dagster.definitions.checks import TRUST, flag_of, trust_key
 from exd_dagster.definitions.gate import blocked_checks, check_links, refusal, trusted_condition
@@ -77,6 +78,8 @@ def protect(
         >>> defs = exd.protect(dg.Definitions.merge(audit, dbt), {"marts/conversion": ["checkout"]})
     """
     found = _protections(defs, reports)
+    if faults := base_url_faults(base_url):
+        raise ConfigError("protect", faults)
     if until not in ("trusted", "usable"):
         raise ConfigError("protect", [f"until: '{until}' is not known; write trusted or usable"])
     partitions = {spec.key: spec.partitions_def for spec in _specs(defs)}
