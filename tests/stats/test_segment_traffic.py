@@ -7,6 +7,7 @@ import pytest
 
 from exd_dagster.bins.model import FlagSegments, Segment, no_segments
 from exd_dagster.config import Phase
+from exd_dagster.plots.segments import parts_plot
 from exd_dagster.stats.segments.traffic import segment_traffic
 from tests.stats.build import START, bins_of, flag, hours, seasonal_units
 
@@ -143,3 +144,14 @@ def test_before_hour_240_it_learns_and_a_flag_of_one_part_is_skipped():
     assert segment_traffic(flag(), *traffic(days=10)).verdict == "insufficient"
     bins, segments = traffic(shares={"all": 1.0})
     assert segment_traffic(flag(split={"treatment": 1.0}), bins, segments).verdict == "skipped"
+
+
+@pytest.mark.parametrize("share", [0.0003, 0.0006, 0.001, 0.002])
+@pytest.mark.parametrize("days", [11, 12, 14])
+def test_a_part_of_which_too_few_hours_tell_its_variation_has_no_row(share, days):
+    """A picture and strict JSON know no NaN; a row without an interval would end the audit of its flag."""
+    shares = {"Chrome": 1 - share, "Safari": share}
+    verdict = segment_traffic(flag(), *traffic(days=days, shares=shares))
+    assert all(np.isfinite([row.kept, row.low, row.high]).all() for row in verdict.rows)
+    json.dumps(verdict.as_metadata(), allow_nan=False)
+    parts_plot(verdict)

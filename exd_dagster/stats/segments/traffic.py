@@ -31,7 +31,7 @@ from exd_dagster.stats.traffic.declared import declared_hours
 from exd_dagster.stats.traffic.levels import DAY, Levels
 from exd_dagster.stats.traffic.seasonal import TESTS_FROM, WINDOWS, Declared
 from exd_dagster.stats.traffic.traffic import TrafficVerdict, traffic_drop_test
-from exd_dagster.stats.verdict import Json, Verdict, plain
+from exd_dagster.stats.verdict import StrictJson, Verdict
 
 CHECK = "segment_traffic"
 MOST_PARTS = 12
@@ -46,7 +46,7 @@ MOVING = ("sdk_version", "manifest_version", "evaluation_reason")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PartRow:
+class PartRow(StrictJson):
     """One arm or segment, for a table or a chart: its worst window if it fails, else the last 24 hours.
 
     Attributes:
@@ -73,10 +73,6 @@ class PartRow:
     def kept(self) -> float:
         """Units as a share of those expected."""
         return self.units / self.expected
-
-    def as_metadata(self) -> dict[str, Json]:
-        """Return every field as strict JSON."""
-        return {name: plain(getattr(self, name)) for name in self.__dataclass_fields__}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,7 +257,7 @@ def _row(name: str, verdict: TrafficVerdict, failed_in: FlagBins | None = None) 
     elif scan is None:
         return None
     else:
-        tested = np.flatnonzero(np.isfinite(scan.window_expected[LONGEST]))
+        tested = np.flatnonzero(np.isfinite(scan.window_expected[LONGEST] * scan.dispersion[LONGEST]))
         if not len(tested):
             return None
         window = LONGEST, int(tested[-1])
