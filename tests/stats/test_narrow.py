@@ -1,5 +1,6 @@
 """Within a failing segment: which value of a second dimension explains it, if one does."""
 
+import json
 from datetime import datetime, timedelta, timezone
 
 from exd_dagster.config import FlagAudit, Phase
@@ -98,3 +99,10 @@ def test_the_last_three_days_of_a_fault_are_looked_at_under_one_split():
     phase, since, _ = hours_within(ramp, long)
     assert phase.split["control"] == 0.9
     assert since >= START + 110 * HOUR
+
+
+def test_what_was_found_is_strict_json_with_names_and_the_numbers_of_the_first() -> None:
+    verdict = look(browser={"Safari": both(200, 0), "Firefox": both(300, 304)})
+    found = verdict.as_metadata()["within"]
+    assert (found["named"], found["explains"], found["units"]) == (["browser = Safari"], True, 200)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found

@@ -63,7 +63,7 @@ class Within(StrictJson):
 
     def as_metadata(self) -> dict[str, Json]:
         """Return it as strict JSON: of the values named their names, and the numbers of the first."""
-        known = super().as_metadata()
+        known = StrictJson.as_metadata(self)
         known["named"] = [f"{cause.dimension} = {cause.value}" for cause in self.named]
         numbers = ("variant", "units", "share", "rest_share")
         return {
