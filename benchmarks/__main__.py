@@ -7,6 +7,7 @@ from benchmarks import (
     bench_cli,
     bench_engines,
     bench_import,
+    bench_nights,
     bench_presets,
     bench_stats,
 )
@@ -15,6 +16,7 @@ from benchmarks.line import summary
 if __name__ == "__main__":
     bench_import.main()
     bench_stats.main()
+    bench_nights.main()
     bench_bins.main()
     bench_engines.main()
     bench_presets.main()

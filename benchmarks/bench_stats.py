@@ -111,8 +111,6 @@ def main() -> None:
     robust_baseline(random)
     segment_checks(random)
     report("all three checks of one flag, 28 days", best(one_audit(672), 5), None, "ms")
-    young, old = (best(one_audit(24 * days), 5) for days in (2, 90))
-    tell("all three checks of one flag, 90 days, vs 2 days", old * 1e3, "ms", peer=young * 1e3, target=1.3)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from exd_dagster.bins.model import FlagBins, FlagSegments
 from exd_dagster.config import FlagAudit, Phase, Thresholds
 from exd_dagster.plots import parts_plot, segments_plot, split_plot, traffic_plot
 from exd_dagster.stats.audit import audit_flag
+from exd_dagster.stats.carried import Carried
 from exd_dagster.stats.checks import CHECKS, blocks, checks_of, with_evidence
 from exd_dagster.stats.segments.traffic import SegmentTrafficVerdict
 from exd_dagster.stats.segments.verdict import SegmentSrmVerdict
@@ -44,6 +45,7 @@ class Audit:
     waivers: Mapping[str, Waiver | None]
     causes: tuple[Cause, ...] = ()
     _drawn: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    _noted: list[tuple[str, ...]] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def _of_split(self) -> tuple[Verdict, ...]:
@@ -77,8 +79,10 @@ class Audit:
 
         Phases without a unit follow.
         """
-        names = (*self.bins.unmatched, *misspelt_variants(self.flag, self.bins))
-        return (*map(str, names), *idle_phases(self.flag, self.bins))
+        if not self._noted:
+            names = (*self.bins.unmatched, *misspelt_variants(self.flag, self.bins))
+            self._noted.append((*map(str, names), *idle_phases(self.flag, self.bins)))
+        return self._noted[0]
 
     def picture(self, check: str) -> str:
         """Draw what a check is about as SVG; "" where there is nothing to draw.
@@ -142,6 +146,7 @@ def audit(
     segments: FlagSegments | None = None,
     stages: Mapping[str, FlagBins] | None = None,
     look_within: Callable[[SegmentSrmVerdict], SegmentSrmVerdict] | None = None,
+    carried: Carried | None = None,
 ) -> Audit:
     """Evaluate one flag.
 
@@ -156,12 +161,20 @@ def audit(
         segments: the newly exposed units of the bins by segment; None: they are not divided.
         stages: the bins of the flag's other stages, by name.
         look_within: adds to the verdict on a failing segment what a second dimension says of it.
+        carried: states of earlier evaluations; see `audit_flag`.
     """
     active = active_decisions(decisions, flag.id, now)
     ended = next((decision for decision in active if decision.kind == "end"), None)
     checks = checks_of(flag)
     judgement = audit_flag(
-        flag, bins, thresholds, judged=judged, checks=checks, segments=segments, stages=stages
+        flag,
+        bins,
+        thresholds,
+        judged=judged,
+        checks=checks,
+        segments=segments,
+        stages=stages,
+        carried=carried,
     )
     found = [
         look_within(v) if look_within and v.failed and isinstance(v, SegmentSrmVerdict) else v

@@ -13,10 +13,12 @@ from typing import Any
 
 import duckdb
 
+from exd_dagster.audit.carried_table import write_carried
 from exd_dagster.audit.trust_row import TrustRow
 from exd_dagster.bins.places.turns import in_turn, transaction
 from exd_dagster.bins.rows import read_rows
 from exd_dagster.config import FlagAudit, FlagId, floor_hour
+from exd_dagster.stats.carried import Carried
 
 _CREATE = """
 CREATE TABLE IF NOT EXISTS flag_trust (
@@ -102,12 +104,19 @@ def not_checked_entry(
     return TrustEntry(row, run_id)
 
 
-def write_trust(connection: duckdb.DuckDBPyConnection, entry: TrustEntry) -> None:
-    """Write one flag's row, new or over the one of its iteration; `since` stays while the standing does."""
+def write_trust(
+    connection: duckdb.DuckDBPyConnection, entry: TrustEntry, carried: Carried | None = None
+) -> None:
+    """Write one flag's row, new or over the one of its iteration; `since` stays while the standing does.
+
+    With it, in one transaction, the states that its checks `carried` to the next evaluation.
+    """
 
     def write() -> None:
         with transaction(connection):
             _write(connection, entry)
+            if carried is not None:
+                write_carried(connection, entry.row.flag, carried)
 
     in_turn(connection, "trust", write)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,7 @@ OTHER = "(other)"
 """Name of the sum of rare variants, or of rare values of a dimension."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(NamedTuple):
     """One further count of a flag and hour.
 
     `name` is one of `FACTS`; `detail` is the variant, manifest version or reason it is about ("" if none).
@@ -29,7 +28,7 @@ class Fact:
     hour: datetime
     name: str
     detail: str
-    count: int
+    count: int  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import dagster as dg
 
 from exd_dagster.alerts.messages.answers import Launchpad
+from exd_dagster.audit.carried_table import read_carried
 from exd_dagster.audit.flag import Audit, audit
 from exd_dagster.audit.trust import TrustVerdict
 from exd_dagster.audit.trust_row import iteration_start
@@ -171,6 +172,7 @@ def flag_checks(
             before(store)
         bins = store.bins.read(flag)
         segments = store.bins.segments(flag, bins)
+        carried = read_carried(store.connection, flag.id)
         done = audit(
             flag,
             bins,
@@ -182,11 +184,12 @@ def flag_checks(
             segments=segments,
             stages={name: store.bins.read(stage) for name, stage in other_stages(flag).items()},
             look_within=partial(_look_within, flag, store, records, timing, context),
+            carried=carried,
         )
         done = with_causes(done, segments, context)
         if not done.trust.trusted:
             tag_failing(context, flag.id)
-        write_trust(store.connection, done.trust_entry(context.run.run_id))
+        write_trust(store.connection, done.trust_entry(context.run.run_id), carried)
         for verdict in (*done.verdicts, done.trust):
             if dg.AssetCheckKey(key, verdict.check) in context.selected_asset_check_keys:
                 yield check_result(done, key, verdict, decision_launchpad(fleet, location_of(context.run)))

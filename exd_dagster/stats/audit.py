@@ -12,6 +12,7 @@ from exd_dagster.bins.model import HOUR, FlagBins, FlagSegments
 from exd_dagster.config import FlagAudit, Thresholds
 from exd_dagster.errors import ExdError, InputError
 from exd_dagster.stats import words
+from exd_dagster.stats.carried import Carried
 from exd_dagster.stats.checks import CHECKS
 from exd_dagster.stats.checks.check import Case, Check
 from exd_dagster.stats.sequential.sequential import SequentialSrmVerdict
@@ -72,6 +73,7 @@ def audit_flag(
     checks: Sequence[Check] | None = None,
     segments: FlagSegments | None = None,
     stages: Mapping[str, FlagBins] | None = None,
+    carried: Carried | None = None,
 ) -> FlagVerdicts:
     """Evaluate one flag from its closed bins; a pure function that never raises because of data.
 
@@ -83,6 +85,8 @@ def audit_flag(
         checks: names of the checks; None: the checks that block by default.
         segments: the newly exposed units of the bins by segment; None: they are not divided.
         stages: the bins of the flag's other stages, by name.
+        carried: states of earlier evaluations to go on from, to which those of this one are added; None: all
+            is computed from the first hour.
 
     Returns:
         One verdict for each check. A test that cannot be computed gives "not_checked" with the reason.
@@ -92,7 +96,7 @@ def audit_flag(
     """
     if judged is not None:
         _check_hours(*judged)
-    case = Case(flag, bins, thresholds, judged, segments, stages or {})
+    case = Case(flag, bins, thresholds, judged, segments, stages or {}, carried)
     asked = [c for c in CHECKS.values() if c.blocks == "by default"] if checks is None else checks
     return FlagVerdicts(tuple(_verdict(check, case) for check in asked))
 

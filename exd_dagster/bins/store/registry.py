@@ -154,8 +154,9 @@ class Registry:
 
     def hours(self, name: str) -> dict[int, int]:
         """Return how many records a log has in every hour that has any; 0 where that is not known."""
-        query = "SELECT hour, coalesce(records, 0) FROM exd_hours WHERE source = ?"
-        return dict(self.connection.execute(query, [name]).fetchall())
+        query = "SELECT hour, coalesce(records, 0) AS records FROM exd_hours WHERE source = ?"
+        found = self.connection.execute(query, [name]).fetchnumpy()
+        return dict(zip(found["hour"].tolist(), found["records"].tolist(), strict=True))
 
     def save_hours(self, name: str, hours: Mapping[int, int], first: int, last: int) -> None:
         """Replace the records by hour of `[first, last)`."""

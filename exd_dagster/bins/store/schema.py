@@ -18,6 +18,7 @@ exd_facts    per flag and hour: further counts
 exd_dimensions  per flag, the dimensions its units are counted by, and the first such hour (since)
 exd_segments per flag, hour, dimension, value and variant: units first exposed there
 exd_unmatched  names in a flag's configuration that are not in its log, with the nearest name in it
+exd_carried  per flag, the states from which its checks go on; see `audit.carried_table`, which makes it
 
 flag_bins    a view for people: the closed hours of exd_bins, with names and instants instead of numbers
 """

@@ -1,6 +1,6 @@
 """Bins by segment out of the store."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -75,18 +75,12 @@ def select_segments(connection: duckdb.DuckDBPyConnection, flag: FlagAudit, bins
 
 def _names(connection: duckdb.DuckDBPyConnection, cells: str, listed: Sequence[str]) -> list[tuple[str, str]]:
     """Number the values kept by name: `exd_named`; return their names."""
-    by_hour = (
-        "SELECT dimension, value, hour, "
-        "sum(sum(new_units)) OVER (PARTITION BY dimension, value ORDER BY hour) AS units "
-        f"FROM {cells} GROUP BY dimension, value, hour"
-    )
-    rows = connection.execute(
-        "SELECT dimension, value, row_number() OVER (PARTITION BY dimension ORDER BY admitted NULLS LAST, "
-        "CASE WHEN admitted IS NULL THEN -units ELSE 0 END, value) FROM (SELECT dimension, value, "
-        f"min(hour) FILTER (units >= {ADMITTED}) AS admitted, max(units) AS units FROM ({by_hour}) "
-        "GROUP BY dimension, value) ORDER BY dimension, value",
-        [listed],
-    ).fetchall()
+    query = f"SELECT DISTINCT dimension, value FROM {cells} ORDER BY ALL"
+    seen = connection.execute(query, [listed]).fetchall()
+    of = Counter(name for name, _ in seen)
+    rows = [(*each, 0) for each in seen]
+    if max(of.values(), default=0) > MOST_VALUES:
+        rows = _in_order(connection, cells, listed)
     named = [(name, value, OTHER if place > MOST_VALUES else value or NONE) for name, value, place in rows]
     names = sorted({(name, shown) for name, _, shown in named})
     number = {segment: i for i, segment in enumerate(names)}
@@ -95,3 +89,21 @@ def _names(connection: duckdb.DuckDBPyConnection, cells: str, listed: Sequence[s
     )
     insert_rows(connection, "exd_named", [(name, value, number[name, shown]) for name, value, shown in named])
     return names
+
+
+def _in_order(
+    connection: duckdb.DuckDBPyConnection, cells: str, listed: Sequence[str]
+) -> list[tuple[str, str, int]]:
+    """Return dimension, value, and the place of the value among those kept of its dimension."""
+    by_hour = (
+        "SELECT dimension, value, hour, "
+        "sum(sum(new_units)) OVER (PARTITION BY dimension, value ORDER BY hour) AS units "
+        f"FROM {cells} GROUP BY dimension, value, hour"
+    )
+    return connection.execute(
+        "SELECT dimension, value, row_number() OVER (PARTITION BY dimension ORDER BY admitted NULLS LAST, "
+        "CASE WHEN admitted IS NULL THEN -units ELSE 0 END, value) FROM (SELECT dimension, value, "
+        f"min(hour) FILTER (units >= {ADMITTED}) AS admitted, max(units) AS units FROM ({by_hour}) "
+        "GROUP BY dimension, value) ORDER BY dimension, value",
+        [listed],
+    ).fetchall()

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from exd_dagster.bins.model import FlagBins, FlagSegments, no_segments
 from exd_dagster.config import FlagAudit, Thresholds
+from exd_dagster.stats.carried import Carried
 from exd_dagster.stats.verdict import Verdict
 from exd_dagster.stats.window import Window, counted, split_window
 
@@ -26,6 +27,8 @@ class Case:
         judged: hours whose traffic alarms count, [start, end) in UTC; None: the last 24 closed ones.
         divided: the newly exposed units of the bins by segment; None: they are not divided.
         stages: the bins of the flag's other stages, by name.
+        carried: states of earlier evaluations, and where those of this one are saved; None: all is computed
+            from the first hour.
     """
 
     flag: FlagAudit
@@ -34,6 +37,7 @@ class Case:
     judged: tuple[datetime, datetime] | None = None
     divided: FlagSegments | None = None
     stages: Mapping[str, FlagBins] = field(default_factory=dict)
+    carried: Carried | None = None
 
     @property
     def segments(self) -> FlagSegments:

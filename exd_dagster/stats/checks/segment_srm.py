@@ -8,7 +8,9 @@ from exd_dagster.stats.segments.verdict import SegmentSrmVerdict
 
 
 def _judge(case: Case) -> SegmentSrmVerdict:
-    verdict = segment_srm(case.flag, case.bins, case.segments, case.thresholds.segment_srm.alpha)
+    verdict = segment_srm(
+        case.flag, case.bins, case.segments, case.thresholds.segment_srm.alpha, case.carried
+    )
     blocks = verdict.failed and SEGMENT_SRM.name in case.flag.block_on
     return replace(verdict, severity="ERROR") if blocks else verdict
 

@@ -8,7 +8,12 @@ from exd_dagster.stats.segments.traffic import SegmentTrafficVerdict, segment_tr
 
 def _judge(case: Case) -> SegmentTrafficVerdict:
     verdict = segment_traffic(
-        case.flag, case.closed, case.segments, case.thresholds.traffic_drop, judged=case.judged
+        case.flag,
+        case.closed,
+        case.segments,
+        case.thresholds.traffic_drop,
+        judged=case.judged,
+        carried=case.carried,
     )
     blocks = verdict.failed and SEGMENT_TRAFFIC.name in case.flag.block_on
     return replace(verdict, severity="ERROR") if blocks else verdict

@@ -24,7 +24,13 @@ def _compared(case: Case) -> SequentialSrmVerdict:
         )
     alpha = DEFAULT_ALPHA[limits.method] if limits.alpha is None else limits.alpha
     verdict = judge_sequence(
-        window.counts, window.periods, window.names, method=limits.method, alpha=alpha, delta=limits.delta
+        window.counts,
+        window.periods,
+        window.names,
+        method=limits.method,
+        alpha=alpha,
+        delta=limits.delta,
+        carried=case.carried,
     )
     if verdict.change is None or verdict.first_crossing is None:
         return of_iteration(verdict, window)

@@ -87,7 +87,11 @@ def pooled_sample(window: Window, bins: int | None = None) -> Sample:
 
 def _first_stray(window: Window) -> tuple[int, float, float] | None:
     """Return the first bin at whose end too many units had no share, their number, and the total."""
-    looks = enumerate(zip(window.stray.cumsum(), window.counts.sum(axis=1).cumsum(), strict=True))
+    if not window.stray.any():
+        return None
+    looks = enumerate(
+        zip(window.stray.cumsum().tolist(), window.counts.sum(axis=1).cumsum().tolist(), strict=True)
+    )
     return next(
         ((i, stray, stray + declared) for i, (stray, declared) in looks if too_many_stray(stray, declared)),
         None,

@@ -93,7 +93,10 @@ def _tested(case: Case, stage: str) -> SequentialSrmVerdict:
     if bins is None or not len(bins):
         return SequentialSrmVerdict(check=stage, verdict="insufficient", sentence="no unit yet")
     of_stage = replace(
-        case, bins=bins, thresholds=case.thresholds.model_copy(update={"sequential_srm": shared})
+        case,
+        bins=bins,
+        thresholds=case.thresholds.model_copy(update={"sequential_srm": shared}),
+        carried=case.carried and case.carried.of(f"stage_srm {stage}"),
     )
     splits = [tuple(period.shares) for period in of_stage.window.periods]
     if stage != EXPOSED and len(set(splits)) > 1:

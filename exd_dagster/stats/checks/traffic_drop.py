@@ -33,6 +33,7 @@ def _judge(case: Case) -> TrafficVerdict:
         z_threshold=limits.z_threshold,
         delivered=delivered,
         judged=None if judged is None else (whole.index(judged[0]), whole.index(judged[1])),
+        carried=case.carried and case.carried.of("traffic_drop"),
     )
     if verdict.tests_from is not None:
         return _with_start(verdict, whole.start + HOUR * verdict.tests_from)

@@ -5,11 +5,29 @@ The combined e-process is the mean of two: `dirichlet` (a shift since the beginn
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from exd_dagster.stats.inputs import Floats, Period
+from exd_dagster.stats.inputs import Floats, Period, after
 from exd_dagster.stats.methods import dirichlet, restart, sprt
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """The state of the combined e-process after some bins.
+
+    Attributes:
+        bins: how many.
+        log_sums: ln S_c of `restart`, float (..., C).
+        carried: ln E of `dirichlet` at the end of the phases before, float (...,).
+        counts: units of the current phase, float (..., V).
+    """
+
+    bins: int
+    log_sums: Floats
+    carried: Floats
+    counts: Floats
 
 
 def log_e_values(
@@ -18,12 +36,46 @@ def log_e_values(
     """Return ln E after each bin, float (..., T), of counts (..., T, V)."""
     if counts.shape[-2] == 0:
         return np.zeros(counts.shape[:-1])
-    tested = declared_only(counts, periods)
     if method == "sprt":
-        return sprt.log_e_values(tested, periods, delta)
-    whole = dirichlet.log_e_values(tested, periods)
-    since = restart.log_e_values(restart.log_sums(tested, periods))
-    return np.asarray(np.logaddexp(whole, since) - np.log(2))
+        return sprt.log_e_values(declared_only(counts, periods), periods, delta)
+    return resumed(counts, periods)[0]
+
+
+def resumed(
+    counts: Floats, periods: Sequence[Period], start: Sums | None = None, save: int = 0
+) -> tuple[Floats, Sums | None]:
+    """Return ln E after each bin from the state `start` on, and the state after bin `save`.
+
+    Args:
+        counts: float (..., T, V), of all bins; those that `start` includes are not read.
+        periods: the declared split of every bin.
+        start: where to go on; None: at the first bin.
+        save: number of bins after which to return the state, as of `savable`.
+
+    Returns:
+        float (..., T - bins of `start`), and the state, None where `start` includes these bins.
+    """
+    first = start.bins if start else 0
+    later = after(periods, first)
+    tested = declared_only(counts[..., first:, :], later)
+    sums = restart.log_sums(tested, later, start.log_sums if start else None, first)
+    whole = dirichlet.log_e_values(tested, later, start=(start.carried, start.counts) if start else None)
+    series = np.asarray(np.logaddexp(whole, restart.log_e_values(sums, first)) - np.log(2))
+    if save <= first:
+        return series, None
+    begun = [period.first - first for period in periods if period.first <= save][-1]
+    counted = tested[..., max(begun, 0) : save - first, :].sum(axis=-2)
+    if start and begun <= 0:
+        counted = counted + start.counts
+    nothing = start.carried if start else np.zeros(counts.shape[:-2])
+    carried = whole[..., begun - 1] if begun > 0 else nothing
+    return series, Sums(save, sums[..., save - first - 1, :], carried, counted)
+
+
+def savable(periods: Sequence[Period], bins: int) -> int:
+    """Return after how many of so many bins a state is all there is to know: not within an uptake."""
+    begun = [period for period in periods if period.first < bins]
+    return begun[-1].first if begun and begun[-1].replaced is not None else bins
 
 
 def log_bounds(counts: Floats, periods: Sequence[Period]) -> Floats:

@@ -80,7 +80,10 @@ def log_supremum(counts: Floats, shares: Floats) -> Floats:
 
 
 def log_e_values(
-    counts: Floats, periods: Sequence[Period], of: Callable[[Floats, Floats], Floats] = log_mixture
+    counts: Floats,
+    periods: Sequence[Period],
+    of: Callable[[Floats, Floats], Floats] = log_mixture,
+    start: tuple[Floats, Floats] | None = None,
 ) -> Floats:
     """Return the mixture after each bin: one factor per phase, counts begun anew and evidence carried.
 
@@ -90,16 +93,19 @@ def log_e_values(
         counts: float (..., T, V), newly exposed units per bin.
         periods: the declared split of every bin.
         of: the factor of a phase, from its cumulative counts and its split.
+        start: where earlier bins were seen, ln E of the phases before the first one, float (...,), and the
+            earlier counts of the first one, float (..., V).
 
     Returns:
         float (..., T).
     """
     result = np.zeros(counts.shape[:-1])
-    carried = np.zeros(counts.shape[:-2])
+    carried, before = start or (np.zeros(counts.shape[:-2]), np.zeros(counts.shape[:-2] + counts.shape[-1:]))
     for first, end, period in bounds(periods, counts.shape[-2]):
         result[..., first:end] = carried[..., None]
         if period.replaced is None:
-            result[..., first:end] += of(counts[..., first:end, :].cumsum(axis=-2), period.shares)
+            seen = counts[..., first:end, :].cumsum(axis=-2) + (before[..., None, :] if first == 0 else 0.0)
+            result[..., first:end] += of(seen, period.shares)
         carried = result[..., end - 1]
     return result
 

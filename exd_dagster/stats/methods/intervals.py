@@ -7,6 +7,7 @@ Its extent along one variant follows by giving the others their observed proport
 """
 
 from collections.abc import Sequence
+from math import inf, log, log1p
 
 import numpy as np
 
@@ -47,9 +48,9 @@ def _extent(x: float, n: float, limit: float) -> tuple[float, float]:
     """Both ends of {q : x ln q + (n-x) ln(1-q) > limit}, by bisection from the peak x/n."""
 
     def log_likelihood(q: float) -> float:
-        hit = x * np.log(q) if x else 0.0
-        miss = (n - x) * np.log1p(-min(q, 1 - 1e-16)) if n > x else 0.0
-        return float(hit + miss)
+        hit = x * (log(q) if q > 0 else -inf) if x else 0.0
+        miss = (n - x) * log1p(-min(q, 1 - 1e-16)) if n > x else 0.0
+        return hit + miss
 
     def end(outside: float) -> float:
         inside = x / n

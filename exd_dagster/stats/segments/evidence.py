@@ -28,13 +28,14 @@ those that the store does not keep by name. It is tested in the same way, since 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from exd_dagster.bins.model import ADMITTED, OTHER, Segment
+from exd_dagster.stats.carried import Carried, Inputs, declared, settled, whole
 from exd_dagster.stats.inputs import Booleans, Floats, Integers, Period
-from exd_dagster.stats.methods.combined import log_bounds, log_e_values
+from exd_dagster.stats.methods.combined import Sums, log_bounds, log_e_values, resumed, savable
 
 HEAD = 20
 """c: about so many segments that are admitted first bear nearly equal weights."""
@@ -81,6 +82,7 @@ def gather(
     periods: Sequence[Period],
     alpha: float | None = None,
     shown: int = 0,
+    carried: Carried | None = None,
 ) -> Evidence:
     """Return the evidence for every segment that was admitted.
 
@@ -90,10 +92,12 @@ def gather(
         periods: the declared split of every bin.
         alpha: only segments that could fail at this level are evaluated; None: all.
         shown: and the largest so many.
+        carried: states to go on from at level `alpha`, unless a segment fails; None: every bin is computed.
+            Of the bins before a state, `log_e_values` has the largest since the admission alone, at the last.
     """
-    whole = _by_dimension(segments, counts)
-    bins = admitted_at(counts, whole - counts)
-    named, tested, outside = _with_rests(segments, counts, whole, bins)
+    every = _by_dimension(segments, counts)
+    bins = admitted_at(counts, every - counts)
+    named, tested, outside = _with_rests(segments, counts, every, bins)
     bins = admitted_at(tested, outside)
     order = _order(named, tested, bins)
     tested, outside = tested[order], outside[order]
@@ -103,8 +107,13 @@ def gather(
         evaluated = _may_fail(tested, periods, -np.log(alpha) - weights)
         evaluated[np.argsort(-tested.sum(axis=(1, 2)), kind="stable")[:shown]] = True
     log_e = np.full(tested.shape[:2], -np.inf)
+    found = Evidence(tuple(named[i] for i in order), tested, outside, bins[order], weights, log_e)
+    if carried is not None and alpha is not None:
+        gone_on = replace(found, log_e_values=_carried(found, np.flatnonzero(evaluated), periods, carried))
+        if (gone_on.crossings(alpha) == tested.shape[1]).all():
+            return gone_on
     log_e[evaluated] = _in_blocks(tested[evaluated], periods, log_e_values)
-    return Evidence(tuple(named[i] for i in order), tested, outside, bins[order], weights, log_e)
+    return found
 
 
 def log_weights(segments: int) -> Floats:
@@ -173,3 +182,47 @@ def _in_blocks(
     size = max(TOGETHER // max(counts[0].size * 14, 1), 1) if len(counts) else 1
     blocks = [evaluate(counts[i : i + size], periods) for i in range(0, len(counts), size)]
     return np.concatenate([np.zeros((0, counts.shape[1])), *blocks])
+
+
+def _carried(found: Evidence, evaluated: Integers, periods: Sequence[Period], carried: Carried) -> Floats:
+    """Return ln E as of `gather`, from the states of the segments that have one; save those of this night."""
+    bins, arms = found.counts.shape[1:]
+    save = savable(periods, settled(bins))
+    names, inputs = list(map(str, found.segments)), [_inputs(each, periods) for each in found.counts]
+    known = {i: carried.find(names[i], bins, inputs[i]) for i in evaluated.tolist()}
+    values = np.full((len(names), bins), -np.inf)
+    for first in {state.through if state else 0 for state in known.values()}:
+        rows = [i for i, state in known.items() if (state.through if state else 0) == first]
+        start, through = None, max(save, first)
+        if first:
+            stored = np.array([state.values for state in known.values() if state and state.through == first])
+            values[rows, first - 1] = stored[:, 0]
+            start = Sums(first, stored[:, 2 + arms :], stored[:, 1], stored[:, 2 : 2 + arms])
+        values[rows, first:], saved = _gone_on(found.counts[rows], periods, start, save)
+        for i, sums in zip(rows, saved, strict=False):  # none where there are no new ones
+            since = values[i, max(int(found.admitted[i]), first - 1, 0) : through]
+            highest = np.array([since.max(initial=-np.inf), sums.carried])
+            state_values = np.concatenate([highest, sums.counts, sums.log_sums])
+            carried.save(names[i], save, inputs[i], state_values)
+    return values
+
+
+def _gone_on(
+    counts: Floats, periods: Sequence[Period], start: Sums | None, save: int
+) -> tuple[Floats, list[Sums]]:
+    """Return ln E of every segment from a state on, some at a time, and their states to save, if any."""
+    size = max(TOGETHER // max(counts[0].size * 14, 1), 1)
+    series, states = list[Floats](), list[Sums]()
+    for i in range(0, len(counts), size):
+        rows = slice(i, i + size)
+        begun = start and Sums(start.bins, start.log_sums[rows], start.carried[rows], start.counts[rows])
+        part, state = resumed(counts[rows], periods, begun, save)
+        series.append(part)
+        if state:
+            each = zip(state.log_sums, state.carried, state.counts, strict=True)
+            states += [Sums(save, *row) for row in each]
+    return np.concatenate(series), states
+
+
+def _inputs(counts: Floats, periods: Sequence[Period]) -> Inputs:
+    return lambda bins: [whole(counts[:bins]), *declared(periods, bins)]

@@ -15,6 +15,7 @@ import numpy as np
 from exd_dagster.bins.model import HOUR, OTHER, FlagBins, FlagSegments
 from exd_dagster.config import FlagAudit
 from exd_dagster.stats import words
+from exd_dagster.stats.carried import Carried
 from exd_dagster.stats.inputs import Floats, Integers
 from exd_dagster.stats.methods.change_point import ChangePoint, find_change
 from exd_dagster.stats.methods.combined import log_e_values
@@ -32,7 +33,11 @@ SHOWS = 2
 
 
 def segment_srm(
-    flag: FlagAudit, bins: FlagBins, segments: FlagSegments, alpha: float = ALPHA
+    flag: FlagAudit,
+    bins: FlagBins,
+    segments: FlagSegments,
+    alpha: float = ALPHA,
+    carried: Carried | None = None,
 ) -> SegmentSrmVerdict:
     """Test the split of every segment of a flag.
 
@@ -41,6 +46,7 @@ def segment_srm(
         bins: the flag's closed hourly bins.
         segments: the same units by segment.
         alpha: probability that any segment of a healthy flag ever fails.
+        carried: states of earlier evaluations to go on from; None: every hour is evaluated.
 
     Returns:
         The verdict: pass, fail (severity WARN), insufficient while no segment has enough units, skipped
@@ -56,7 +62,8 @@ def segment_srm(
         return SegmentSrmVerdict(verdict="skipped", reason="no_dimension", sentence=_NO_DIMENSION, **common)
     current = segments.between(window.start, closed.audited_through)
     counts = tested_counts(flag, closed, current)
-    evidence = gather(current.segments, counts, window.periods, alpha, ROWS)
+    states = carried and carried.of(CHECK)
+    evidence = gather(current.segments, counts, window.periods, alpha, ROWS, states)
     common |= {
         "audited_through": closed.audited_through,
         "iteration_start": window.start,
@@ -204,12 +211,16 @@ def _rows(evidence: Evidence, window: Window, crossings: Integers, variant: str)
     failed = crossings < evidence.log_e_values.shape[1]
     units, largest = evidence.counts.sum(axis=(1, 2)), evidence.log_e_values.max(axis=1)
     order = sorted(range(len(units)), key=lambda i: (not failed[i], -largest[i] if failed[i] else -units[i]))
+    weighted = evidence.weighted.max(axis=1)
     return tuple(
-        _row(evidence, window, i, column, int(crossings[i]) if failed[i] else None) for i in order[:ROWS]
+        _row(evidence, window, i, column, int(crossings[i]) if failed[i] else None, float(weighted[i]))
+        for i in order[:ROWS]
     )
 
 
-def _row(evidence: Evidence, window: Window, i: int, column: int, crossing: int | None) -> SegmentRow:
+def _row(
+    evidence: Evidence, window: Window, i: int, column: int, crossing: int | None, log_e_value: float
+) -> SegmentRow:
     """Return one segment: since its fault, or else in the newest phase."""
     counts, segment = evidence.counts[i], evidence.segments[i]
     newest = [period for period in window.periods if period.first < len(counts)][-1]
@@ -229,7 +240,7 @@ def _row(evidence: Evidence, window: Window, i: int, column: int, crossing: int 
         declared=float(shares[column]),
         low=low,
         high=high,
-        log_e_value=float(evidence.weighted[i].max()),
+        log_e_value=log_e_value,
         failed=change is not None,
         bad_from=None if change is None else window.instant(change.bin),
         bad_until=None if change is None or change.until is None else window.instant(change.until),

@@ -18,7 +18,9 @@ by version and by reason are not: their shares move with every release.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from itertools import pairwise
+from math import log
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +28,7 @@ import numpy as np
 from exd_dagster.bins.model import ADMITTED, HOUR, OTHER, FlagBins, FlagSegments
 from exd_dagster.config import FlagAudit, TrafficDropThresholds, floor_hour
 from exd_dagster.stats import words
+from exd_dagster.stats.carried import Carried
 from exd_dagster.stats.inputs import Floats
 from exd_dagster.stats.traffic.declared import declared_hours
 from exd_dagster.stats.traffic.levels import DAY, Levels
@@ -119,6 +122,7 @@ def segment_traffic(
     limits: TrafficDropThresholds = TrafficDropThresholds(),  # noqa: B008 - frozen
     *,
     judged: tuple[datetime, datetime] | None = None,
+    carried: Carried | None = None,
 ) -> SegmentTrafficVerdict:
     """Test the traffic of every arm and of the largest segments.
 
@@ -128,6 +132,7 @@ def segment_traffic(
         segments: the newly exposed units by segment, over the same hours.
         limits: the level of the traffic test.
         judged: hours whose alarms count, [start, end) in UTC; None: the last 24 closed ones.
+        carried: states of earlier evaluations to go on from; None: every hour is evaluated.
 
     Returns:
         The verdict: pass, fail (severity WARN), insufficient before hour 240 of the flag, skipped where it
@@ -143,7 +148,7 @@ def segment_traffic(
             check=CHECK, verdict="insufficient", reason="learning", sentence=_LEARNING
         )
     hours = None if judged is None else (whole.index(judged[0]), whole.index(judged[1]))
-    found = [(part, _judge(flag, whole, part, limits, len(parts), hours)) for part in parts]
+    found = [(part, _judge(flag, whole, part, limits, len(parts), hours, carried)) for part in parts]
     lost = [(part, v) for part, v in found if v.verdict == "fail" and _sudden(part, v)]
     lost.sort(key=lambda each: -((each[1].expected_volume or 0.0) - (each[1].latest_volume or 0.0)))
     failing = {part.name for part, _ in lost}
@@ -199,13 +204,15 @@ def _judge(
     limits: TrafficDropThresholds,
     parts: int,
     hours: tuple[int, int] | None,
+    carried: Carried | None,
 ) -> TrafficVerdict:
     delivered = bins.delivered.copy()
     if flag.start != floor_hour(flag.start):  # the first hour is cut by the flag's start
         delivered[: bins.index(flag.start) + 1] = False
     delivered[: part.first] = False
     declared, left_out = declared_hours(flag, bins, delivered, part.units, limits.baseline)
-    return traffic_drop_test(
+    test = partial(
+        traffic_drop_test,
         part.units,
         declared=_against_rest(declared, part.rest),
         left_out=left_out,
@@ -213,6 +220,10 @@ def _judge(
         delivered=delivered,
         judged=hours,
     )
+    verdict = test(carried=carried and carried.of(f"{CHECK} {part.name}"))
+    if carried is None or verdict.scan is None or _last_window(verdict):
+        return verdict
+    return test()  # the last window lies in hours that were carried
 
 
 def _sudden(part: _Part, verdict: TrafficVerdict) -> bool:
@@ -238,15 +249,27 @@ def _kept(part: _Part, expected: Floats, hours: slice) -> float:
 
 
 def _against_rest(declared: Declared, rest: Floats) -> Declared:
-    """Return the hours with what the rest has in each as their level; a level phases declare is in it."""
+    """Return the hours with what the rest has in each as their level; a level phases declare is in it.
+
+    The level is about 1: relative to the power of four next to the mean, which new hours seldom change.
+    """
     enough = rest >= FEWEST
-    mean = rest[enough].mean() if enough.any() else 1.0
+    mean = 4.0 ** round(log(rest[enough].mean(), 4)) if enough.any() else 1.0
     level = np.where(enough, rest, mean) / mean
     known = declared.levels
     return replace(
         declared,
         levels=Levels(level, known.judged & enough, known.learned & enough, 1 / np.maximum(rest, 1.0)),
     )
+
+
+def _last_window(verdict: TrafficVerdict) -> tuple[int, int] | None:
+    """Return place and last bin of the newest window of 24 hours that was tested, None without any."""
+    scan = verdict.scan
+    if scan is None:
+        return None
+    tested = np.flatnonzero(np.isfinite(scan.window_expected[LONGEST] * scan.dispersion[LONGEST]))
+    return (LONGEST, int(tested[-1])) if len(tested) else None
 
 
 def _row(name: str, verdict: TrafficVerdict, failed_in: FlagBins | None = None) -> PartRow | None:
@@ -257,10 +280,9 @@ def _row(name: str, verdict: TrafficVerdict, failed_in: FlagBins | None = None) 
     elif scan is None:
         return None
     else:
-        tested = np.flatnonzero(np.isfinite(scan.window_expected[LONGEST] * scan.dispersion[LONGEST]))
-        if not len(tested):
+        window = _last_window(verdict)
+        if window is None:
             return None
-        window = LONGEST, int(tested[-1])
         units, expected = float(scan.volumes[window]), float(scan.window_expected[window])
         phi = float(scan.dispersion[window])
     if units is None or not expected:

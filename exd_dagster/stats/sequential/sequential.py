@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from exd_dagster.errors import InputError, did_you_mean
 from exd_dagster.stats import words
+from exd_dagster.stats.carried import Carried, declared, settled, whole
 from exd_dagster.stats.inputs import (
     Expected,
     Floats,
@@ -25,7 +26,7 @@ from exd_dagster.stats.inputs import (
 )
 from exd_dagster.stats.methods.change_point import ChangePoint, find_change
 from exd_dagster.stats.methods.chi_square import expected_counts
-from exd_dagster.stats.methods.combined import declared_only, log_e_values
+from exd_dagster.stats.methods.combined import Sums, declared_only, log_e_values, resumed, savable
 from exd_dagster.stats.methods.intervals import confidence_sequence
 from exd_dagster.stats.srm.srm import ONE_VARIANT
 from exd_dagster.stats.verdict import Json, Verdict
@@ -54,7 +55,8 @@ class SequentialSrmVerdict(Verdict):
         failed_observed: units by variant at the end of that bin.
         failed_expected: declared share by variant of those units.
         failed_n: their number.
-        log_e_values: ln E after each bin; not part of the metadata.
+        log_e_values: ln E after each bin; not part of the metadata, and of the newest bins alone where the
+            state of earlier ones was carried over.
         confidence_sequence: (low, high) of each variant's share in the newest phase, 95 % at all looks
             together.
         change_point: where the split most likely broke: the bin (from 0), or the start of its hour (UTC)
@@ -142,21 +144,26 @@ def judge_sequence(
     method: str = "combined",
     alpha: float = 0.001,
     delta: float = 0.02,
+    carried: Carried | None = None,
 ) -> SequentialSrmVerdict:
-    """Return the verdict of checked input; see `sequential_srm_test`."""
+    """Return the verdict of checked input; see `sequential_srm_test`. `carried` are states to go on from."""
     counts = declared_only(counts, periods)
     numbers: dict[str, Any] = {"check": "sequential_srm", "method": method, "alpha": alpha}
     if not any((period.shares > 0).sum() > 1 for period in periods):
         return SequentialSrmVerdict(verdict="skipped", reason="one_variant", sentence=ONE_VARIANT, **numbers)
-    series = log_e_values(counts, periods, method=method, delta=delta)
-    numbers |= _numbers(counts, periods, names, series)
+    series, largest = None, 0.0
+    if carried is not None and method == "combined":
+        series, largest = _carried(counts, periods, -float(np.log(alpha)), carried)
+    if series is None:
+        series = log_e_values(counts, periods, method=method, delta=delta)
+    numbers |= _numbers(counts, periods, names, series, largest)
     if not counts.sum():
         sentence = "Too few units yet: none has been seen."
         return SequentialSrmVerdict(verdict="insufficient", reason="no_units", sentence=sentence, **numbers)
     crossings = np.flatnonzero(series >= -np.log(alpha))
     if not len(crossings):
         sentence = (
-            f"Split as declared at every one of {len(series)} looks: {words.number(counts.sum())} units, "
+            f"Split as declared at every one of {len(counts)} looks: {words.number(counts.sum())} units, "
             f"anytime {words.p_value(numbers['anytime_p_value'])}."
         )
         return SequentialSrmVerdict(verdict="pass", reason="split_as_declared", sentence=sentence, **numbers)
@@ -176,15 +183,46 @@ def judge_sequence(
     )
 
 
+def _carried(
+    counts: Floats, periods: Sequence[Period], limit: float, carried: Carried
+) -> tuple[Floats | None, float]:
+    """Return ln E after the bins that are not settled, and the largest before; None where it must be whole.
+
+    Args:
+        counts: float (T, V).
+        periods: the declared split of every bin.
+        limit: ln E from which on the test fails.
+        carried: where states are found and saved.
+    """
+
+    def inputs(bins: int) -> list[ArrayLike]:
+        return [whole(counts[:bins]), *declared(periods, bins)]
+
+    start, largest = None, 0.0
+    if known := carried.find("sequential_srm", len(counts), inputs):
+        largest, before, *rest = known.values.tolist()
+        arms = counts.shape[1]
+        start = Sums(known.through, np.array(rest[arms:]), np.array(before), np.array(rest[:arms]))
+    save = savable(periods, settled(len(counts)))
+    series, state = resumed(counts, periods, start, save)
+    if max(largest, series.max(initial=0.0)) >= limit:
+        return None, 0.0
+    if state:
+        highest = max(largest, series[: save - (start.bins if start else 0)].max(initial=0.0))
+        values = np.concatenate([[highest], [state.carried], state.counts, state.log_sums])
+        carried.save("sequential_srm", save, inputs, values)
+    return series, largest
+
+
 def _numbers(
-    counts: Floats, periods: Sequence[Period], names: Sequence[str], series: Floats
+    counts: Floats, periods: Sequence[Period], names: Sequence[str], series: Floats, largest: float
 ) -> dict[str, Any]:
     newest = [period for period in periods if period.first < max(len(counts), 1)][-1]
     active = newest.shares > 0
     units = counts.sum(axis=0)
     phase = counts[newest.first :, active].sum(axis=0) * (newest.replaced is None)
     ends = confidence_sequence(phase, newest.shares[active], 1 - CONFIDENCE)
-    largest = float(series.max(initial=0.0))
+    largest = max(largest, float(series.max(initial=0.0)))
     active_names = [name for name, used in zip(names, active, strict=True) if used]
     return {
         "n": int(units.sum()),

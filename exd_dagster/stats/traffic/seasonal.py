@@ -22,10 +22,12 @@ allowance for a variance learned from v errors.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from exd_dagster.stats.carried import SETTLED, Carried, settled, whole
 from exd_dagster.stats.inputs import Booleans, Floats
 from exd_dagster.stats.traffic.baseline import CHANCE, WEEK, Baseline, History, cautious, earlier_weeks
 from exd_dagster.stats.traffic.levels import Levels, no_levels
@@ -47,6 +49,11 @@ LOUD = 1.2
 """One of the earlier weeks was loud where their mean is at least this many times mu, and what chance adds."""
 
 _LOUD_OVER = [WINDOWS.index(6)] * 3 + [WINDOWS.index(24)]
+RECALLED = 40 * BLOCK
+"""Hours before a carried state whose errors are computed again: four weeks that teach, and gaps."""
+SHOWN = WEEK - SETTLED
+"""Hours before a carried state that a chart of a week shows."""
+
 _WIDTHS = np.array(WINDOWS)[:, None]
 
 
@@ -94,7 +101,12 @@ def nothing_declared(size: int) -> Declared:
 
 
 def scan(
-    volumes: Floats, delivered: Booleans, level: float, declared: Declared | None = None
+    volumes: Floats,
+    delivered: Booleans,
+    level: float,
+    declared: Declared | None = None,
+    carried: Carried | None = None,
+    asked: int = 0,
 ) -> SeasonalScan:
     """Test every hour of a series from `TESTS_FROM` on.
 
@@ -103,14 +115,32 @@ def scan(
         delivered: bool (T,), False for unknown hours: neither tested nor learned from.
         level: a; an hour alarms when one of its windows has p < a/4.
         declared: declared properties of the hours; None: nothing.
+        carried: where a state is found to go on from, and saved. Before it, `p` and `window_expected` are not
+            set, and `expected` and phi only as far back as a chart shows.
+        asked: first hour whose test is asked; a state after it is of no use.
     """
-    learner = _Learner(volumes, delivered, level / len(WINDOWS), declared or nothing_declared(len(volumes)))
-    begin, ahead = AHEAD, AHEAD  # no earlier hour has a week before it
+    known = declared or nothing_declared(len(volumes))
+    learner = _Learner(volumes, delivered, level / len(WINDOWS), known)
+
+    def inputs(hours: int) -> list[ArrayLike]:
+        flags = np.packbits([delivered[:hours], known.learned[:hours], known.levels.judged[:hours]], axis=1)
+        leveled = [known.levels.level[:hours], known.levels.error[:hours], known.clock[:hours]]
+        learned = np.packbits(known.levels.learned[:hours])
+        return [whole(volumes[:hours]), flags, learned, *leveled, level, known.baseline]
+
+    start, ahead = AHEAD, AHEAD  # no earlier hour has a week before it
+    save = 0 if carried is None else settled(len(volumes))
+    if carried is not None and (state := carried.find("hours", min(len(volumes), asked + 1), inputs)):
+        start = state.through
+        learner.go_on(start, state.values)
+    begin = start
     while begin < len(volumes):
         end = min(begin + ahead, len(volumes))
         learner.expect(begin, end)
         begin = learner.judge(begin, end)
         ahead = BLOCK if learner.alarm[max(begin - BLOCK, 0) : begin].any() else AHEAD
+    if carried is not None and save >= max(TESTS_FROM, start + 1):
+        carried.save("hours", save, inputs, learner.state(save))
     return SeasonalScan(
         learner.expected, learner.sums, learner.wanted, learner.dispersion, learner.p, learner.alarm
     )
@@ -137,6 +167,7 @@ class _Learner:
         self.expected = np.full(len(volumes), np.nan)
         self.alarm = np.zeros(len(volumes), dtype=bool)
         self.low = np.zeros(len(volumes), dtype=bool)  # hours at fault: never learned from
+        self.low_from = np.full(len(volumes), np.inf)  # hour from which that is known
         usable = delivered & known.learned & declared.learned
         self.history = History(volumes / known.level, usable, self.low, declared.clock)
         self.sums, self.wanted = np.zeros(shape), np.full(shape, np.nan)
@@ -145,6 +176,42 @@ class _Learner:
         self.square = np.full(shape, np.nan)  # squared error over `weeks`; NaN where it teaches nothing
         self.taught = np.full(shape, np.nan)  # what that error is from: mu, or the mean of the weeks
         self.running = np.zeros((4, len(volumes) + 1))  # totals: known hours, volume, mu, mean of weeks
+
+    def state(self, through: int) -> Floats:
+        """Return the state after so many hours: alarms, hours at fault, and phi of the hours last shown."""
+        alarms, low = np.flatnonzero(self.alarm[:through]), np.flatnonzero(self.low_from <= through)
+        shown = self.dispersion[0, through - SHOWN : through]
+        return np.concatenate([[len(alarms), len(low)], alarms, low, self.low_from[low], shown])
+
+    def go_on(self, through: int, state: Floats) -> None:
+        """Put the state back; what later days learn from the weeks before is computed again."""
+        alarms, faults = state[:2].astype(int).tolist()
+        alarm, low, since, shown = np.split(state[2:], np.cumsum([alarms, faults, faults]))
+        self.alarm[alarm.astype(int)] = True
+        self.low_from[low.astype(int)] = since
+        self.dispersion[0, through - SHOWN : through] = shown
+        begin = max(through - RECALLED, AHEAD)
+        self._recall(begin, through)
+        if begin > AHEAD and not self._learned_enough(through):
+            self._recall(AHEAD, through)
+
+    def _recall(self, begin: int, through: int) -> None:
+        """Set mu and its errors in hours judged before, each by the hours at fault that were known then."""
+        since = np.unique(self.low_from[(self.low_from > begin) & (self.low_from < through)]).astype(int)
+        for first, end in pairwise([begin, *since.tolist(), through]):
+            self.low[:] = self.low_from <= first
+            self.expect(first, end)
+        self.low[:] = self.low_from <= through
+        if begin > AHEAD:  # the first windows reach back to hours that were not recalled
+            self.wanted[:, begin : begin + BLOCK] = self.square[:, begin : begin + BLOCK] = np.nan
+
+    def _learned_enough(self, through: int) -> bool:
+        """Return whether later days find as many errors in the hours recalled as in all."""
+        faults = self._faults(through)
+        return all(
+            len(self._usable(row, through - window, faults)) >= ERRORS_KEPT[window] + BLOCK
+            for row, window in enumerate(WINDOWS)
+        )
 
     def expect(self, begin: int, end: int) -> None:
         """Set mu of some days; where weeks disagree it depends on which hours before them were at fault."""
@@ -192,8 +259,7 @@ class _Learner:
         days = np.arange(begin, end, BLOCK)
         now = [self.weeks[day : min(day + BLOCK, end)].mean() for day in days.tolist()]
         phi, lengths = np.full(len(days), np.nan), np.diff(np.append(days, end))
-        low = self.low if self.quiet is None else self.low | self.quiet
-        faults = np.append(0, low[:end].cumsum()) if low[:end].any() else None
+        faults = self._faults(end)
         for row, window in enumerate(WINDOWS):
             kept = self._usable(row, end - window, faults)
             lasts = kept.searchsorted(days - window, side="right").tolist()
@@ -210,7 +276,12 @@ class _Learner:
                     allowance[some] = _allowance(window, self.level)[count]
             self.dispersion[row, begin:end] = np.repeat(phi * allowance, lengths) + self.error[begin:end]
 
-    def _usable(self, row: int, last: int, faults: Floats | None) -> NDArray[np.int64]:
+    def _faults(self, end: int) -> NDArray[np.int64] | None:
+        """Return the running number of hours before `end` that are not learned from; None for none."""
+        low = self.low[:end] if self.quiet is None else self.low[:end] | self.quiet[:end]
+        return np.append(0, low.cumsum()) if low.any() else None
+
+    def _usable(self, row: int, last: int, faults: NDArray[np.int64] | None) -> NDArray[np.int64]:
         """Return the last hours of windows up to `last` that teach, at least those that are learned from."""
         wanted = ERRORS_KEPT[WINDOWS[row]] + AHEAD
         for first in (max(last + 1 - 2 * wanted, 0), 0):
@@ -235,7 +306,9 @@ class _Learner:
         self.alarm[begin : begin + hits.shape[1]] = hits.any(axis=0)
         for row, offset in np.argwhere(hits):
             span = slice(begin + int(offset) - WINDOWS[int(row)] + 1, begin + int(offset) + 1)
-            self.low[span] |= self.volumes[span] < self.expected[span]
+            fault = self.volumes[span] < self.expected[span]
+            self.low_from[span][fault & ~self.low[span]] = begin + hits.shape[1]
+            self.low[span] |= fault
 
 
 def _mean_errors(errors: Floats) -> Floats:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from exd_dagster.errors import InputError, did_you_mean
 from exd_dagster.stats import words
+from exd_dagster.stats.carried import Carried
 from exd_dagster.stats.inputs import Booleans, Floats, checked_counts, checked_level
 from exd_dagster.stats.methods.zscore import zscore
 from exd_dagster.stats.traffic.seasonal import (
@@ -88,6 +89,7 @@ def traffic_drop_test(
     judged: tuple[int, int] | None = None,
     declared: Declared | None = None,
     left_out: Mapping[int, str] = MappingProxyType({}),
+    carried: Carried | None = None,
 ) -> TrafficVerdict:
     """Test the volumes of one flag.
 
@@ -103,6 +105,7 @@ def traffic_drop_test(
             evaluated.
         declared: clock, phases and days of the flag, method seasonal; None: nothing is declared.
         left_out: why a bin is not evaluated, by bin, method seasonal.
+        carried: states of earlier evaluations to go on from, method seasonal; None: every bin is evaluated.
 
     Returns:
         The verdict: pass, fail, insufficient (empty input, or learning), not_checked (nothing was delivered).
@@ -129,13 +132,13 @@ def traffic_drop_test(
     hours[max(first, 0) : end] = True
     declared_changes = declared or nothing_declared(len(series))
     if not left_out:
-        return _by_season(series, known, hours, alarm_level, drop_fraction, declared_changes)
+        return _by_season(series, known, hours, alarm_level, drop_fraction, declared_changes, carried)
     note, count = _why(left_out, hours)
     open_hours = known.copy()
     open_hours[list(left_out)] = False
     if count and known[hours].any() and not open_hours[hours].any():
         return _answer("not_checked", "left_out", f"Not evaluated: {note}.", left_out_hours=count)
-    verdict = _by_season(series, open_hours, hours, alarm_level, drop_fraction, declared_changes)
+    verdict = _by_season(series, open_hours, hours, alarm_level, drop_fraction, declared_changes, carried)
     if not count:
         return verdict
     sentence = f"{verdict.sentence[:-1]}; {count} h not evaluated: {note}."
@@ -149,7 +152,13 @@ def _why(left_out: Mapping[int, str], judged: Booleans) -> tuple[str, int]:
 
 
 def _by_season(
-    volumes: Floats, delivered: Booleans, judged: Booleans, level: float, drop: float, declared: Declared
+    volumes: Floats,
+    delivered: Booleans,
+    judged: Booleans,
+    level: float,
+    drop: float,
+    declared: Declared,
+    carried: Carried | None,
 ) -> TrafficVerdict:
     if not delivered[judged].any():
         return _answer(
@@ -166,10 +175,12 @@ def _by_season(
         return _while_learning(volumes / levels.level * levels.level[end], known, launch, level)
     if not levels.judged[end]:
         return _while_learning(volumes, known, launch, level, phase=True)
-    seen = scan(volumes, known, level, declared)
+    seen = scan(volumes, known, level, declared, carried, int(judged.argmax()))
     alarms = np.flatnonzero(seen.alarm & judged)
     if not len(alarms):
         return _passes(seen, end, level)
+    if carried is not None:  # an episode may have begun in hours that were carried
+        seen = scan(volumes, known, level, declared)
     newest = int(alarms[-1])
     episode = _episode(seen, newest)
     first, last = _extent(seen, volumes, episode, level)

@@ -80,10 +80,9 @@ def _expected(seen: Floats, places: Hours) -> Floats:
     def median(lags: Hours) -> Floats:
         earlier = places - lags[:, None]
         values = np.where(earlier >= 0, seen[np.maximum(earlier, 0)], np.nan)
-        known = ~np.isnan(values).all(axis=0)
-        found = np.full(len(places), np.nan)
-        found[known] = np.nanmedian(values[:, known], axis=0)
-        return found
+        values.sort(axis=0)  # NaN last
+        count, columns = np.isfinite(values).sum(axis=0), np.arange(len(places))
+        return np.asarray((values[np.maximum(count - 1, 0) // 2, columns] + values[count // 2, columns]) / 2)
 
     return np.nan_to_num(np.fmin(median(_DAYS), median(_WEEKS)))
 
