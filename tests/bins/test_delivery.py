@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from exd_dagster.bins.store.reading.delivery import delivered_hours
+from exd_dagster.config import Phase
 from tests.bins.conftest import HOUR, START, flag, update
 from tests.bins.conftest import log as rows
 
@@ -59,6 +60,7 @@ def test_nights_with_a_few_records_of_fast_clocks_were_not_delivered_between_or_
     records = np.where(night, np.random.default_rng(4).poisson(5, (1, 24 * DAYS)), log(1))
     stopped = 24 * DAYS - 30
     records[:, stopped:] = np.random.default_rng(2).binomial(records[:, stopped:], 0.02)
+    records[:, stopped:][:, night[stopped:]] = 1
     records[:, -1] += 1
     assert lost(records[:, :end]) == set(range(stopped, end))
 
@@ -120,3 +122,31 @@ def test_reading_says_which_hours_were_not_delivered_and_what_lies_ahead(store):
     assert report.undelivered == (START + 72 * HOUR, START + 73 * HOUR)
     assert report.records_ahead == 3
     assert store.read(flag()).delivered.tolist() == [True] * 72 + [False] * 2
+
+
+def falling(units: int, hours: int) -> list[tuple[float, str, str]]:
+    """Return three days of 60 records an hour, then so many."""
+    return [
+        (hour + unit / 70, f"{hour}-{unit}", "control")
+        for hour in range(hours)
+        for unit in range(60 if hour < 72 else units)
+    ]
+
+
+def cut_to(coverage: float | None):
+    phase = Phase(start=START + 72 * HOUR, split={"control": 0.5, "treatment": 0.5}, coverage=coverage)
+    return flag(coverage=1.0, phases=[phase])
+
+
+@pytest.mark.parametrize(("coverage", "delivers"), [(0.05, True), (None, False)])
+def test_a_declared_cut_of_the_only_flag_is_no_fault_of_the_loader(store, coverage, delivers):
+    report = update(store, rows(*falling(3, 80)), cut_to(coverage), hours=(0, 80))
+    assert bool(report.undelivered) is not delivers
+    assert store.read(cut_to(coverage)).delivered[-3:].all() == delivers
+
+
+def test_a_loader_that_stops_after_a_declared_cut_is_still_told(store):
+    """The last hour before the gap has less than it expected before the cut, so it is taken for incomplete."""
+    late = [(hour + 0.5, f"fast-{hour}", "control") for hour in (75, 76, 77, 79)]
+    report = update(store, rows(*falling(20, 75), *late), cut_to(0.33), hours=(0, 80))
+    assert report.undelivered == tuple(START + hour * HOUR for hour in (74, 75, 76, 77))

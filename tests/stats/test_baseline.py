@@ -12,6 +12,7 @@ from exd_dagster.config import Event, FlagAudit, Phase
 from exd_dagster.errors import ConfigError
 from exd_dagster.stats import audit_flag, traffic_drop_test
 from exd_dagster.stats.traffic.baseline import History, cautious, earlier_weeks
+from exd_dagster.stats.traffic.levels import Change, levels
 from exd_dagster.stats.traffic.seasonal import nothing_declared, scan
 from tests.stats.build import HALVES, START, bins_of, flag, hours
 
@@ -69,6 +70,25 @@ def test_weeks_that_disagree_by_chance_do_not_delay_the_detection_of_a_fall():
             blocked = ((seen.p[1:] < 1e-4 / 4) & halved).any(axis=0)[11 * DAY :]
             found.append(int(blocked.argmax()) if blocked.any() else 2 * DAY)
     assert mean(delays["robust"]) <= mean(delays["mean"]) + 2
+
+
+@pytest.mark.parametrize("ratio", [0.2, 5, None])
+def test_the_first_day_of_another_coverage_is_no_history(ratio):
+    """Clients take it up in that day, so its hours are of neither level."""
+    volumes = rhythm(20)
+    learned = levels(volumes, np.ones(len(volumes), bool), [Change(10 * DAY, ratio)]).learned
+    assert np.flatnonzero(~learned).tolist() == list(range(10 * DAY, 11 * DAY))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "level"), [(3, 3, 3), (3, 2.4, 2.4), (3, 1, 2), (3, 6, 3), (0, 1, 1)]
+)
+def test_the_second_day_lowers_a_level_by_a_third_at_most_and_a_silent_day_is_none(first, second, level):
+    volumes = rhythm(20)
+    volumes[10 * DAY : 11 * DAY] *= first
+    volumes[11 * DAY : 12 * DAY] *= second
+    found = levels(volumes, np.ones(len(volumes), bool), [Change(10 * DAY, None)]).level
+    np.testing.assert_allclose(found[12 * DAY :], level)
 
 
 def brute_force(volumes: list[float], hour: int) -> float:

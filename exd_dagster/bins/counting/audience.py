@@ -80,8 +80,13 @@ def iteration_of(target: Target) -> datetime:
 
 
 def definition(flag: FlagAudit) -> dict[str, Any]:
-    """Return what decides which records of a flag are counted and how, as JSON values."""
-    return {
+    """Return what decides which records of a flag are counted and how, as JSON values.
+
+    And, where it changes, the declared coverage, on which no count depends.
+    """
+    coverage = [[instant_ms(phase.start), phase.coverage] for phase in flag.schedule if phase.coverage]
+    changes = {"coverage": coverage} if len({share for _, share in coverage}) > 1 else {}
+    return changes | {
         "start": instant_ms(flag.start),
         "end": flag.end and instant_ms(flag.end),
         "phases": [[instant_ms(phase.start), phase.rerandomized] for phase in flag.phases],
@@ -107,6 +112,7 @@ def counts_the_same(stored: str, flag: FlagAudit, through: int) -> bool:
     """
     old, new = json.loads(stored), json.loads(json.dumps(definition(flag)))
     for value in (old, new):
+        value.pop("coverage", None)
         value["phases"] = [phase for phase in value["phases"] if phase[0] < through * HOUR_MS]
         if value["end"] and value["end"] >= through * HOUR_MS:
             value["end"] = None

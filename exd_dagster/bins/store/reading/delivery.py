@@ -14,12 +14,15 @@ A late loader together with a few devices whose clocks are fast causes such hour
 missing file causes them in its middle. An hour without any record was not delivered either.
 """
 
-from collections.abc import Callable, Collection, Mapping
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeAlias
 
 import duckdb
 import numpy as np
 from numpy.typing import NDArray
+
+from exd_dagster.bins.hours import HOUR_MS
 
 FEWEST = 20.0
 """An hour that expects fewer records is not tested."""
@@ -35,7 +38,7 @@ _WEEKS = 168 * np.arange(1, 4)
 Floats: TypeAlias = NDArray[np.float64]
 Hours: TypeAlias = NDArray[np.int64]
 Booleans: TypeAlias = NDArray[np.bool_]
-Volumes: TypeAlias = Callable[[Collection[int]], Mapping[int, Mapping[int, int]]]
+Volumes: TypeAlias = Callable[[Collection[int]], Mapping[int, Mapping[int, float]]]
 """Gives, for some hours, the evaluations of each counted flag by hour."""
 
 
@@ -107,7 +110,7 @@ def _all_down(doubtful: Hours, share: Floats, first: int, volumes: Volumes) -> s
     return down
 
 
-def _share(doubtful: Hours, first: int, evaluations: Mapping[int, int]) -> Floats:
+def _share(doubtful: Hours, first: int, evaluations: Mapping[int, float]) -> Floats:
     """Return what each doubtful hour of one flag has of what it expects; NaN where that is too little."""
     start = min(evaluations)
     series = np.zeros(int(doubtful.max()) + first - start + 1)
@@ -122,17 +125,28 @@ def _share(doubtful: Hours, first: int, evaluations: Mapping[int, int]) -> Float
 
 
 def flag_volumes(connection: duckdb.DuckDBPyConnection, source: str) -> Volumes:
-    """Return a function that reads the evaluations of a log's counted flags from the store."""
+    """Return a function that reads the evaluations of a log's counted flags from the store.
 
-    def volumes(hours: Collection[int]) -> dict[int, dict[int, int]]:
-        found: dict[int, dict[int, int]] = {}
+    Of a flag whose declared coverage changes they are divided by it: a declared cut is no fault of a loader.
+    """
+
+    def volumes(hours: Collection[int]) -> dict[int, dict[int, float]]:
+        query = "SELECT flag, definition FROM exd_flags WHERE source = ?"
+        stored = connection.execute(query, [source]).fetchall()
+        changes = {flag: json.loads(definition).get("coverage", []) for flag, definition in stored}
+        found: dict[int, dict[int, float]] = {}
         rows = connection.execute(
             "SELECT flag, hour, sum(evaluations)::BIGINT FROM exd_bins JOIN exd_flags USING (flag) "
             "WHERE source = ? AND hour IN (SELECT unnest(?)) GROUP BY flag, hour ORDER BY flag, hour",
             [source, list(hours)],
         )
         for flag, hour, evaluations in rows.fetchall():
-            found.setdefault(flag, {})[hour] = evaluations
+            found.setdefault(flag, {})[hour] = evaluations / _coverage(changes[flag], hour)
         return found
 
     return volumes
+
+
+def _coverage(changes: Sequence[tuple[int, float]], hour: int) -> float:
+    """Return the coverage at the end of an hour; `changes`: instants (ms), and the coverage from then on."""
+    return [1.0, *(share for at, share in changes if at < (hour + 1) * HOUR_MS)][-1]
