@@ -146,7 +146,7 @@ def test_a_declared_cut_of_the_only_flag_is_no_fault_of_the_loader(store, covera
 
 
 def test_a_loader_that_stops_after_a_declared_cut_is_still_told(store):
-    """The last hour before the gap has less than it expected before the cut, so it is taken for incomplete."""
+    """The last hour before the gap has less than before the cut, so it is taken for incomplete."""
     late = [(hour + 0.5, f"fast-{hour}", "control") for hour in (75, 76, 77, 79)]
     report = update(store, rows(*falling(20, 75), *late), cut_to(0.33), hours=(0, 80))
     assert report.undelivered == tuple(START + hour * HOUR for hour in (74, 75, 76, 77))
