@@ -76,6 +76,19 @@ def test_a_file_has_at_most_400_lines_and_a_function_40(module: Path) -> None:
     assert not long
 
 
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(PACKAGE)))
+def test_the_docstring_of_a_private_function_is_one_line(module: Path) -> None:
+    long = [
+        node.name
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and node.name.startswith("_")
+        and not node.name.startswith("__")
+        and "\n" in (ast.get_docstring(node) or "")
+    ]
+    assert not long
+
+
 def body_length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """Count the lines of a function's body, its docstring and nested functions left out."""
     body = function.body

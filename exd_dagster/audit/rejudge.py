@@ -77,7 +77,7 @@ def best_setting(
         None where no false failure can be judged again, or no setting is known for the check. A setting that
         avoids none is returned as such.
     """
-    if check not in _TABLES:  # a report's, or one without a setting
+    if check not in _TABLES:  # the check of a report, or one without a setting
         return None
     answered = [row for row in rows if row.check == check and row.verdict in ("real", "false")]
     known = [row for row in answered if row.audited_through and row.flag in flags][-NEWEST:]

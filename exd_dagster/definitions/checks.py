@@ -292,7 +292,7 @@ def description(done: Audit, verdict: Verdict) -> str:
         parts.append(as_markdown_image(svg, f"{verdict.check} of {done.flag.key}"))
     if done.notes and verdict.check in ("srm", TRUST) and verdict.reason != NEVER_COUNTED:
         parts.append(f"Note: {escape_markdown('; '.join(done.notes))}.")
-    if causes := causes_of(done, verdict):  # one: what is taller than this Dagster hides behind "Show more"
+    if causes := causes_of(done, verdict):  # one picture: Dagster hides anything taller behind "Show more"
         more = f" {len(causes) - 1} more under `causes`." if len(causes) > 1 else ""
         parts.append(f"Likely cause, from the data: {escape_markdown(causes[0].sentence)}{more}")
     return "\n\n".join(parts)

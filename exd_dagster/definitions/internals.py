@@ -109,7 +109,7 @@ def _metadata(entries: Mapping[str, Any]) -> dict[str, Any]:
     known = {
         name: _plain(value)
         for name, value in entries.items()
-        if not isinstance(value, dg.TableMetadataValue)  # for the eye; the numbers are there as JSON
+        if not isinstance(value, dg.TableMetadataValue)  # its numbers are in the metadata too
     }
     whole = known.get(DETAILS)
     if not isinstance(whole, Mapping):

@@ -79,7 +79,7 @@ def time_sql(column: str, kind: str, zone: str, time_format: str | None = None) 
         return f"epoch_us({column})"
     if kind == "TIMESTAMPTZ_NS" or (kind == "TIMESTAMP_NS" and zone == "UTC"):
         return f"(epoch_ns({column}) // 1000)"
-    if kind.startswith("TIMESTAMP") or kind == "DATE":  # of either, a damaged one may be too far away
+    if kind.startswith("TIMESTAMP") or kind == "DATE":  # a damaged instant may be out of range in either type
         return f"epoch_us({_local(f'TRY_CAST({column} AS TIMESTAMP)', zone)})"
     if kind in INTEGERS or kind.startswith(NUMBERS):
         return _from_number(column)

@@ -188,7 +188,7 @@ def _json_parts(text: str, steps: Sequence[Step]) -> tuple[str, str]:
     path = "$"
     for step in steps:
         if step.wanted is not None:
-            # of an object, it alone
+            # an object counts as a list of itself
             items = f"json_extract({value}, {_text(path + '[*]')})"
             items = (
                 f"CASE WHEN json_type({value}, {_text(path)}) = 'OBJECT' THEN [json_extract({value}, "

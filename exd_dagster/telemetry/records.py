@@ -67,8 +67,7 @@ AMBIGUOUS_TIME = "ambiguous_time"
 BEFORE_2000 = "time_before_2000"
 FUTURE = "time_in_the_future"
 NO_FLAG = "no_flag"
-QUARANTINE_REASONS = (UNREADABLE_LINE, UNREADABLE_TIME, AMBIGUOUS_TIME, BEFORE_2000, FUTURE, NO_FLAG)
-"""Why a row is quarantined: it is counted under its reason, and in no bin."""
+"""Why a row is quarantined, these six: it is counted under its reason, and in no bin."""
 
 
 @dataclass(frozen=True, slots=True)

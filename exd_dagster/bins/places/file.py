@@ -44,7 +44,7 @@ class FilePlace:
         """See `Place`."""
         refuse_sqlite(self.database)
         try:
-            if self.database.startswith(MOTHERDUCK):  # gives the name itself
+            if self.database.startswith(MOTHERDUCK):
                 load_extension(connection, "motherduck")
                 connection.execute(f"ATTACH {literal(self.database)}")
                 return ident(self.address.removeprefix(MOTHERDUCK) or "my_db") + ".main"

@@ -50,7 +50,7 @@ class Caller:
         from dagster_graphql import DagsterGraphQLClientError
 
         client, known = self._client(), (location, REPOSITORY)
-        for place in (known, (None, None)):  # the second: a location that is not made of Definitions
+        for place in (known, (None, None)):  # the second error: a location that is not made of Definitions
             try:
                 return str(
                     client.submit_job_execution(

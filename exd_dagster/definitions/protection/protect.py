@@ -179,7 +179,7 @@ def _protected_spec(
     new = [key for key in protection.bins if key not in known]
     condition: Any = spec.automation_condition
     if condition is not None:
-        # what was no dependency before must not begin to hold back or to trigger the report
+        # a new dependency must neither delay nor trigger the report
         own = (
             condition.ignore(dg.AssetSelection.assets(*new))
             if new and hasattr(condition, "ignore")

@@ -122,7 +122,7 @@ def _name(column: object) -> str:
 def _text(value: object) -> str:
     """Write a Python object as every log would: booleans and objects as JSON does, instants as ISO 8601."""
     if isinstance(value, (dict, list, tuple)):
-        with suppress(TypeError, ValueError, RecursionError):  # else as Python writes it
+        with suppress(TypeError, ValueError, RecursionError):  # otherwise the text that Python writes
             return _utf8(json.dumps(value, default=str, ensure_ascii=False))
     if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"):
         return str(value).lower()

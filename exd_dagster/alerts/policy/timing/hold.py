@@ -63,6 +63,7 @@ def time_entries(state: AlertState, rules: Mapping[str, DeliveryRules], now: dat
 def _timed(
     state: AlertState, entries: list[OutboxEntry], rule: DeliveryRules, now: datetime
 ) -> list[OutboxEntry]:
+    # outside: held by the clock; active: released or tried; late: held until now; new: decided in this tick
     outside = [] if rule.is_active(now) else [e for e in entries if not _breaks_through(e, state, rule)]
     start = next_start(rule.active_time, rule.zone, now) if outside else now
     held = [replace(entry, held_until=start) for entry in outside]
