@@ -249,10 +249,8 @@ def _kept(part: _Part, expected: Floats, hours: slice) -> float:
 
 
 def _against_rest(declared: Declared, rest: Floats) -> Declared:
-    """Return the hours with what the rest has in each as their level; a level phases declare is in it.
-
-    The level is about 1: relative to the power of four next to the mean, which new hours seldom change.
-    """
+    """Return the hours with what the rest has in each as their level; a level phases declare is in it."""
+    # The level is about 1: relative to the power of four next to the mean, which new hours seldom change.
     enough = rest >= FEWEST
     mean = 4.0 ** round(log(rest[enough].mean(), 4)) if enough.any() else 1.0
     level = np.where(enough, rest, mean) / mean
