@@ -72,6 +72,13 @@ def test_a_quiet_night_after_a_gap_was_delivered_if_it_has_what_it_expects():
     assert lost(records) - set(np.flatnonzero(records[0] == 0)) == set()
 
 
+@pytest.mark.parametrize(("down", "missed"), [(4, {200}), (3, set())])
+def test_an_hour_is_missed_when_four_of_five_flags_are_down_together(down, missed):
+    records = log(5)
+    records[:down, 200] //= 20
+    assert lost(records) == missed
+
+
 def test_half_of_the_files_of_an_hour_are_missed_in_a_fleet():
     records = log(5)
     records[:, 200:203] = records[:, 200:203] * 0.4

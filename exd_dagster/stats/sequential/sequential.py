@@ -186,7 +186,7 @@ def judge_sequence(
 def _carried(
     counts: Floats, periods: Sequence[Period], limit: float, carried: Carried
 ) -> tuple[Floats | None, float]:
-    """Return ln E after the bins that are not settled, and the largest before; None where it must be whole."""
+    """Return ln E after the unsettled bins, and the largest before them; None where it must be whole."""
 
     def inputs(bins: int) -> list[ArrayLike]:
         return [whole(counts[:bins]), *declared(periods, bins)]
