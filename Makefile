@@ -100,7 +100,7 @@ wheel: $(VENV)/.installed-dev ## build the wheel and use it in an environment of
 soak: $(VENV)/.installed-dev ## a bad week of 500 flags: kills, refusals, clock jumps; one line
 	@$(BIN)/python -m tests.alerts.soak 500
 
-bench: $(VENV)/.installed-dev ## benchmarks, one JSON object a line (BIG=1 for the large ones)
+bench: $(VENV)/.installed-dev $(if $(BIG),.venv-lake/.installed) ## benchmarks, one JSON object a line (BIG=1: the large ones, UI and lake too)
 	@$(BIN)/python -m benchmarks
 
 constraints: $(VENV)/.installed-dev ## resolve constraints.txt again, for all supported Pythons

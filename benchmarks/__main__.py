@@ -1,4 +1,6 @@
-"""Run every benchmark: `make bench` (BIG=1 for the large ones)."""
+"""Run every benchmark: `make bench` (BIG=1 for the large ones, the UI with 2,000 flags, and the lake)."""
+
+import os
 
 from benchmarks import (
     bench_alerts,
@@ -7,9 +9,11 @@ from benchmarks import (
     bench_cli,
     bench_engines,
     bench_import,
+    bench_lake,
     bench_nights,
     bench_presets,
     bench_stats,
+    bench_ui,
 )
 from benchmarks.line import summary
 
@@ -23,4 +27,7 @@ if __name__ == "__main__":
     bench_audit.main()
     bench_alerts.main()
     bench_cli.main()
+    if os.environ.get("BIG"):
+        bench_ui.main()
+        bench_lake.main()
     summary()

@@ -2,7 +2,7 @@
 
 python -m benchmarks.bench_ui [FLAGS]
 
-It takes about a quarter of an hour and needs Chromium, so `make bench` leaves it out.
+It takes about a quarter of an hour and needs Chromium; `make bench BIG=1` runs it too.
 """
 
 import logging
