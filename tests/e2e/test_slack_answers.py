@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -19,11 +20,12 @@ from exd_dagster.alerts.policy.decisions import Decision
 from exd_dagster.definitions.decisions.asset import load_decisions
 from exd_dagster.definitions.decisions.slack_answers import ANSWER_TAG, USER_TAG
 from tests.e2e.webserver import ROOT, webserver
-from tests.servers.slack import APP_TOKEN, BOT_TOKEN, SlackServer, pressed
+from tests.servers.slack import APP_TOKEN, BOT_TOKEN, SlackServer, pressed, submitted
 
 pytestmark = pytest.mark.e2e
 
 ANA, EVE = "U0ANA", "U0EVE"
+UNTIL = datetime(2030, 3, 12, 9, tzinfo=timezone.utc)
 PROJECT = """
 import os
 from pathlib import Path
@@ -95,7 +97,7 @@ class Office:
                 stderr=subprocess.STDOUT,
             )
             try:
-                self.slack.wait(lambda: "connected as app" in log.read_text(), f"{log} to say so", 90)
+                self.slack.wait(lambda: "connected as app" in log.read_text(), f"{log} to say so", 240)
                 yield
             finally:
                 process.terminate()
@@ -193,11 +195,29 @@ def test_where_dagster_does_not_let_the_person_nothing_is_launched(office: Offic
         connections = office.slack.connections
         with office.answering(server):
             office.slack.wait(lambda: office.slack.connections > connections, "the connection")
-            office.slack.press(ts, "waive", ANA)
+            office.slack.press(ts, "acknowledge", ANA)
             office.slack.wait(lambda: len(office.whispers) > whispers, "the refusal", 120)
     assert office.whispers[-1] == "Dagster does not let you launch flag_decision."
     assert len(office.runs()) == runs
-    assert "exd:waive" in str(office.slack.messages[ts])
+    assert "exd:acknowledge" in str(office.slack.messages[ts])
+
+
+def test_the_end_of_an_audit_is_recorded_with_the_reason_and_the_time_of_its_form(office: Office) -> None:
+    ts = office.message("third")
+    office.slack.fill_in(ts, "end", ANA, "rolled back", UNTIL)
+    office.slack.wait(lambda: "rolled back" in str(office.slack.messages[ts]), "the edit", 120)
+    (decision,) = [each for each in office.decisions() if each.flags == "third"]
+    assert (decision.kind, decision.reason, decision.until) == ("end", "rolled back", UNTIL)
+    assert decision.by == f"ana (Slack {ANA})"
+    assert "Audit ended until 2030-03-12 09:00 UTC by ana: rolled back" in str(office.slack.messages[ts])
+
+
+def test_a_form_that_was_used_is_void(office: Office) -> None:
+    form, runs, whispers = office.slack.views[-1], len(office.runs()), len(office.whispers)
+    office.slack.send(submitted(form, ANA, "again", UNTIL))
+    office.slack.wait(lambda: len(office.whispers) > whispers, "the refusal")
+    assert office.whispers[-1] == "This was answered already."
+    assert len(office.runs()) == runs
 
 
 def test_after_a_lost_connection_a_waiver_unblocks_the_flag(office: Office) -> None:
@@ -205,8 +225,9 @@ def test_after_a_lost_connection_a_waiver_unblocks_the_flag(office: Office) -> N
     connections = office.slack.connections
     office.slack.drop()
     office.slack.wait(lambda: office.slack.connections > connections, "the new connection", 60)
-    office.slack.press(ts, "waive", ANA)
+    office.slack.fill_in(ts, "waive", ANA, "cache bug, arms equal", UNTIL)
     office.slack.wait(
         lambda: any("Waived until" in str(body) for body in office.slack.calls), "the edit", 120
     )
-    assert [d.kind for d in office.decisions() if d.flags == "fourth"] == ["waive"]
+    (decision,) = [each for each in office.decisions() if each.flags == "fourth"]
+    assert (decision.kind, decision.reason) == ("waive", "cache bug, arms equal")

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -22,6 +23,7 @@ class SlackServer:
     Attributes:
         calls: (method, body) of each call, oldest first.
         messages: by ts, the body a message has now.
+        views: the forms that were opened, oldest first.
         acknowledged: ids of envelopes that were acknowledged.
         connections: how often a WebSocket was opened.
     """
@@ -29,6 +31,7 @@ class SlackServer:
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.messages: dict[str, dict[str, Any]] = {}
+        self.views: list[dict[str, Any]] = []
         self.acknowledged: list[str] = []
         self.connections = 0
         self.refuse: dict[str, str] = {}
@@ -76,6 +79,9 @@ class SlackServer:
         if method == "chat.update":
             self.messages[body["ts"]] = {**self.messages.get(body["ts"], {}), **body}
             return _reply(ok=True, channel=CHANNEL, ts=body["ts"])
+        if method == "views.open":
+            self.views.append(body["view"])
+            return _reply(ok=True, view={"id": f"V{len(self.views)}"})
         return _reply(ok=True) if method == "chat.postEphemeral" else _reply(ok=False, error="unknown_method")
 
     def _session(self, connection: ServerConnection) -> None:
@@ -125,6 +131,43 @@ class SlackServer:
     def press(self, ts: str, kind: str, user: str, **changes: Any) -> str:
         """Press a button of a message."""
         return self.send(pressed(self.messages[ts], ts, kind, user, **changes))
+
+    def fill_in(self, ts: str, kind: str, user: str, reason: str, until: datetime, **changes: Any) -> str:
+        """Press a button that opens a form, fill that in, and send it."""
+        opened = len(self.views)
+        self.press(ts, kind, user)
+        self.wait(lambda: len(self.views) > opened, "the form")
+        return self.send(submitted(self.views[-1], user, reason, until, **changes))
+
+
+def submitted(
+    view: Mapping[str, Any], user: str, reason: str, until: datetime, **changes: Any
+) -> dict[str, Any]:
+    """Return what Slack sends for a form, with the shape of its view_submission payload."""
+    values = {
+        "why": {"reason": {"type": "plain_text_input", "value": reason}},
+        "ends": {"until": {"type": "datetimepicker", "selected_date_time": int(until.timestamp())}},
+    }
+    payload = {
+        "type": "view_submission",
+        "team": {"id": TEAM, "domain": "exd"},
+        "user": {"id": user, "username": "ana", "name": "ana", "team_id": TEAM},
+        "api_app_id": APP,
+        "token": "verification",
+        "trigger_id": "1.2.4",
+        "view": {
+            **view,
+            "id": "V1",
+            "app_id": APP,
+            "bot_id": "B0BOT",
+            "state": {"values": values},
+            "hash": "1",
+        },
+        "response_urls": [],
+        "is_enterprise_install": False,
+        "enterprise": None,
+    }
+    return {**payload, **changes}
 
 
 def pressed(body: Mapping[str, Any], ts: str, kind: str, user: str, **changes: Any) -> dict[str, Any]:

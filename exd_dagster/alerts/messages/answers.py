@@ -23,6 +23,8 @@ ANSWERS: Mapping[str, tuple[str, str, timedelta]] = {
     "End the audit": ("end", "", timedelta(days=30)),
 }
 """Label of each answer: its decision, a reason to begin with, and until when."""
+ASKS_WHY = ("waive", "end")
+"""Decisions for which a person must say why: in Slack their buttons open a form."""
 WAS_IT_REAL = "Was it real?"
 CLOSES: Mapping[str, str] = {"Real": "real", "False alarm": "false", "Expected": "expected"}
 """Label of each answer to "was it real?": the verdict it fills in."""

@@ -17,13 +17,17 @@ from exd_dagster.alerts.channels.slack.click import (
     RefusedClickError,
     Trusted,
     answered,
+    part_of,
     read_click,
+    text_of,
 )
+from exd_dagster.alerts.channels.slack.form import Submission, form_of, read_submission
 from exd_dagster.alerts.channels.slack.sender import SlackBot
 from exd_dagster.alerts.channels.slack.socket import SlackConnection
-from exd_dagster.alerts.messages.answers import until_of
+from exd_dagster.alerts.messages.answers import ASKS_WHY, until_of
 from exd_dagster.alerts.messages.text import visible
-from exd_dagster.alerts.model import AlertState
+from exd_dagster.alerts.model import AlertState, instant
+from exd_dagster.alerts.policy.decisions import KINDS
 from exd_dagster.definitions.decisions.launch import Caller
 from exd_dagster.definitions.decisions.slack_users import SlackUser
 from exd_dagster.errors import DeliveryError
@@ -32,7 +36,9 @@ ANSWER_TAG = "exd/slack_answer"
 """Tag of a run: the id of the button that launched it."""
 USER_TAG = "exd/slack_user"
 """Tag of a run: Slack's id of the person."""
-DONE = {"acknowledge": "Acknowledged", "silence": "Silenced", "waive": "Waived"}
+DONE = {"acknowledge": "Acknowledged", "silence": "Silenced", "waive": "Waived", "end": "Audit ended"}
+_REMEMBERED = 1000
+"""Messages whose forms are open, which an answer edits; after a restart it is posted in their thread."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,18 +61,25 @@ class SlackAnswers:
     used: Callable[[str], bool]
     log: logging.Logger
     _pressed: set[str] = field(default_factory=set)
+    _forms: dict[str, Click] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     def pressed(self, connection: SlackConnection, payload: Mapping[str, Any]) -> None:
-        """Act on one press, or say why not: to the person, where it comes from our own message."""
+        """Act on one press or form, or say why not: to the person, where it comes from our own message."""
+        now, trusted = datetime.now(timezone.utc), self._trusted(connection)
+        answer: Click | Submission | None = None
         try:
-            click = read_click(payload, self._trusted(connection), datetime.now(timezone.utc))
-            if click is not None:
-                self._act(connection, click)
+            answer = read_submission(payload, trusted, now) or read_click(payload, trusted, now)
+            if isinstance(answer, Click) and answer.offer.kind in ASKS_WHY:
+                self._open(connection, answer)
+            elif answer is not None:
+                self._act(connection, answer)
         except RefusedClickError as error:
             self.log.warning("Slack: refused %s", error)
             if error.explain:
-                connection.ephemeral(*_place(payload), str(error))
+                channel, user = _place(payload)
+                channel = answer.channel if answer else error.channel or channel
+                connection.ephemeral(channel, user, str(error))
 
     def _trusted(self, connection: SlackConnection) -> Trusted:
         posted = {
@@ -82,46 +95,75 @@ class SlackAnswers:
             token=connection.bot.token,
         )
 
-    def _act(self, connection: SlackConnection, click: Click) -> None:
-        user = self.users.get(click.user)
-        if user is None:
-            why = f"{click.user} is not among those who may answer in Slack; the file of users needs a line."
-            raise RefusedClickError(why, explain=True)
+    def _known(self, user: str) -> SlackUser:
+        if found := self.users.get(user):
+            return found
+        why = f"{user} is not among those who may answer in Slack; the file of users needs a line."
+        raise RefusedClickError(why, explain=True)
+
+    def _refuse_used(self, answer: str) -> None:
+        if answer in self._pressed or self.used(answer):
+            raise RefusedClickError("This was answered already.", explain=True)
+
+    def _open(self, connection: SlackConnection, click: Click) -> None:
+        """Open the form that asks why and until when."""
+        self._known(click.user)
+        now = datetime.now(timezone.utc)
         with self._lock:
-            if click.id in self._pressed or self.used(click.id):
-                raise RefusedClickError("This was answered already.", explain=True)
-            self._pressed.add(click.id)
+            self._refuse_used(click.id)
+            self._forms[click.id] = click
+            for oldest in list(self._forms)[:-_REMEMBERED]:
+                del self._forms[oldest]
+        until = instant(until_of(click.offer.kind, now)) or now
+        view = form_of(click, KINDS[click.offer.kind], until, connection.bot.token, now)
+        opened = connection.form(click.trigger, view)
+        if opened.status != "sent":
+            why = f"Slack did not open the form ({opened.detail}). Press again, or decide in Dagster."
+            raise RefusedClickError(why, explain=True)
+
+    def _act(self, connection: SlackConnection, answer: Click | Submission) -> None:
+        """Record a decision, once, and say so in the message."""
+        user = self._known(answer.user)
+        with self._lock:
+            self._refuse_used(answer.id)
+            self._pressed.add(answer.id)
         try:
-            said = self._decide(click, user)
+            said = self._decide(answer, user)
         except DeliveryError as error:
-            self._pressed.discard(click.id)
+            self._pressed.discard(answer.id)
             raise RefusedClickError(f"{error}", explain=True) from None
         self.log.info("Slack: %s", said)
-        edited = connection.edit(click.channel, click.ts, click.text, answered(click, said))
-        if edited.status != "sent":
-            self.log.warning("Slack: the message was not edited: %s", edited.detail)
-            connection.ephemeral(click.channel, click.user, said)
+        click = answer if isinstance(answer, Click) else self._forms.pop(answer.id, None)
+        if click is None:  # the form was opened before this process began
+            told = connection.reply(answer.channel, answer.ts, said)
+        else:
+            told = connection.edit(click.channel, click.ts, click.text, answered(click, said))
+        if told.status != "sent":
+            self.log.warning("Slack: the message was not edited: %s", told.detail)
+            connection.ephemeral(answer.channel, answer.user, said)
 
-    def _decide(self, click: Click, user: SlackUser) -> str:
+    def _decide(self, answer: Click | Submission, user: SlackUser) -> str:
         """Launch the job, wait for it, and return what was decided."""
-        offer, caller = click.offer, Caller(url=self.url, headers=user.known_by())
-        until = until_of(offer.kind, datetime.now(timezone.utc))
+        offer, caller = answer.offer, Caller(url=self.url, headers=user.known_by())
+        until, reason = until_of(offer.kind, datetime.now(timezone.utc)), ""
+        if isinstance(answer, Submission):
+            until, reason = f"{answer.until:%Y-%m-%dT%H:%MZ}", answer.reason
         config = {
             "kind": offer.kind,
             "flags": offer.flags,
             "checks": offer.checks,
-            "reason": "answered in Slack",
-            "by": f"{user.name} (Slack {click.user})",
+            "reason": reason or "answered in Slack",
+            "by": f"{user.name} (Slack {answer.user})",
             "until": until,
         }
-        tags = {ANSWER_TAG: click.id, USER_TAG: click.user}
+        tags = {ANSWER_TAG: answer.id, USER_TAG: answer.user}
         run = caller.launch(offer.location, offer.job, offer.op, config, tags)
         status = caller.outcome(run)
         if status in ("FAILURE", "CANCELED"):
             raise DeliveryError(f"The decision was not recorded; see {self.url.rstrip('/')}/runs/{run}.")
         done = DONE[offer.kind] if status == "SUCCESS" else f"Asked to {offer.kind}"
         ends = until.replace("T", " ").replace("Z", " UTC")
-        return visible(f"{done} until {ends} by {user.name}")
+        return visible(f"{done} until {ends} by {user.name}" + (f": {reason}" if reason else ""))
 
 
 def launched(instance: dg.DagsterInstance, answer: str) -> bool:
@@ -144,5 +186,5 @@ def apps(destinations: Sequence[tuple[str, str, SlackBot]]) -> dict[tuple[str, s
 
 
 def _place(payload: Mapping[str, Any]) -> tuple[str, str]:
-    """Channel and person of a payload that `read_click` verified."""
-    return str(payload["container"]["channel_id"]), str(payload["user"]["id"])
+    """Channel, "" for a form, and person of a payload."""
+    return text_of(part_of(payload, "container"), "channel_id"), text_of(part_of(payload, "user"), "id")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
+from exd_dagster.alerts.messages.answers import ASKS_WHY
 from exd_dagster.alerts.messages.message import Answer, Message, Section, Table, aligned, plain_text
 from exd_dagster.alerts.messages.text import clip, slack_escape
 
@@ -51,7 +52,7 @@ def slack_blocks(
             None: all buttons open an address.
     """
     headline = f"{_MARKS[message.status]} {message.headline}"
-    blocks: list[dict[str, Any]] = [{"type": "header", "text": _plain(headline, HEADER_LIMIT)}]
+    blocks: list[dict[str, Any]] = [{"type": "header", "text": plain_block(headline, HEADER_LIMIT)}]
     if message.lead:
         blocks.append(_section(message.lead))
     for section in message.sections:
@@ -61,7 +62,7 @@ def slack_blocks(
 
 def context_block(text: str) -> dict[str, Any]:
     """Return a line of small text."""
-    return {"type": "context", "elements": [_plain(text, HEADER_LIMIT)]}
+    return {"type": "context", "elements": [plain_block(text, HEADER_LIMIT)]}
 
 
 def _fitting(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -99,9 +100,9 @@ def _section_blocks(
 
 def _button(answer: Answer, value: str) -> dict[str, Any]:
     """Return a button that answers with its value, or without one opens an address and does nothing else."""
-    shown = {"type": "button", "text": _plain(answer.label, BUTTON_LIMIT)}
+    shown = {"type": "button", "text": plain_block(answer.label, BUTTON_LIMIT)}
     if value:
-        asked = {"confirm": _confirm(answer)} if answer.count > 1 else {}
+        asked = {"confirm": _confirm(answer)} if answer.count > 1 and answer.kind not in ASKS_WHY else {}
         return {**shown, **asked, "action_id": f"exd:{answer.kind}", "value": value}
     return {**shown, "action_id": f"open:{answer.label}", "url": answer.address}
 
@@ -109,10 +110,10 @@ def _button(answer: Answer, value: str) -> dict[str, Any]:
 def _confirm(answer: Answer) -> dict[str, Any]:
     """Return the question before one press decides about several flags."""
     return {
-        "title": _plain(f"{answer.count} flags", 100),
-        "text": _plain(f"{answer.label}: this decides about every flag of this message.", 300),
-        "confirm": _plain("Yes", 30),
-        "deny": _plain("No", 30),
+        "title": plain_block(f"{answer.count} flags", 100),
+        "text": plain_block(f"{answer.label}: this decides about every flag of this message.", 300),
+        "confirm": plain_block("Yes", 30),
+        "deny": plain_block("No", 30),
     }
 
 
@@ -134,10 +135,11 @@ def _size(text: str) -> int:
 
 
 def _section(text: str) -> dict[str, Any]:
-    return {"type": "section", "text": _plain(text, SECTION_LIMIT)}
+    return {"type": "section", "text": plain_block(text, SECTION_LIMIT)}
 
 
-def _plain(text: str, limit: int) -> dict[str, Any]:
+def plain_block(text: str, limit: int) -> dict[str, Any]:
+    """Return plain text, escaped, of at most `limit` characters."""
     return {"type": "plain_text", "text": _escaped(text, limit), "emoji": False}
 
 

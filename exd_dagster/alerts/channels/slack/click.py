@@ -16,14 +16,16 @@ LATE = timedelta(minutes=5)
 
 
 class RefusedClickError(ExdError):
-    """A press of a button that is not acted on.
+    """A press of a button, or a form, that is not acted on.
 
     Attributes:
-        explain: whether whoever pressed gets the reason; what is not from our own message is only logged.
+        explain: whether whoever pressed is told why; what is not from our own message is only logged.
+        channel: id of the channel it is about, "" for the one the payload names.
     """
 
-    def __init__(self, why: str, *, explain: bool = False) -> None:
+    def __init__(self, why: str, *, explain: bool = False, channel: str = "") -> None:
         self.explain = explain
+        self.channel = channel
         super().__init__(why)
 
 
@@ -57,6 +59,7 @@ class Click:
         text: of the message.
         blocks: of the message.
         value: of the button.
+        trigger: lets Slack open a form for this person, within 3 seconds.
     """
 
     id: str
@@ -67,6 +70,7 @@ class Click:
     text: str
     blocks: tuple[Mapping[str, Any], ...]
     value: str
+    trigger: str = ""
 
 
 def read_click(payload: Mapping[str, Any], trusted: Trusted, now: datetime) -> Click | None:
@@ -81,41 +85,51 @@ def read_click(payload: Mapping[str, Any], trusted: Trusted, now: datetime) -> C
         RefusedClickError: for a press that is forged, foreign, too old or expired.
     """
     actions = [
-        action for action in _list(payload, "actions") if _text(action, "action_id").startswith(PREFIX)
+        action for action in list_of(payload, "actions") if text_of(action, "action_id").startswith(PREFIX)
     ]
     if payload.get("type") != "block_actions" or not actions:
         return None
-    channel = _text(_part(payload, "container"), "channel_id")
-    places = (
-        ("app", _text(payload, "api_app_id"), [trusted.app_id]),
-        ("workspace", _text(_part(payload, "team"), "id"), [trusted.team_id]),
-        ("channel", channel, trusted.channels),
-    )
-    for what, seen, known in places:
-        if not seen or seen not in known:
-            raise RefusedClickError(f"a press from {what} '{seen[:40]}', which is not ours")
-    value = _text(actions[0], "value")
+    channel = text_of(part_of(payload, "container"), "channel_id")
+    refuse_foreign(payload, channel, trusted)
+    value = text_of(actions[0], "value")
     offer = verified(value, trusted.token)
     if offer is None:
         raise RefusedClickError("a button whose signature is wrong")
-    if abs(now - _instant(_text(actions[0], "action_ts"))) > LATE:
+    if abs(now - _instant(text_of(actions[0], "action_ts"))) > LATE:
         raise RefusedClickError("a press that is not of now: a replay, or a wrong clock")
     issued = datetime.fromtimestamp(offer.at, timezone.utc)
     if now - issued > LIFETIME:
         raise RefusedClickError(
             f"This button is older than {LIFETIME.days} days. Decide in Dagster instead.", explain=True
         )
-    message = _part(payload, "message")
+    message = part_of(payload, "message")
     return Click(
         id=answer_id(value),
         offer=offer,
-        user=_text(_part(payload, "user"), "id"),
+        user=text_of(part_of(payload, "user"), "id"),
         channel=channel,
-        ts=_text(_part(payload, "container"), "message_ts"),
-        text=_text(message, "text"),
-        blocks=tuple(_list(message, "blocks")),
+        ts=text_of(part_of(payload, "container"), "message_ts"),
+        text=text_of(message, "text"),
+        blocks=tuple(list_of(message, "blocks")),
         value=value,
+        trigger=text_of(payload, "trigger_id"),
     )
+
+
+def refuse_foreign(payload: Mapping[str, Any], channel: str, trusted: Trusted) -> None:
+    """Refuse what comes from another app, another workspace or a channel without alerts of ours.
+
+    Raises:
+        RefusedClickError: naming which.
+    """
+    places = (
+        ("app", text_of(payload, "api_app_id"), [trusted.app_id]),
+        ("workspace", text_of(part_of(payload, "team"), "id"), [trusted.team_id]),
+        ("channel", channel, trusted.channels),
+    )
+    for what, seen, known in places:
+        if not seen or seen not in known:
+            raise RefusedClickError(f"a press from {what} '{seen[:40]}', which is not ours")
 
 
 def answered(click: Click, said: str) -> list[dict[str, Any]]:
@@ -127,8 +141,8 @@ def answered(click: Click, said: str) -> list[dict[str, Any]]:
     """
     blocks: list[dict[str, Any]] = []
     for block in click.blocks:
-        elements = _list(block, "elements")
-        left = [element for element in elements if _text(element, "value") != click.value]
+        elements = list_of(block, "elements")
+        left = [element for element in elements if text_of(element, "value") != click.value]
         if block.get("type") != "actions" or len(left) == len(elements):
             blocks.append(dict(block))
             continue
@@ -145,16 +159,19 @@ def _instant(text: str) -> datetime:
         return datetime.fromtimestamp(0, timezone.utc)
 
 
-def _part(values: Any, name: str) -> Mapping[str, Any]:
+def part_of(values: Any, name: str) -> Mapping[str, Any]:
+    """Return a part of a payload that is a mapping; an empty one where it is anything else."""
     found = values.get(name) if isinstance(values, Mapping) else None
     return found if isinstance(found, Mapping) else {}
 
 
-def _list(values: Any, name: str) -> list[Mapping[str, Any]]:
+def list_of(values: Any, name: str) -> list[Mapping[str, Any]]:
+    """Return the mappings of a list in a payload; none where it is anything else."""
     found = values.get(name) if isinstance(values, Mapping) else None
     return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
 
 
-def _text(values: Mapping[str, Any], name: str) -> str:
+def text_of(values: Mapping[str, Any], name: str) -> str:
+    """Return a text of a payload; "" where it is anything else."""
     found = values.get(name)
     return found if isinstance(found, str) else ""

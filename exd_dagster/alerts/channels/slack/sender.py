@@ -30,8 +30,6 @@ _LOG = logging.getLogger("exd_dagster.slack_sdk")
 _LOG.setLevel(logging.CRITICAL)  # slack_sdk logs headers and URLs, which contain secrets
 _LOG.propagate = False
 SLACK = Channel("slack", read_by_people=True)
-IN_PLACE = ("acknowledge", "silence", "waive")
-"""Decisions that a button makes in Slack; `end` needs a reason, so its button opens Dagster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +76,7 @@ class SlackBot:
     def _sign(self, notification: Notification) -> Callable[[Answer], str]:
         """Return what signs a button of this message; the same for every attempt."""
         message, at = notification.id, notification.created_at
-        return lambda answer: signed(answer, message, at, self.token) if answer.kind in IN_PLACE else ""
+        return lambda answer: signed(answer, message, at, self.token)
 
     def call(self, method: str, body: Mapping[str, Any], now: datetime) -> Outcome:
         """Call a method of the Web API once."""

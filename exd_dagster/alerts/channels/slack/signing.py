@@ -1,6 +1,6 @@
-"""The value of a button: a decision, signed with a key made from the bot's token.
+"""What a button and a form carry, a decision, signed with keys made from the bot's token.
 
-HMAC-SHA256 (RFC 2104) over canonical JSON. A new bot token makes every older button void.
+HMAC-SHA256 (RFC 2104) over canonical JSON. A new bot token makes every older button and form void.
 """
 
 import hashlib
@@ -15,7 +15,8 @@ LONGEST_VALUE = 2000
 """Characters of the value of a button that Slack takes."""
 LIFETIME = timedelta(days=14)
 """A button is void after this: its alert is out of date."""
-_CONTEXT = b"exd_dagster button 1"
+_BUTTON = b"exd_dagster button 1"
+_FORM = b"exd_dagster form 1"
 _SIGNATURE = 64
 
 
@@ -64,17 +65,14 @@ def signed(answer: Answer, message: str, at: datetime, token: str) -> str:
         at=int(at.timestamp()),
     )
     text = json.dumps(asdict(offer), separators=(",", ":"), sort_keys=True)
-    value = _signature(text, token) + text
+    value = _signature(text, token, _BUTTON) + text
     return value if len(value) <= LONGEST_VALUE else ""
 
 
 def verified(value: str, token: str) -> Offer | None:
     """Return what a button offers, None where the value was not signed with this token."""
-    signature, text = value[:_SIGNATURE], value[_SIGNATURE:]
-    seen = signature.encode("utf-8", "surrogatepass")
-    if not hmac.compare_digest(seen, _signature(text, token).encode()):
-        return None
-    return Offer(**json.loads(text))
+    text = _verified(value, token, _BUTTON)
+    return None if text is None else Offer(**json.loads(text))
 
 
 def answer_id(value: str) -> str:
@@ -82,6 +80,43 @@ def answer_id(value: str) -> str:
     return value[: _SIGNATURE // 2]
 
 
-def _signature(text: str, token: str) -> str:
-    key = hmac.digest(token.encode(), _CONTEXT, hashlib.sha256)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A form that a press opened.
+
+    Attributes:
+        value: of the button.
+        channel: id of the channel.
+        ts: of the message.
+        user: Slack's id of who pressed.
+        at: when (seconds since 1970, UTC).
+    """
+
+    value: str
+    channel: str
+    ts: str
+    user: str
+    at: int
+
+
+def sealed(opened: Opened, token: str) -> str:
+    """Return what a form carries, signed; a button's value cannot stand for it, nor the other way round."""
+    text = json.dumps(asdict(opened), separators=(",", ":"), sort_keys=True)
+    return _signature(text, token, _FORM) + text
+
+
+def unsealed(metadata: str, token: str) -> Opened | None:
+    """Return what a form carries, None where it was not signed with this token."""
+    text = _verified(metadata, token, _FORM)
+    return None if text is None else Opened(**json.loads(text))
+
+
+def _verified(signed_text: str, token: str, context: bytes) -> str | None:
+    signature, text = signed_text[:_SIGNATURE], signed_text[_SIGNATURE:]
+    seen = signature.encode("utf-8", "surrogatepass")
+    return text if hmac.compare_digest(seen, _signature(text, token, context).encode()) else None
+
+
+def _signature(text: str, token: str, context: bytes) -> str:
+    key = hmac.digest(token.encode(), context, hashlib.sha256)
     return hmac.new(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from exd_dagster.alerts.channels.guard import redact
 from exd_dagster.alerts.channels.slack.sender import SlackBot
+from exd_dagster.alerts.messages.text import slack_escape
 from exd_dagster.alerts.policy.retry import Outcome
 from exd_dagster.config.instants import utc_now
 from exd_dagster.errors import DeliveryError
@@ -88,6 +89,15 @@ class SlackConnection:
         """Post to one person in a channel; nobody else sees it."""
         body = {"channel": channel, "user": user, "text": text, "parse": "none", "link_names": False}
         return self.bot.call("chat.postEphemeral", body, utc_now())
+
+    def reply(self, channel: str, ts: str, text: str) -> Outcome:
+        """Say something in the thread of a message of ours."""
+        body = {"channel": channel, "thread_ts": ts, "text": slack_escape(text), "parse": "none"}
+        return self.bot.call("chat.postMessage", body, _now())
+
+    def form(self, trigger: str, view: Mapping[str, Any]) -> Outcome:
+        """Open a form for the person whose press gave the trigger."""
+        return self.bot.call("views.open", {"trigger_id": trigger, "view": view}, _now())
 
     def _hello(self, _: Any, message: Mapping[str, Any], __: Any) -> None:
         if message.get("type") == "hello":
