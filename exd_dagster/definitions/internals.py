@@ -7,6 +7,9 @@ from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 import dagster as dg
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+from sqlalchemy import func, select
 
 from exd_dagster.alerts.state import CursorStorage
 from exd_dagster.definitions.metadata import DETAILS
@@ -58,7 +61,7 @@ def latest_checks(
     planned = {
         key: record for key, record in latest.items() if key in wanted and record.status.value == "PLANNED"
     }
-    active = _active_runs(instance, {record.run_id for record in planned.values()})
+    active = active_runs(instance, {record.run_id for record in planned.values()})
     records: list[CheckRecord] = []
     running: set[dg.AssetCheckKey] = set()
     for key, record in latest.items():
@@ -75,11 +78,42 @@ def latest_checks(
     return records, frozenset(running)
 
 
-def _active_runs(instance: dg.DagsterInstance, run_ids: set[str]) -> set[str]:
+def active_runs(instance: dg.DagsterInstance, run_ids: set[str]) -> set[str]:
+    """Return which of these runs have not ended."""
     if not run_ids:
         return set()
-    found = instance.get_run_records(dg.RunsFilter(run_ids=sorted(run_ids)))
-    return {r.dagster_run.run_id for r in found if r.dagster_run.status not in _OVER}
+    going = [status for status in dg.DagsterRunStatus if status not in _OVER]
+    found = instance.get_run_records(dg.RunsFilter(run_ids=sorted(run_ids), statuses=going))
+    return {record.dagster_run.run_id for record in found}
+
+
+def newest_execution(instance: dg.DagsterInstance) -> int | None:
+    """Return a number that grows with every execution of a check; None in a storage without one."""
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqlEventLogStorage):
+        return None
+    with storage.index_connection() as connection:
+        return connection.execute(select(func.max(AssetCheckExecutionsTable.c.id))).scalar() or 0
+
+
+def checks_since(instance: dg.DagsterInstance, number: int) -> set[dg.AssetCheckKey]:
+    """Return the checks that were executed after `newest_execution` gave this number."""
+    storage: Any = instance.event_log_storage
+    query = select(AssetCheckExecutionsTable.c.asset_key, AssetCheckExecutionsTable.c.check_name).where(
+        AssetCheckExecutionsTable.c.id > number
+    )
+    with storage.index_connection() as connection:
+        rows = connection.execute(query.distinct()).fetchall()
+    keys = ((dg.AssetKey.from_db_string(asset), name) for asset, name in rows)
+    return {dg.AssetCheckKey(asset, name) for asset, name in keys if asset is not None}
+
+
+def same_instance(one: dg.DagsterInstance | None, other: dg.DagsterInstance) -> bool:
+    """Return whether both are one instance: a sensor is given a new object on every tick."""
+    if one is other or one is None:
+        return one is other
+    both = one.is_persistent and other.is_persistent
+    return both and one.get_ref().to_dict() == other.get_ref().to_dict()
 
 
 def _before(storage: Any, key: dg.AssetCheckKey) -> list[CheckRecord]:

@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -14,12 +14,11 @@ from exd_dagster.alerts.deliver import BUDGET
 from exd_dagster.alerts.dry_run import log_only
 from exd_dagster.alerts.messages.answer_sections import Context
 from exd_dagster.alerts.messages.links import Links, base_url_faults
-from exd_dagster.alerts.model import AlertState, CheckState, instant
+from exd_dagster.alerts.model import AlertState, CheckState
 from exd_dagster.alerts.policy.decisions import Decision, active_decisions, waiver
 from exd_dagster.alerts.policy.routes import Route, Routing, idle_routes, read_routes
 from exd_dagster.alerts.state import StateStore
 from exd_dagster.alerts.tick import SHUTOFF_HOOK, AlertingSetup, Snapshot, people, run_tick
-from exd_dagster.audit.freshness import stale_sentence
 from exd_dagster.config import FlagAudit, FlagId
 from exd_dagster.config.faults import nearest_faults
 from exd_dagster.config.instants import utc_now
@@ -31,18 +30,15 @@ from exd_dagster.definitions.alerting.destinations import (
     duplicate_faults,
     open_senders,
 )
+from exd_dagster.definitions.alerting.reading import CheckReader
 from exd_dagster.definitions.decisions.asset import decision_launchpad, load_decisions
 from exd_dagster.definitions.fleet.collisions import COLLISION, pair_states
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET
-from exd_dagster.definitions.internals import CheckRecord, cursor_storage, latest_checks
+from exd_dagster.definitions.internals import cursor_storage, latest_checks
 from exd_dagster.errors import ConfigError
 from exd_dagster.stats.checks import check_of
 from exd_dagster.stats.checks.reconcile import RECONCILE
 from exd_dagster.stats.verdict import plain
-
-REPEATS = frozenset({"trust"})
-"""Checks that only combine others; the only notification about them is that they are too old."""
-LONGEST_FACT = 2000
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +58,7 @@ class AlertPlan:
         grain: whether a partition of the bins is an hour or a day.
         fleet: whose decisions apply.
         collisions: the check `assignment_collision` of the fleet; each pair it names is an incident.
+        reader: reads the checks, and remembers them from tick to tick.
     """
 
     name: str
@@ -74,6 +71,7 @@ class AlertPlan:
     grain: Literal["hour", "day"] = "hour"
     fleet: str = DEFAULT_FLEET
     collisions: dg.AssetCheckKey | None = None
+    reader: CheckReader = field(default_factory=CheckReader, compare=False, repr=False)
 
     @property
     def flags(self) -> list[FlagId]:
@@ -133,7 +131,7 @@ class AlertPlan:
             blocked: by `str(FlagId)`, the assets that wait for the flag.
         """
         begun = time.monotonic()
-        found, running = check_states(instance, self.monitored, utc_now())
+        found, running = self.reader.read(instance, self.monitored, utc_now())
         setup, key = self.setup(blocked, home), self.name
         if off := alerts_off():
             setup, key = log_only(setup, log), f"{self.name} (off)"
@@ -223,66 +221,6 @@ def alerts_off() -> str:
     return ""
 
 
-def check_states(
-    instance: dg.DagsterInstance, monitored: Mapping[dg.AssetCheckKey, FlagAudit], now: datetime
-) -> tuple[list[CheckState], bool]:
-    """Read the latest state of every monitored check, and whether one is being executed now.
-
-    Args:
-        instance: the Dagster instance.
-        monitored: every check and the flag it belongs to.
-        now: the time (UTC).
-    """
-    records, running = latest_checks(instance, list(monitored))
-    found = [_state(record, monitored[record.key]) for record in records if record.key.name not in REPEATS]
-    ages = (_age(record, monitored[record.key], now) for record in records if record.key.name in REPEATS)
-    return [*found, *(age for age in ages if age is not None)], bool(running)
-
-
-def _age(record: CheckRecord, flag: FlagAudit, now: datetime) -> CheckState | None:
-    """Return whether a result is fresh, None without a limit. This detects a schedule that stopped."""
-    until, through = (instant(record.metadata.get(name)) for name in ("fresh_until", "audited_through"))
-    if until is None or through is None:
-        return None
-    state = _state(record, flag)
-    if now < until:
-        return replace(state, verdict="pass", severity=None)
-    return replace(
-        state,
-        verdict="not_checked",
-        severity=None,
-        sentence=stale_sentence(through, until),
-        facts={"reason": "stale"},
-    )
-
-
-def _state(record: CheckRecord, flag: FlagAudit) -> CheckState:
-    facts = {name: value for name, value in record.metadata.items() if _fits(value)}
-    verdict = facts.get("verdict", "pass" if record.passed else "fail")
-    sentence = str(facts.pop("sentence", "") or record.description.partition("\n")[0])
-    if record.passed is None:
-        verdict, facts = "not_checked", {"reason": "the run ended without an answer"}
-    elif record.key.name == "bins_built" and not record.passed:
-        verdict, facts = "not_checked", {**facts, "reason": "the bins could not be built"}
-    if flag.end is not None:
-        facts["flag_end"] = plain(flag.end)
-    severity: Any = facts.get("severity") or record.severity or "ERROR"
-    return CheckState(
-        flag=flag.id,
-        check=record.key.name,
-        verdict=verdict,
-        severity=severity if verdict == "fail" else None,
-        sentence=sentence,
-        at=record.at,
-        run_id=record.run_id,
-        facts=facts,
-        mode=flag.mode,
-        block_on=flag.block_on,
-        owners=flag.owners,
-        asset=tuple(record.key.asset_key.path),
-    )
-
-
 def _waived(state: CheckState, decisions: Sequence[Decision], now: datetime) -> CheckState:
     """Return the failure of a report as waived: its check runs again with the report alone."""
     if state.verdict != "fail" or check_of(state.check) is not RECONCILE or state.facts.get("waived_by"):
@@ -293,8 +231,3 @@ def _waived(state: CheckState, decisions: Sequence[Decision], now: datetime) -> 
     facts = {**state.facts, "waived_by": found.by, "waived_until": plain(found.until)}
     facts.pop("would_block", None)
     return replace(state, severity="WARN", facts=facts)
-
-
-def _fits(value: object) -> bool:
-    """The alerting state stores the facts of messages only; long values remain in Dagster's record."""
-    return not isinstance(value, (str, list, dict)) or len(str(value)) <= LONGEST_FACT

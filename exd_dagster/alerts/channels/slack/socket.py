@@ -93,11 +93,11 @@ class SlackConnection:
     def reply(self, channel: str, ts: str, text: str) -> Outcome:
         """Say something in the thread of a message of ours."""
         body = {"channel": channel, "thread_ts": ts, "text": slack_escape(text), "parse": "none"}
-        return self.bot.call("chat.postMessage", body, _now())
+        return self.bot.call("chat.postMessage", body, utc_now())
 
     def form(self, trigger: str, view: Mapping[str, Any]) -> Outcome:
         """Open a form for the person whose press gave the trigger."""
-        return self.bot.call("views.open", {"trigger_id": trigger, "view": view}, _now())
+        return self.bot.call("views.open", {"trigger_id": trigger, "view": view}, utc_now())
 
     def _hello(self, _: Any, message: Mapping[str, Any], __: Any) -> None:
         if message.get("type") == "hello":
