@@ -23,6 +23,7 @@ from exd_dagster.definitions.component.yaml import SECRETS
 from exd_dagster.definitions.reports.reconcile import reconcile_checks
 from exd_dagster.errors import ConfigError
 from exd_dagster.telemetry.sources.duckdb import FileRecords, ParquetRecords, TableRecords
+from exd_dagster.telemetry.sources.lakehouse import DeltaRecords, IcebergRecords
 from tests.telemetry.manifests import rollout
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +77,8 @@ def test_a_minimal_file_builds_what_the_python_door_builds():
         ("{type: parquet, path: a.parquet, columns: {unit_id_hash: user_id}}", ParquetRecords),
         ("{type: files, path: a.log, format: ndjson, constants: {flag_key: x}}", FileRecords),
         ("{type: table, table: raw.evaluations, database: log.duckdb}", TableRecords),
+        ("{type: delta, path: s3://lake/evaluations}", DeltaRecords),
+        ("{type: iceberg, table: raw.evaluations, catalog: prod}", IcebergRecords),
     ],
 )
 def test_records_are_a_path_or_a_mapping_with_a_type(written, kind):
