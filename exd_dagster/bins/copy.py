@@ -23,8 +23,11 @@ def copy_store(source: Place, target: Place) -> dict[str, int]:
         The rows of each table.
 
     Raises:
-        StoreError: when one of them cannot be opened or written, or a store is there already.
+        StoreError: when one of them cannot be opened or written, there is none to copy, or one there already.
     """
+    with closing(source.connect(read_only=True)) as connection:
+        if not _tables(connection):
+            raise StoreError(f"{source.address} has no bin store; correct where to copy from")
     with closing(source.connect()) as connection:
         BinStore(connection)
         own = _tables(connection)

@@ -1,5 +1,7 @@
 """What other libraries refuse is said in words of ours, with what, where and the fix."""
 
+import sqlite3
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 
 import dagster as dg
@@ -75,3 +77,20 @@ def test_a_lazy_frame_is_refused_with_the_call_that_reads_it():
     polars = pytest.importorskip("polars")
     with pytest.raises(RecordsError, match=r"frame\.collect\(\)"):
         count(polars.LazyFrame({"timestamp": [1]}))
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.ndjson"])
+def test_a_condition_on_a_column_that_is_not_there_is_refused_by_its_name(name, tmp_path):
+    frame = records().assign(timestamp=lambda log: log["timestamp"].astype(str))
+    text = frame.to_csv(index=False) if name == "log.csv" else frame.to_json(orient="records", lines=True)
+    (tmp_path / name).write_text(text)
+    source = exd.FileRecords(path=tmp_path / name, where={"event": "exposure"})
+    with pytest.raises(RecordsError, match="it has no field 'event', which identifies exposures"):
+        count(source)
+
+
+def test_a_table_of_sqlite_is_refused_as_one(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "log.db")) as database:
+        database.execute("CREATE TABLE log (timestamp TEXT)")
+    with pytest.raises(RecordsError, match=r"log\.db is a database of SQLite; give a DuckDB file"):
+        count(exd.TableRecords(table="log", database=str(tmp_path / "log.db")))

@@ -11,6 +11,7 @@ import duckdb
 from exd_dagster.errors import StoreError
 from exd_dagster.telemetry.extensions import load_extension
 from exd_dagster.telemetry.records import ident, literal
+from exd_dagster.telemetry.sources.files import is_sqlite
 
 MOTHERDUCK = "md:"
 
@@ -64,11 +65,8 @@ def refuse_sqlite(file: str) -> None:
     Raises:
         StoreError: when the file is one.
     """
-    with suppress(OSError, ValueError), Path(file).open("rb") as opened:
-        if opened.read(16) == b"SQLite format 3\0":
-            raise StoreError(
-                f"{file} is a database of SQLite; the bin store is a DuckDB file, give another path"
-            )
+    if is_sqlite(file):
+        raise StoreError(f"{file} is a database of SQLite; the bin store is a DuckDB file, give another path")
 
 
 def is_locked(error: Exception) -> bool:

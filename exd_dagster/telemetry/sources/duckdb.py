@@ -19,7 +19,7 @@ from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.preset import Row
 from exd_dagster.telemetry.records import Scan, Unreadable, ident, literal
 from exd_dagster.telemetry.sources.base import Connection, Records, describe, scratch_name
-from exd_dagster.telemetry.sources.files import file_marks, list_files, path_text
+from exd_dagster.telemetry.sources.files import file_marks, is_sqlite, list_files, path_text
 from exd_dagster.telemetry.sources.frames import as_columns
 from exd_dagster.telemetry.sources.ibis import IbisRecords, ibis_records
 from exd_dagster.telemetry.sources.parquet import damaged_files, open_parquet
@@ -202,6 +202,9 @@ class TableRecords(Records):
                 return str(name)
         if not Path(path).is_file():
             raise RecordsError(f"{self.database} does not exist; correct database= of TableRecords")
+        if is_sqlite(path):
+            fix = "give a DuckDB file, or the table by Ibis: IbisRecords(connection=ibis.sqlite.connect(...))"
+            raise RecordsError(f"{self.database} is a database of SQLite; {fix}")
         alias = scratch_name("database")
         try:
             connection.execute(f"ATTACH '{path.replace(chr(39), chr(39) * 2)}' AS {alias} (READ_ONLY)")

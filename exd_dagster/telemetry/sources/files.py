@@ -221,3 +221,10 @@ def open_bytes(path: str) -> Iterator[IO[bytes]]:
                 yield plain  # type: ignore[misc]
         else:
             yield raw
+
+
+def is_sqlite(path: str) -> bool:
+    """Return whether a file is a database of SQLite, which DuckDB would fetch an extension for."""
+    with suppress(OSError, ValueError), Path(path).open("rb") as opened:
+        return opened.read(16) == b"SQLite format 3\0"
+    return False

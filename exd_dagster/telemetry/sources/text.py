@@ -321,6 +321,8 @@ class TextStage:
             f"rejects_table='{errors}', rejects_scan='{scans}')"
         )
         self._insert(values, rows)
+        if not self._any(f"duckdb_tables() WHERE table_name = {literal(errors)}"):
+            return  # no row can be an exposure, so none was read
         rejects = self.connection.execute(
             f"SELECT file_path, list(DISTINCT line ORDER BY line), "
             f"bool_or(error_type IN ('INVALID ENCODING', 'INVALID UNICODE')) FROM {errors} "

@@ -57,3 +57,14 @@ def test_a_store_is_copied_to_another_file_but_never_over_a_store(tmp_path):
         assert cells(BinStore(connection).read(flag())) == BEFORE
     with pytest.raises(StoreError, match="has a bin store already; nothing was changed"):
         copy_store(one, other)
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_place_without_a_store_is_not_copied(made, tmp_path):
+    one, other = tmp_path / "one.duckdb", tmp_path / "other.duckdb"
+    if made:
+        duckdb.connect(one).close()
+    with pytest.raises(StoreError, match="has no bin store" if made else "does not exist; correct the path"):
+        copy_store(place_at(one), place_at(other))
+    assert not other.exists()
+    assert one.exists() == made
