@@ -75,6 +75,26 @@ def test_each_answer_opens_its_decision_for_this_flag_and_check_and_leaves_who_a
     }  # fmt: skip
 
 
+def test_a_pair_of_flags_that_collide_is_answered_by_its_name_and_not_waived_since_it_blocks_nothing():
+    pair = FlagId("shop", "production", "search").pair(FlagId("shop", "production", "checkout"))
+    answers = PAD.answers([pair], "assignment_collision", NOW)
+    assert [answer.kind for answer in answers] == ["acknowledge", "silence", "end"]
+    about = config(answers[0].address)["flags"]
+    given = {
+        "kind": "silence",
+        "flags": about,
+        "checks": "*",
+        "reason": "r",
+        "by": "ana",
+        "until": "2099-01-01",
+    }
+    both = [
+        FlagAudit(key=key, start=NOW, namespace="shop", environment="production")
+        for key in ("search", "checkout")
+    ]
+    assert make_decision(given, both, {}, NOW).covers(pair)
+
+
 def test_the_end_of_an_incident_asks_whether_it_was_real_with_three_answers_to_fill_in():
     (asked,) = [s for s in message("srm", reason="resolve").sections if s.heading == "Was it real?"]
     found = {label: config(address) for label, address in asked.links}
