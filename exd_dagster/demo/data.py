@@ -130,7 +130,7 @@ _TRAFFIC = (
     _Traffic(_flag("dark-mode", "design", off=0.95, on=0.05), visits=350, audience=160_000),
     _Traffic(
         _flag("address-lookup", "delivery", "browser", control=0.5, treatment=0.5),
-        visits=250,
+        visits=270,
         audience=110_000,
         evaluations=1.2,
         unsent_from=ADDRESS_LOOKUP_BROKE,
