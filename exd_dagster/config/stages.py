@@ -16,6 +16,11 @@ class StageAudit(FlagAudit):
         return FlagId(self.namespace or "", self.environment or "", f"{self.key}@{self.stage}")
 
 
+def stage_of(flag: FlagAudit) -> str:
+    """Return the name of the stage at which a flag's units are counted, "" for exposure."""
+    return flag.stage if isinstance(flag, StageAudit) else ""
+
+
 def other_stages(flag: FlagAudit) -> dict[str, StageAudit]:
     """Return, by name of the stage, what counts the units of a flag at each stage but exposure."""
     given: dict[str, Any] = dict(flag)

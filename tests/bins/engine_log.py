@@ -23,7 +23,7 @@ COLUMNS = {
     "country": "string",
     "score": "int64",
 }
-_TYPES = {
+TYPES = {
     "string": "VARCHAR",
     "timestamp('UTC')": "TIMESTAMPTZ",
     "int64": "BIGINT",
@@ -103,7 +103,13 @@ class DuckBackend:
         self.queries: list[str] = []
         self.connection = duckdb.connect()
         self.connection.execute("SET TimeZone = 'UTC'")
-        chosen = ", ".join(f'CAST("{name}" AS {_TYPES[kind]}) AS "{name}"' for name, kind in columns.items())
+        self.write(log)
+
+    def write(self, log: pd.DataFrame) -> None:  # noqa: ARG002 - DuckDB reads it by its name
+        """Make the table of the log."""
+        chosen = ", ".join(
+            f'CAST("{name}" AS {TYPES[kind]}) AS "{name}"' for name, kind in self.columns.items()
+        )
         self.connection.execute(f"CREATE TABLE flag_evaluations AS SELECT {chosen} FROM log")
 
     def table(self, name, database=None):

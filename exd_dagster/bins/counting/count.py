@@ -41,6 +41,7 @@ _TABLES = {
     "wanted": "target INTEGER, dimension VARCHAR",
     "segmented": "flag INTEGER, hour BIGINT, dimension VARCHAR, value VARCHAR, variant VARCHAR, "
     "new_units BIGINT",
+    "whole": "hour BIGINT, records BIGINT, hashes HUGEINT",
     "overview": "target INTEGER, hour BIGINT, variant VARCHAR, namespace VARCHAR, environment VARCHAR, "
     "reason VARCHAR, version VARCHAR, late BOOLEAN, unitless BOOLEAN, left_out BOOLEAN, ignored BOOLEAN, "
     "rows BIGINT, n BIGINT",
@@ -292,6 +293,26 @@ def write_table(connection: duckdb.DuckDBPyConnection, name: str, rows: Sequence
 def write_targets(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> None:
     """Write down who is counted: `exd_targets`."""
     write_table(connection, "targets", [(t.number, *t.scope, t.start, t.end) for t in targets])
+
+
+def write_prints(
+    connection: duckdb.DuckDBPyConnection, prints: Sequence[tuple[int, int, int]], first: int
+) -> None:
+    """Write down fingerprints of a whole log as those of each flag: `exd_fingerprints`.
+
+    Args:
+        connection: has `exd_targets`.
+        prints: hour (since 1970), records and hash.
+        first: earlier hours get no fingerprint.
+    """
+    write_table(connection, "whole", prints)
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE exd_fingerprints AS SELECT target, hour, coalesce(records, 0) AS "
+        f"records, coalesce(hashes, 0) AS hashes FROM (SELECT target, unnest(range(greatest({first}, "
+        f"exd_start // {HOUR_MS}), (exd_end - 1) // {HOUR_MS} + 1)) AS hour FROM exd_targets) LEFT JOIN "
+        "exd_whole USING (hour)"
+    )
+    connection.execute("DROP TABLE exd_whole")
 
 
 def seen_scopes(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str, str]]:

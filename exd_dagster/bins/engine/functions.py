@@ -36,22 +36,34 @@ def _postgres_seconds(at: Expression) -> Expression:
     return _function("date_part", "string", "timestamp", returns="float64")("epoch", at)
 
 
-def hashed(text: Expression, engine: str, seed: int | None = None) -> Expression:
+def hashed(value: Expression, engine: str, seed: int | None = None) -> Expression:
     """Return a 64-bit hash of text, which groups faster; the text itself where no such function is known.
 
     Args:
-        text: a text column.
+        value: a text column; with a seed also one of whole numbers.
         engine: name of its Ibis backend.
         seed: makes the hash another one, at most 64 bits.
     """
+    number = value.type().is_integer()
+    value = value.cast("int64") if number else value
     salt = "" if seed is None else str(seed)
     if engine in _SPARK:
-        return _function("xxhash64", "string", "string", returns="int64")(text, salt)
+        kind = "int64" if number else "string"
+        return _function("xxhash64", kind, "string", returns="int64")(value, salt)
+    if engine == "postgres" and seed is not None:
+        name, kind = ("hashint8extended", "int64") if number else ("hashtextextended", "string")
+        return _function(name, kind, "int64", returns="int64")(value, seed - (seed >> 63 << 64))
+    text = value.cast("string") + salt if salt else value
     if engine in ("trino", "athena"):
-        octets = _function("to_utf8", "string", returns="binary")(text + salt if salt else text)
+        octets = _function("to_utf8", "string", returns="binary")(text)
         half = _function("xxhash64", "binary", returns="binary")(octets)
         return _function("from_big_endian_64", "binary", returns="int64")(half)
-    return (text + salt if salt else text).hash() if engine in _HASHING else text
+    return text.hash() if engine in _HASHING else text
+
+
+def hashes(engine: str) -> bool:
+    """Return whether a 64-bit hash of the engine is known."""
+    return engine in (*_SPARK, *_HASHING, "trino", "athena")
 
 
 def whole(number: Expression, by: int) -> Expression:

@@ -5,7 +5,7 @@ value has no effect.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import duckdb
 
 from exd_dagster.bins.counting.audience import Target
+from exd_dagster.bins.counting.count import write_prints, write_targets
 from exd_dagster.bins.engine.expressions import (
     day_literal,
     how_many,
     instant_literal,
     is_between,
-    ms_of,
     value_literal,
 )
 from exd_dagster.bins.engine.functions import epoch_ms, hashed, hour_of
 from exd_dagster.bins.engine.session import tagged
+from exd_dagster.bins.engine.state import EngineState
+from exd_dagster.bins.engine.survey import Survey, take_survey
+from exd_dagster.bins.hours import HOUR_MS
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.canonical import TEXTS
 from exd_dagster.telemetry.records import (
@@ -55,15 +58,38 @@ class EngineLog:
         records: the table.
         table: its Ibis expression.
         lateness_ms: how long after its end an hour closes.
+        state: the first exposures that the engine keeps, None where every run recounts.
+        seed: of the hashes of units; None for such as they are.
+        surveys: what was read of it in one pass, once it was.
+        slices: the table of the records that are read, once it was made.
     """
 
     connection: duckdb.DuckDBPyConnection
     records: IbisRecords
     table: Expression
     lateness_ms: int
-    recounts: bool = True
+    state: EngineState | None = None
+    seed: int | None = None
+    surveys: list[Survey] = field(default_factory=list)
+    slices: list["EngineLog"] = field(default_factory=list)
     unreadable: tuple[Unreadable, ...] = ()
     unread_files: tuple[str, ...] = ()
+
+    @property
+    def kept(self) -> EngineState:
+        """The first exposures that the engine keeps.
+
+        Raises:
+            ValueError: when it keeps none.
+        """
+        if self.state is None:
+            raise ValueError(f"{self.records.place} has no state")
+        return self.state
+
+    @property
+    def recounts(self) -> bool:
+        """See `OpenLog`."""
+        return self.state is None
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -80,16 +106,25 @@ class EngineLog:
 
     def hours(self, start: int, latest: int) -> dict[int, tuple[int, int]]:
         """Return newest record (ms) and number of records by hour in `[start, latest)` (ms)."""
-        rows = self.rows()
-        rows = rows.filter(self.between(rows, start, latest))
-        found = self.execute(rows.group_by("hour").agg(newest=rows.at.max(), n=rows.count().cast("int64")))
-        cells = zip(found["hour"], found["newest"], found["n"], strict=True)
-        return {int(hour): (ms_of(at), int(count)) for hour, at, count in cells}
+        hours = self.survey(start, latest).hours
+        return {hour: found for hour, found in hours.items() if hour >= start // HOUR_MS}
+
+    def survey(
+        self, start: int, latest: int, prints_from: int | None = None, extras: Sequence[str] = ()
+    ) -> Survey:
+        """Return the survey, which is taken once; see `take_survey`."""
+        if not self.surveys:
+            self.surveys.append(take_survey(self, start, latest, prints_from, extras))
+        return self.surveys[0]
 
     def quarantine(self, start: int, latest: int, flags: Sequence[str]) -> dict[str, dict[str, int]]:
         """Count the rows that can be in no bin, by reason and flag; of partitions, those from `start` on."""
+        survey = self.survey(start, latest)
+        unflagged = sum(n for hour, n in survey.unflagged.items() if hour >= start // HOUR_MS)
+        if not survey.outside and not unflagged:
+            return {}
         rows = self.rows()
-        day = self._day()
+        day = self.day()
         if day is not None:
             rows = rows.filter(day.isnull() | (day >= day_literal(start, -1)))
         reasons = {
@@ -124,12 +159,33 @@ class EngineLog:
 
     def tally(self, targets: Sequence[Target]) -> "EngineTally":
         """Return what counts these flags."""
+        from exd_dagster.bins.engine.stateful import StatefulTally
         from exd_dagster.bins.engine.tally import EngineTally
 
-        return EngineTally(self, targets)
+        if self.state is None:
+            return EngineTally(self, targets)
+        if not self.slices:
+            self.slices.append(self._sliced(targets))
+        return StatefulTally(self.slices[0], targets)
 
-    def fingerprint_hours(self, targets: Sequence[Target], first: int) -> None:
-        """No fingerprints are stored, so there is nothing to compare."""
+    def _sliced(self, targets: Sequence[Target]) -> "EngineLog":
+        """Return the records read as a log of their own; all of it where most is read."""
+        from exd_dagster.bins.engine.slices import is_slice, slice_log
+
+        return slice_log(self, targets) if is_slice(self, targets) else self
+
+    def tidy(self) -> None:
+        """Drop the tables that are no longer current."""
+        if self.state is not None:
+            self.state.drop_stale()
+
+    def fingerprint_hours(self, targets: Sequence[Target], first: int) -> int:
+        """See `OpenLog`; they are of the whole log, and those of its survey."""
+        (survey,) = self.surveys
+        first = max(first, survey.prints_from or 0)
+        write_targets(self.connection, targets)
+        write_prints(self.connection, [(h, survey.hours[h][1], n) for h, n in survey.prints.items()], first)
+        return first
 
     def rows(self) -> Expression:
         """Return the table with the canonical columns added.
@@ -157,9 +213,10 @@ class EngineLog:
         """Return what to group a column by, a whole number as it is, and whether a row has any."""
         column = self.records.column(self.table, name)
         if column is not None and column.type().is_integer():
-            return column.cast("int64"), column.notnull()
+            number = column.cast("int64") if self.seed is None else hashed(column, self.engine, self.seed)
+            return number, column.notnull()
         raw = self.raw(name)
-        return hashed(raw, self.engine), (raw != "").coalesce(False)
+        return hashed(raw, self.engine, self.seed), (raw != "").coalesce(False)
 
     @property
     def engine(self) -> str:
@@ -168,13 +225,13 @@ class EngineLog:
 
     def between(self, rows: Expression, start: int, end: int) -> Expression:
         """Return a test for the records in `[start, end)` (ms), in a form by which partitions are skipped."""
-        inside, day = is_between(rows.at, start, end), self._day()
+        inside, day = is_between(rows.at, start, end), self.day()
         if day is None:
             return inside
         # a day more on either side, should the days be those of another zone
         return inside & (day.isnull() | day.between(day_literal(start, -1), day_literal(end, 1)))
 
-    def _day(self) -> Expression | None:
+    def day(self) -> Expression | None:
         """Return the column by which the table is partitioned, None without one."""
         column = self.records.column(self.table, PARTITION)
         return column if column is not None and column.type().is_date() else None

@@ -42,7 +42,7 @@ def count_segments(tally: EngineTally, dimensions: Dimensions) -> None:
             values = f"SELECT DISTINCT target, hour, {value} AS value FROM exd_overview WHERE {COUNTED}"
             cells = (
                 f"SELECT target, hour, {literal(name)} AS dimension, value, variant, new_units "
-                f"FROM exd_delta JOIN ({values}) USING (target, hour) "
+                f"FROM exd_exposed JOIN ({values}) USING (target, hour) "
                 f"SEMI JOIN (FROM exd_wanted WHERE dimension = {literal(name)}) USING (target)"
             )
             connection.execute(f"INSERT INTO exd_segmented {folded_sql(cells)}")
@@ -82,7 +82,8 @@ def count_within(
         each.append(named.group_by(["d", "value", "rank"]).agg(n=named.count().cast("int64")))
     found = tally.log.execute(reduce(lambda union, one: union.union(one), each))
     columns = zip(*(found[name] for name in ("d", "value", "rank", "n")), strict=True)
-    return sorted((int(d), str(text), tally.ranks[int(rank)], int(n)) for d, text, rank, n in columns)
+    variants = {rank: name for name, rank in tally.ranks.items()}
+    return sorted((int(d), str(text), variants[int(rank)], int(n)) for d, text, rank, n in columns)
 
 
 def _counts(tally: EngineTally, names: list[str]) -> Expression:
@@ -102,12 +103,13 @@ def _firsts(tally: EngineTally, names: Sequence[str]) -> tuple[Expression, list[
     """Return one row per unit, its first exposure and the value of each dimension then, and the scope."""
     import ibis
 
-    rows, units, fixed = tally.counted_rows(), tally.exposures(), tally.fixed(SCOPE)
+    rows, units, unit = tally.firsts(tally.counted_rows())
+    fixed = tally.fixed(SCOPE)
     values = {f"v{i}": tally.log.text(name) for i, name in enumerate(names)}
     key = [name for name in SCOPE if name not in fixed]
-    unit = [*key, *tally.phase_key[1:], "unit_key"]
-    rows = rows.mutate(first=rows.ms * RANKS + rows["rank"], **values).select(*unit, "first", *values)
-    firsts = rows.semi_join(units, [*unit, "first"])
+    rows = rows.mutate(first=rows.ms * RANKS + rows["rank"], **values)
+    each_unit = [*dict.fromkeys([*key, *unit]), "first"]
+    firsts = rows.select(*each_unit, *values).semi_join(units, [*unit, "first"])
     # records may tie
-    firsts = firsts.group_by([*unit, "first"]).agg(**{name: ibis._[name].min() for name in values})
+    firsts = firsts.group_by(each_unit).agg(**{name: ibis._[name].min() for name in values})
     return firsts, key

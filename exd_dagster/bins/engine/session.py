@@ -39,6 +39,25 @@ def tagged(backend: Any) -> Iterator[None]:
         yield
 
 
+def create_table(backend: Any, name: str, schema: str, expression: Any) -> None:
+    """Make a table of an expression by one CREATE TABLE AS, in the session's own format.
+
+    Args:
+        backend: an Ibis backend.
+        name: of the table, which is not there yet.
+        schema: where to make it, as Ibis takes it.
+        expression: an Ibis table.
+    """
+    if backend.name == "postgres" and hasattr(backend, "raw_sql"):  # Ibis inserts, which is not parallel
+        place = ".".join('"{}"'.format(part.replace('"', '""')) for part in (schema, name))
+        backend.raw_sql(f"CREATE TABLE {place} AS {backend.compile(expression)}").close()
+    elif backend.name == "pyspark" and hasattr(backend, "_session"):
+        form = backend._session.conf.get("spark.sql.sources.default")
+        backend.create_table(name, expression, database=schema, format=form)
+    else:
+        backend.create_table(name, expression, database=schema)
+
+
 def _in_spark(backend: Any) -> Iterator[None]:
     context = getattr(backend._session, "_sc", None)
     if context is None:  # Spark Connect

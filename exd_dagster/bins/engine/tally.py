@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import duckdb
 
-from exd_dagster.bins.counting.audience import RANKS, UPTAKE, Target, ignored, left_out
+from exd_dagster.bins.counting.audience import RANKS, Target, ignored, left_out
 from exd_dagster.bins.counting.count import (
     seen_scopes,
     seen_variants,
@@ -23,16 +23,17 @@ from exd_dagster.bins.counting.count import (
     write_table,
     write_targets,
 )
+from exd_dagster.bins.counting.ranks import place
 from exd_dagster.bins.counting.segments import Cell, Dimensions
+from exd_dagster.bins.engine.exposures import by_iteration, counted, found_exposures, slots_of
 from exd_dagster.bins.engine.expressions import (
     how_many,
     instant_literal,
     is_one_of,
     value_literal,
 )
-from exd_dagster.bins.engine.functions import whole
+from exd_dagster.bins.engine.functions import hashed, whole
 from exd_dagster.bins.engine.log import EngineLog
-from exd_dagster.bins.hours import HOUR_MS
 from exd_dagster.telemetry.canonical import TEXTS
 from exd_dagster.telemetry.records import instant_ms, literal
 
@@ -54,7 +55,8 @@ class EngineTally:
 
     log: EngineLog
     targets: Sequence[Target]
-    ranks: list[str] = field(default_factory=list)
+    ranks: dict[str, int] = field(default_factory=dict)
+    slots: list[list[int]] = field(default_factory=list)
     reasons: dict[int, list[str]] = field(default_factory=dict)
 
     @property
@@ -77,11 +79,15 @@ class EngineTally:
         found = rows.group_by([*raw, "late", "unitless", "hour"]).agg(
             rows=rows.count().cast("int64"), bare=how_many(~rows.has_id)
         )
+        stateful = self.log.state is not None
+        if stateful:
+            found = found.mutate(scope=scope_hash(found, *(f"raw_{name}" for name in SCOPE), log=self.log))
+        scope = ", any_value(scope)::BIGINT AS scope" if stateful else ""
         texts = ", ".join(f"coalesce(raw_{name}, '') AS {name}" for name in TEXTS)
         kinds = (
             "SELECT target, hour::BIGINT AS hour, namespace, environment, nullif(variant, '') AS variant, "
             "reason, version, late::BOOLEAN AS late, unitless::BOOLEAN AS unitless, "
-            "sum(rows)::BIGINT AS rows, sum(bare)::BIGINT AS bare "
+            f"sum(rows)::BIGINT AS rows, sum(bare)::BIGINT AS bare{scope} "
             f"FROM (SELECT * EXCLUDE ({', '.join(raw)}), {texts} FROM exd_found) {OF_TARGET} GROUP BY ALL"
         )
         marks = f"{left_out(self.targets)} AS left_out, {ignored(self.targets)} AS ignored"
@@ -96,10 +102,15 @@ class EngineTally:
         return seen_variants(self.connection)
 
     def label(self, ranks: Sequence[tuple[int, str, int]]) -> None:
-        """Take the variants that count; ranks of the engine are their order of name."""
-        self.ranks[:] = sorted({name for _, name, _ in ranks})
+        """Take the variants that count; the engine's ranks are of all flags together."""
+        self.ranks.update(self.ranked(sorted({name for _, name, _ in ranks})))
+        self.slots[:] = slots_of((number, name, self.ranks[name]) for number, name, _ in ranks)
         self.reasons.update(_reasons_left_out(self.connection))
         write_table(self.connection, "labels", ranks)
+
+    def ranked(self, names: Sequence[str]) -> dict[str, int]:
+        """Return the rank of each variant."""
+        return place({}, names)
 
     def count(self) -> None:
         """Count units, evaluations and facts by hour: `exd_counts` and `exd_noted`."""
@@ -114,17 +125,26 @@ class EngineTally:
         write_noted(self.connection, self.targets)
 
     def first_exposures(self) -> None:
-        """Count the first exposures: `exd_delta`."""
+        """Count the first exposures: `exd_delta` and, in the hours read, `exd_exposed`."""
         counts = ", ".join(f"{name}::BIGINT AS {name}" for name in ("new_units", "multi", "carried"))
         found = (
             f"SELECT target, hour::BIGINT AS hour, {self.variant_sql}, {counts} FROM exd_found {OF_TARGET}"
         )
         self.take(self.new_units(), "delta", found)
+        self.connection.execute(
+            "CREATE OR REPLACE TEMP TABLE exd_exposed AS "
+            "SELECT target, hour, variant, new_units FROM exd_delta"
+        )
+
+    def lost_exposures(self) -> set[int]:
+        """None is lost: all are counted again."""
+        return set()
 
     @property
     def variant_sql(self) -> str:
         """SQL for the name of the variant of a rank."""
-        return f"[{', '.join(map(literal, self.ranks))}][rank::BIGINT + 1] AS variant"
+        names, ranks = ", ".join(map(literal, self.ranks)), ", ".join(map(str, self.ranks.values()))
+        return f"[{names}][list_position([{ranks}], rank::BIGINT)] AS variant"
 
     def segments(self, dimensions: Dimensions) -> None:
         """See `Tally`."""
@@ -140,44 +160,31 @@ class EngineTally:
 
     def active_units(self) -> Expression:
         """Count units by scope, hour and rank of the variant."""
-        fixed, rows, many = self.fixed(SCOPE), self.counted_rows(), max(len(self.ranks), 1)
+        fixed, rows = self.fixed(SCOPE), self.counted_rows()
         key = [*(name for name in SCOPE if name not in fixed), "cell"]
         # one number for hour and rank: engines group by fewer and narrower columns faster
-        cells = rows.mutate(cell=rows.hour * many + rows["rank"]).select(*key, "unit_key").distinct()
+        cells = rows.mutate(cell=rows.hour * RANKS + rows["rank"]).select(*key, "unit_key").distinct()
         found = cells.group_by(key).agg(units=cells.count().cast("int64"))
-        found = found.mutate(hour=whole(found.cell, many), rank=found.cell % many).drop("cell")
+        found = found.mutate(hour=whole(found.cell, RANKS), rank=found.cell % RANKS).drop("cell")
         return with_fixed(found, fixed)
 
     def new_units(self) -> Expression:
         """Count first exposures by scope, hour and rank of the variant."""
         units, fixed = self.exposures(), self.fixed(SCOPE)
         key = [name for name in SCOPE if name not in fixed]
-        found = units.mutate(hour=whole(units["first"], RANKS * HOUR_MS), rank=units["first"] % RANKS)
-        mixed = found.low < found.high
-        found = found.group_by([*key, "hour", "rank"]).agg(
-            new_units=found.count().cast("int64"),
-            multi=how_many(mixed),
-            carried=how_many(mixed & (found.clash == 0)),
-        )
-        return with_fixed(found, fixed)
+        return with_fixed(counted(units, key), fixed)
 
     def exposures(self) -> Expression:
-        """Return first exposure, least and greatest rank and clash by scope, iteration and unit.
-
-        A clash is two variants in one phase after its uptake.
-        """
+        """Return each unit once per scope and iteration; see `by_iteration`."""
         rows, fixed = self.counted_rows(), self.fixed(SCOPE)
-        key = [*(name for name in SCOPE if name not in fixed), "unit_key"]
-        found = rows.group_by([*key, *self.phase_key]).agg(
-            first=(rows.ms * RANKS + rows["rank"]).min(), low=rows["rank"].min(), high=rows["rank"].max()
-        )
-        mixed = found.low < found.high
-        if not self.phase_key:
-            return found.mutate(clash=mixed.ifelse(1, 0))
-        found = found.mutate(clash=(mixed & (found.phase < UPTAKE)).ifelse(1, 0))
-        return found.group_by([*key, "iteration"]).agg(
-            first=found["first"].min(), low=found.low.min(), high=found.high.max(), clash=found.clash.max()
-        )
+        key = [name for name in SCOPE if name not in fixed]
+        units = found_exposures(rows, [*key, *self.phase_key, "unit_key"], self.slots)
+        return by_iteration(units, [*key, "iteration", "unit_key"], phases=bool(self.phase_key))
+
+    def firsts(self, rows: Expression) -> tuple[Expression, Expression, list[str]]:
+        """Return records, the units first exposed in them, and the columns that both are joined by."""
+        key = [name for name in SCOPE if name not in self.fixed(SCOPE)]
+        return rows, self.exposures(), [*key, *self.phase_key[1:], "unit_key"]
 
     @property
     def phase_key(self) -> list[str]:
@@ -205,7 +212,7 @@ class EngineTally:
         import ibis
 
         rows = self.rows(counted_only=True)
-        ranks = [(rows.variant == name, rank) for rank, name in enumerate(self.ranks)]
+        ranks = [(rows.variant == name, rank) for name, rank in self.ranks.items()]
         rows = rows.mutate(rank=(ibis.cases(*ranks) if ranks else value_literal(0)).cast("int64"))
         rows = rows.filter(rows["rank"].notnull())  # of a variant that came since it was looked
         if self.phase_key:
@@ -268,8 +275,21 @@ class EngineTally:
 
 _TEMPORARY = (
     *("targets", "labels", "noted", "overview", "once", "odd", "pairs", "active", "counts", "delta", "apart"),
-    *("wanted", "segmented"),
+    *("wanted", "segmented", "exposed", "sides", "scoped"),
 )
+
+
+def scope_hash(rows: Expression, *names: str, log: EngineLog) -> Expression:
+    """Return a hash of the flag, namespace and environment that these columns hold.
+
+    Args:
+        rows: where they are.
+        names: of the three columns.
+        log: with a state, whose seed makes the hash another one in each store.
+    """
+    flag, namespace, environment = (rows[name].coalesce("") for name in names)
+    apart = value_literal("\x1f")
+    return hashed(flag + apart + namespace + apart + environment, log.engine, log.kept.seed)
 
 
 def with_fixed(found: Expression, fixed: Mapping[str, Any]) -> Expression:

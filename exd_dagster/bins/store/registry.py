@@ -65,6 +65,8 @@ class Registry:
         """Drop stored first exposures; the bins remain until they are replaced."""
         for table in ("units", "variants", "scopes", "prints"):
             self._delete(table, numbers)
+        query = "UPDATE exd_stated SET flag = NULL WHERE list_contains(?, flag)"
+        self.connection.execute(query, [list(numbers)])
 
     def _delete(self, table: str, numbers: Collection[int]) -> None:
         if numbers:

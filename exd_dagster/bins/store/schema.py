@@ -17,6 +17,8 @@ exd_bins     per flag, hour and variant: the counts
 exd_facts    per flag and hour: further counts
 exd_dimensions  per flag, the dimensions its units are counted by, and the first such hour (since)
 exd_segments per flag, hour, dimension, value and variant: units first exposed there
+exd_states   per log and stage: the tables of its engine that hold first exposures (see `engine.state`)
+exd_stated   which flags are in them, by the hash of their scope; flag is NULL for one that was forgotten
 exd_unmatched  names in a flag's configuration that are not in its log, with the nearest name in it
 exd_carried  per flag, the states from which its checks go on; see `audit.carried_table`, which makes it
 
@@ -32,7 +34,7 @@ from exd_dagster.bins.places.turns import current, transaction
 from exd_dagster.errors import StoreError
 from exd_dagster.telemetry.unit_hash import combine, hash_text, mix
 
-FORMAT = 4
+FORMAT = 5
 
 _TABLES = """
 CREATE TABLE exd_meta (format INTEGER, seed UBIGINT, probe UBIGINT, updates BIGINT);
@@ -74,7 +76,14 @@ CREATE TABLE IF NOT EXISTS exd_segments (flag INTEGER, hour BIGINT, dimension VA
 """
 """What format 4 adds; hours counted before have no segments until the flag is counted again."""
 
-_ADDED = {2: _FORMAT_2, 3: _FORMAT_3, 4: _FORMAT_4}
+_FORMAT_5 = """
+CREATE TABLE IF NOT EXISTS exd_states (source VARCHAR, stage VARCHAR, place VARCHAR, base VARCHAR,
+    delta VARCHAR, base_rows BIGINT, delta_rows BIGINT, ranks VARCHAR);
+CREATE TABLE IF NOT EXISTS exd_stated (source VARCHAR, stage VARCHAR, flag INTEGER, scope BIGINT);
+"""
+"""What format 5 adds; engines keep nothing until a log has a `state_schema`."""
+
+_ADDED = {2: _FORMAT_2, 3: _FORMAT_3, 4: _FORMAT_4, 5: _FORMAT_5}
 
 
 def ensure_schema(connection: duckdb.DuckDBPyConnection) -> int:

@@ -1,7 +1,6 @@
 """The bin store: what was counted, in one database that is brought up to date window by window."""
 
 import logging
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
@@ -13,13 +12,15 @@ import duckdb
 
 from exd_dagster.bins.counting.audience import Target
 from exd_dagster.bins.engine.log import EngineLog
+from exd_dagster.bins.engine.state import EngineState
+from exd_dagster.bins.engine.survey import Survey
 from exd_dagster.bins.hours import ceil_hour, hour_of
 from exd_dagster.bins.model import FlagBins, FlagSegments, Segment, SharedUnits
 from exd_dagster.bins.places import place_at
 from exd_dagster.bins.places.lake import tidy
 from exd_dagster.bins.places.turns import StoreBusyError, current, in_turn, is_conflict, transaction
 from exd_dagster.bins.report import BuildReport
-from exd_dagster.bins.store.reading.changes import Changes, find_changes, save_changes
+from exd_dagster.bins.store.reading.changes import Changes, find_changes, first_other_count, save_changes
 from exd_dagster.bins.store.reading.log import DuckLog, OpenLog
 from exd_dagster.bins.store.reading.plan import Reading, extra_columns, first_instant, plan_targets
 from exd_dagster.bins.store.registry import Registry
@@ -30,6 +31,8 @@ from exd_dagster.bins.store.shared import select_shared
 from exd_dagster.bins.store.update import ExposuresLostError, Update
 from exd_dagster.bins.store.within import Units, select_within
 from exd_dagster.config import FlagAudit, FlagId, Timing
+from exd_dagster.config.dimensions import dimensions_of
+from exd_dagster.config.stages import stage_of
 from exd_dagster.errors import RecordsError, StoreError
 from exd_dagster.telemetry.records import from_ms, instant_ms
 from exd_dagster.telemetry.sources.base import holds_values, reason_of
@@ -197,20 +200,20 @@ class BinStore:
             return report
 
         engine = isinstance(reading.source, IbisRecords)
-        rounds = _by_stage(reading.flags) if engine else [reading.flags]
+        rounds = _by_stage(reading.flags) if engine and reading.flags else [reading.flags]
         reports = [in_turn(self._connection, "bins", partial(attempt, flags)) for flags in rounds]
         return replace(reports[0], flags={flag: b for report in reports for flag, b in report.flags.items()})
 
     def _attempt(self, reading: Reading) -> BuildReport:
         through: Collection[int] = ()
         changes = Changes()
-        if reading.flags and not isinstance(reading.source, IbisRecords):
+        surveys: list[Survey] = []
+        if reading.flags:
             with _store_errors():
-                changes = find_changes(self._connection, reading)
-            reading = replace(reading, since=changes.since)
+                reading, changes = self._noticed(reading, surveys)
         while True:
             targets, _ = plan_targets(reading, Registry(self._connection).flags(), through)
-            with self._open(reading, targets) as opened:
+            with self._open(reading, targets, surveys) as opened:
                 try:
                     with _store_errors(), _updating(self._connection):
                         report = Update(self._connection, reading, through).run(opened)
@@ -218,7 +221,8 @@ class BinStore:
                         if reading.timing.retention is not None:
                             before = instant_ms(reading.now - reading.timing.retention)
                             Registry(self._connection).drop_ended_units(before)
-                        return report
+                    opened.tidy()
+                    return report
                 except ExposuresLostError as lost:
                     through = {*through, *lost.flags}
                 except RecordsError:
@@ -226,6 +230,39 @@ class BinStore:
                     if rest is None:
                         raise
                     reading = replace(reading, source=rest)
+
+    def _noticed(self, reading: Reading, surveys: list[Survey]) -> tuple[Reading, Changes]:
+        """Add to the reading what changed in the log; an engine is asked once, and the answer kept."""
+        source = reading.source
+        if not isinstance(source, IbisRecords):
+            changes = find_changes(self._connection, reading)
+            return replace(reading, since=changes.since), changes
+        log = self._engine_log(source, reading, surveys)
+        if log.state is None:
+            return reading, Changes()
+        reading = replace(reading, stated=frozenset(log.state.scopes))
+        start = min(flag.start for flag in reading.flags)
+        known = Registry(self._connection).flags()
+        stated = any(flag.id in known and known[flag.id].number in log.state.scopes for flag in reading.flags)
+        columns = {
+            name for flag in reading.flags for name in (*flag.include, *flag.exclude, *dimensions_of(flag))
+        }
+        extras = sorted(columns - {*log.missing(columns)})
+        survey = log.survey(
+            instant_ms(start), reading.latest, reading.fingerprinted_from(known=stated), extras
+        )
+        counts = {hour: count for hour, (_, count) in survey.hours.items()}
+        since = first_other_count(self._connection, reading, hour_of(start), counts)
+        return replace(reading, since=since), Changes()
+
+    def _engine_log(self, source: IbisRecords, reading: Reading, surveys: list[Survey] | None) -> EngineLog:
+        """Return the log, with its state where it is updated: where `surveys` are taken."""
+        state = None
+        if source.state_schema is not None and reading.flags and surveys is not None:
+            stage = stage_of(reading.flags[0])
+            state = EngineState.find(self._connection, source, stage, self._seed)
+        log = EngineLog(self._connection, source, source.expression(), reading.lateness_ms, state)
+        return replace(log, seed=self._seed if state else None, surveys=[] if surveys is None else surveys)
 
     def _tidy(self) -> None:
         """Tidy a lake; what was written stays whether that works or not."""
@@ -238,10 +275,12 @@ class BinStore:
             _log.warning("the lake could not be tidied, which the next run tries again: %s", error)
 
     @contextmanager
-    def _open(self, reading: Reading, targets: Sequence[Target]) -> Iterator[OpenLog]:
+    def _open(
+        self, reading: Reading, targets: Sequence[Target], surveys: list[Survey] | None = None
+    ) -> Iterator[OpenLog]:
         source = reading.source
         if isinstance(source, IbisRecords):
-            yield EngineLog(self._connection, source, source.expression(), reading.lateness_ms)
+            yield self._engine_log(source, reading, surveys)
             return
         start, extras = from_ms(first_instant(reading, targets)), extra_columns(targets)
         opened = source.resolved(self._connection, start, reading.listed_until, extras, self._hash_function)
@@ -269,15 +308,10 @@ def _updating(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 def _by_stage(flags: Sequence[FlagAudit]) -> list[Sequence[FlagAudit]]:
     """Divide flags so that no two count the same records: counts of an engine are known by key and scope."""
-    rounds: list[list[FlagAudit]] = [[]]
-    seen: Counter[tuple[str, ...]] = Counter()
+    rounds: dict[str, list[FlagAudit]] = {}
     for flag in flags:
-        records = (flag.key, flag.namespace or "", flag.environment or "")
-        if seen[records] == len(rounds):
-            rounds.append([])
-        rounds[seen[records]].append(flag)
-        seen[records] += 1
-    return [tuple(each) for each in rounds]
+        rounds.setdefault(stage_of(flag), []).append(flag)
+    return [*rounds.values()]
 
 
 @contextmanager

@@ -11,10 +11,10 @@ from exd_dagster.bins.counting.audience import Target
 from exd_dagster.bins.counting.ranks import place
 from exd_dagster.bins.hours import HOUR_MS, instant_of
 from exd_dagster.bins.report import BuildReport, FlagBuild
-from exd_dagster.bins.store.merge import lost_exposures, moved_exposures
+from exd_dagster.bins.store.merge import moved_exposures
 from exd_dagster.bins.store.reading.delivery import delivered_hours, flag_volumes
 from exd_dagster.bins.store.reading.fingerprints import narrow, save_fingerprints
-from exd_dagster.bins.store.reading.log import OpenLog
+from exd_dagster.bins.store.reading.log import OpenLog, Tally
 from exd_dagster.bins.store.reading.names import learn_names
 from exd_dagster.bins.store.reading.plan import Reading, first_instant, plan_targets
 from exd_dagster.bins.store.registry import Registry, StoredFlag, StoredSource
@@ -162,8 +162,7 @@ class Update:
             return targets
         known = [target for target in targets if target.number not in anew]
         reading = self.reading
-        first = reading.reread_from + (0 if known else reading.last - reading.first)
-        opened.fingerprint_hours(targets, first)
+        first = opened.fingerprint_hours(targets, reading.fingerprinted_from(known=bool(known)))
         narrowed = {target.number: target for target in narrow(self.connection, known, first)}
         return [narrowed.get(target.number, target) for target in targets]
 
@@ -182,7 +181,7 @@ class Update:
             tally.count()
             tally.first_exposures()
             dimensions = self._dimensions(counted, opened)
-            self._refuse_losses(counted, anew, dimensions)
+            self._refuse_losses(tally, counted, anew, dimensions)
             tally.segments(dimensions)
             self._build(counted, write_bins(self.connection, counted, anew), anew)
         tally.clear()
@@ -245,7 +244,11 @@ class Update:
         }
 
     def _refuse_losses(
-        self, targets: Sequence[Target], anew: Collection[int], dimensions: Mapping[int, Sequence[str]]
+        self,
+        tally: Tally,
+        targets: Sequence[Target],
+        anew: Collection[int],
+        dimensions: Mapping[int, Sequence[str]],
     ) -> None:
         """Request more hours if those read change later ones."""
         # A unit may have lost its stored exposure and have its next one later. Or its exposure is now
@@ -253,7 +256,7 @@ class Update:
         stored = {known.number: known.read_through for known in self.registry.flags().values()}
         further = {t.number for t in targets if t.end < stored.get(t.number, 0) * HOUR_MS} - set(anew)
         further -= set(self.through)
-        lost = further and further & lost_exposures(self.connection)
+        lost = further and further & tally.lost_exposures()
         lost = lost or (further and further & {n for n in moved_exposures(self.connection) if dimensions[n]})
         if lost:
             raise ExposuresLostError(lost)

@@ -23,14 +23,20 @@ from exd_dagster.telemetry.sources.sample import MOST_ROWS
 class IbisRecords(Records):
     """A table of a foreign engine (Spark, PostgreSQL, Snowflake, BigQuery, ...), through Ibis.
 
-    The engine counts, from the flag's start in every run; only bins leave it. Its timestamps must be
-    timestamps.
+    The engine counts; only bins leave it. With `state_schema` it keeps first exposures in tables there and
+    reads what is new, else it counts from the flag's start in every run. Its timestamps must be timestamps.
     """
 
     connection: Any = Field(description="An Ibis backend, for example ibis.postgres.connect(...).")
     table: str = Field(min_length=1, description="Name of the table.")
     database: str | None = Field(
         default=None, description="Schema or database of the table, as Ibis takes it."
+    )
+    state_schema: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Schema in which the engine keeps first exposures, so that a run reads only what is new; "
+        "the role creates and drops tables there. None: every run counts from the flags' start.",
     )
 
     @field_validator("connection")

@@ -2,9 +2,8 @@
 
 Changed files are detected by size and time, or by the tag of an object store. New and changed files are
 scanned for their hours; the hours of removed files are stored. For a log that is not made of files, the
-number of records in each hour is compared. A foreign engine counts from the start in every run and needs
-none of
-this.
+number of records in each hour is compared. A foreign engine that counts from the start in every run needs
+none of this.
 """
 
 from collections.abc import Mapping
@@ -90,10 +89,9 @@ def _first_hour(connection: duckdb.DuckDBPyConnection, reading: Reading, file: s
 
 
 def _first_other_count(connection: duckdb.DuckDBPyConnection, reading: Reading, first: int) -> int | None:
-    """Return the first hour of which a log has more or fewer records than when it was read."""
-    known = {hour: count for hour, count in Registry(connection).hours(reading.source.label).items() if count}
-    last = min(reading.reread_from, max(known, default=0))
-    if not known or first >= last:
+    """Count the records of hours before the lookback and compare; see `first_other_count`."""
+    last = min(reading.reread_from, max(_known_counts(connection, reading), default=0))
+    if first >= last:
         return None
     source = reading.source
     with source.resolved(connection, from_ms(first * HOUR_MS), from_ms(last * HOUR_MS)) as columns:
@@ -102,8 +100,29 @@ def _first_other_count(connection: duckdb.DuckDBPyConnection, reading: Reading, 
             f"SELECT {hour} AS hour, count(*) FROM {columns.scan.relation} "
             f"WHERE {columns.between(first * HOUR_MS, last * HOUR_MS)} GROUP BY hour"
         ).fetchall()
-    found = dict(rows)
+    return first_other_count(connection, reading, first, dict(rows))
+
+
+def first_other_count(
+    connection: duckdb.DuckDBPyConnection, reading: Reading, first: int, found: Mapping[int, int]
+) -> int | None:
+    """Return the first hour before the lookback of which a log has more or fewer records than it had.
+
+    Args:
+        connection: the store.
+        reading: the request.
+        first: first hour counted.
+        found: the records of the log by hour.
+    """
+    known = _known_counts(connection, reading)
+    last = min(reading.reread_from, max(known, default=0))
+    if first >= last:
+        return None
     earliest = max(first, min(known))  # no earlier hours are stored
-    hours = {*found, *known}
-    others = [h for h in hours if earliest <= h < last and found.get(h, 0) != known.get(h, 0)]
+    others = [h for h in {*found, *known} if earliest <= h < last and found.get(h, 0) != known.get(h, 0)]
     return min([*others, *(h for h in found if h < earliest)], default=None)
+
+
+def _known_counts(connection: duckdb.DuckDBPyConnection, reading: Reading) -> dict[int, int]:
+    hours = Registry(connection).hours(reading.source.label)
+    return {hour: count for hour, count in hours.items() if count}

@@ -18,7 +18,7 @@ from exd_dagster.bins.counting.segments import (
     count_within,
 )
 from exd_dagster.bins.hours import HOUR_MS
-from exd_dagster.bins.store.merge import drop_temporary, merge_units
+from exd_dagster.bins.store.merge import drop_temporary, lost_exposures, merge_units
 from exd_dagster.bins.store.reading.fingerprints import take_fingerprints
 from exd_dagster.config.dimensions import dimensions_of
 from exd_dagster.telemetry.canonical import Columns
@@ -56,6 +56,9 @@ class Tally(Protocol):
 
     def first_exposures(self) -> None:
         """Compute the change of the first exposures in the bins: `exd_delta`."""
+
+    def lost_exposures(self) -> set[int]:
+        """Return the flags of which a stored exposure was not found again where it had been."""
 
     def segments(self, dimensions: Dimensions) -> None:
         """Count first exposures by dimension, value and variant: `exd_segmented`."""
@@ -121,8 +124,15 @@ class OpenLog(Protocol):
     def tally(self, targets: Sequence[Target]) -> Tally:
         """Return what counts these flags."""
 
-    def fingerprint_hours(self, targets: Sequence[Target], first: int) -> None:
-        """Compute the fingerprints of these flags' hours from `first` on: `exd_fingerprints`."""
+    def tidy(self) -> None:
+        """Remove what is no longer needed, after the commit."""
+
+    def fingerprint_hours(self, targets: Sequence[Target], first: int) -> int:
+        """Compute the fingerprints of these flags' hours from `first` on: `exd_fingerprints`.
+
+        Returns:
+            The first hour that has one, `first` or later.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +143,10 @@ class DuckTally(Counter):
         """Bring exd_units up to date; see `Tally`."""
         self.fresh()
         merge_units(self.connection, self.targets)
+
+    def lost_exposures(self) -> set[int]:
+        """See `Tally`."""
+        return lost_exposures(self.connection)
 
     def segments(self, dimensions: Dimensions) -> None:
         """See `Tally`."""
@@ -253,12 +267,16 @@ class DuckLog:
         ).fetchall()
         return [(tuple(row[:-1]), row[-1]) for row in rows]
 
-    def fingerprint_hours(self, targets: Sequence[Target], first: int) -> None:
+    def fingerprint_hours(self, targets: Sequence[Target], first: int) -> int:
         """See `OpenLog`."""
         write_targets(self.connection, targets)
         named = {name for target in targets for name in dimensions_of(target.flag)}
         kept = sorted((named & self.columns.extras.keys()) - IN_OVERVIEW.keys())
         take_fingerprints(self.connection, replace(self.tally(targets), kept=kept).hashed(first), first)
+        return first
+
+    def tidy(self) -> None:
+        """Nothing is left."""
 
     def tally(self, targets: Sequence[Target]) -> DuckTally:
         """Return what counts these flags."""

@@ -26,6 +26,8 @@ class Reading:
         now: the clock (UTC).
         anew: count every flag again from its start.
         since: first hour in which the log changed since it was last read; None: none before `lookback`.
+        stated: numbers of the flags whose first exposures the engine of the log keeps; None where DuckDB
+            counts, or the engine keeps none.
     """
 
     source: Records
@@ -36,6 +38,7 @@ class Reading:
     now: datetime
     anew: bool = False
     since: int | None = None
+    stated: frozenset[int] | None = None
 
     @property
     def latest(self) -> int:
@@ -55,8 +58,12 @@ class Reading:
 
     @property
     def recounts(self) -> bool:
-        """Whether a flag with anything to read is read from its start: an engine stores no state of units."""
-        return isinstance(self.source, IbisRecords)
+        """Whether a flag with anything to read is read from its start: no state of its units is kept."""
+        return isinstance(self.source, IbisRecords) and self.stated is None
+
+    def fingerprinted_from(self, *, known: bool) -> int:
+        """Return the first hour whose fingerprint is needed; `known`: of flags that were counted before."""
+        return self.reread_from + (0 if known else self.last - self.first)
 
     @property
     def lateness_ms(self) -> int:
@@ -71,8 +78,8 @@ def plan_targets(
 
     A flag that the store does not know, or knows from another log or definition, is read from its start.
     Any other is read from the first hour not yet read, or `lookback` before the window where that is
-    earlier: there are no gaps, so a first exposure is always the first. On an engine it is read from its
-        start.
+    earlier: there are no gaps, so a first exposure is always the first. On an engine that keeps no first
+    exposures it is read from its start.
 
     Args:
         reading: the request.
@@ -123,4 +130,5 @@ def extra_columns(targets: Sequence[Target]) -> list[str]:
 
 def _continues(known: StoredFlag, flag: FlagAudit, reading: Reading) -> bool:
     same_log = known.source == reading.source.label
-    return same_log and counts_the_same(known.definition, flag, known.read_through)
+    kept = reading.stated is None or known.number in reading.stated
+    return same_log and kept and counts_the_same(known.definition, flag, known.read_through)
