@@ -105,7 +105,7 @@ class DuckBackend:
         self.connection.execute("SET TimeZone = 'UTC'")
         self.write(log)
 
-    def write(self, log: pd.DataFrame) -> None:  # noqa: ARG002 - DuckDB reads it by its name
+    def write(self, log: pd.DataFrame) -> None:
         """Make the table of the log."""
         chosen = ", ".join(
             f'CAST("{name}" AS {TYPES[kind]}) AS "{name}"' for name, kind in self.columns.items()

@@ -52,5 +52,5 @@ class Warehouse(DuckBackend):
         query = "SELECT table_name FROM duckdb_tables() WHERE schema_name = ?"
         return [name for (name,) in self.connection.execute(query, [database]).fetchall()]
 
-    def drop_table(self, name, *, database, force):
-        self.connection.execute(f'DROP TABLE {"IF EXISTS" if force else ""} {database}."{name}"')
+    def raw_sql(self, query):
+        self.connection.execute(query)

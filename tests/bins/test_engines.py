@@ -12,7 +12,7 @@ from exd_dagster.bins.store.store import BinStore
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.records import PARTITION
 from exd_dagster.telemetry.sources.duckdb import IbisRecords
-from tests.bins.conftest import NOW, cells, facts, flag, log, update
+from tests.bins.conftest import HOUR, NOW, START, cells, facts, flag, log, update
 from tests.bins.engine_log import COLUMNS, FLAGS, DuckBackend, awkward_log, in_duckdb
 from tests.telemetry.presets.samples import START as SAMPLED
 from tests.telemetry.presets.samples import sample
@@ -50,6 +50,7 @@ def spark(parquet):
     builder = builder.config("spark.sql.shuffle.partitions", "2").config(
         "spark.driver.bindAddress", "127.0.0.1"
     )
+    builder = builder.config("spark.sql.warehouse.dir", str(parquet.with_name("warehouse")))
     session = builder.config("spark.driver.host", "127.0.0.1").getOrCreate()
     session.read.parquet(str(parquet)).createOrReplaceTempView("flag_evaluations")
     yield ibis.pyspark.connect(session)
@@ -87,6 +88,54 @@ def test_spark_reads_only_the_partitions_of_the_window(spark, tmp_path):
 @pytest.mark.engines
 def test_postgres_counts_as_duckdb_does(postgres):
     assert_equal_to_duckdb(IbisRecords(connection=postgres, table="flag_evaluations"))
+
+
+def assert_nights_equal_a_recount(load):
+    """Three nights: the last with new hours, a late row, and one row fewer; bins as DuckDB counts all of it.
+
+    Args:
+        load: a function that makes a frame the log, and returns it as records with a state.
+    """
+    whole = awkward_log()
+    late = whole["timestamp"].between(START + HOUR, START + HOUR * 1.1)
+    nights = ((whole[~late], 6), (whole[~late], 9), (whole.drop(index=whole.index[late][0]), 12))
+    store, right = BinStore(duckdb.connect()), BinStore(duckdb.connect())
+    for table, last in nights:
+        report = update(store, load(table), *FLAGS, hours=(last - 3, last), lookback=2 * HOUR)
+    assert not any(build.rebuilt or build.error for build in report.flags.values())
+    update(right, nights[-1][0], *FLAGS, hours=(0, 12))
+    for each in FLAGS:
+        assert cells(store.read(each)) == cells(right.read(each))
+        assert facts(store.read(each)) == facts(right.read(each))
+
+
+@pytest.mark.engines
+def test_postgres_keeps_first_exposures(postgres_server):
+    engine = postgres_server.backend()
+    engine.raw_sql("CREATE SCHEMA exd_state").close()
+    engine.con.commit()
+
+    def load(table):
+        postgres_server.load("growing", table, COLUMNS)
+        return IbisRecords(connection=engine, table="growing", state_schema="exd_state")
+
+    assert_nights_equal_a_recount(load)
+    assert len(engine.list_tables(database="exd_state")) <= 2
+
+
+@pytest.mark.engines
+def test_spark_keeps_first_exposures(spark, tmp_path):
+    spark._session.sql("CREATE DATABASE IF NOT EXISTS exd_state")
+
+    def load(table):
+        path = tmp_path / f"{len(table)}.parquet"
+        table.to_parquet(path, coerce_timestamps="us", allow_truncated_timestamps=True)
+        spark._session.read.parquet(str(path)).createOrReplaceTempView("growing")
+        return IbisRecords(connection=spark, table="growing", state_schema="exd_state")
+
+    assert_nights_equal_a_recount(load)
+    assert len([name for name in spark.list_tables(database="exd_state") if "exd_state" in name]) <= 2
+    spark._session.sql("DROP DATABASE exd_state CASCADE")
 
 
 @pytest.mark.engines

@@ -49,13 +49,31 @@ def create_table(backend: Any, name: str, schema: str, expression: Any) -> None:
         expression: an Ibis table.
     """
     if backend.name == "postgres" and hasattr(backend, "raw_sql"):  # Ibis inserts, which is not parallel
-        place = ".".join('"{}"'.format(part.replace('"', '""')) for part in (schema, name))
+        place = ".".join('"{}"'.format(part.replace('"', '""')) for part in (*schema.split("."), name))
         backend.raw_sql(f"CREATE TABLE {place} AS {backend.compile(expression)}").close()
     elif backend.name == "pyspark" and hasattr(backend, "_session"):
         form = backend._session.conf.get("spark.sql.sources.default")
         backend.create_table(name, expression, database=schema, format=form)
     else:
         backend.create_table(name, expression, database=schema)
+
+
+def drop_table(backend: Any, name: str, schema: str) -> None:
+    """Drop a table if it is there; by SQL, since what Ibis writes depends on the version of its parser.
+
+    Args:
+        backend: an Ibis backend.
+        name: of the table.
+        schema: where it is, as Ibis takes it.
+    """
+    from sqlglot import expressions
+
+    catalog, _, database = schema.rpartition(".")
+    dialect = getattr(backend, "dialect", backend.name)
+    place = expressions.table_(name, db=database, catalog=catalog or None, quoted=True).sql(dialect=dialect)
+    done = backend.raw_sql(f"DROP TABLE IF EXISTS {place}")
+    if hasattr(done, "close"):
+        done.close()
 
 
 def _in_spark(backend: Any) -> Iterator[None]:

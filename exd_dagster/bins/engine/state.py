@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import duckdb
 
 from exd_dagster.bins.engine.functions import hashes
-from exd_dagster.bins.engine.session import create_table, tagged
+from exd_dagster.bins.engine.session import create_table, drop_table, tagged
 from exd_dagster.bins.rows import insert_rows
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.sources.ibis import IbisRecords
@@ -186,7 +186,8 @@ class EngineState:
             if name not in self.made and not (update.isdecimal() and int(update) < number):
                 continue
             try:
-                self.records.connection.drop_table(name, database=self.records.state_schema, force=True)
+                with tagged(self.records.connection):
+                    drop_table(self.records.connection, name, str(self.records.state_schema))
             except Exception as error:  # noqa: BLE001 - of any engine
                 _log.warning("%s: %s cannot be dropped: %s", self.place, name, error)
 
