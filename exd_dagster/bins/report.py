@@ -40,6 +40,8 @@ class BuildReport:
         read_from: first instant (UTC) that was read; earlier records were not read again.
         undelivered: starts of the closed hours (UTC) read that were not delivered; see `delivery`.
         records_ahead: records of hours after the last that was delivered.
+        recounted: records that an engine counted again from the flags' start, as in every run; 0 where first
+            exposures are kept.
         flags: the result for each flag.
         quarantined: rows of the whole log quarantined in this update, by reason.
         unreadable: files and lines that could not be read.
@@ -53,6 +55,7 @@ class BuildReport:
     read_from: datetime | None = None
     undelivered: tuple[datetime, ...] = ()
     records_ahead: int = 0
+    recounted: int = 0
     flags: Mapping[FlagId, FlagBuild] = field(default_factory=dict)
     quarantined: Mapping[str, int] = field(default_factory=dict)
     unreadable: tuple[Unreadable, ...] = ()

@@ -296,6 +296,7 @@ def _build_metadata(report: BuildReport, build: FlagBuild) -> dict[str, Any]:
         "read_from": _instant(report.read_from),
         "undelivered_hours": len(report.undelivered),
         "records_ahead": report.records_ahead,
+        **({"recounted_records": report.recounted} if report.recounted else {}),
         "quarantined": sum(report.quarantined.values()),
         "quarantined_of_flag": sum(build.quarantined.values()),
     }
@@ -326,5 +327,12 @@ def _log_report(context: dg.AssetExecutionContext, report: BuildReport) -> None:
         log.warning("%s: %s rows quarantined: %s", source, f"{count:,}", reason)
     for unreadable in report.unreadable:
         log.warning("%s: %s", source, unreadable)
+    if report.recounted:
+        log.info(
+            "%s: the engine counted %s records again from the flags' start, as in every run; with "
+            "state_schema= it would read those of new and changed hours",
+            source,
+            f"{report.recounted:,}",
+        )
     if report.absent:
         log.info("%s has no %s: the facts that need them are off", source, ", ".join(report.absent))

@@ -80,11 +80,6 @@ class EngineState:
         Raises:
             RecordsError: when the engine has no hash of 64 bits, or its schema cannot be listed.
         """
-        if not hashes(records.connection.name):
-            raise RecordsError(
-                f"{records.place}: state_schema needs an engine with a 64-bit hash, which "
-                f"{records.connection.name} has not; leave it out"
-            )
         state = cls(connection, records, stage, seed)
         row = connection.execute(
             "SELECT base, delta, base_rows, delta_rows, ranks FROM exd_states "
@@ -160,17 +155,29 @@ class EngineState:
         self.made.append(name)
         return name
 
-    def tables(self) -> list[str]:
-        """Return the names of this store's tables in the schema.
+    @staticmethod
+    def list_tables(records: IbisRecords) -> list[str]:
+        """Return the names of all tables of a schema for first exposures.
 
         Raises:
-            RecordsError: when the schema cannot be listed.
+            RecordsError: when the engine has no hash of 64 bits, or its schema cannot be listed.
         """
+        name = records.connection.name
+        if not hashes(name):
+            raise RecordsError(
+                f"{records.place}: state_schema needs an engine with a 64-bit hash, which {name} has not; "
+                "leave it out"
+            )
         try:
-            found = self.records.connection.list_tables(database=self.records.state_schema)
+            return list(records.connection.list_tables(database=records.state_schema))
         except Exception as error:
-            raise RecordsError(f"{self.place}, the state_schema, cannot be listed: {error}") from error
-        return [name for name in found if name.startswith(self._prefix)]
+            raise RecordsError(
+                f"{name}:{records.state_schema}, the state_schema, cannot be listed: {error}"
+            ) from error
+
+    def tables(self) -> list[str]:
+        """Return the names of this store's tables in the schema; see `list_tables`."""
+        return [name for name in self.list_tables(self.records) if name.startswith(self._prefix)]
 
     def drop_stale(self) -> None:
         """Drop the tables that are not current, after the commit.

@@ -70,7 +70,8 @@ class Update:
         anew = anew | {target.number for target in targets} if opened.recounts else anew
         self.builds = {flag.id: FlagBuild() for flag in reading.flags}
         start = first_instant(reading, targets)
-        source = self._save_hours(opened.hours(start, reading.latest), start // HOUR_MS)
+        hours = opened.hours(start, reading.latest)
+        source = self._save_hours(hours, start // HOUR_MS)
         targets = self._narrowed(self._filterable(targets, opened), opened, anew)
         counted = self._count(opened, targets, anew)
         if targets and not opened.recounts:
@@ -89,6 +90,7 @@ class Update:
             closed_through=instant_of(source.closed_through) if source else None,
             read_from=from_ms(start),
             **self._delivery(start // HOUR_MS, source),
+            recounted=sum(count for _, count in hours.values()) if opened.recounts and counted else 0,
             flags=self.builds,
             quarantined={reason: count for reason, count in quarantined.items() if count},
             unreadable=opened.unreadable,

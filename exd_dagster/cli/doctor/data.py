@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 
 from exd_dagster.bins.engine.log import EngineLog
+from exd_dagster.bins.engine.state import EngineState
 from exd_dagster.bins.places import Place
 from exd_dagster.bins.store.reading.names import MOST_NAMES
 from exd_dagster.bins.store.store import BinStore
@@ -18,7 +19,7 @@ from exd_dagster.cli.doctor.splits import diagnose_splits
 from exd_dagster.config import FlagAudit
 from exd_dagster.definitions.fleet.plan import AuditPlan
 from exd_dagster.definitions.store import DuckLakeResource, place_of
-from exd_dagster.errors import ExdError, did_you_mean
+from exd_dagster.errors import ExdError, RecordsError, did_you_mean
 from exd_dagster.telemetry.canonical import Columns
 from exd_dagster.telemetry.preset import likeliest, read_preset, recognise
 from exd_dagster.telemetry.records import FACTS_OFF, Scan, from_ms, instant_ms
@@ -81,10 +82,33 @@ def _in_engine(plan: AuditPlan, records: IbisRecords, start: datetime, now: date
     seen: Seen = {scope: newest for scope, _ in held}  # type: ignore[misc]
     said = f"{columns}; newest record {newest:%Y-%m-%d %H:%M} UTC, {counted(len(seen), 'flag')}"
     records_to_scan = sum(count for _, count in hours.values())
-    said += (
-        f"; every run scans the {records_to_scan:,} records since {start:%Y-%m-%d}, in six or more queries"
-    )
-    return [ok("records", said), *diagnose_flags(plan.flags, seen), *_shown_splits(plan, seen, now)]
+    whole = f"the {records_to_scan:,} records since {start:%Y-%m-%d}"
+    if records.state_schema is None:
+        said += f"; every run scans {whole}, in six or more queries; give state_schema= to read what is new"
+    else:
+        said += (
+            f"; the first run scans {whole}, later ones their times once and the records of new and changed "
+            f"hours; first exposures are kept in {records.state_schema}"
+        )
+    return [
+        ok("records", said),
+        *_kept(records),
+        *diagnose_flags(plan.flags, seen),
+        *_shown_splits(plan, seen, now),
+    ]
+
+
+def _kept(records: IbisRecords) -> list[Diagnosis]:
+    """Fail where the engine cannot keep first exposures, as far as can be seen without making a table."""
+    if records.state_schema is None:
+        return []
+    try:
+        EngineState.list_tables(records)
+    except RecordsError as error:
+        return [
+            fail("records", str(error), "make the schema and let the role create tables, or leave it out")
+        ]
+    return []
 
 
 _SCOPE = ("namespace", "environment", "flag")
