@@ -54,3 +54,51 @@ class Warehouse(DuckBackend):
 
     def raw_sql(self, query):
         self.connection.execute(query)
+
+
+class Recording(Warehouse):
+    """Keeps the results, and the columns of the tables that were made, in order."""
+
+    def __init__(self, log: pd.DataFrame) -> None:
+        super().__init__(log)
+        self.results, self.made = [], []
+
+    def execute(self, expression):
+        self.results.append(super().execute(expression))
+        return self.results[-1]
+
+    def create_table(self, name, expression, *, database):
+        super().create_table(name, expression, database=database)
+        self.made.append(dict(self.table(name, database).schema()))
+
+
+class Replaying:
+    """Writes every statement for another engine, and gives the results that DuckDB gave."""
+
+    def __init__(self, name: str, twin: Recording) -> None:
+        self.name, self.twin, self.queries = name, twin, []
+        self.results, self.made, self.columns = [*twin.results], [*twin.made], {}
+
+    def table(self, name, database=None):
+        import ibis
+
+        return self.twin.table(name) if database is None else ibis.table(self.columns[name], name=name)
+
+    def list_tables(self, *, database):
+        return [*self.columns]
+
+    def execute(self, expression):
+        self._write(expression)
+        return self.results.pop(0)
+
+    def create_table(self, name, expression, *, database):
+        self._write(expression)
+        self.columns[name] = self.made.pop(0)
+
+    def raw_sql(self, query):
+        self.queries.append(query)
+
+    def _write(self, expression) -> None:
+        import ibis
+
+        self.queries.append(str(ibis.to_sql(expression, dialect=self.name)))

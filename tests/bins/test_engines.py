@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from functools import cache
 
 import duckdb
 import pandas as pd
@@ -13,7 +14,8 @@ from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.records import PARTITION
 from exd_dagster.telemetry.sources.duckdb import IbisRecords
 from tests.bins.conftest import HOUR, NOW, START, cells, facts, flag, log, update
-from tests.bins.engine_log import COLUMNS, FLAGS, DuckBackend, awkward_log, in_duckdb
+from tests.bins.engine_log import COLUMNS, FLAGS, awkward_log, in_duckdb
+from tests.bins.engine_state import Recording, Replaying
 from tests.telemetry.presets.samples import START as SAMPLED
 from tests.telemetry.presets.samples import sample
 
@@ -197,32 +199,43 @@ def test_an_engine_that_is_gone_is_named(postgres):
         counted(IbisRecords(connection=postgres, table="nowhere"))
 
 
-class Compiled:
-    """Compiles every expression for another engine, and gives the result that DuckDB gave."""
-
-    def __init__(self, name, twin, results):
-        self.name, self.table, self.results, self.queries = name, twin.table, list(results), []
-
-    def execute(self, expression):
-        self.queries.append(str(ibis.to_sql(expression, dialect=self.name)))
-        return self.results.pop(0)
-
-
-class Recording(DuckBackend):
-    """Keeps the results of DuckDB."""
-
-    def execute(self, expression):
-        self.results.append(super().execute(expression))
-        return self.results[-1]
-
-
+@cache
 def queries_of(engine):
-    """Return the SQL for an engine of all queries that one update of the awkward log needs."""
-    twin = Recording(awkward_log(), COLUMNS)
-    twin.results = []
-    flags = [flag.model_copy(update={"dimensions": ("country",)}) for flag in FLAGS]
+    """Return the SQL for an engine of all queries that updates of the awkward log need, with a state too."""
+    return [*_recounting(engine), *_keeping(engine)]
+
+
+def _keeping(engine):
+    replaying = Replaying(engine, _kept())
+    _three_nights(replaying)
+    assert not replaying.results
+    assert {name.rpartition("_")[2] for name in replaying.columns} == {"step", "slice", "delta", "base"}
+    return replaying.queries
+
+
+@cache
+def _kept():
+    twin = Recording(awkward_log())
+    _three_nights(twin)
+    return twin
+
+
+def _three_nights(backend):
+    """Of one flag, with a dimension and two phases: it takes seconds to write the SQL of all."""
+    records = IbisRecords(connection=backend, table="flag_evaluations", state_schema="exd_state")
+    store = BinStore(duckdb.connect())
+    for hours in ((0, 12), (12, 13), (13, 15)):
+        update(store, records, _reported()[0], hours=hours, lookback=HOUR)
+
+
+def _reported():
+    return [flag.model_copy(update={"dimensions": ("country",)}) for flag in FLAGS]
+
+
+def _recounting(engine):
+    twin, flags = Recording(awkward_log()), _reported()
     update(BinStore(duckdb.connect()), IbisRecords(connection=twin, table="flag_evaluations"), *flags)
-    compiled = Compiled(engine, twin, twin.results)
+    compiled = Replaying(engine, twin)
     update(BinStore(duckdb.connect()), IbisRecords(connection=compiled, table="flag_evaluations"), *flags)
     assert compiled.queries
     assert not compiled.results

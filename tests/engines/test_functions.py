@@ -19,20 +19,21 @@ _TRINO = "https://trino.io/docs/current/functions"
 _OF_TRINO = {
     f"{_TRINO}/aggregate.html": "count max min sum",
     f"{_TRINO}/binary.html": "from_big_endian_64 to_utf8 xxhash64",
+    f"{_TRINO}/comparison.html": "greatest least",
     f"{_TRINO}/conditional.html": "coalesce if",
     f"{_TRINO}/conversion.html": "cast",
     f"{_TRINO}/datetime.html": "date_trunc from_iso8601_timestamp millisecond to_unixtime",
     f"{_TRINO}/math.html": "floor",
-    f"{_TRINO}/string.html": "trim",
+    f"{_TRINO}/string.html": "concat trim",
 }
 DOCUMENTED = {
     "snowflake": {
         f"{_SNOWFLAKE}/functions-aggregation": "count hash max min sum",
-        f"{_SNOWFLAKE}/expressions-conditional": "coalesce iff",
+        f"{_SNOWFLAKE}/expressions-conditional": "coalesce greatest iff least",
         f"{_SNOWFLAKE}/functions-conversion": "cast",
         f"{_SNOWFLAKE}/functions-date-time": "date_part date_trunc timestamp_tz_from_parts",
         f"{_SNOWFLAKE}/functions-numeric": "floor",
-        f"{_SNOWFLAKE}/functions-string": "trim",
+        f"{_SNOWFLAKE}/functions-string": "concat trim",
         f"{_SNOWFLAKE}/sql/select": "exclude",
     },
     "bigquery": {
@@ -40,13 +41,14 @@ DOCUMENTED = {
         f"{_BIGQUERY}/conditional_expressions": "coalesce if",
         f"{_BIGQUERY}/conversion_functions": "cast",
         f"{_BIGQUERY}/hash_functions": "farm_fingerprint",
-        f"{_BIGQUERY}/mathematical_functions": "floor ieee_divide mod trunc",
+        f"{_BIGQUERY}/mathematical_functions": "floor greatest ieee_divide least mod trunc",
         f"{_BIGQUERY}/query-syntax": "except",
-        f"{_BIGQUERY}/string_functions": "trim",
+        f"{_BIGQUERY}/string_functions": "concat trim",
         f"{_BIGQUERY}/timestamp_functions": "extract timestamp timestamp_trunc unix_seconds",
     },
     "databricks": {
-        f"{_DATABRICKS}/sql-ref-functions-builtin-alpha": "cast coalesce count if max min sum trim "
+        f"{_DATABRICKS}/sql-ref-functions-builtin-alpha": "cast coalesce concat count greatest if least "
+        "max min sum trim "
         "try_divide unix_millis xxhash64",
     },
     "trino": _OF_TRINO,
@@ -54,7 +56,7 @@ DOCUMENTED = {
 }
 """By engine: a page of its documentation, and the functions on it that are used."""
 
-_NO_FUNCTIONS = {"and", "as", "exists", "from", "in", "join", "not", "or", "when", "where"}
+_NO_FUNCTIONS = {"and", "as", "distinct", "exists", "from", "in", "join", "not", "or", "when", "where"}
 """Words of SQL that may stand before a parenthesis."""
 
 

@@ -48,7 +48,7 @@ def create_table(backend: Any, name: str, schema: str, expression: Any) -> None:
         schema: where to make it, as Ibis takes it.
         expression: an Ibis table.
     """
-    if backend.name == "postgres" and hasattr(backend, "raw_sql"):  # Ibis inserts, which is not parallel
+    if backend.name == "postgres" and hasattr(backend, "begin"):  # Ibis inserts, which is not parallel
         place = ".".join('"{}"'.format(part.replace('"', '""')) for part in (*schema.split("."), name))
         backend.raw_sql(f"CREATE TABLE {place} AS {backend.compile(expression)}").close()
     elif backend.name == "pyspark" and hasattr(backend, "_session"):
