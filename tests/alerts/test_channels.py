@@ -9,6 +9,7 @@ from standardwebhooks import Webhook as Verifier
 
 from exd_dagster.alerts.channels.callback import Callback
 from exd_dagster.alerts.channels.email import Smtp
+from exd_dagster.alerts.channels.slack.errors import slack_outcome
 from exd_dagster.alerts.channels.slack.sender import SlackBot, SlackWebhook
 from exd_dagster.alerts.channels.webhook import MAX_BYTES, Webhook, payload_bytes
 from exd_dagster.alerts.deliver import within
@@ -447,3 +448,9 @@ def test_an_interrupt_passes_through_a_callback(notification):
 
     with pytest.raises(KeyboardInterrupt):
         within(1, lambda: Callback(name="callback", function=interrupted).send(notification, NOW))
+
+
+@pytest.mark.parametrize(("error", "whole"), [("message_limit_exceeded", True), ("internal_error", False)])
+def test_a_limit_of_slack_pauses_the_destination_and_an_error_of_its_own_only_the_message(error, whole):
+    outcome = slack_outcome(error, "30", NOW)
+    assert (outcome.status, outcome.whole) == ("retry", whole)

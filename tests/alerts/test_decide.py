@@ -142,6 +142,17 @@ def test_flapping_is_reported_again_at_most_once_in_6_hours():
     assert reported == [("fire", 0), ("resolve", 1), ("fire", 6), ("resolve", 7), ("fire", 12)]
 
 
+@pytest.mark.parametrize(
+    ("gap", "note"), [(6 * HOUR, ""), (6 * HOUR - timedelta(seconds=1), "failing again")]
+)
+def test_a_failure_6_hours_after_the_resolution_is_a_new_incident(gap, note):
+    story = Story()
+    story.tick(check())
+    story.tick(check(verdict="pass"), after=gap)
+    story.tick(check())
+    assert story.note == note
+
+
 def test_a_failure_held_back_while_flapping_is_reported_when_it_stays():
     story = Story()
     story.tick(check())
@@ -231,6 +242,12 @@ def test_a_fault_of_hours_more_than_48_hours_before_the_newest_data_does_not_pag
     old = check(state="contained", bad_until="2026-03-02T00:00:00Z")
     decided = decide(AlertState(started=True), [old], watching(old.flag), NOW)
     assert (len(decided.events), len(decided.digest_only)) == (0, 1)
+
+
+@pytest.mark.parametrize(("until", "paged"), [("2026-03-03T02:00:00Z", 1), ("2026-03-03T01:00:00Z", 0)])
+def test_a_fault_that_ended_48_hours_before_the_newest_data_pages_and_an_older_one_does_not(until, paged):
+    over = check(state="contained", bad_until=until, audited_through="2026-03-05T02:00:00Z")
+    assert len(decide(AlertState(started=True), [over], watching(over.flag), NOW).events) == paged
 
 
 @pytest.mark.parametrize(

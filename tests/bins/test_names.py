@@ -1,9 +1,12 @@
 """Names that a configuration uses and the log does not: found on files and engines, stored and reported."""
 
+from unittest.mock import patch
+
 import pandas as pd
 import pytest
 
 from exd_dagster.audit.flag import audit
+from exd_dagster.bins.store.reading import names
 from exd_dagster.config import Phase, Thresholds
 from exd_dagster.stats.audit import audit_flag
 from exd_dagster.telemetry.manifest.read import flags_from_manifest
@@ -63,6 +66,15 @@ def test_a_log_without_namespaces_or_environments_says_that_it_has_none(store, r
     update(store, records_of(place, table), declared, hours=(0, 40))
     srm = audit_flag(declared, store.read(declared)).srm
     assert f"this log, which names no {column} (40 records): leave {column}= out" in srm.sentence
+
+
+@pytest.mark.parametrize(("most", "reported"), [(3, ["fr"]), (2, [])])
+def test_of_a_column_with_more_values_than_are_asked_for_none_is_called_missing(store, most, reported):
+    countries = ["DE", "AT"] * (len(ROWS) // 2)
+    declared = flag(include={"country": ["DE", "fr"]})
+    with patch.object(names, "MOST_NAMES", most):
+        update(store, log(*ROWS, country=countries), declared, hours=(0, 40))
+    assert [each.name for each in store.read(declared).unmatched] == reported
 
 
 @pytest.mark.parametrize("place", PLACES)

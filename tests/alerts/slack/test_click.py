@@ -225,6 +225,15 @@ def test_whatever_a_flag_is_called_its_value_is_verified_or_too_long_for_a_butto
         assert (offer.flags, offer.checks) == (flags, checks)
 
 
+def test_a_value_may_be_as_long_as_slack_takes_and_no_longer() -> None:
+    least = len(signed(replace(ANSWER, flags=""), "m1", now(), BOT_TOKEN))
+    lengths = [
+        len(signed(replace(ANSWER, flags="x" * (LONGEST_VALUE - least + more)), "m1", now(), BOT_TOKEN))
+        for more in (0, 1)
+    ]
+    assert lengths == [LONGEST_VALUE, 0]
+
+
 def test_a_value_too_long_for_slack_leaves_a_button_that_opens_dagster() -> None:
     long = Message(
         id="m",
