@@ -9,7 +9,8 @@ It needs Chromium (Debian: `apt-get install chromium`). The pictures land in doc
 import argparse
 import sys
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,9 @@ from exd_dagster.alerts.messages.compose import compose
 from exd_dagster.alerts.messages.links import Links
 from exd_dagster.alerts.messages.message import Message
 from exd_dagster.alerts.model import OutboxEntry
+from exd_dagster.alerts.policy.ledger import LedgerRow
+from exd_dagster.audit.ledger_page import ledger_page
+from exd_dagster.audit.rejudge import Tried
 from exd_dagster.definitions.alerting.sensor import load_states
 from exd_dagster.demo.data import FLAGS
 from exd_dagster.demo.project import KEYS
@@ -33,6 +37,20 @@ from tests.e2e.webserver import webserver
 HOME = Path(__file__).parent.parent
 LOCATION = "exd_demo"
 SENT = datetime(2026, 3, 22, 4, tzinfo=timezone.utc)
+
+
+DAY = timedelta(days=1)
+PAST = (
+    ("recommendations", "srm", 1, 3, "", ""),
+    ("payment-retry", "traffic_drop", 3, 6, "false", "campaign"),
+    ("homepage-banner", "sequential_srm", 5, 2, "real", "cache"),
+    ("payment-retry", "traffic_drop", 9, 5, "false", "campaign"),
+    ("search-ranking", "srm", 12, 4, "expected", "rollout"),
+    ("payment-retry", "traffic_drop", 16, 6, "real", "loader"),
+    ("homepage-banner", "srm", 19, 2, "real", "cache"),
+    ("dark-mode", "traffic_drop", 23, 7, "false", "holiday"),
+)
+"""Flag, check, days ago, hours until it was found, what it was, and its cause."""
 
 
 class Shot(NamedTuple):
@@ -61,6 +79,9 @@ def shots(server: str) -> Iterator[Shot]:
     page = (HOME / ".demo" / "flag_trust.html").as_uri()
     yield Shot("trust_page", page, "Not trusted", 1000, 1100)
     yield Shot("trust_page_phone", page, "Not trusted", 844, 390)
+    ledger = HOME / ".demo" / "ledger_example.html"
+    ledger.write_text(_ledger(), encoding="utf-8")
+    yield Shot("ledger_page", ledger.as_uri(), "Failing for nothing", 1420, 1200)
     pad = Launchpad(base_url=server, location=LOCATION)
     answer = pad.answers([flag.id for flag in FLAGS if flag.key == "recommendations"], "*", SENT)[2]
     yield Shot("decision_launchpad", answer.address, "Launch Run", 640)
@@ -68,6 +89,37 @@ def shots(server: str) -> Iterator[Shot]:
         file = HOME / ".demo" / f"{name}.html"
         file.write_text(page(alert(server)), encoding="utf-8")
         yield Shot(name, file.as_uri(), "recommendations", height, 720)
+
+
+def _ledger() -> str:
+    """Return the page of the ledger after some weeks; the demo has no past, so these rows are made up."""
+    names = {flag.key: flag.id for flag in FLAGS}
+    rows = [
+        LedgerRow(
+            incident=sha256(f"{key}{number}".encode()).hexdigest()[:32],
+            flag=names[key],
+            check=check,
+            opened_at=SENT - days * DAY,
+            bad_from=SENT - days * DAY - timedelta(hours=hours),
+            acknowledged_at=SENT - days * DAY + timedelta(minutes=9 * hours),
+            resolved_at=None if days < 2 else SENT - days * DAY + timedelta(hours=4 * hours),
+            blocked=True,
+            verdict=verdict,
+            cause=cause,
+            answered_by="ana" if verdict else "",
+        )
+        for number, (key, check, days, hours, verdict, cause) in enumerate(PAST, start=1)
+    ]
+    found = Tried(
+        check="traffic_drop",
+        setting="evaluation_rate_anomaly.drop_fraction = 0.7",
+        avoided=3,
+        false=3,
+        missed=0,
+        real=1,
+        gone=0,
+    )
+    return ledger_page(rows, {"traffic_drop": found}, written_at=SENT)
 
 
 def alert(server: str) -> Message:

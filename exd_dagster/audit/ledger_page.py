@@ -54,7 +54,10 @@ _CHECKS_SAID = (
     "after the evaluation that first failed."
 )
 _FLAGS_SAID = "Then those with the most incidents."
-_INCIDENTS_SAID = "The newest come first. An empty answer: nobody has said yet what it was."
+_INCIDENTS_SAID = (
+    "The newest come first, each with its id under the flag. Where the answer is empty, nobody has said yet "
+    "what it was: exd-dagster decide close --flag FLAG --incident ID --verdict real|false|expected --by YOU."
+)
 
 
 def _chips(rows: Sequence[LedgerRow]) -> str:
@@ -62,7 +65,7 @@ def _chips(rows: Sequence[LedgerRow]) -> str:
     if not incidents:
         return "<p>No incident yet.</p>"
     counts = (
-        ("trusted", "incidents", len(incidents)),
+        ("plain", "incidents", len(incidents)),
         ("not-trusted", "open", sum(row.resolved_at is None for row in incidents)),
         ("not-checked", "without an answer", sum(not row.verdict for row in incidents)),
     )
@@ -85,7 +88,7 @@ def _checks(learned: Iterable[CheckLearned]) -> str:
                 str(check.real),
                 str(check.false),
                 str(check.expected),
-                precision_words(check),
+                precision_words(check).replace(" (", "\n").rstrip(")"),
                 _span(check.detected_after),
                 _span(check.acknowledged_after),
                 _span(check.resolved_after),
@@ -129,13 +132,13 @@ def _flags(rows: Sequence[LedgerRow]) -> str:
 
 
 def _incidents(rows: Sequence[LedgerRow]) -> str:
-    heads = ("Flag", "Check", "Failed", "Answer", "Cause", "Detected", "Acknowledged", "Resolved", "Incident")
+    heads = ("Flag", "Check", "Failed", "Answer", "Cause", "Detected", "Acknowledged", "Resolved")
     newest = sorted(rows, key=lambda row: row.opened_at, reverse=True)[:LISTED]
     return _table(
         heads,
         [
             (
-                str(row.flag),
+                f"{row.flag}\n{row.incident}",
                 row.check,
                 f"{row.opened_at:%Y-%m-%d %H:%M}",
                 row.verdict + (f" ({row.answered_by})" if row.answered_by else ""),
@@ -143,7 +146,6 @@ def _incidents(rows: Sequence[LedgerRow]) -> str:
                 _span(row.detected_after),
                 _span(row.acknowledged_after),
                 _span(row.resolved_after) if row.resolved_at else "open",
-                row.incident,
             )
             for row in newest
         ],
@@ -152,8 +154,14 @@ def _incidents(rows: Sequence[LedgerRow]) -> str:
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     head = "".join(f"<th>{name}</th>" for name in heads)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in row)}</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(f'<td>{_cell(text)}</td>' for text in row)}</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cell(text: str) -> str:
+    """Return a cell; what follows a line break stands small below."""
+    first, _, below = text.partition("\n")
+    return escape(first) + (f"<br><small>{escape(below)}</small>" if below else "")
 
 
 def _span(span: timedelta | None) -> str:
@@ -163,7 +171,8 @@ def _span(span: timedelta | None) -> str:
 _TABLES = """
 .wide { overflow-x: auto; border: 1px solid var(--rule); border-radius: .5rem; background: var(--card); }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .45rem .75rem; border-top: 1px solid var(--rule); text-align: left; vertical-align: top;
+th, td { padding: .45rem .6rem; border-top: 1px solid var(--rule); text-align: left; vertical-align: top;
   white-space: nowrap; }
+td:last-child { white-space: normal; } td small { color: var(--soft); } .plain { --tone: var(--soft); }
 thead th { border-top: 0; color: var(--soft); font-weight: 500; }
 """

@@ -418,3 +418,22 @@ def test_a_check_without_an_answer_says_where_to_look():
     late = replace(UNCHECKED, facts={"reason": "nothing_landed"})
     for reported, step in ((late, "Look at the loader of the log"), (UNCHECKED, "Open the run in Dagster")):
         assert any(step in p for section in written("not_checked", reported).sections for p in section.points)
+
+
+def test_a_headline_too_long_for_namespace_and_environment_keeps_the_whole_key():
+    failing = alert("srm", flag=flag("new-recommendations-in-the-basket", "shop", "production"))
+    entry = OutboxEntry(
+        id="e",
+        destination="a",
+        channel="slack",
+        reason="fire",
+        alerts=(failing.id,),
+        created_at=NOW,
+        next_attempt_at=NOW,
+    )
+    told = compose(entry, AlertState(alerts={failing.id: failing}), Context())
+    assert len(told.headline) <= HEADLINE
+    assert "new-recommendations-in-the-basket:" in told.headline
+    assert "(" not in told.headline
+    facts = dict(fact for section in told.sections for fact in section.facts)
+    assert facts["Flag"] == "new-recommendations-in-the-basket (shop/production)"

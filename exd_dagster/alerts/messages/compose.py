@@ -101,7 +101,10 @@ def _headline(entry: OutboxEntry, alerts: Sequence[Alert]) -> str:
     if len(flags) > 1:
         return _many_headline(entry.reason, alerts, len(flags))
     before, after = _around_name(entry.reason, alerts[0])
-    return before + clip_name(flags[0], max(HEADLINE - len(before) - len(after), 8)) + after
+    room = max(HEADLINE - len(before) - len(after), 8)
+    # where both do not fit, the key says more than namespace and environment, which stand further down
+    name = flags[0] if len(flags[0]) <= room else visible(alerts[0].flag.key)
+    return before + clip_name(name, room) + after
 
 
 def _in_a_line(reason: Reason, alert: Alert) -> str:
@@ -210,7 +213,8 @@ def _numbers(alert: Alert, before: Sequence[Alert]) -> Section:
 
 def _consequence(entry: OutboxEntry, alerts: Sequence[Alert], state: AlertState, context: Context) -> Section:
     """Since when, usable until, what it blocks, and whether the flag itself was changed."""
-    facts: list[tuple[str, str]] = []
+    flag = alerts[0].flag
+    facts = [("Flag", _name(alerts[0]))] if flag.namespace or flag.environment else []
     since, until = _first(alerts, "bad_from"), _last(alerts, "bad_until")
     usable = _first(alerts, "usable_until")
     if since and until and all(alert.contained for alert in alerts):

@@ -79,7 +79,8 @@ def _section_blocks(
     section: Section, buttons: bool, sign: Callable[[Answer], str] | None
 ) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
-    text = "\n".join(part for part in (section.heading, section.text) if part)
+    heading = "Answer" if section.answers and sign else section.heading  # here, not only in Dagster
+    text = "\n".join(part for part in (heading, section.text) if part)
     if text:
         blocks.append(_section(text))
     if section.table:
