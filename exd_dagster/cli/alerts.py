@@ -1,18 +1,25 @@
 """`exd-dagster alerts`: open incidents, deliveries and what could not be delivered."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from datetime import datetime
+from re import fullmatch
 
 import click
+import dagster as dg
 
 from exd_dagster.alerts.deliveries import Delivery, deliveries
 from exd_dagster.alerts.messages.text import clip_name, visible
-from exd_dagster.alerts.messages.words import utc
+from exd_dagster.alerts.messages.words import count, utc
 from exd_dagster.alerts.model import AlertState, Incident
+from exd_dagster.alerts.policy.decisions import Decision, active_decisions
 from exd_dagster.alerts.state import StateStore
 from exd_dagster.cli.project import open_instance
+from exd_dagster.config.instants import utc_now
 from exd_dagster.definitions.alerting.sensor import load_states
+from exd_dagster.definitions.decisions.asset import load_decisions
+from exd_dagster.definitions.fleet.names import FleetNames
 from exd_dagster.definitions.internals import cursor_storage
 from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.stats.verdict import plain
@@ -20,6 +27,9 @@ from exd_dagster.stats.verdict import plain
 sensor_option = click.option(
     "--sensor", default=None, help="Name of the alert sensor; default: the only one."
 )
+
+
+_DONE = {"acknowledge": "acknowledged", "silence": "silenced", "waive": "waived", "end": "audit ended"}
 
 
 @click.group()
@@ -34,21 +44,46 @@ def status(last: int, shape: str) -> None:
     """Show open incidents, pending messages and deliveries."""
     with open_instance() as instance:
         states = load_states(instance)
+        decided = {name: _decisions(instance, name) for name in states}
     if shape == "json":
-        click.echo(json.dumps({name: _as_json(state, last) for name, state in states.items()}, indent=2))
+        shown = {name: _as_json(state, decided[name], last) for name, state in states.items()}
+        click.echo(json.dumps(shown, indent=2))
         return
     if not states:
         click.echo("No alert sensor has ticked on this instance yet. Is the daemon running?")
     for name, state in states.items():
-        _show(name, state, last)
+        _show(name, state, decided[name], last)
 
 
-def _show(name: str, state: AlertState, last: int) -> None:
-    click.echo(f"{name}: {len(state.incidents)} open incidents, {len(state.outbox)} messages pending")
+def _decisions(instance: dg.DagsterInstance, sensor: str) -> tuple[Decision, ...]:
+    """Return the decisions about the flags of a sensor; a sensor without a fleet has none."""
+    fleet = sensor.removesuffix("_check_alerts")
+    known = fullmatch(r"[A-Za-z0-9_]+", fleet) and FleetNames(fleet).alert_sensor == sensor
+    return load_decisions(instance, fleet) if known else ()
+
+
+def _answer(incident: Incident, decisions: Sequence[Decision]) -> str:
+    """Return who answered an incident and until when, the newest first; "" where nobody did."""
+    held = [
+        each
+        for each in active_decisions(decisions, incident.flag, utc_now())
+        if any(each.covers(incident.flag, check) for check in _open_checks(incident))
+    ]
+    said = []
+    for each in held:
+        what = f"closed as {each.verdict}" if each.kind == "close" else _DONE[each.kind]
+        ends = "" if each.kind == "close" else f" until {utc(each.until)}"
+        said.append(f"{what} by {visible(each.by)}{ends}")
+    return "; ".join(said)
+
+
+def _show(name: str, state: AlertState, decisions: Sequence[Decision], last: int) -> None:
+    incidents, messages = count(len(state.incidents), "open incident"), count(len(state.outbox), "message")
+    click.echo(f"{name}: {incidents}, {messages} pending")
     for incident in state.incidents.values():
-        click.echo(
-            f"  open since {utc(incident.opened_at)}  {incident.flag}: {', '.join(_open_checks(incident))}"
-        )
+        checks = ", ".join(_open_checks(incident))
+        answer = _answer(incident, decisions) or "nobody answered"
+        click.echo(f"  open since {utc(incident.opened_at)}  {incident.flag}: {checks}  ({answer})")
     for until_name, until in state.paused.items():
         click.echo(f"  {until_name} is rate limiting until {utc(until)}")
     for row in deliveries(state)[-last:]:
@@ -65,10 +100,15 @@ def _line(row: Delivery) -> str:
     return f"{line}  {row.detail}".rstrip()
 
 
-def _as_json(state: AlertState, last: int) -> dict[str, object]:
+def _as_json(state: AlertState, decisions: Sequence[Decision], last: int) -> dict[str, object]:
     return {
         "incidents": [
-            {"flag": str(i.flag), "opened_at": plain(i.opened_at), "checks": _open_checks(i)}
+            {
+                "flag": str(i.flag),
+                "opened_at": plain(i.opened_at),
+                "checks": _open_checks(i),
+                "answer": _answer(i, decisions),
+            }
             for i in state.incidents.values()
         ],
         "waiting": len(state.outbox),

@@ -53,6 +53,8 @@ def _list(rows: list[Coverage]) -> None:
 def _summary(rows: list[Coverage], open_ones: list[Coverage]) -> str:
     if not rows:
         return "No asset builds on an audited flag or on its records."
+    if not open_ones:
+        return f"All {len(rows)} assets downstream of audited flags are protected."
     return f"{len(open_ones)} of {len(rows)} assets downstream of audited flags are not protected."
 
 

@@ -134,7 +134,7 @@ def test_status_shows_open_incidents_and_what_was_delivered(instance):
     evaluate(instance, "checkout", "srm", FAILED)
     tick(instance)
     done = run("alerts", "status")
-    assert "exd_check_alerts: 1 open incidents, 0 messages pending" in done.output
+    assert "exd_check_alerts: 1 open incident, 0 messages pending" in done.output
     assert "checkout: srm" in done.output
     assert "sent     webhook      fire        checkout srm  HTTP 200" in done.output
 
@@ -146,6 +146,24 @@ def test_status_as_json_holds_every_delivery(instance):
     assert [(row["flag"], row["status"], row["destination"]) for row in state["deliveries"]] == [
         ("checkout", "sent", "webhook")
     ]
+
+
+def test_status_says_who_answered_each_incident_and_until_when(instance):
+    evaluate(instance, "checkout", "srm", FAILED)
+    tick(instance)
+    assert "checkout: srm  (nobody answered)" in run("alerts", "status").output
+    told = ("--flag", "checkout", "--reason", "looking", "--by", "ana", "--until", "2030-05-01")
+    assert run("decide", "acknowledge", *told).exit_code == 0
+    said = "acknowledged by ana until 2030-05-01 00:00 UTC"
+    assert f"checkout: srm  ({said})" in run("alerts", "status").output
+    (state,) = json.loads(run("alerts", "status", "--format", "json").output).values()
+    assert [incident["answer"] for incident in state["incidents"]] == [said]
+
+
+def test_a_decision_without_an_end_or_a_reason_is_told_what_to_give(instance):
+    done = run("decide", "waive", "--flag", "checkout", "--by", "ana")
+    assert "reason: is empty" in done.output
+    assert "until: is empty; give when it ends, such as 2026-05-01" in done.output
 
 
 def test_status_before_the_first_tick_says_what_to_look_at(instance):

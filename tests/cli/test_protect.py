@@ -102,7 +102,7 @@ def test_the_call_it_prints_protects_everything_that_was_not(folder: Path) -> No
     wrapped = PROJECT.replace("{wrap}", "(lambda defs: exd.protect(defs, " + call + "))")
     assert run(folder, wrapped, "--fail-on-error") == (
         0,
-        "0 of 7 assets downstream of audited flags are not protected.\n",
+        "All 7 assets downstream of audited flags are protected.\n",
     )
 
 

@@ -108,7 +108,9 @@ def make_decision(
     faults += _faults_of_close(config, [incident.id for incident in remembered])
     until = now + CLOSED_FOR
     try:
-        if config["until"] or kind != "close":
+        if not config["until"].strip() and kind != "close":
+            faults.append("until: is empty; give when it ends, such as 2026-05-01 or 2026-05-01T09:00Z")
+        elif config["until"]:
             until = to_utc(config["until"])  # type: ignore[assignment]
         if until <= now:
             faults.append(f"until: {config['until']} has passed; give an instant to come")
