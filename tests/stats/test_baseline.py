@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from exd_dagster.config import Event, FlagAudit, Phase
+from exd_dagster.config import Event, FlagAudit, Phase, Thresholds
+from exd_dagster.config.calendar import holiday_spans
 from exd_dagster.errors import ConfigError
 from exd_dagster.stats import audit_flag, traffic_drop_test
 from exd_dagster.stats.traffic.baseline import History, cautious, earlier_weeks
@@ -49,8 +50,6 @@ def test_the_plain_mean_blocks_after_a_campaign_and_can_be_had_back():
     means[6 * DAY : 7 * DAY] *= 3
     volumes = poisson(3, means)
     levels = {"traffic_drop": {"baseline": "mean"}}
-    from exd_dagster.config import Thresholds
-
     bins = bins_of(np.stack([volumes // 2, volumes - volumes // 2], axis=1))
     assert audit_flag(flag(), bins, Thresholds(**levels)).traffic_drop.severity == "ERROR"
     assert audit_flag(flag(), bins).traffic_drop.severity is None
@@ -72,12 +71,81 @@ def test_weeks_that_disagree_by_chance_do_not_delay_the_detection_of_a_fall():
     assert mean(delays["robust"]) <= mean(delays["mean"]) + 2
 
 
+def test_an_event_is_not_learned_from():
+    """Under the plain mean, which a loud week sets: its day makes the expectation, unless it is declared."""
+    means = rhythm(21)
+    means[13 * DAY : 14 * DAY] *= 4
+    levels = Thresholds(traffic_drop={"baseline": "mean"})
+    halves = np.stack([poisson(3, means)] * 2, axis=1)
+
+    def expected(**declared) -> float:
+        verdict = audit_flag(flag(**declared), bins_of(halves), levels).traffic_drop
+        return verdict.scan.expected[20 * DAY :].sum() / (2 * rhythm(1).sum())
+
+    loud = (hours(13 * DAY), hours(14 * DAY), "newsletter")
+    assert expected() == pytest.approx(2.5, rel=0.05)
+    assert expected(events=[loud]) == pytest.approx(1, rel=0.05)
+
+
+def dispersion(seed: int, hourly: float, noise: float, days: int, loud: float = 1, **how) -> np.ndarray:
+    """Return phi of the windows of 1, 3 and 6 hours on the last day; days 5 and 6 are loud."""
+    means = hourly * (1 + 0.8 * np.sin(2 * np.pi * np.arange(days * DAY) / DAY))
+    means *= np.random.default_rng(seed).lognormal(0, noise, days * DAY)
+    means[5 * DAY : 7 * DAY] *= loud
+    volumes = poisson(seed + 50, means).astype(float)
+    declared = replace(nothing_declared(len(volumes)), **how)
+    return scan(volumes, np.ones(len(volumes), bool), 1e-4, declared).dispersion[:3, -1]
+
+
+def test_weeks_that_disagree_by_chance_teach_no_more_variation_than_their_mean():
+    ratios = [
+        dispersion(seed, 40, 0.15, 13) / dispersion(seed, 40, 0.15, 13, baseline="mean") for seed in range(6)
+    ]
+    assert np.mean(ratios, axis=0).max() < 1.2
+
+
+def test_a_loud_week_teaches_no_variation():
+    ratios = [dispersion(seed, 200, 0.1, 15, loud=3) / dispersion(seed, 200, 0.1, 15) for seed in range(6)]
+    assert np.mean(ratios, axis=0).max() < 1.5
+
+
+@pytest.mark.parametrize(
+    ("code", "zone", "first", "last", "day"),
+    [
+        ("US", "America/New_York", "2026-11-25T12:00", "2026-11-28T00:00", "Thanksgiving"),
+        ("FR", "Europe/Paris", "2025-11-09T12:00", "2025-11-12T00:00", "Armistice"),
+        ("US", "America/New_York", "2025-12-31T12:00", "2026-01-03T00:00", "New Year"),
+        ("DE", "Europe/Berlin", "2026-05-31T12:00", "2026-05-31T12:00", ""),
+    ],
+)
+def test_a_holiday_has_its_eve_and_the_day_between_it_and_a_weekend(code, zone, first, last, day):
+    """On a Thursday, a Tuesday, a Thursday; none is left out around the first of June 2026."""
+    begin, end = (datetime.fromisoformat(at).replace(tzinfo=ZoneInfo(zone)) for at in (first, last))
+    spans = holiday_spans((code,), zone, begin, end)
+    if not day:
+        assert spans == []
+        return
+    assert [(one, other) for one, other, name in spans if day in name] == [(begin, end)]
+
+
 @pytest.mark.parametrize("ratio", [0.2, 5, None])
 def test_the_first_day_of_another_coverage_is_no_history(ratio):
     """Clients take it up in that day, so its hours are of neither level."""
     volumes = rhythm(20)
     learned = levels(volumes, np.ones(len(volumes), bool), [Change(10 * DAY, ratio)]).learned
     assert np.flatnonzero(~learned).tolist() == list(range(10 * DAY, 11 * DAY))
+
+
+def test_three_weeks_after_a_change_of_level_its_error_adds_to_the_variation():
+    volumes = poisson(3, rhythm(30)).astype(float)
+    everywhere = np.ones(len(volumes), bool)
+    changed = levels(volumes, everywhere, [Change(12 * DAY, 1.5)])
+    after = np.arange(len(volumes)) >= 12 * DAY
+    np.testing.assert_array_equal(changed.error, np.where(after, 0.1**2, 0.0))
+    declared = nothing_declared(len(volumes))
+    steady = replace(declared, levels=replace(declared.levels, error=changed.error))
+    more = scan(volumes, everywhere, 1e-4, steady).dispersion - scan(volumes, everywhere, 1e-4).dispersion
+    np.testing.assert_allclose(more[:, after], 0.1**2)
 
 
 @pytest.mark.parametrize(
@@ -110,9 +178,12 @@ def brute_force(volumes: list[float], hour: int) -> float:
     return min(median(weeks), mean(a for a in weeks if a <= 1.4 * max(recent, min(weeks))))
 
 
-def test_expectations_are_those_of_the_rule_written_out():
+@pytest.mark.parametrize("launch", [0, 3])
+def test_expectations_are_those_of_the_rule_written_out(launch):
+    """The traffic of a launch fades over days: the first week tells no level of the second."""
     random = np.random.default_rng(5)
-    volumes = random.poisson(rhythm(35) * random.lognormal(0, 0.25, 35 * DAY)).astype(float) + 1
+    means = rhythm(35) * (1 + launch * np.exp(-np.arange(35 * DAY) / (3 * DAY)))
+    volumes = random.poisson(means * random.lognormal(0, 0.25, 35 * DAY)).astype(float) + 1
     size = len(volumes)
     history = History(volumes, np.ones(size, bool), np.zeros(size, bool), np.zeros(size, dtype=np.int64))
     for begin in range(0, size, DAY):
