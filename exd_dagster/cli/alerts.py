@@ -13,7 +13,7 @@ from exd_dagster.alerts.deliveries import Delivery, deliveries
 from exd_dagster.alerts.messages.text import clip_name, visible
 from exd_dagster.alerts.messages.words import count, utc
 from exd_dagster.alerts.model import AlertState, Incident
-from exd_dagster.alerts.policy.decisions import Decision, active_decisions
+from exd_dagster.alerts.policy.decisions import Decision, active_decisions, in_words
 from exd_dagster.alerts.state import StateStore
 from exd_dagster.cli.project import open_instance
 from exd_dagster.config.instants import utc_now
@@ -27,9 +27,6 @@ from exd_dagster.stats.verdict import plain
 sensor_option = click.option(
     "--sensor", default=None, help="Name of the alert sensor; default: the only one."
 )
-
-
-_DONE = {"acknowledge": "acknowledged", "silence": "silenced", "waive": "waived", "end": "audit ended"}
 
 
 @click.group()
@@ -69,12 +66,7 @@ def _answer(incident: Incident, decisions: Sequence[Decision]) -> str:
         for each in active_decisions(decisions, incident.flag, utc_now())
         if any(each.covers(incident.flag, check) for check in _open_checks(incident))
     ]
-    said = []
-    for each in held:
-        what = f"closed as {each.verdict}" if each.kind == "close" else _DONE[each.kind]
-        ends = "" if each.kind == "close" else f" until {utc(each.until)}"
-        said.append(f"{what} by {visible(each.by)}{ends}")
-    return "; ".join(said)
+    return "; ".join(map(in_words, held))
 
 
 def _show(name: str, state: AlertState, decisions: Sequence[Decision], last: int) -> None:

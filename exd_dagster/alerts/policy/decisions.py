@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias
 
+from exd_dagster.alerts.messages.text import visible
+from exd_dagster.alerts.messages.words import utc
 from exd_dagster.alerts.model import Facts, change_hour, instant
 from exd_dagster.config import FlagId
 
@@ -18,6 +20,14 @@ KINDS: Mapping[str, str] = {
     "end": "the audit of this flag is over",
     "close": "it is known what the failure was; for the ledger. No more reminders; a failure still blocks",
 }
+DONE: Mapping[str, str] = {
+    "acknowledge": "acknowledged",
+    "silence": "silenced",
+    "waive": "waived",
+    "end": "audit ended",
+    "close": "closed",
+}
+"""What a decision of each kind has done."""
 VERDICTS: Mapping[str, str] = {
     "real": "records or assignment were wrong",
     "false": "nothing was wrong; the check should not have failed",
@@ -111,6 +121,14 @@ def globs(flags: str) -> tuple[str, ...]:
 
 def _text(at: datetime) -> str:
     return at.isoformat().replace("+00:00", "Z")
+
+
+def in_words(decision: Decision) -> str:
+    """Return what was decided, by whom and until when: "waived by ana until 2026-05-01 09:00 UTC"."""
+    by = visible(decision.by)
+    if decision.kind == "close":
+        return f"{DONE['close']} as {decision.verdict} by {by}"
+    return f"{DONE[decision.kind]} by {by} until {utc(decision.until)}"
 
 
 def active_decisions(records: Iterable[Decision], flag: FlagId, now: datetime) -> tuple[Decision, ...]:

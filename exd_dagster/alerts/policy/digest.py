@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from exd_dagster.alerts.messages import faults, words
 from exd_dagster.alerts.messages.text import clip_name
 from exd_dagster.alerts.model import AlertState, Channel, CheckState, OutboxEntry
-from exd_dagster.alerts.policy.decisions import Decision, active_decisions
+from exd_dagster.alerts.policy.decisions import Decision, active_decisions, in_words
 from exd_dagster.alerts.policy.incidents import AlertEvent
 from exd_dagster.alerts.policy.ledger import known_incidents, ledger_rows, sentences
 from exd_dagster.alerts.policy.routes import entry_id
@@ -109,10 +109,7 @@ def _failures(
         if incident and incident.notified_at is not None and incident.notified_at < now:
             parts.append(f"open for {words.duration(now - incident.opened_at)}")
         parts += [f"owner {', '.join(members[0].owners)}"] if members[0].owners else []
-        parts += [
-            f"{decision.kind} by {decision.by} until {words.utc(decision.until)}"
-            for decision in active_decisions(decisions, flag, now)
-        ]
+        parts += [in_words(decision) for decision in active_decisions(decisions, flag, now)]
         entries.append("; ".join(parts))
     return entries
 

@@ -27,7 +27,7 @@ from exd_dagster.alerts.channels.slack.socket import SlackConnection
 from exd_dagster.alerts.messages.answers import ASKS_WHY, until_of
 from exd_dagster.alerts.messages.text import visible
 from exd_dagster.alerts.model import AlertState, instant
-from exd_dagster.alerts.policy.decisions import KINDS
+from exd_dagster.alerts.policy.decisions import DONE, KINDS
 from exd_dagster.definitions.decisions.launch import Caller
 from exd_dagster.definitions.decisions.slack_users import SlackUser
 from exd_dagster.errors import DeliveryError
@@ -36,7 +36,6 @@ ANSWER_TAG = "exd/slack_answer"
 """Tag of a run: the id of the button that launched it."""
 USER_TAG = "exd/slack_user"
 """Tag of a run: Slack's id of the person."""
-DONE = {"acknowledge": "Acknowledged", "silence": "Silenced", "waive": "Waived", "end": "Audit ended"}
 _REMEMBERED = 1000
 """Messages whose forms are open, which an answer edits; after a restart it is posted in their thread."""
 
@@ -161,7 +160,7 @@ class SlackAnswers:
         status = caller.outcome(run)
         if status in ("FAILURE", "CANCELED"):
             raise DeliveryError(f"The decision was not recorded; see {self.url.rstrip('/')}/runs/{run}.")
-        done = DONE[offer.kind] if status == "SUCCESS" else f"Asked to {offer.kind}"
+        done = DONE[offer.kind].capitalize() if status == "SUCCESS" else f"Asked to {offer.kind}"
         ends = until.replace("T", " ").replace("Z", " UTC")
         return visible(f"{done} until {ends} by {user.name}" + (f": {reason}" if reason else ""))
 
