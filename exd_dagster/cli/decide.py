@@ -61,11 +61,10 @@ def decide(fleet: str | None, module: str | None, verdict: str | None, **given: 
             reports=report_checks(key for monitored in fleets.values() for key in monitored),
         )
         for name, monitored in fleets.items():
-            if any(decision.covers(flag) for flag in (*(f.id for f in monitored.values()), *left[name])):
+            if decision.covered((*(flag.id for flag in monitored.values()), *left[name])):
                 basis = decision_basis(instance, monitored)
                 record_decision(instance, replace(decision, basis=basis), name)
-    touched = sorted({str(flag) for flag in (*(f.id for f in audited), *gone) if decision.covers(flag)})
-    _say(decision, touched)
+    _say(decision, [str(flag) for flag in decision.covered((*(flag.id for flag in audited), *gone))])
 
 
 def _say(decision: Decision, touched: Sequence[str]) -> None:

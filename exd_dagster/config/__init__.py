@@ -153,10 +153,18 @@ class FlagId:
     def is_named(self, glob: str) -> bool:
         """Return whether this is the key or the whole name, or a glob over either, that people gave.
 
-        A pair is also named by the name of either flag.
+        A pair is also named by the name of either flag, and by both in any order: "checkout & search".
         """
+        both, parts = self.members, glob.split(PAIR)
+        if both and len(parts) == len(both):
+            return any(all(map(FlagId.is_named, both, order)) for order in (parts, parts[::-1]))
         names = (self.key, str(self), *(name for flag in self.members for name in (flag.key, str(flag))))
         return any(name == glob or fnmatchcase(name, glob) for name in names)
+
+    @property
+    def scope(self) -> tuple[str, str]:
+        """Namespace and environment."""
+        return self.namespace, self.environment
 
     def pair(self, other: "FlagId") -> "FlagId":
         """Return the name of two flags of one namespace and environment together: "search & checkout"."""

@@ -11,7 +11,8 @@ import pytest
 from dagster_duckdb import DuckDBResource
 
 from exd_dagster.alerts.channels.sender import Notification
-from exd_dagster.config import FlagAudit
+from exd_dagster.alerts.policy.decisions import Decision
+from exd_dagster.config import FlagAudit, FlagId
 from exd_dagster.definitions.alerting.destinations import CallbackAlerts
 from exd_dagster.definitions.alerting.sensor import alert_plans, load_states
 from exd_dagster.definitions.build import build_flag_audit_defs
@@ -140,10 +141,19 @@ def test_it_takes_the_route_of_its_check_or_of_either_owner(
     assert plan.routing.destinations(alert) == ("find",)
 
 
-@pytest.mark.parametrize(("flags", "check"), [("search", "assignment_collision"), (PAIR, "*")])
+@pytest.mark.parametrize(
+    ("flags", "check"), [("search", "assignment_collision"), (PAIR, "*"), ("search & check*", "*")]
+)
 def test_a_person_silences_it_by_either_flag_or_by_the_pair(project: Project, flags: str, check: str) -> None:
     project.decide("silence", flags, check)
     assert project.compared() == []
+
+
+def test_a_decision_names_the_pairs_that_it_is_about() -> None:
+    given = {"kind": "silence", "reason": "", "by": "", "until": START, "made_at": START}
+    flags = [FlagId("", "", key) for key in OWNERS]
+    assert [*map(str, Decision(flags="search & checkout", **given).covered(flags))] == [PAIR]
+    assert [*map(str, Decision(flags="search,pricing", **given).covered(flags))] == ["pricing", "search"]
 
 
 def test_a_decision_about_another_flag_changes_nothing(project: Project) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from exd_dagster.alerts.messages.text import visible
 from exd_dagster.alerts.messages.words import utc
 from exd_dagster.alerts.model import Facts, change_hour, instant
-from exd_dagster.config import FlagId
+from exd_dagster.config import PAIR, FlagId
 
 Kind: TypeAlias = Literal["acknowledge", "silence", "waive", "end", "close"]
 KINDS: Mapping[str, str] = {
@@ -75,6 +75,20 @@ class Decision:
         """True when the decision covers this flag and this check ("*": any)."""
         found = any(flag.is_named(glob) for glob in globs(self.flags))
         return found and (check == "*" or fnmatchcase(check, self.checks))
+
+    def covered(self, flags: Iterable[FlagId]) -> list[FlagId]:
+        """Return which of these flags the decision covers, and which pairs of them it names."""
+        known = sorted(set(flags))
+        found = [flag for flag in known if self.covers(flag)]
+        for first, _, second in (glob.partition(PAIR) for glob in globs(self.flags) if PAIR in glob):
+            ones, others = ([flag for flag in known if flag.is_named(part)] for part in (first, second))
+            found += [
+                one.pair(other)
+                for one in ones
+                for other in others
+                if one != other and one.scope == other.scope
+            ]
+        return sorted(set(found))
 
     def holds(self, now: datetime) -> bool:
         """True from its recording until `until`."""

@@ -34,8 +34,11 @@ def fleet_collisions(
     of = {flag.id: flag for flag in flags}
 
     def comparable(a: FlagId, b: FlagId) -> bool:
-        scope = (a.namespace, a.environment) == (b.namespace, b.environment)
-        return scope and not (set(of[a].layers) & set(of[b].layers)) and not (a in broken and b in broken)
+        return (
+            a.scope == b.scope
+            and not (set(of[a].layers) & set(of[b].layers))
+            and not (a in broken and b in broken)
+        )
 
     arms = {
         flag.id: [[name for name, share in phase.split.items() if share > 0] for phase in flag.schedule]
