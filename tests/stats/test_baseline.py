@@ -136,6 +136,13 @@ def test_the_first_day_of_another_coverage_is_no_history(ratio):
     assert np.flatnonzero(~learned).tolist() == list(range(10 * DAY, 11 * DAY))
 
 
+def test_an_hour_of_two_levels_is_neither_judged_nor_learned_from():
+    volumes = rhythm(20)
+    changed = levels(volumes, np.ones(len(volumes), bool), [Change(10 * DAY, 0.2, partial=True)])
+    assert np.flatnonzero(~changed.judged).tolist() == [10 * DAY - 1]
+    assert np.flatnonzero(~changed.learned).tolist() == list(range(10 * DAY - 1, 11 * DAY))
+
+
 def test_three_weeks_after_a_change_of_level_its_error_adds_to_the_variation():
     volumes = poisson(3, rhythm(30)).astype(float)
     everywhere = np.ones(len(volumes), bool)

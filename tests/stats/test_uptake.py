@@ -8,7 +8,7 @@ from math import exp
 import numpy as np
 import pytest
 
-from exd_dagster.bins.model import Fact
+from exd_dagster.bins.model import Fact, FlagSegments, Segment
 from exd_dagster.config import Phase, Thresholds
 from exd_dagster.stats import EvidenceState, audit_flag
 from exd_dagster.stats.checks.variant_integrity import variant_integrity
@@ -16,7 +16,7 @@ from exd_dagster.stats.inputs import Period
 from exd_dagster.stats.methods.combined import log_e_values
 from exd_dagster.stats.methods.mixture import nearest
 from exd_dagster.stats.methods.restart import component_count, mixture_log_ratios
-from exd_dagster.stats.window import phase_hours, split_window
+from exd_dagster.stats.window import phase_hours, split_window, tested_counts
 from tests.stats.build import HALVES, START, bins_of, draw, flag, hours
 
 NINE_TO_ONE = {"control": 0.9, "treatment": 0.1}
@@ -282,3 +282,12 @@ def test_units_in_several_variants_of_the_iteration_before_are_not_judged():
     assert variant_integrity(flag(), bins, Thresholds()).failed
     assert not variant_integrity(again, bins, Thresholds()).failed
     assert variant_integrity(again, bins, Thresholds()).units == 1100
+
+
+def test_segments_are_tested_in_the_hours_in_which_the_flag_is():
+    """Until clients have followed a new iteration its units are no part of it, in a segment neither."""
+    again = flag(phases=(Phase(start=hours(8.5), split=HALVES, rerandomized=True),))
+    bins = bins_of(np.full((12, 2), 50))
+    units = np.full((1, 4, 2), 5)
+    parts = FlagSegments(hours(8), bins.variants, (Segment("browser", "Safari"),), units)
+    assert tested_counts(again, bins, parts)[0].tolist() == [[0, 0]] * 2 + [[5, 5]] * 2
