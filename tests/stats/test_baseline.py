@@ -71,7 +71,8 @@ def test_weeks_that_disagree_by_chance_do_not_delay_the_detection_of_a_fall():
     assert mean(delays["robust"]) <= mean(delays["mean"]) + 2
 
 
-def test_an_event_is_not_learned_from():
+@pytest.mark.parametrize("judge", [False, True])
+def test_an_event_is_not_learned_from_whether_it_is_judged_or_not(judge):
     """Under the plain mean, which a loud week sets: its day makes the expectation, unless it is declared."""
     means = rhythm(21)
     means[13 * DAY : 14 * DAY] *= 4
@@ -82,7 +83,7 @@ def test_an_event_is_not_learned_from():
         verdict = audit_flag(flag(**declared), bins_of(halves), levels).traffic_drop
         return verdict.scan.expected[20 * DAY :].sum() / (2 * rhythm(1).sum())
 
-    loud = (hours(13 * DAY), hours(14 * DAY), "newsletter")
+    loud = Event(start=hours(13 * DAY), end=hours(14 * DAY), note="newsletter", judge=judge)
     assert expected() == pytest.approx(2.5, rel=0.05)
     assert expected(events=[loud]) == pytest.approx(1, rel=0.05)
 
