@@ -1,16 +1,13 @@
 """A small log that tests write as they like, and a store in memory."""
 
-import os
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import pandas as pd
 import pytest
 
-from exd_dagster.bins.places.lake import LakePlace
 from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import FlagAudit, Timing
 from exd_dagster.telemetry.sources.duckdb import IbisRecords
@@ -52,10 +49,9 @@ def records_of(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def connection(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A store in memory, or on a lake where EXD_TEST_ON_LAKE is set, in the environment of `make lake`."""
-    lake = LakePlace(f"sqlite:{tmp_path}/catalog.sqlite", f"{tmp_path}/data")
-    with lake.connect() if os.environ.get("EXD_TEST_ON_LAKE") else duckdb.connect() as opened:
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A store in memory; `tests/lake` has those in a lake."""
+    with duckdb.connect() as opened:
         yield opened
 
 
