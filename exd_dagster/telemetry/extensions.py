@@ -38,7 +38,7 @@ def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:
             f"DuckDB {duckdb.__version__} lacks its extension {name}, which is needed here "
             f"({str(error).splitlines()[0]}); install {package}=={duckdb.__version__} (where the registry "
             f"has no such version, the newest {package} with the duckdb of the same version), or let this "
-            " machine reach extensions.duckdb.org"
+            "machine reach extensions.duckdb.org"
         ) from error
 
 
