@@ -3,13 +3,16 @@
     python -m benchmarks.bench_engines     1e7 rows in Spark, 1e6 in PostgreSQL; ROWS sets both
 
 The plain queries, as the engine itself runs them: GROUP BY unit; GROUP BY unit, hour; count(DISTINCT id).
+With first exposures kept in the engine, the next hour is compared with a full build that keeps them too.
 """
 
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from importlib.util import find_spec
 from time import perf_counter
 from typing import Any
@@ -30,6 +33,7 @@ BARE = (
     "SELECT count(DISTINCT evaluation_id) FROM {0}",
 )
 TABLE = "flag_evaluations"
+STATE = "exd_state"
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -45,10 +49,12 @@ def in_spark(rows: int) -> Iterator[tuple[Any, Callable[[str], object]]]:
     from pyspark.sql import SparkSession
 
     builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    builder = builder.config("spark.sql.warehouse.dir", tempfile.mkdtemp())
     builder = builder.config("spark.driver.memory", "6g").config("spark.driver.host", "127.0.0.1")
     session = builder.config("spark.driver.bindAddress", "127.0.0.1").getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     session.read.parquet(write_log(rows)).createOrReplaceTempView(TABLE)
+    session.sql(f"CREATE DATABASE IF NOT EXISTS {STATE}")
     try:
         yield ibis.pyspark.connect(session), lambda sql: session.sql(sql).collect()
     finally:
@@ -69,7 +75,7 @@ def in_postgres(rows: int) -> Iterator[tuple[Any, Callable[[str], object]]]:
     kinds += "ingested_at TIMESTAMPTZ"
     names = ", ".join(kind.split()[0] for kind in kinds.split(", "))
     with running() as server, psycopg.connect(**server.address, autocommit=True) as connection:
-        connection.execute(f"CREATE TABLE {TABLE} ({kinds})")
+        connection.execute(f"CREATE TABLE {TABLE} ({kinds}); CREATE SCHEMA {STATE}")
         reader = duckdb.execute(f"SELECT {names} FROM '{write_log(rows)}'")
         with connection.cursor().copy(f"COPY {TABLE} ({names}) FROM STDIN") as copy:
             while chunk := reader.fetchmany(50_000):
@@ -99,6 +105,17 @@ def child(engine: str, rows: int) -> None:
             peer=three,
             target=target,
         )
+        _next_hour(engine, records.model_copy(update={"state_schema": STATE}), rows, three)
+
+
+def _next_hour(engine: str, records: IbisRecords, rows: int, three: float) -> None:
+    """Measure a full build that keeps first exposures, up to the last hour, and then that hour."""
+    store, last = BinStore(duckdb.connect()), END - timedelta(hours=1)
+    first = seconds(lambda: store.update(records, [CHECKOUT], START, last, now=NOW))
+    name = f"in {engine} with a state, {rows:.0e} rows"
+    line.tell(f"full build {name}, vs its three bare queries", first, peer=three)
+    hour = seconds(lambda: store.update(records, [CHECKOUT], last, END, now=NOW))
+    line.tell(f"next hour {name}, vs the full build", hour, peer=first, target=1 / 15)
 
 
 def main() -> None:

@@ -86,7 +86,8 @@ class EngineState:
             "WHERE source = ? AND stage = ? AND place = ?",
             [records.label, stage, state.place],
         ).fetchone()
-        if row is None or not {name for name in row[:2] if name} <= {*state.tables()}:
+        there = {*state.tables()}
+        if row is None or not {name for name in row[:2] if name} <= there:
             return state
         base, delta, base_rows, delta_rows, ranks = row
         state.pointer = Pointer(base, delta, base_rows, delta_rows, json.loads(ranks))
