@@ -16,7 +16,8 @@ from exd_dagster.stats.inputs import Period
 from exd_dagster.stats.methods.combined import log_e_values
 from exd_dagster.stats.methods.mixture import nearest
 from exd_dagster.stats.methods.restart import component_count, mixture_log_ratios
-from exd_dagster.stats.window import phase_hours, split_window, tested_counts
+from exd_dagster.stats.window import phase_hours, split_window
+from exd_dagster.stats.window import tested_counts as counts_of_segments
 from tests.stats.build import HALVES, START, bins_of, draw, flag, hours
 
 NINE_TO_ONE = {"control": 0.9, "treatment": 0.1}
@@ -290,4 +291,4 @@ def test_segments_are_tested_in_the_hours_in_which_the_flag_is():
     bins = bins_of(np.full((12, 2), 50))
     units = np.full((1, 4, 2), 5)
     parts = FlagSegments(hours(8), bins.variants, (Segment("browser", "Safari"),), units)
-    assert tested_counts(again, bins, parts)[0].tolist() == [[0, 0]] * 2 + [[5, 5]] * 2
+    assert counts_of_segments(again, bins, parts)[0].tolist() == [[0, 0]] * 2 + [[5, 5]] * 2
