@@ -318,14 +318,15 @@ _FORM = {
 }
 """The template shown in the launchpad; its values are invalid until filled in."""
 
+_KINDS_LISTED = "".join(f"\n- **{kind}**: {means}" for kind, means in KINDS.items())
 _ASKED = (
-    "Records one decision of a person about failing flags. Fill in: `kind` ("
-    + "; ".join(f"{k}: {v}" for k, v in KINDS.items())
-    + "), `flags` (a key or glob), `checks` (a name or glob), `reason`, `by` (your name) and `until`. "
-    "Alerts, and the row `answer` of a failing check, link to this form filled in."
+    "Records one decision of a person about failing flags. Fill in `kind`, `flags` (a key or glob), `checks` "
+    "(a name or glob), `reason`, `by` (your name) and `until`; a close needs `verdict` "
+    f"({', '.join(VERDICTS)}) in place of `reason` and `until`. Alerts, and the row `answer` of a failing "
+    f"check, link to this form filled in.\n{_KINDS_LISTED}"
 )
 
 _DESCRIPTION = (
     "Decisions by people about failing flags, recorded with the job `{job}` or `exd-dagster decide`. "
-    + "".join(f"\n- **{k}**: {v}" for k, v in KINDS.items())
+    + _KINDS_LISTED
 )
