@@ -29,6 +29,11 @@ class Warehouse(DuckBackend):
     def records(self) -> IbisRecords:
         return IbisRecords(connection=self, table="flag_evaluations", state_schema=SCHEMA)
 
+    def of_log(self) -> list[pd.DataFrame]:
+        """Return what each query of the log itself gives, in order."""
+        queries = [query for query in self.queries if 'FROM "flag_evaluations"' in query]
+        return [self.connection.execute(query).df() for query in queries]
+
     def kinds(self) -> list[str]:
         """Return the kinds of the tables of the state that are there."""
         return sorted(name.rpartition("_")[2] for name in self.list_tables(database=SCHEMA))

@@ -1,6 +1,6 @@
 """First exposures that an engine keeps: the bins of a recount, whatever comes, goes or breaks between."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from itertools import count
 from unittest.mock import patch
 
@@ -32,6 +32,7 @@ law = settings(
 )
 shares = st.sampled_from([0, stateful.SHARE, 1 << 30])
 """The base is never, sometimes or always made anew."""
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def run(store, warehouse, seen, flags, timing, start=FIRST, end=END):
@@ -140,11 +141,41 @@ def test_a_night_reads_its_own_records_once_and_leaves_no_table_behind(ledger):
     table = steady(96)
     ledger.night(table, (0, 72))
     ledger.night(table, (72, 96), lookback=timedelta(hours=2))
-    engine = ledger.warehouse
-    of_log = [query for query in engine.queries if 'FROM "flag_evaluations"' in query]
-    assert len(of_log) == 2
-    assert engine.connection.execute(of_log[1]).df()["timestamp"].min() == START + 72 * HOUR
-    assert engine.kinds() == ["base"]
+    records = ledger.warehouse.of_log()[-1]
+    assert records["timestamp"].min() == START + 72 * HOUR
+    assert ledger.warehouse.kinds() == ["base"]
+
+
+def test_only_the_lookback_is_read_for_fingerprints(ledger):
+    table = steady(96)
+    ledger.night(table, (0, 72))
+    ledger.night(table, (72, 96), lookback=timedelta(hours=2))
+    counts, prints, _ = ledger.warehouse.of_log()
+    assert len(counts) == 96
+    assert prints["place"].min() * HOUR == START + 70 * HOUR - EPOCH
+
+
+def test_counts_and_fingerprints_are_one_query_where_all_hours_read_are_of_the_lookback(ledger):
+    table = steady(48)
+    ledger.night(table, (0, 24))
+    ledger.night(table, (24, 48), lookback=timedelta(hours=24))
+    survey, _ = ledger.warehouse.of_log()
+    assert {"n", "print"} <= {*survey.columns}
+
+
+def test_an_hour_that_first_arrives_between_counts_and_fingerprints_is_counted_the_next_night(ledger):
+    early, table, execute = steady(95), steady(96), ledger.warehouse.execute
+    ledger.night(early, (0, 72))
+
+    def arriving(expression):
+        found = execute(expression)
+        if "newest" in found:
+            ledger.warehouse.load(table)
+        return found
+
+    with patch.object(ledger.warehouse, "execute", arriving):
+        update(ledger.store, ledger.warehouse.load(early), hours=(72, 96), lookback=timedelta(hours=2))
+    ledger.night(table, (96, 97), lookback=timedelta(hours=2))
 
 
 @pytest.mark.parametrize("night", [(24, 48), (40, 48)], ids=["new base", "delta"])

@@ -1,4 +1,4 @@
-"""One pass over a log of an engine: its records by hour, and fingerprints of the hours that may change.
+"""What a log of an engine holds: its records by hour, and fingerprints of the hours that may change.
 
 A fingerprint is the sum of a hash of each record over all that decides what it counts for: the same in any
 order, and different (but for one chance in 2^32) when any record was replaced by another.
@@ -19,6 +19,7 @@ from exd_dagster.bins.engine.expressions import (
     value_literal,
 )
 from exd_dagster.bins.engine.functions import hashed
+from exd_dagster.bins.hours import HOUR_MS
 from exd_dagster.telemetry.canonical import TEXTS
 from exd_dagster.telemetry.records import EARLIEST
 
@@ -76,21 +77,35 @@ def take_survey(
         "n": rows.count().cast("int64"),
         "unflagged": how_many(rows.flag == ""),
     }
-    if prints_from is not None:
-        hash_of = hashed(_content(log, rows, extras), log.engine) % _HASHES
-        sums["print"] = (rows.place >= prints_from).ifelse(hash_of, 0).sum().cast("int64")
+    whole = prints_from is not None and prints_from * HOUR_MS <= start
+    if whole:
+        sums["print"] = _print(log, rows, extras)
     found = log.execute(rows.group_by("place").agg(**sums))
     columns = [found[name] for name in ("place", "newest", "n", "unflagged")]
     survey = Survey(prints_from=prints_from)
-    for i, (hour, newest, n, unflagged) in enumerate(zip(*columns, strict=True)):
+    for hour, newest, n, unflagged in zip(*columns, strict=True):
         if hour < 0:
             survey = Survey(survey.hours, survey.unflagged, int(n), prints_from, survey.prints)
             continue
         survey.hours[int(hour)] = (ms_of(newest), int(n))
         survey.unflagged[int(hour)] = int(unflagged)
-        if prints_from is not None and hour >= prints_from:
-            survey.prints[int(hour)] = int(found["print"].iloc[i])
+    if prints_from is not None:
+        found = found if whole else _later_prints(log, prints_from * HOUR_MS, latest, extras)
+        prints = zip(map(int, found["place"]), map(int, found["print"]), strict=True)
+        # an hour whose first record came after the first query gets its fingerprint in the next run
+        survey.prints.update({hour: total for hour, total in prints if hour in survey.hours})
     return survey
+
+
+def _later_prints(log: "EngineLog", start: int, latest: int, extras: Sequence[str]) -> Any:
+    """Return fingerprints by a query of their own, so that of earlier records few columns are read."""
+    rows = log.rows()
+    rows = rows.filter(log.between(rows, start, latest)).mutate(place=rows.hour)
+    return log.execute(rows.group_by("place").agg(print=_print(log, rows, extras)))
+
+
+def _print(log: "EngineLog", rows: Expression, extras: Sequence[str]) -> Expression:
+    return (hashed(_content(log, rows, extras), log.engine) % _HASHES).sum().cast("int64")
 
 
 def _content(log: "EngineLog", rows: Expression, extras: Sequence[str]) -> Expression:
