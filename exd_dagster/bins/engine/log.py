@@ -60,7 +60,7 @@ class EngineLog:
         lateness_ms: how long after its end an hour closes.
         state: the first exposures that the engine keeps, None where every run recounts.
         seed: of the hashes of units; None for such as they are.
-        surveys: what was read of it in one pass, once it was.
+        surveys: what it holds by hour, once that was read.
         slices: the table of the records that are read, once it was made.
     """
 
