@@ -7,10 +7,13 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias
 
+from pydantic import TypeAdapter, ValidationError
+
 from exd_dagster.alerts.messages.text import visible
 from exd_dagster.alerts.messages.words import utc
 from exd_dagster.alerts.model import Facts, change_hour, instant
 from exd_dagster.config import PAIR, FlagId
+from exd_dagster.stats.verdict import StrictJson
 
 Kind: TypeAlias = Literal["acknowledge", "silence", "waive", "end", "close"]
 KINDS: Mapping[str, str] = {
@@ -41,7 +44,7 @@ CLOSED_FOR = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(StrictJson):
     """A decision by a person about some flags, until a given time.
 
     Attributes:
@@ -95,46 +98,25 @@ class Decision:
         return self.made_at <= now < self.until
 
     def as_metadata(self) -> dict[str, Any]:
-        """Return every field as strict JSON."""
-        return {
-            "kind": self.kind,
-            "flags": self.flags,
-            "checks": self.checks,
-            "reason": self.reason,
-            "by": self.by,
-            "until": _text(self.until),
-            "made_at": _text(self.made_at),
-            "basis": {name: dict(facts) for name, facts in self.basis.items()},
-            **{name: text for name in OF_CLOSE if (text := getattr(self, name))},
-        }
+        """Return every field as strict JSON, those of a `close` where they are set."""
+        fields = StrictJson.as_metadata(self)
+        return {name: value for name, value in fields.items() if value or name not in OF_CLOSE}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> "Decision | None":
         """Read a decision back; None when the record is not one."""
-        until, made_at = instant(metadata.get("until")), instant(metadata.get("made_at"))
-        kind: Any = metadata.get("kind")
-        if kind not in KINDS or until is None or made_at is None:
+        try:
+            return _ADAPTER.validate_python(metadata)
+        except ValidationError:
             return None
-        return cls(
-            kind=kind,
-            flags=str(metadata.get("flags", "")),
-            checks=str(metadata.get("checks", "*")),
-            reason=str(metadata.get("reason", "")),
-            by=str(metadata.get("by", "")),
-            until=until,
-            made_at=made_at,
-            basis=metadata.get("basis") or {},
-            **{name: str(metadata.get(name, "")) for name in OF_CLOSE},
-        )
+
+
+_ADAPTER = TypeAdapter(Decision)
 
 
 def globs(flags: str) -> tuple[str, ...]:
     """Return the globs of the field `flags`. Commas part them; `[,]` is a comma of a name."""
     return tuple(part for part in re.split(r"(?<!\[),|,(?!\])", flags) if part)
-
-
-def _text(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")
 
 
 def in_words(decision: Decision) -> str:
