@@ -39,7 +39,7 @@ def deliveries(state: AlertState, since: datetime | None = None) -> list[Deliver
     waiting = [
         _row(entry, reason, subject(state.alerts[alert]), entry.created_at, "pending", None)
         for entry in state.outbox
-        for reason, alert in entry.parts
+        for reason, alert, _ in entry.parts
         if alert in state.alerts
     ]
     return done + waiting

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 from exd_dagster.alerts.past import PastIncident
 from exd_dagster.config import FlagId, Mode
-from exd_dagster.stats.checks import blocks, is_sent
+from exd_dagster.stats.checks import blocks, check_of
 from exd_dagster.stats.verdict import Answer, Severity, State
 
 Reason: TypeAlias = Literal[
@@ -92,7 +92,7 @@ class CheckState:
     @property
     def pages(self) -> bool:
         """True for a failure that is sent at once: one that blocks, would in mode warn, or is of a fleet."""
-        if is_sent(self.check):
+        if check_of(self.check).sent:
             return self.verdict == "fail" and self.mode != "observe"
         urgent = self.severity == "ERROR" or (self.mode == "warn" and self.would_block)
         return self.verdict == "fail" and urgent and blocks(self.check, self.block_on)
@@ -262,11 +262,9 @@ class OutboxEntry:
     summarized: tuple[tuple[Reason, str, str], ...] = ()
 
     @property
-    def parts(self) -> tuple[tuple[Reason, str], ...]:
-        """(reason, id of the alert) of everything it says; of a summary those of each message it replaces."""
-        if self.summarized:
-            return tuple((reason, alert) for reason, alert, _ in self.summarized)
-        return tuple((self.reason, alert) for alert in self.alerts)
+    def parts(self) -> tuple[tuple[Reason, str, str], ...]:
+        """(reason, alert, note) of everything it says; of a summary those of each message it replaces."""
+        return self.summarized or tuple((self.reason, alert, self.note) for alert in self.alerts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

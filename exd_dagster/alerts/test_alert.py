@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from exd_dagster.alerts.channels.sender import Notification, Sender
+from exd_dagster.alerts.channels.sender import Notification
 from exd_dagster.alerts.deliver import within
 from exd_dagster.alerts.messages.compose import compose
 from exd_dagster.alerts.messages.message import Message
 from exd_dagster.alerts.model import Alert, AlertState, Channel
 from exd_dagster.alerts.policy.incidents import AlertEvent
 from exd_dagster.alerts.policy.retry import Outcome
-from exd_dagster.alerts.policy.routes import outbox_entries
+from exd_dagster.alerts.policy.routes import outbox_entries, read_routes
 from exd_dagster.alerts.tick import AlertingSetup
 from exd_dagster.config import FlagAudit
 
@@ -75,11 +75,7 @@ def send_test_alert(
     """
     event = AlertEvent(reason="test", flag=alert.flag, alerts=(alert,))
     state = AlertState(alerts={alert.id: alert})
-    if to:
-        why = "name"
-        routing = setup.routing.only(tuple(to))
-    else:
-        why, routing = setup.routing.explain(alert), setup.routing
+    why, routing = ("name", read_routes(None, to)) if to else (setup.routing.explain(alert), setup.routing)
     done = []
     known = setup.channels if channels is None else channels
     for entry in outbox_entries([event], state, routing, known, now):
@@ -87,7 +83,10 @@ def send_test_alert(
         notification = Notification(
             id=entry.id, reason="test", message=message, alerts=(alert,), created_at=now
         )
-        outcome = None if dry_run else _sent(setup.senders[entry.destination], notification, now)
+        outcome = None
+        if not dry_run:
+            sender = setup.senders[entry.destination]
+            outcome = within(sender.timeout, partial(sender.send, notification, now))
         done.append(
             TestAlertResult(
                 destination=entry.destination,
@@ -98,7 +97,3 @@ def send_test_alert(
             )
         )
     return done
-
-
-def _sent(sender: Sender, notification: Notification, now: datetime) -> Outcome:
-    return within(sender.timeout, partial(sender.send, notification, now))

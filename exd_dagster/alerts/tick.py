@@ -12,12 +12,12 @@ from exd_dagster.alerts.model import AlertState, Channel, CheckState, OutboxEntr
 from exd_dagster.alerts.policy import digest
 from exd_dagster.alerts.policy.decide import decide
 from exd_dagster.alerts.policy.decisions import Decision
-from exd_dagster.alerts.policy.incidents import AlertEvent, Decided
+from exd_dagster.alerts.policy.incidents import AlertEvent, Decided, data_through
 from exd_dagster.alerts.policy.routes import Routing, entry_id, outbox_entries
 from exd_dagster.alerts.policy.timing.hold import DeliveryRules, time_entries
 from exd_dagster.alerts.state import AlertStateError, StateStore, prune
 from exd_dagster.config import FlagId
-from exd_dagster.stats.checks import asks_for_shutoff
+from exd_dagster.stats.checks import check_of
 
 SHUTOFF_HOOK = "on_shutoff"
 
@@ -182,9 +182,10 @@ def _queue(
     """Turn what was decided into entries."""
     state = decided.state
     new = outbox_entries(decided.events, state, setup.routing, setup.channels, now)
-    new += _digest(state, decided.digest_only, setup, snapshot, now)
-    if setup.digest and not snapshot.running and digest.is_due(before, snapshot.found):
-        state = replace(state, digest_through=digest.data_through(snapshot.found))
+    due = not snapshot.running and digest.is_due(before, snapshot.found)
+    new += _digest(state, decided.digest_only, setup, snapshot, setup.digest if due else (), now)
+    if setup.digest and due:
+        state = replace(state, digest_through=data_through(snapshot.found))
     if setup.hook is not None:
         state, asked = _shutoffs(state, setup.hook, now)
         new += asked
@@ -197,10 +198,10 @@ def _digest(
     digest_only: Sequence[AlertEvent],
     setup: AlertingSetup,
     snapshot: Snapshot,
+    subscribed: Sequence[str],
     now: datetime,
 ) -> list[OutboxEntry]:
-    due = bool(setup.digest) and not snapshot.running and digest.is_due(state, snapshot.found)
-    names = set(setup.digest) if due else set()
+    names = set(subscribed)
     for alert in (alert for event in digest_only for alert in event.alerts):
         names.update(setup.routing.destinations(alert))
     channels = {name: channel for name, channel in setup.channels.items() if name in names}
@@ -218,7 +219,7 @@ def _shutoffs(state: AlertState, hook: Sender, now: datetime) -> tuple[AlertStat
     incidents = dict(state.incidents)
     for name, incident in state.incidents.items():
         alerts = [state.alerts[alert] for alert in incident.alerts.values()]
-        wrong = tuple(a.id for a in alerts if asks_for_shutoff(a.check) and a.blocks and not a.contained)
+        wrong = tuple(a.id for a in alerts if check_of(a.check).shutoff and a.blocks and not a.contained)
         if not wrong or incident.shutoff or incident.notified_at is None:
             continue
         incidents[name] = replace(incident, shutoff="asked")

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from exd_dagster.alerts.messages.message import Answer
 from exd_dagster.config import FlagId
-from exd_dagster.stats.checks import is_sent
+from exd_dagster.stats.checks import check_of
 
 LONGEST = 3000
 """Characters of an address that Slack takes in a button."""
@@ -63,7 +63,7 @@ class Launchpad:
             return ()
         about, found = self._about(flags, message), []
         for label, (kind, reason, _) in ANSWERS.items():
-            if (len(flags) > 1 and kind == "end") or (kind == "waive" and is_sent(checks)):
+            if (len(flags) > 1 and kind == "end") or (kind == "waive" and check_of(checks).sent):
                 continue
             values = {"kind": kind, "flags": about, "checks": checks, "reason": reason, "by": ""}
             address = self.filled_in({**values, "until": until_of(kind, now)})

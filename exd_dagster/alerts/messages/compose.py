@@ -17,7 +17,7 @@ from exd_dagster.alerts.messages.summary import alerts_under, summary_headline, 
 from exd_dagster.alerts.messages.text import clip_name, visible
 from exd_dagster.alerts.model import Alert, AlertState, OutboxEntry, Reason, instant
 from exd_dagster.config import FlagId
-from exd_dagster.stats.checks import CHECKS, check_of, is_sent, wording
+from exd_dagster.stats.checks import CHECKS, check_of
 from exd_dagster.stats.checks.reconcile import RECONCILE
 
 _STATUS: Mapping[Reason, MessageStatus] = {
@@ -127,7 +127,7 @@ def _around_name(reason: Reason, alert: Alert) -> tuple[str, str]:
         "escalate": ("Nobody answered: ", f", {what}"),
     }
     titles = {"segment": "SRM", "segment_traffic": "Traffic"}  # what follows names the segment
-    title = titles.get(faults.fault(alert.check, alert.facts), wording(alert.check).title)
+    title = titles.get(faults.fault(alert.check, alert.facts), check_of(alert.check).wording.title)
     return texts.get(reason, (f"{title} on ", f": {what}"))
 
 
@@ -204,7 +204,7 @@ def _numbers(alert: Alert, before: Sequence[Alert]) -> Section:
         rows = ()
     table = Table(header=words.split_header(alert.facts), rows=rows) if rows else None
     return Section(
-        heading=visible(wording(alert.check).heading),
+        heading=visible(check_of(alert.check).wording.heading),
         text=visible(alert.sentence),
         table=table,
         facts=tuple((label, visible(value)) for label, value in words.statistics(alert.facts)),
@@ -264,7 +264,7 @@ def _unmonitored(alerts: Sequence[Alert]) -> Section:
 
 
 def _blocked(alerts: Sequence[Alert], context: Context) -> str:
-    if all(is_sent(alert.check) for alert in alerts):
+    if all(check_of(alert.check).sent for alert in alerts):
         return "nothing: the split of each flag itself may be right"
     if not any(alert.blocks for alert in alerts):
         return f"nothing: this flag is audited in mode {alerts[0].mode}"
@@ -286,7 +286,7 @@ def _next(alerts: Sequence[Alert]) -> Section:
     first = alerts[0]
     points = [step for alert in alerts for step in faults.steps(alert.check, alert.facts)]
     flag = shlex.quote(visible(first.flag.key))
-    corrected = wording(first.check).corrected
+    corrected = check_of(first.check).wording.corrected
     points.append(f"When {corrected} again; passing checks close this alert.")
     if any(alert.blocks for alert in alerts):
         of_report = check_of(first.check) is RECONCILE and len(alerts) == 1

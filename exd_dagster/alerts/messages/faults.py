@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from exd_dagster.alerts.messages import words
 from exd_dagster.alerts.messages.text import clip_name, visible
 from exd_dagster.alerts.model import Facts, instant
-from exd_dagster.stats.checks import evidence_of, wording
+from exd_dagster.stats.checks import check_of
 
 Fault: TypeAlias = Literal[
     "no_traffic",
@@ -20,10 +20,7 @@ Fault: TypeAlias = Literal[
     "traffic_fall",
     "other",
 ]
-WORST_FIRST: tuple[Fault, ...] = (
-    "no_traffic", "dead_arm", "undeclared_variant", "zero_share_variant", "segment", "segment_traffic",
-    "shift", "traffic_fall", "other",
-)  # fmt: skip
+WORST_FIRST: tuple[Fault, ...] = get_args(Fault)
 _NAME = 24
 _STRAY = {"undeclared_variant": "undeclared", "zero_share_variant": "zero_share"}
 _WRONG = "results of this flag would be wrong"
@@ -74,7 +71,7 @@ def fault(check: str, facts: Facts) -> Fault:
         check: name of the failing check.
         facts: the verdict's numbers.
     """
-    evidence = evidence_of(check)
+    evidence = check_of(check).evidence
     if evidence == "segments":
         return "segment" if segment(facts) else "segment_traffic" if facts.get("part") else "other"
     if evidence == "":
@@ -143,14 +140,14 @@ def lead(check: str, facts: Facts) -> str:
         return f"Users get {_arms(kind, facts)}, which was never declared; {_WRONG}"
     if kind == "zero_share_variant":
         return f"Users get {_arms(kind, facts)}, whose declared share is 0 %; {_WRONG}"
-    return wording(check).meaning.removesuffix(".")
+    return check_of(check).wording.meaning.removesuffix(".")
 
 
 def steps(check: str, facts: Facts) -> list[str]:
     """Return what to look at next, as it fits the kind of the fault."""
     kind, since = fault(check, facts), _since(check, facts)
     when = f" since {words.utc(since)}" if since else ""
-    own = [step] if (step := wording(check).step) and kind != "segment" else []
+    own = [step] if (step := check_of(check).wording.step) and kind != "segment" else []
     names = {"arm": _arms(kind, facts), "segment": _segments(facts), "exclude": _excluded(facts)}
     first = (
         [f"Begin with {within}: it explains the fault (exploratory)."] if (within := _within(facts)) else []
@@ -164,7 +161,7 @@ def delivery_step(reason: object) -> str:
 
 
 def _since(check: str, facts: Facts) -> datetime | None:
-    arms = dead(facts) if evidence_of(check) == "split" else {}
+    arms = dead(facts) if check_of(check).evidence == "split" else {}
     if not arms and fault(check, facts) == "segment":
         return instant(segment(facts).get("bad_from"))
     return min(arms.values()) if arms else instant(facts.get("bad_from"))

@@ -7,7 +7,7 @@ from typing import Any
 
 from exd_dagster.alerts.messages.text import clip_name, visible
 from exd_dagster.alerts.model import Facts, change_hour, instant
-from exd_dagster.stats.checks import evidence_of
+from exd_dagster.stats.checks import check_of
 
 _SMALLEST = 1e-300
 NAME = 60
@@ -122,7 +122,7 @@ def _split_rows(facts: Facts) -> tuple[tuple[str, ...], ...]:
 
 def key_fact(check: str, facts: Facts) -> str:
     """Return the one number a headline needs."""
-    evidence = evidence_of(check)
+    evidence = check_of(check).evidence
     if evidence == "traffic":
         latest, expected = number(facts.get("latest_volume")), number(facts.get("expected_volume"))
         if latest is not None and expected:

@@ -20,6 +20,7 @@ from exd_dagster.alerts.policy.incidents import (
     Pace,
     Tick,
     close,
+    data_through,
     has_recovered,
     new_iteration,
 )
@@ -27,7 +28,7 @@ from exd_dagster.alerts.policy.inhibit import DROP, flags_down, inhibit
 from exd_dagster.alerts.policy.timing.follow_up import acknowledged, follow_up
 from exd_dagster.alerts.policy.unmonitored import leave_outage, part_with_unmonitored, readmit
 from exd_dagster.config import FlagId
-from exd_dagster.stats.checks import alert_type, is_sent
+from exd_dagster.stats.checks import check_of
 
 NOT_YET = frozenset({"no_closed_hour"})
 """Reasons for `not_checked` that only mean "too early"; they go to the digest."""
@@ -55,7 +56,7 @@ def decide(
     """
     tick = Tick(
         now=now,
-        watermark=max((at for item in found if (at := item.instant("audited_through"))), default=None),
+        watermark=data_through(found),
         incidents=dict(state.incidents),
         closed=dict(state.closed),
         unmonitored=dict(state.unmonitored),
@@ -201,9 +202,7 @@ def _fire(tick: Tick, incident: Incident, alerts: tuple[Alert, ...], note: str =
         digest_only=False,
         unmonitored_at=None,
     )
-    tick.events.append(
-        AlertEvent(reason="fire", flag=incident.flag, incident=incident.id, alerts=alerts, note=note)
-    )
+    tick.notify("fire", incident, alerts, note)
 
 
 def _continue(
@@ -266,7 +265,7 @@ def _resolution_note(checks: Sequence[CheckState]) -> str:
         )
     if all(check.check == "traffic_drop" for check in checks):
         return "Traffic is back at its expected level"
-    if all(is_sent(check.check) for check in checks):
+    if all(check_of(check.check).sent for check in checks):
         return "The assignments are independent now"
     return "The corrected bins pass every check"
 
@@ -280,9 +279,7 @@ def _follow(tick: Tick, incident: Incident, answer: Decision | None) -> None:
     contained = all(alert.contained for alert in open_alerts)
     if contained and not incident.contained:
         tick.incidents[name] = replace(incident, contained=True, notified_at=tick.now)
-        tick.events.append(
-            AlertEvent(reason="contained", flag=incident.flag, incident=incident.id, alerts=open_alerts)
-        )
+        tick.notify("contained", incident, open_alerts)
         return
     if not contained and incident.contained:
         if _may_fire(tick, incident):
@@ -317,7 +314,7 @@ def _alert(check: CheckState, kind: str | None = None) -> Alert:
         id=f"{fingerprint}-{check.at.isoformat()}",
         flag=check.flag,
         check=check.check,
-        alert_type=kind or alert_type(check.check),
+        alert_type=kind or check_of(check.check).alert_type,
         severity=check.severity or "WARN",
         sentence=check.sentence,
         opened_at=check.at,

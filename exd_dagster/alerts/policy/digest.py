@@ -7,7 +7,7 @@ from exd_dagster.alerts.messages import faults, words
 from exd_dagster.alerts.messages.text import clip_name
 from exd_dagster.alerts.model import AlertState, Channel, CheckState, OutboxEntry
 from exd_dagster.alerts.policy.decisions import Decision, active_decisions, in_words
-from exd_dagster.alerts.policy.incidents import AlertEvent
+from exd_dagster.alerts.policy.incidents import AlertEvent, data_through
 from exd_dagster.alerts.policy.ledger import known_incidents, ledger_rows, sentences
 from exd_dagster.alerts.policy.routes import entry_id
 from exd_dagster.config import FlagId
@@ -15,11 +15,6 @@ from exd_dagster.config import FlagId
 _LISTED = 25
 _A_DAY = timedelta(days=1)
 Lines = tuple[tuple[str, ...], ...]
-
-
-def data_through(found: Iterable[CheckState]) -> datetime | None:
-    """Return the end of the last hour any check covers (UTC)."""
-    return max((at for check in found if (at := check.instant("audited_through"))), default=None)
 
 
 def is_due(state: AlertState, found: Sequence[CheckState]) -> bool:

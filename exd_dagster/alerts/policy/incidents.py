@@ -1,6 +1,6 @@
 """What one tick decides: the notifications before routing, and how incidents end."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -68,6 +68,19 @@ class Tick:
     held: frozenset[str] = frozenset()
     past: list[PastIncident] = field(default_factory=list)
 
+    def notify(self, reason: Reason, incident: Incident, alerts: Sequence[Alert], note: str = "") -> None:
+        """Add a notification about an incident."""
+        self.events.append(
+            AlertEvent(
+                reason=reason, flag=incident.flag, incident=incident.id, alerts=tuple(alerts), note=note
+            )
+        )
+
+
+def data_through(found: Iterable[CheckState]) -> datetime | None:
+    """Return the end of the last hour any check covers (UTC)."""
+    return max((at for check in found if (at := check.instant("audited_through"))), default=None)
+
 
 def new_iteration(incident: Incident, checks: Sequence[CheckState]) -> str:
     """Return the start of an iteration later than the incident's, or ""."""
@@ -130,7 +143,4 @@ def close(tick: Tick, name: str, note: str) -> None:
             tick.closed[name] = replace(incident, notified_at=incident.fired_at)
         return
     tick.closed[name] = replace(incident, notified_at=tick.now)
-    alerts = tuple(tick.alerts[alert] for alert in incident.alerts.values())
-    tick.events.append(
-        AlertEvent(reason="resolve", flag=incident.flag, incident=incident.id, alerts=alerts, note=note)
-    )
+    tick.notify("resolve", incident, [tick.alerts[alert] for alert in incident.alerts.values()], note)

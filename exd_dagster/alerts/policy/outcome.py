@@ -91,27 +91,25 @@ def _sent(state: AlertState, entry: OutboxEntry, outcome: Outcome, now: datetime
         subjects=_subjects(state, entry),
         place=outcome.thread.get("channel", ""),
     )
-    notified = set(entry.incidents)
+
+    def notified(incidents: Mapping[str, Incident]) -> dict[str, Incident]:
+        return {
+            name: _notified(incident, entry, outcome, now) if incident.id in entry.incidents else incident
+            for name, incident in incidents.items()
+        }
+
     return replace(
         state,
         outbox=tuple(other for other in state.outbox if other.id != entry.id),
         receipts=(*state.receipts, receipt),
-        incidents={
-            n: _notified(i, entry, outcome, now) if i.id in notified else i
-            for n, i in state.incidents.items()
-        },
-        closed={
-            n: _notified(i, entry, outcome, now) if i.id in notified else i for n, i in state.closed.items()
-        },
-        unmonitored={
-            n: _notified(i, entry, outcome, now) if i.id in notified else i
-            for n, i in state.unmonitored.items()
-        },
+        incidents=notified(state.incidents),
+        closed=notified(state.closed),
+        unmonitored=notified(state.unmonitored),
         past=tuple(
-            replace(i, delivered_at=now)
-            if i.id in notified and i.delivered_at is None and entry.reason in _FIRST
-            else i
-            for i in state.past
+            replace(past, delivered_at=now)
+            if past.id in entry.incidents and past.delivered_at is None and entry.reason in _FIRST
+            else past
+            for past in state.past
         ),
     )
 
@@ -132,4 +130,4 @@ def _notified(incident: Incident, entry: OutboxEntry, outcome: Outcome, now: dat
 
 
 def _subjects(state: AlertState, entry: OutboxEntry) -> tuple[Subject, ...]:
-    return tuple(subject(state.alerts[name]) for _, name in entry.parts if name in state.alerts)
+    return tuple(subject(state.alerts[name]) for _, name, _ in entry.parts if name in state.alerts)

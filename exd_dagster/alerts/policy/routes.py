@@ -73,10 +73,6 @@ class Routing(ConfigModel):
         asked = ", ".join(f"{name}={glob}" for name, glob in globs.items() if glob != "*")
         return f"routes[{index}]: {asked or 'the default'}"
 
-    def only(self, names: tuple[str, ...]) -> "Routing":
-        """Return a routing that sends everything to these destinations."""
-        return Routing(routes=(Route(to=names),))
-
     def route(self, alert: Alert) -> Route:
         """Return the route of an alert: the first that matches."""
         return next(route for route in self.routes if route.matches(alert))

@@ -83,12 +83,7 @@ def _part(tick: Tick, incident: Incident, left: Sequence[str], flag_left: bool) 
     else:
         tick.incidents[name] = replace(incident, alerts=stay)
     if alerts:
-        note = _why_left(alerts, flag_left=flag_left)
-        tick.events.append(
-            AlertEvent(
-                reason="not_monitored", flag=incident.flag, incident=incident.id, alerts=alerts, note=note
-            )
-        )
+        tick.notify("not_monitored", incident, alerts, _why_left(alerts, flag_left=flag_left))
 
 
 def _no_longer_reported(

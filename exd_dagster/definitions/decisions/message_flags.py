@@ -49,7 +49,7 @@ def _told(state: AlertState, message: str) -> set[FlagId]:
         state.alerts[alert].flag
         for entry in state.outbox
         if entry.id == message
-        for _, alert in entry.parts
+        for _, alert, _ in entry.parts
         if alert in state.alerts
     }
     return sent | waiting

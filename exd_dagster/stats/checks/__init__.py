@@ -4,9 +4,9 @@ from collections.abc import Collection
 
 from exd_dagster.config import FlagAudit
 from exd_dagster.config.faults import nearest_faults
-from exd_dagster.errors import ConfigError
+from exd_dagster.errors import ConfigError, InputError
 from exd_dagster.stats.checks.assignment_collision import ASSIGNMENT_COLLISION
-from exd_dagster.stats.checks.check import Check, Evidence, Wording
+from exd_dagster.stats.checks.check import Case, Check, Wording
 from exd_dagster.stats.checks.reconcile import RECONCILE
 from exd_dagster.stats.checks.segment_srm import SEGMENT_SRM
 from exd_dagster.stats.checks.segment_traffic import SEGMENT_TRAFFIC
@@ -16,6 +16,7 @@ from exd_dagster.stats.checks.stage_srm import STAGE_SRM
 from exd_dagster.stats.checks.traffic_drop import TRAFFIC_DROP
 from exd_dagster.stats.checks.variant_integrity import VARIANT_INTEGRITY
 from exd_dagster.stats.checks.version_skew import VERSION_SKEW
+from exd_dagster.stats.verdict import Verdict
 
 CHECKS: dict[str, Check] = {
     check.name: check
@@ -42,12 +43,27 @@ def checks_of(flag: FlagAudit | None = None) -> list[Check]:
     ]
 
 
-def check_of(name: str) -> Check | None:
-    """Return the check of a name; `reconcile` has one for each report, `reconcile_...`. None: unknown."""
+def check_of(name: str) -> Check:
+    """Return the check of a name; `reconcile` has one for each report, `reconcile_...`.
+
+    One that is not registered has its name for all texts, and blocks nothing.
+    """
+    if name == RECONCILE.name or name.startswith(f"{RECONCILE.name}_"):
+        return RECONCILE
     if name == ASSIGNMENT_COLLISION.name:
         return ASSIGNMENT_COLLISION
-    reports = name == RECONCILE.name or name.startswith(f"{RECONCILE.name}_")
-    return CHECKS.get(name) or (RECONCILE if reports else None)
+    return CHECKS.get(name) or Check(
+        name=name,
+        question="",
+        judge=_unregistered,
+        alert_type=name.upper(),
+        wording=Wording(title=name, heading=name),
+        blocks="never",
+    )
+
+
+def _unregistered(_: Case) -> Verdict:
+    raise InputError("a check that is not registered cannot be evaluated")
 
 
 def blocks(check: str, block_on: Collection[str] = ()) -> bool:
@@ -57,16 +73,8 @@ def blocks(check: str, block_on: Collection[str] = ()) -> bool:
         check: name of a check; of one that is not registered no failure blocks.
         block_on: the further checks that the flag lets block.
     """
-    found = check_of(check)
-    return found is not None and (
-        found.blocks == "by default" or (found.blocks == "when asked" and check in block_on)
-    )
-
-
-def is_sent(check: str) -> bool:
-    """Return whether a failure of this check is sent at once although it blocks nothing."""
-    found = check_of(check)
-    return found is not None and found.sent
+    when = check_of(check).blocks
+    return when == "by default" or (when == "when asked" and check in block_on)
 
 
 def able_to_block() -> list[str]:
@@ -74,32 +82,9 @@ def able_to_block() -> list[str]:
     return [name for name, check in CHECKS.items() if check.blocks != "never"]
 
 
-def evidence_of(check: str) -> Evidence:
-    """Return what a check rests on; nothing where it is not registered."""
-    found = check_of(check)
-    return found.evidence if found else ""
-
-
 def with_evidence(evidence: str) -> tuple[str, ...]:
     """Return the names of the checks that rest on this evidence."""
     return tuple(check.name for check in CHECKS.values() if check.evidence == evidence)
-
-
-def alert_type(check: str) -> str:
-    """Return the type of a check's alerts; of one that is not registered its name in capitals."""
-    found = check_of(check)
-    return found.alert_type if found else check.upper()
-
-
-def asks_for_shutoff(check: str) -> bool:
-    """Return whether a blocking failure of this check calls `on_shutoff`."""
-    return check in CHECKS and CHECKS[check].shutoff
-
-
-def wording(check: str) -> Wording:
-    """Return the message texts of a check; an unregistered one is shown by its name."""
-    found = check_of(check)
-    return found.wording if found else Wording(title=check, heading=check)
 
 
 def ensure_block_on(flag: FlagAudit) -> None:

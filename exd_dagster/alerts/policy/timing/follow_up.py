@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from exd_dagster.alerts.model import Alert, Incident, Reason
 from exd_dagster.alerts.policy.decisions import Decision
-from exd_dagster.alerts.policy.incidents import AlertEvent, Tick
+from exd_dagster.alerts.policy.incidents import Tick
 
 REMIND_AFTER = timedelta(hours=24)
 
@@ -52,9 +52,7 @@ def follow_up(tick: Tick, incident: Incident, alerts: Sequence[Alert], answer: D
 
 def _notify(tick: Tick, reason: Reason, incident: Incident, alerts: Sequence[Alert], note: str = "") -> None:
     tick.incidents[str(incident.flag)] = incident
-    tick.events.append(
-        AlertEvent(reason=reason, flag=incident.flag, incident=incident.id, alerts=tuple(alerts), note=note)
-    )
+    tick.notify(reason, incident, alerts, note)
 
 
 def _escalates(now: datetime, incident: Incident, after: Sequence[timedelta]) -> bool:

@@ -64,7 +64,9 @@ def _timed(
     state: AlertState, entries: list[OutboxEntry], rule: DeliveryRules, now: datetime
 ) -> list[OutboxEntry]:
     # outside: held by the clock; active: released or tried; late: held until now; new: decided in this tick
-    outside = [] if rule.is_active(now) else [e for e in entries if not _breaks_through(e, state, rule)]
+    outside = []
+    if not rule.is_active(now):
+        outside = [e for e in entries if not _severities(e, state).intersection(rule.break_through)]
     start = next_start(rule.active_time, rule.zone, now) if outside else now
     held = [replace(entry, held_until=start) for entry in outside]
     kept = {entry.id for entry in outside}
@@ -79,13 +81,9 @@ def _timed(
     return [*held, *active, *_within_cap(state, waiting, rule, rule.max_per_hour - len(active), now)]
 
 
-def _breaks_through(entry: OutboxEntry, state: AlertState, rule: DeliveryRules) -> bool:
-    return bool(_severities(entry, state) & set(rule.break_through))
-
-
 def _severities(entry: OutboxEntry, state: AlertState) -> set[str]:
     """Return the severities of what a message says that is urgent: "ERROR" blocks, "WARN" does not."""
-    urgent = (state.alerts.get(alert) for reason, alert, _ in _parts(entry) if reason in URGENT)
+    urgent = (state.alerts.get(alert) for reason, alert, _ in entry.parts if reason in URGENT)
     return {"ERROR" if alert.blocks else "WARN" for alert in urgent if alert is not None}
 
 
@@ -135,7 +133,6 @@ def _summarized(
         return list(entries)
     alike.sort(key=lambda entry: (entry.reason != "summary", entry.created_at))  # its latest part counts
     first = alike[0]
-    parts = tuple(part for entry in alike for part in _parts(entry))
     summary = OutboxEntry(
         id=entry_id(first.destination, "summary", [entry.id for entry in alike], state.revision),
         destination=first.destination,
@@ -143,15 +140,9 @@ def _summarized(
         reason="summary",
         alerts=tuple(dict.fromkeys(alert for entry in alike for alert in entry.alerts)),
         incidents=tuple(dict.fromkeys(incident for entry in alike for incident in entry.incidents)),
-        summarized=parts,
+        summarized=tuple(part for entry in alike for part in entry.parts),
         created_at=now,
         next_attempt_at=now,
     )
     gone = {entry.id for entry in alike}
     return [summary, *(entry for entry in entries if entry.id not in gone)]
-
-
-def _parts(entry: OutboxEntry) -> tuple[tuple[Reason, str, str], ...]:
-    if entry.reason == "summary":
-        return entry.summarized
-    return tuple((entry.reason, alert, entry.note) for alert in entry.alerts)
