@@ -20,10 +20,9 @@ _OF_FLAG = "FROM exd_carried WHERE namespace = ? AND environment = ? AND flag_ke
 
 def read_carried(connection: duckdb.DuckDBPyConnection, flag: FlagId) -> Carried:
     """Return the states of a flag; none before its first audit."""
+    query, key = f"SELECT name, through, fingerprint, state {_OF_FLAG}", [*flag.columns.values()]
     try:
-        rows = connection.execute(
-            f"SELECT name, through, fingerprint, state {_OF_FLAG}", _key(flag)
-        ).fetchall()
+        rows = connection.execute(query, key).fetchall()
     except duckdb.CatalogException:  # no such table yet
         return Carried()
     return Carried(
@@ -38,15 +37,12 @@ def write_carried(connection: duckdb.DuckDBPyConnection, flag: FlagId, carried: 
     """
     if not carried.saved:
         return
+    key = [*flag.columns.values()]
     connection.execute(_CREATE)
-    connection.execute(f"DELETE {_OF_FLAG}", _key(flag))
+    connection.execute(f"DELETE {_OF_FLAG}", key)
     kept = {name: state for name, state in carried.known.items() if name in carried.used}
     rows = [
-        (*_key(flag), name, state.through, state.fingerprint, state.values.tobytes())
+        (*key, name, state.through, state.fingerprint, state.values.tobytes())
         for name, state in (kept | carried.saved).items()
     ]
     insert_rows(connection, "exd_carried", rows)
-
-
-def _key(flag: FlagId) -> list[str]:
-    return [flag.namespace, flag.environment, flag.key]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from exd_dagster.alerts.policy.decisions import Decision, active_decisions, waiver
 from exd_dagster.audit.freshness import fresh_until, stale_verdict
@@ -25,7 +26,7 @@ from exd_dagster.stats.verdict import Verdict
 from exd_dagster.stats.window import phase_hours
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Audit:
     """Everything known of one flag at one audit.
 
@@ -45,7 +46,6 @@ class Audit:
     waivers: Mapping[str, Waiver | None]
     causes: tuple[Cause, ...] = ()
     _drawn: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
-    _noted: list[tuple[str, ...]] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def _of_split(self) -> tuple[Verdict, ...]:
@@ -73,16 +73,14 @@ class Audit:
         """The verdict on the segments, where the split broke in some of them and the others are usable."""
         return segment_fault(self.verdicts)
 
-    @property
+    @cached_property
     def notes(self) -> tuple[str, ...]:
         """Configured names that are not in the log, each with the nearest that is.
 
         Phases without a unit follow.
         """
-        if not self._noted:
-            names = (*self.bins.unmatched, *misspelt_variants(self.flag, self.bins))
-            self._noted.append((*map(str, names), *idle_phases(self.flag, self.bins)))
-        return self._noted[0]
+        names = (*self.bins.unmatched, *misspelt_variants(self.flag, self.bins))
+        return (*map(str, names), *idle_phases(self.flag, self.bins))
 
     def picture(self, check: str) -> str:
         """Draw what a check is about as SVG; "" where there is nothing to draw.

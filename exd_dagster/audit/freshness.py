@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from exd_dagster.config import FlagAudit, floor_hour
+from exd_dagster.stats import words
 from exd_dagster.stats.verdict import Verdict
 
 
@@ -45,6 +46,6 @@ def stale_verdict(audited_through: datetime, until: datetime | None, now: dateti
 
 def stale_sentence(audited_through: datetime, until: datetime) -> str:
     """Return what is said of an answer that could be used until `until` (UTC)."""
-    through, last = (f"{instant:%Y-%m-%d %H:%M} UTC" for instant in (audited_through, until))
+    through, last = map(words.instant, (audited_through, until))
     ask = "is the schedule running, and do records arrive?"
     return f"Stale: audited through {through}, to be used until {last}; {ask}"

@@ -12,7 +12,7 @@ from exd_dagster.alerts.policy.ledger import (
     noisiest,
     precision_words,
 )
-from exd_dagster.audit.page import html_page
+from exd_dagster.audit.page import chip, html_page, section
 from exd_dagster.audit.rejudge import Tried
 
 LISTED = 200
@@ -36,10 +36,10 @@ def ledger_page(
     """
     learned = by_check(rows)
     sections = [
-        _section("checks", "Checks", _CHECKS_SAID, _checks(learned)) if learned else "",
+        section("checks", "Checks", _CHECKS_SAID, _checks(learned)) if learned else "",
         _poor([check for check in learned if check.poor], tried),
-        _section("flags", "Flags with the most false incidents", _FLAGS_SAID, _flags(rows)) if rows else "",
-        _section("incidents", "Incidents", _INCIDENTS_SAID, _incidents(rows)) if rows else "",
+        section("flags", "Flags with the most false incidents", _FLAGS_SAID, _flags(rows)) if rows else "",
+        section("incidents", "Incidents", _INCIDENTS_SAID, _incidents(rows)) if rows else "",
     ]
     return html_page(title, "".join(sections), chips=_chips(rows), written_at=written_at, style=_TABLES)
 
@@ -69,13 +69,7 @@ def _chips(rows: Sequence[LedgerRow]) -> str:
         ("not-trusted", "open", sum(row.resolved_at is None for row in incidents)),
         ("not-checked", "without an answer", sum(not row.verdict for row in incidents)),
     )
-    return "".join(
-        f'<a class="chip {tone}" href="#incidents"><b>{n}</b> {what}</a>' for tone, what, n in counts
-    )
-
-
-def _section(name: str, heading: str, meaning: str, body: str) -> str:
-    return f'<section id="{name}"><h2>{heading}</h2><p>{meaning}</p>{body}</section>'
+    return "".join(chip(tone, "incidents", str(n), what) for tone, what, n in counts)
 
 
 def _checks(learned: Iterable[CheckLearned]) -> str:
@@ -107,7 +101,7 @@ def _poor(checks: Sequence[CheckLearned], tried: Mapping[str, Tried | None]) -> 
         f"<p>{escape(advice(check, tried.get(check.check)))}</p></article>"
         for check in checks
     )
-    return _section("poor", "Failing for nothing", "Tried on the stored bins of the same flags.", cards)
+    return section("poor", "Failing for nothing", "Tried on the stored bins of the same flags.", cards)
 
 
 def advice(check: CheckLearned, tried: Tried | None) -> str:

@@ -40,6 +40,16 @@ def html_page(
     )
 
 
+def section(name: str, heading: str, meaning: str, body: str) -> str:
+    """Return a section of a page; all but its body is plain text of our own."""
+    return f'<section id="{name}"><h2>{heading}</h2><p>{meaning}</p>{body}</section>'
+
+
+def chip(tone: str, name: str, number: str, what: str) -> str:
+    """Return a number that stands under the heading and leads to the section `name`."""
+    return f'<a class="chip {tone}" href="#{name}"><b>{number}</b> {what}</a>'
+
+
 def shown_time(instant: datetime | None) -> str:
     """Return an instant (UTC) as HTML, "" for none."""
     if instant is None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from exd_dagster.config import Mode
+from exd_dagster.stats import words
 from exd_dagster.stats.checks import with_evidence
 from exd_dagster.stats.segments.verdict import SegmentSrmVerdict
 from exd_dagster.stats.verdict import NEVER_COUNTED, Answer, State, Verdict
@@ -170,7 +171,7 @@ def _sentence(
     if blocking := [verdict for verdict in failing if verdict.severity == "ERROR"]:
         return "Not trusted. " + _each_once(blocking)
     if waiver:
-        return f"Waived by {waiver.by} until {waiver.until:%Y-%m-%d %H:%M} UTC. {failing[0].sentence}"
+        return f"Waived by {waiver.by} until {words.instant(waiver.until)}. {failing[0].sentence}"
     if would_block:
         return f"Would have blocked (mode {mode}). {_held_back(failing, would_block)}"
     if failing:

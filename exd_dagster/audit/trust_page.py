@@ -6,7 +6,7 @@ from html import escape
 from itertools import groupby
 from urllib.parse import quote
 
-from exd_dagster.audit.page import html_page, shown_time
+from exd_dagster.audit.page import chip, html_page, section, shown_time
 from exd_dagster.audit.trust_row import Standing, TrustRow
 from exd_dagster.config import FlagId
 from exd_dagster.plots import as_data_uri
@@ -84,7 +84,7 @@ def _search(rows: Sequence[TrustRow]) -> str:
 
 def _chip(standing: Standing, count: int) -> str:
     mark, name, _ = STANDINGS[standing]
-    return f'<a class="chip {standing}" href="#{standing}"><b>{mark} {count}</b> {name.lower()}</a>'
+    return chip(standing, standing, f"{mark} {count}", name.lower())
 
 
 def _section(
@@ -92,7 +92,7 @@ def _section(
 ) -> str:
     _, name, meaning = STANDINGS[standing]
     cards = "".join(_card(row, iterations[row.flag]) for row in rows)
-    return f'<section id="{standing}"><h2>{name}</h2><p>{meaning}</p>{cards}</section>'
+    return section(standing, name, meaning, cards)
 
 
 def _name_id(row: TrustRow, iterations: Sequence[TrustRow]) -> str:
@@ -139,8 +139,8 @@ def _facts(row: TrustRow) -> list[tuple[str, str]]:
         ("Mode", "" if row.mode == "block" else row.mode),
         ("Iteration began", shown_time(row.iteration_start)),
         ("Owners", escape(", ".join(row.owners))),
-        ("Checks", _link(row.asset_url, "open in Dagster")),
-        ("Run", _link(row.run_url, "open in Dagster")),
+        ("Checks", _link(row.asset_url)),
+        ("Run", _link(row.run_url)),
     )
     return [(what, value) for what, value in facts if value]
 
@@ -150,10 +150,10 @@ def _usable(row: TrustRow) -> str:
     return "no hour is usable" if nothing else shown_time(row.usable_until)
 
 
-def _link(url: str, words: str) -> str:
+def _link(url: str) -> str:
     """Link to Dagster; anything but http, https or a path of this host stays plain text."""
     if url.startswith(("https://", "http://", "/")):
-        return f'<a href="{escape(url)}" rel="noreferrer">{words}</a>'
+        return f'<a href="{escape(url)}" rel="noreferrer">open in Dagster</a>'
     return escape(url)
 
 

@@ -20,40 +20,39 @@ from exd_dagster.bins.rows import read_rows
 from exd_dagster.config import FlagAudit, FlagId, floor_hour
 from exd_dagster.stats.carried import Carried
 
-_CREATE = """
-CREATE TABLE IF NOT EXISTS flag_trust (
-    namespace VARCHAR, environment VARCHAR, flag_key VARCHAR, iteration_start TIMESTAMPTZ,
-    trusted BOOLEAN, sentence VARCHAR, mode VARCHAR, failing VARCHAR[], since TIMESTAMPTZ,
-    usable_until TIMESTAMPTZ, audited_through TIMESTAMPTZ, contained BOOLEAN,
-    waived_by VARCHAR, waived_until TIMESTAMPTZ, discovery BOOLEAN, owners VARCHAR[], run_id VARCHAR,
-    log_e_value DOUBLE, picture VARCHAR, usable_without VARCHAR[],
-    collides_with VARCHAR[], off_reports VARCHAR[]
-)
-"""
+_KEY = ("namespace", "environment", "flag_key", "iteration_start")
 _ADDED = dict.fromkeys(("usable_without", "collides_with", "off_reports"), "VARCHAR[]")
 """Columns that a table of an earlier version lacks."""
+_COLUMNS = {
+    "namespace": "VARCHAR",
+    "environment": "VARCHAR",
+    "flag_key": "VARCHAR",
+    "iteration_start": "TIMESTAMPTZ",
+    "trusted": "BOOLEAN",
+    "sentence": "VARCHAR",
+    "mode": "VARCHAR",
+    "failing": "VARCHAR[]",
+    "since": "TIMESTAMPTZ",
+    "usable_until": "TIMESTAMPTZ",
+    "audited_through": "TIMESTAMPTZ",
+    "contained": "BOOLEAN",
+    "waived_by": "VARCHAR",
+    "waived_until": "TIMESTAMPTZ",
+    "discovery": "BOOLEAN",
+    "owners": "VARCHAR[]",
+    "run_id": "VARCHAR",
+    "log_e_value": "DOUBLE",
+    "picture": "VARCHAR",
+    **_ADDED,
+}
+"""Type of each column, the key first."""
+_VALUES = [*_COLUMNS][len(_KEY) :]
+_LISTS = [name for name, kind in _COLUMNS.items() if kind == "VARCHAR[]"]
+_INSTANTS = [name for name, kind in _COLUMNS.items() if kind == "TIMESTAMPTZ"]
+_CREATE = f"CREATE TABLE IF NOT EXISTS flag_trust ({', '.join(map(' '.join, _COLUMNS.items()))})"
 _ADD = " ".join(
     f"ALTER TABLE flag_trust ADD COLUMN IF NOT EXISTS {name} {kind};" for name, kind in _ADDED.items()
 )
-_KEY = ("namespace", "environment", "flag_key", "iteration_start")
-_VALUES = (
-    *("trusted", "sentence", "mode", "failing", "since", "usable_until", "audited_through", "contained"),
-    *(
-        "waived_by",
-        "waived_until",
-        "discovery",
-        "owners",
-        "run_id",
-        "log_e_value",
-        "picture",
-        "usable_without",
-        "collides_with",
-        "off_reports",
-    ),
-)
-_COLUMNS = (*_KEY, *_VALUES)
-_LISTS = ("failing", "owners", *_ADDED)
-_INSTANTS = ("iteration_start", "since", "usable_until", "audited_through", "waived_until")
 _FIELDS = frozenset(field.name for field in fields(TrustRow))
 _OF_KEY = " AND ".join(f"{name} = ?" for name in _KEY)
 _INSERT = f"INSERT INTO flag_trust ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
