@@ -1,5 +1,6 @@
 """What `LiveMonitor` answers by default: the verdicts of the audit, under the keys a notebook knows."""
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from math import isfinite
@@ -19,6 +20,7 @@ Result: TypeAlias = dict[str, Any]
 Ratios: TypeAlias = Sequence[float] | Mapping[str, float]
 Declared: TypeAlias = Ratios | Sequence[Phase]
 
+_WORD = re.compile(r"[^\W_]+")
 UNSEEN = "(unseen {})"
 """Stands for a variant whose ratio was given by position and that has no record at all."""
 
@@ -81,13 +83,8 @@ def _best_places(names: Sequence[str], shares: Sequence[float], counts: Mapping[
 
 def control_of(names: Sequence[str]) -> str | None:
     """Return the one variant that has the word control or ctrl in its name, or None."""
-    words = {name: {part for part in _split_words(name) if part in ("control", "ctrl")} for name in names}
-    named = [name for name in names if words[name]]
+    named = [name for name in names if {"control", "ctrl"}.intersection(_WORD.findall(name.lower()))]
     return named[0] if len(named) == 1 else None
-
-
-def _split_words(name: str) -> list[str]:
-    return "".join(letter if letter.isalnum() else " " for letter in name.lower()).split()
 
 
 def srm_result(verdict: SrmVerdict, declared: Declared, variants: Sequence[str]) -> Result:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from exd_dagster.bins.model import HOUR, FlagBins
 from exd_dagster.errors import InputError
+from exd_dagster.stats import words
 from exd_dagster.stats.traffic.traffic import TrafficVerdict, traffic_drop_test
 
 if TYPE_CHECKING:
@@ -81,11 +82,9 @@ def _seasonal(verdict: TrafficVerdict, bins: FlagBins) -> Result:
     mean = verdict.expected_volume or 0.0
     deviation = sqrt(mean + (verdict.dispersion or 0.0) * mean**2)
     latest = verdict.latest_volume or 0.0
-    since = (
-        ""
-        if verdict.first_bad is None
-        else f" Since {bins.start + HOUR * verdict.first_bad:%Y-%m-%d %H:%M} UTC."
-    )
+    since = ""
+    if verdict.first_bad is not None:
+        since = f" Since {words.instant(bins.start + HOUR * verdict.first_bad)}."
     return {
         "anomaly_detected": verdict.failed,
         "latest_volume": latest,

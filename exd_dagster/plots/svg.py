@@ -54,10 +54,10 @@ def document(marks: Iterable[str], *, height: int, title: str) -> str:
     )
 
 
-def printable(text: str, longest: int = 80) -> str:
-    """Return foreign text escaped for XML, without control characters, cut to `longest` characters."""
+def printable(text: str) -> str:
+    """Return foreign text escaped for XML, without control characters, cut to 80 characters."""
     clean = "".join(c if c.isprintable() else " " for c in text)
-    return escape(clean if len(clean) <= longest else clean[: longest - 1] + "…")
+    return escape(clean if len(clean) <= 80 else clean[:79] + "…")
 
 
 def text(x: int, y: int, words: str, *, color: str = "", anchor: str = "", bold: bool = False) -> str:
@@ -94,10 +94,10 @@ class Panel:
         share = (min(max(value, self.low), self.high) - self.low) / ((self.high - self.low) or 1)
         return round(self.bottom - (self.bottom - self.top) * share)
 
-    def line(self, hours: Counts, values: NDArray[np.float64], color: str, *, width: int = 3) -> str:
+    def line(self, hours: Counts, values: NDArray[np.float64], color: str) -> str:
         """Draw values at hours; a value that is NaN leaves a gap."""
         pieces = [_path(self._points(*piece)) for piece in _pieces(hours, values)]
-        return f'<path d="{"".join(pieces)}" fill="none" stroke="{color}" stroke-width="{width}"/>'
+        return f'<path d="{"".join(pieces)}" fill="none" stroke="{color}" stroke-width="3"/>'
 
     def area(
         self, hours: Counts, low: NDArray[np.float64], high: NDArray[np.float64], color: str = INK
@@ -153,12 +153,12 @@ class Panel:
             ),
         ]
 
-    def dates(self, most: int = 6) -> list[str]:
-        """Write the first of every so many days under the panel, `most` of them at most."""
+    def dates(self) -> list[str]:
+        """Write the first of every so many days under the panel, six at most."""
         midnight = self.start.replace(hour=0, minute=0)
         days = [midnight + timedelta(days=day) for day in range(self.hours // 24 + 2)]
         inside = [day for day in days if self.start <= day <= self.start + HOUR * self.hours]
-        every = max(-(-len(inside) // most), 1)
+        every = max(-(-len(inside) // 6), 1)
         return [
             f'<path d="M{self.x_at(day)} {self.bottom}v8" stroke="{INK}" stroke-width="2"/>'
             + text(self.x_at(day), self.bottom + 30, day_name(day), anchor="middle")
