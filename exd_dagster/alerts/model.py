@@ -163,6 +163,10 @@ class Alert:
         """True when the recent hours agree again and only past ones are at fault."""
         return self.facts.get("state") == "contained"
 
+    def instant(self, name: str) -> datetime | None:
+        """Return a fact that is an instant, such as `bad_from` (UTC), or None."""
+        return instant(self.facts.get(name))
+
     @property
     def blocks(self) -> bool:
         """True when the failure blocks reports."""

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from exd_dagster.alerts.messages.words import duration
 from exd_dagster.alerts.model import AlertState, instant
@@ -12,7 +12,7 @@ from exd_dagster.alerts.policy.retry import begun
 from exd_dagster.monitoring.totals import Totals
 
 Standing: TypeAlias = Literal["trusted", "warned", "waived", "blocked", "not_checked"]
-STANDINGS: tuple[Standing, ...] = ("trusted", "warned", "waived", "blocked", "not_checked")
+STANDINGS: tuple[Standing, ...] = get_args(Standing)
 
 
 @dataclass(frozen=True, slots=True)

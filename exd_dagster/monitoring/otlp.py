@@ -1,17 +1,14 @@
 """Metrics over OTLP/HTTP by OpenTelemetry's own SDK (extra `otel`)."""
 
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from exd_dagster.alerts.channels.guard import redact
+from exd_dagster.alerts.channels.guard import captured_warnings, redact
 from exd_dagster.errors import DeliveryError
 from exd_dagster.monitoring.metrics import METRICS, Sample
 
 INSTALL = "OpenTelemetry is not installed; run: pip install 'exd-dagster[otel]'"
 PATH = "/v1/metrics"
-_LOG = logging.getLogger("opentelemetry")
 
 
 class OtlpMetrics:
@@ -75,7 +72,7 @@ class OtlpMetrics:
         for sample in increments:
             self._counters[sample.metric].add(sample.value, dict(sample.attributes))
         data = self._reader.get_metrics_data()
-        with _said() as lines:
+        with captured_warnings("opentelemetry") as lines:
             result = None if data is None else self._exporter.export(data, self._milliseconds)
         if result is MetricExportResult.FAILURE:
             why = lines[-1] if lines else "no answer"
@@ -85,22 +82,3 @@ class OtlpMetrics:
         from opentelemetry.metrics import Observation
 
         return lambda _: [Observation(s.value, dict(s.attributes)) for s in self._gauges if s.metric == name]
-
-
-@contextmanager
-def _said() -> Iterator[list[str]]:
-    """Keep what the exporter logs out of our logs, for it may hold the address; give the lines."""
-    lines: list[str] = []
-
-    class Kept(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            lines.append(record.getMessage())
-
-    handler, propagates = Kept(), _LOG.propagate
-    _LOG.propagate = False
-    _LOG.addHandler(handler)
-    try:
-        yield lines
-    finally:
-        _LOG.removeHandler(handler)
-        _LOG.propagate = propagates

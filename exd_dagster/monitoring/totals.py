@@ -1,5 +1,6 @@
 """Totals of deliveries, counted from the alerting state: what is new in it since it was last read. Pure."""
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -41,22 +42,20 @@ def counted(before: Totals, state: AlertState) -> Totals:
         before: the totals so far.
         state: of the alert sensor, now.
     """
-    sent, dead, failures = dict(before.sent), dict(before.dead), dict(before.failures)
-    seconds, known = dict(before.seconds), dict(before.waiting)
+    sent, dead, failures = Counter(before.sent), Counter(before.dead), Counter(before.failures)
+    seconds, known = defaultdict(float, before.seconds), Counter(before.waiting)
     new = [r for r in state.receipts if before.through is None or r.at > before.through]
     for receipt in new:
         to, entry = receipt.entry.destination, receipt.entry
-        of = sent if receipt.status == "sent" else dead
-        of[to] = of.get(to, 0) + 1
-        failures[to] = failures.get(to, 0) + max(_failed(receipt) - known.get(entry.id, 0), 0)
+        (sent if receipt.status == "sent" else dead)[to] += 1
+        failures[to] += max(_failed(receipt) - known[entry.id], 0)
         known[entry.id] = _failed(receipt)
         if receipt.status == "sent":
-            wait = max(receipt.at - begun(entry), timedelta())
-            seconds[to] = seconds.get(to, 0.0) + wait.total_seconds()
+            seconds[to] += max(receipt.at - begun(entry), timedelta()).total_seconds()
     waiting = {entry.id: entry.attempts for entry in state.outbox if entry.attempts}
     for entry in state.outbox:
-        if more := max(entry.attempts - known.get(entry.id, 0), 0):
-            failures[entry.destination] = failures.get(entry.destination, 0) + more
+        if more := max(entry.attempts - known[entry.id], 0):
+            failures[entry.destination] += more
     return Totals(
         sent=sent,
         dead=dead,

@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from http.client import HTTPException
 from itertools import count
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import urlsplit
 
 from exd_dagster.alerts.channels.guard import redact
-from exd_dagster.alerts.channels.http import post
+from exd_dagster.alerts.channels.http import answer_of
 from exd_dagster.alerts.channels.sender import Notification, Sender
 from exd_dagster.alerts.messages.message import Message
 from exd_dagster.alerts.messages.text import slack_escape
@@ -196,10 +195,9 @@ def _host(channel: str, url: str) -> str:
 def _post(url: str, host: str, body: Mapping[str, Any]) -> Outcome:
     content = json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
     headers = {"Content-Type": "application/json; charset=utf-8"}
-    try:
-        answer = post(url, content, headers, timeout=TIMEOUT, allow_hosts=(host,))
-    except (OSError, HTTPException) as error:
-        return Outcome(status="retry", detail=redact(f"{type(error).__name__}: {error}", [url]))
+    answer = answer_of(url, content, headers, [url], timeout=TIMEOUT, allow_hosts=(host,))
+    if isinstance(answer, Outcome):
+        return answer
     now = datetime.now(timezone.utc)
     return http_outcome(
         answer.status, answer.headers.get("retry-after"), now, redact(answer.body, [url], 200)

@@ -3,7 +3,6 @@
 Messages are plain text. Retries, timing and receipts are ours: apprise is asked once and never to wait.
 """
 
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from exd_dagster.alerts.channels.guard import redact, url_secrets
+from exd_dagster.alerts.channels.guard import captured_warnings, redact, url_secrets
 from exd_dagster.alerts.channels.sender import Notification, Sender
 from exd_dagster.alerts.channels.settings import Settings, is_late, read
 from exd_dagster.alerts.messages.message import MessageStatus
@@ -80,37 +79,15 @@ class AppriseServices:
             return "its URL is not understood"
         kind = NotifyType(_TYPES.get(notification.message.status, "info"))
         body, title = notification.text.partition("\n\n")[2], notification.message.headline
-        with _Quiet() as said:
+        with captured_warnings(*_LOGGERS) as lines:
             done = service.notify(
                 body=unmentioned(body),
                 title=unmentioned(title),
                 notify_type=kind,
                 body_format=NotifyFormat.TEXT,
             )
-        return "" if done else redact(said.last or "it refused the message", self._hidden, 200)
-
-
-class _Quiet(logging.Handler):
-    """Keeps what apprise and its HTTP client log out of our logs: it holds URLs; `last`: the last warning."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.last = ""
-        self._before = [(log, log.propagate) for log in map(logging.getLogger, _LOGGERS)]
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.last = record.getMessage()
-
-    def __enter__(self) -> "_Quiet":
-        for log, _ in self._before:
-            log.propagate = False
-            log.addHandler(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for log, propagates in self._before:
-            log.removeHandler(self)
-            log.propagate = propagates
+        why = lines[-1] if lines else "it refused the message"
+        return "" if done else redact(why, self._hidden, 200)
 
 
 def opened(url: str, timeout: float = 5.0) -> "NotifyBase | None":
@@ -118,7 +95,7 @@ def opened(url: str, timeout: float = 5.0) -> "NotifyBase | None":
     from apprise import Apprise, AppriseAsset, PersistentStoreMode
 
     asset = AppriseAsset(secure_logging=True, storage_mode=PersistentStoreMode.MEMORY, async_mode=False)
-    with _Quiet():
+    with captured_warnings(*_LOGGERS):
         service = Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
     if service is not None:
         service.redirects = False

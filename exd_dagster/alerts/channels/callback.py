@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pkgutil import resolve_name
 from typing import Any, ClassVar
 
 from pydantic import Field, PrivateAttr
@@ -63,13 +64,8 @@ def _path(function: Callable[..., Any]) -> str:
 
 def _imported(path: str, name: str) -> Callable[[Notification], Any]:
     """Import a function now rather than when an alert is due."""
-    from importlib import import_module
-
-    module, _, attribute = path.partition(":")
     try:
-        found: Any = import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
+        found = resolve_name(path)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
             f"CallbackAlerts(name={name!r})",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from email.errors import MessageError
 from ipaddress import ip_address
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias, get_args
 
 from pydantic import Field
 
@@ -20,7 +20,7 @@ from exd_dagster.alerts.policy.retry import Outcome, smtp_outcome
 from exd_dagster.errors import did_you_mean
 
 Tls: TypeAlias = Literal["starttls", "tls", "none"]
-TLS: tuple[Tls, ...] = ("starttls", "tls", "none")
+TLS: tuple[Tls, ...] = get_args(Tls)
 _Replies: TypeAlias = Mapping[str, tuple[int, bytes]]
 EMAIL = Channel("email", read_by_people=True)
 

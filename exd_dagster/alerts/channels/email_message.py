@@ -7,9 +7,10 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
 from hashlib import sha256
+from html import escape
 
 from exd_dagster.alerts.messages.message import Message, Section, Table, plain_text
-from exd_dagster.alerts.messages.text import clip, html_escape
+from exd_dagster.alerts.messages.text import clip
 
 SUBJECT_LIMIT = 150
 DOMAIN = "exd-dagster.invalid"
@@ -80,10 +81,10 @@ def html_body(message: Message) -> str:
         "<!doctype html>",
         '<html><body style="font-family:sans-serif;color:#101828;max-width:640px">',
         f'<h2 style="color:{colour};border-left:6px solid {colour};padding-left:10px">'
-        f"{html_escape(message.headline)}</h2>",
+        f"{escape(message.headline)}</h2>",
     ]
     if message.lead:
-        parts.append(f"<p><strong>{html_escape(message.lead)}</strong></p>")
+        parts.append(f"<p><strong>{escape(message.lead)}</strong></p>")
     for section in message.sections:
         parts += _section(section)
     parts.append(f'<p style="color:#667085;font-size:12px">exd_dagster · {message.id[:12]}</p>')
@@ -91,27 +92,27 @@ def html_body(message: Message) -> str:
 
 
 def _section(section: Section) -> list[str]:
-    parts = [f"<h3>{html_escape(section.heading)}</h3>"] if section.heading else []
-    parts += [f"<p>{html_escape(section.text)}</p>"] if section.text else []
+    parts = [f"<h3>{escape(section.heading)}</h3>"] if section.heading else []
+    parts += [f"<p>{escape(section.text)}</p>"] if section.text else []
     parts += [_table(section.table)] if section.table else []
     if section.facts:
         rows = (
-            f'<tr><td style="color:#667085;padding-right:16px">{html_escape(label)}</td>'
-            f"<td>{html_escape(value)}</td></tr>"
+            f'<tr><td style="color:#667085;padding-right:16px">{escape(label)}</td>'
+            f"<td>{escape(value)}</td></tr>"
             for label, value in section.facts
         )
         parts.append('<table style="margin:8px 0">' + "".join(rows) + "</table>")
     if section.points:
-        parts.append("<ul>" + "".join(f"<li>{html_escape(point)}</li>" for point in section.points) + "</ul>")
+        parts.append("<ul>" + "".join(f"<li>{escape(point)}</li>" for point in section.points) + "</ul>")
     if section.links:
-        anchors = (f'<a href="{html_escape(url)}">{html_escape(label)}</a>' for label, url in section.links)
+        anchors = (f'<a href="{escape(url)}">{escape(label)}</a>' for label, url in section.links)
         parts.append("<p>" + " · ".join(anchors) + "</p>")
     return parts
 
 
 def _table(table: Table) -> str:
     cell = 'style="border:1px solid #d0d5dd;padding:4px 10px;text-align:left"'
-    head = "".join(f"<th {cell}>{html_escape(name)}</th>" for name in table.header)
-    rows = ("".join(f"<td {cell}>{html_escape(value)}</td>" for value in row) for row in table.rows)
+    head = "".join(f"<th {cell}>{escape(name)}</th>" for name in table.header)
+    rows = ("".join(f"<td {cell}>{escape(value)}</td>" for value in row) for row in table.rows)
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return f'<table style="border-collapse:collapse"><tr>{head}</tr>{body}</table>'

@@ -1,11 +1,14 @@
-"""Which addresses a destination may have, and redaction of its responses."""
+"""Which addresses a destination may have, and what of its responses and logs may be shown."""
 
+import logging
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
+from exd_dagster.alerts.messages.text import visible
 from exd_dagster.errors import DeliveryError
 
 _UNICAST6 = ip_network("2000::/3")
@@ -90,9 +93,32 @@ def url_secrets(url: str) -> tuple[str, ...]:
 
 def redact(text: object, secrets: Sequence[str | None] = (), limit: int = 500) -> str:
     """Return a response or error safe for logs: secrets replaced, one line, shortened."""
-    from exd_dagster.alerts.messages.text import visible
-
     shown = str(text)
     for secret in sorted({s for s in secrets if s}, key=len, reverse=True):
         shown = shown.replace(secret, "***")
     return visible(_SECRETS.sub("***", shown))[:limit]
+
+
+class _Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@contextmanager
+def captured_warnings(*loggers: str) -> Iterator[list[str]]:
+    """Keep what libraries log out of our logs, for it may hold addresses; give the warnings as lines."""
+    handler = _Lines()
+    before = [(log, log.propagate) for log in map(logging.getLogger, loggers)]
+    for log, _ in before:
+        log.propagate = False
+        log.addHandler(handler)
+    try:
+        yield handler.lines
+    finally:
+        for log, propagates in before:
+            log.removeHandler(handler)
+            log.propagate = propagates

@@ -3,11 +3,13 @@
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from socket import create_connection
+from typing import Any
 from urllib.parse import urlsplit
 
-from exd_dagster.alerts.channels.guard import vetted_address
+from exd_dagster.alerts.channels.guard import RefusedAddressError, redact, vetted_address
+from exd_dagster.alerts.policy.retry import Outcome
 
 MAX_ANSWER = 4096
 
@@ -74,3 +76,23 @@ def post(
     finally:
         connection.close()
         raw.close()
+
+
+def answer_of(
+    url: str, body: bytes, headers: Mapping[str, str], hidden: Sequence[str], **limits: Any
+) -> Answer | Outcome:
+    """Post once and return the answer, or the outcome of an attempt that got none.
+
+    Args:
+        url: http or https.
+        body: exact bytes to send.
+        headers: in addition to Host and Content-Length.
+        hidden: secrets, not to be shown in the outcome.
+        limits: timeout, allow_hosts and ca_file, as of `post`.
+    """
+    try:
+        return post(url, body, headers, **limits)
+    except RefusedAddressError as error:
+        return Outcome(status="dead", detail=redact(error, hidden), whole=True)
+    except (OSError, HTTPException) as error:
+        return Outcome(status="retry", detail=redact(f"{type(error).__name__}: {error}", hidden))

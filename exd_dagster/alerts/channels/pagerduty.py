@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from http.client import HTTPException
 from typing import Any, ClassVar
 
 from pydantic import Field
 
-from exd_dagster.alerts.channels.guard import RefusedAddressError, redact, url_faults
-from exd_dagster.alerts.channels.http import post
+from exd_dagster.alerts.channels.guard import redact, url_faults
+from exd_dagster.alerts.channels.http import answer_of
 from exd_dagster.alerts.channels.sender import Notification, Sender
 from exd_dagster.alerts.channels.settings import Settings
 from exd_dagster.alerts.channels.webhook import payload_bytes
@@ -53,18 +52,16 @@ class PagerDuty:
         """Send one event; the same event again changes nothing, for its `dedup_key` is the incident's."""
         body = json.dumps({"routing_key": self.routing_key, **event(notification)}, allow_nan=False)
         hidden = (self.routing_key,)
-        try:
-            answer = post(
-                self.url,
-                body.encode(),
-                {"Content-Type": "application/json", "User-Agent": "exd_dagster"},
-                timeout=self.timeout,
-                allow_hosts=self.allow_hosts,
-            )
-        except RefusedAddressError as error:
-            return Outcome(status="dead", detail=redact(error, hidden), whole=True)
-        except (OSError, HTTPException) as error:
-            return Outcome(status="retry", detail=redact(f"{type(error).__name__}: {error}", hidden))
+        answer = answer_of(
+            self.url,
+            body.encode(),
+            {"Content-Type": "application/json", "User-Agent": "exd_dagster"},
+            hidden,
+            timeout=self.timeout,
+            allow_hosts=self.allow_hosts,
+        )
+        if isinstance(answer, Outcome):
+            return answer
         said = redact(answer.body, hidden, 200)
         outcome = http_outcome(answer.status, answer.headers.get("retry-after"), now, said)
         if outcome.status == "sent":

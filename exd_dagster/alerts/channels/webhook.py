@@ -7,13 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from http.client import HTTPException
 from typing import Any, ClassVar
 
 from pydantic import Field
 
-from exd_dagster.alerts.channels.guard import RefusedAddressError, redact, url_faults, url_secrets
-from exd_dagster.alerts.channels.http import post
+from exd_dagster.alerts.channels.guard import redact, url_faults, url_secrets
+from exd_dagster.alerts.channels.http import answer_of
 from exd_dagster.alerts.channels.sender import Notification, Sender
 from exd_dagster.alerts.channels.settings import Settings
 from exd_dagster.alerts.messages.message import Message, plain_text
@@ -75,19 +74,17 @@ class Webhook:
         body = payload_bytes(notification)
         signed = signature_headers(notification.id, body, now, self.secrets)
         hidden = (*url_secrets(self.url), *self.secrets, *self.headers.values())
-        try:
-            answer = post(
-                self.url,
-                body,
-                {**self.headers, "Content-Type": "application/json", "User-Agent": "exd_dagster", **signed},
-                timeout=self.timeout,
-                allow_hosts=self.allow_hosts,
-                ca_file=self.ca_file,
-            )
-        except RefusedAddressError as error:
-            return Outcome(status="dead", detail=redact(error, hidden), whole=True)
-        except (OSError, HTTPException) as error:
-            return Outcome(status="retry", detail=redact(f"{type(error).__name__}: {error}", hidden))
+        answer = answer_of(
+            self.url,
+            body,
+            {**self.headers, "Content-Type": "application/json", "User-Agent": "exd_dagster", **signed},
+            hidden,
+            timeout=self.timeout,
+            allow_hosts=self.allow_hosts,
+            ca_file=self.ca_file,
+        )
+        if isinstance(answer, Outcome):
+            return answer
         outcome = http_outcome(
             answer.status, answer.headers.get("retry-after"), now, redact(answer.body, hidden, 200)
         )

@@ -15,7 +15,7 @@ from exd_dagster.alerts.messages.answer_sections import (
 from exd_dagster.alerts.messages.message import HEADLINE, LISTED, Message, MessageStatus, Section, Table
 from exd_dagster.alerts.messages.summary import alerts_under, summary_headline, summary_sections
 from exd_dagster.alerts.messages.text import clip_name, visible
-from exd_dagster.alerts.model import Alert, AlertState, OutboxEntry, Reason, instant
+from exd_dagster.alerts.model import Alert, AlertState, OutboxEntry, Reason
 from exd_dagster.config import FlagId
 from exd_dagster.stats.checks import CHECKS, check_of
 from exd_dagster.stats.checks.reconcile import RECONCILE
@@ -231,11 +231,11 @@ def _consequence(entry: OutboxEntry, alerts: Sequence[Alert], state: AlertState,
 
 
 def _first(alerts: Sequence[Alert], fact: str) -> datetime | None:
-    return min((at for alert in alerts if (at := instant(alert.facts.get(fact)))), default=None)
+    return min((at for alert in alerts if (at := alert.instant(fact))), default=None)
 
 
 def _last(alerts: Sequence[Alert], fact: str) -> datetime | None:
-    return max((at for alert in alerts if (at := instant(alert.facts.get(fact)))), default=None)
+    return max((at for alert in alerts if (at := alert.instant(fact))), default=None)
 
 
 def _history(entry: OutboxEntry, alerts: Sequence[Alert]) -> Section:
@@ -298,9 +298,7 @@ def _next(alerts: Sequence[Alert]) -> Section:
 
 
 def _links(alert: Alert, context: Context) -> Section:
-    return Section(
-        links=context.links.of(alert.asset, alert.check, instant(alert.facts.get("bad_from")), alert.run_id)
-    )
+    return Section(links=context.links.of(alert.asset, alert.check, alert.instant("bad_from"), alert.run_id))
 
 
 def _many_flags(

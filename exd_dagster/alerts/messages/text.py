@@ -1,6 +1,5 @@
 """Foreign text made harmless: what flags and variants are called never becomes markup or a header."""
 
-import html
 import re
 import unicodedata
 
@@ -43,8 +42,3 @@ def clip_name(name: str, limit: int = 100) -> str:
 def slack_escape(text: str) -> str:
     """Escape the three characters Slack gives a meaning to; `<!channel>` becomes plain text."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def html_escape(text: str) -> str:
-    """Escape text for an HTML element or a quoted attribute."""
-    return html.escape(text, quote=True)

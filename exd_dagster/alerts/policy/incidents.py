@@ -121,8 +121,8 @@ def summary_of(
             PastAlert(
                 check=alert.check,
                 opened_at=alert.opened_at,
-                bad_from=instant(alert.facts.get("bad_from")),
-                audited_through=instant(alert.facts.get("audited_through")),
+                bad_from=alert.instant("bad_from"),
+                audited_through=alert.instant("audited_through"),
                 blocked=alert.blocks,
             )
             for alert in found

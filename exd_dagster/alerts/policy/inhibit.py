@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from exd_dagster.alerts.model import Alert, CheckState, instant
+from exd_dagster.alerts.model import Alert, CheckState
 from exd_dagster.alerts.policy.incidents import AlertEvent
 from exd_dagster.stats.fleet import FEWEST_FLAGS, SOURCE_SHARE
 
@@ -37,8 +37,8 @@ def _old(event: AlertEvent, watermark: datetime | None) -> bool:
 def _last_bad_hour(alert: Alert) -> datetime | None:
     """Return the end of the last hour at fault (UTC); None while the fault is ongoing."""
     # A flag whose log is late is ongoing; one that has ended is over with its last audited hour.
-    until, through = instant(alert.facts.get("bad_until")), instant(alert.facts.get("audited_through"))
-    end = instant(alert.facts.get("flag_end"))
+    until, through = alert.instant("bad_until"), alert.instant("audited_through")
+    end = alert.instant("flag_end")
     over = end is not None and through is not None and through >= end
     return until or (through if over else None)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from exd_dagster.alerts.messages import words
-from exd_dagster.alerts.model import Alert, CheckState, Incident, instant
+from exd_dagster.alerts.model import Alert, CheckState, Incident
 from exd_dagster.alerts.policy.decisions import Decision, active_decisions
 from exd_dagster.alerts.policy.incidents import AlertEvent, Tick, close, has_recovered, new_iteration
 from exd_dagster.config import FlagId
@@ -108,7 +108,7 @@ def _why_over(active: Sequence[Decision], alerts: Sequence[Alert], now: datetime
     decision = next((decision for decision in active if decision.kind == "end"), None)
     if decision is not None:
         return f"The audit of this flag was ended by {decision.by}: {decision.reason}"
-    ends = [end for alert in alerts if (end := instant(alert.facts.get("flag_end")))]
+    ends = [end for alert in alerts if (end := alert.instant("flag_end"))]
     if ends and max(ends) <= now:
         return f"The flag ended at {words.utc(max(ends))}; the failure remains in its data"
     return ""

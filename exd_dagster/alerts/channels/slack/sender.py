@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from exd_dagster.alerts.channels.guard import RefusedAddressError, redact, url_faults, url_secrets
-from exd_dagster.alerts.channels.http import post
+from exd_dagster.alerts.channels.guard import redact, url_faults, url_secrets
+from exd_dagster.alerts.channels.http import answer_of
 from exd_dagster.alerts.channels.sender import Notification, Sender
 from exd_dagster.alerts.channels.settings import Settings
 from exd_dagster.alerts.channels.slack.blocks import slack_blocks, slack_summary, slack_text
@@ -157,19 +157,18 @@ class SlackWebhook:
         return outcome
 
     def _post(self, body: Mapping[str, Any], now: datetime) -> Outcome:
-        try:
-            answer = post(
-                self.url,
-                json.dumps(body).encode(),
-                {"Content-Type": "application/json; charset=utf-8"},
-                timeout=self.timeout,
-                allow_hosts=self.allow_hosts,
-            )
-        except RefusedAddressError as error:
-            return Outcome(status="dead", detail=redact(error, url_secrets(self.url)), whole=True)
-        except (OSError, HTTPException) as error:
-            return Outcome(status="retry", detail=redact(error, url_secrets(self.url)))
-        said = redact(answer.body, url_secrets(self.url), 80)
+        hidden = url_secrets(self.url)
+        answer = answer_of(
+            self.url,
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json; charset=utf-8"},
+            hidden,
+            timeout=self.timeout,
+            allow_hosts=self.allow_hosts,
+        )
+        if isinstance(answer, Outcome):
+            return answer
+        said = redact(answer.body, hidden, 80)
         if answer.status == 200 and said == "ok":
             return Outcome(status="sent", detail="ok")
         if answer.status == 429 or answer.status >= 500 or 300 <= answer.status < 400:
