@@ -34,7 +34,7 @@ from exd_dagster.definitions.decisions.sensor import build_decision_sensor
 from exd_dagster.definitions.flag_trust import build_flag_trust
 from exd_dagster.definitions.fleet.dagster_values import TRIED, check_dagster_values, check_types, key_of
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
-from exd_dagster.definitions.fleet.plan import plan_audit, remember
+from exd_dagster.definitions.fleet.plan import AuditPlan, remember, running
 from exd_dagster.definitions.ledger import build_incident_ledger, ledger_news
 from exd_dagster.definitions.publish.asset import build_publication
 from exd_dagster.definitions.publish.warehouse import Warehouse
@@ -149,7 +149,7 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
     check_dagster_values(group_name, key_prefix, pool, cron, cron_timezone, max_age)
     loader = key_of(records_asset)
     fleet = _Fleet(
-        _with_calendar(_in_mode(flags, mode), timezone, holidays, events),
+        _with_defaults(flags, events, mode=mode, timezone=timezone, holidays=holidays),
         as_records(records),
         FleetNames(name),
         tuple(key_prefix),
@@ -181,24 +181,26 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
         fleet.trust(base_url or "", sensor_status, pool, thresholds, publish, watched),
         fleet.alerting(monitoring, sensor_status, hourly=audit_every == "hour"),
     )
-    remember(plan_audit(name, fleet.keys, fleet.flags, fleet.records, store, thresholds, timing, pool, defs))
+    plan = AuditPlan(
+        name=name,
+        bins=fleet.keys,
+        flags=fleet.flags,
+        records=fleet.records,
+        store=store,
+        thresholds=thresholds or Thresholds(),
+        timing=timing or Timing(),
+        pool=pool,
+        running=running(defs),
+    )
+    remember(plan)
     return defs
 
 
-def _in_mode(flags: Sequence[FlagAudit], mode: Mode | None) -> tuple[FlagAudit, ...]:
-    if mode is None:
-        return tuple(flags)
-    return tuple(
-        flag if "mode" in flag.model_fields_set else FlagAudit(**{**dict(flag), "mode": mode})
-        for flag in flags
-    )
-
-
-def _with_calendar(
-    flags: Sequence[FlagAudit], timezone: str | None, holidays: str | Sequence[str], events: Sequence[Any]
+def _with_defaults(
+    flags: Sequence[FlagAudit], events: Sequence[Any], **defaults: Any
 ) -> tuple[FlagAudit, ...]:
-    """Give every flag the fleet's time zone and holidays where it names none, and the fleet's events."""
-    given = {name: value for name, value in (("timezone", timezone), ("holidays", holidays)) if value}
+    """Give every flag the fleet's values where it names none of its own, and the fleet's events."""
+    given = {name: value for name, value in defaults.items() if value}
     if not given and not events:
         return tuple(flags)
     faults: list[str] = []
@@ -272,7 +274,7 @@ class _Fleet:
         )
 
     @property
-    def judging(self) -> dict[dg.AssetCheckKey, FlagAudit]:
+    def judging(self) -> _Checks:
         """Every check of a flag, without `bins_built`."""
         return {check: flag for flag in self.flags for check in check_keys(self.keys[flag.id], flag).values()}
 
@@ -282,7 +284,7 @@ class _Fleet:
         return {flag: trust_key(key) for flag, key in self.keys.items()}
 
     @property
-    def monitored(self) -> dict[dg.AssetCheckKey, FlagAudit]:
+    def monitored(self) -> _Checks:
         """Every check, including `bins_built`."""
         built = {dg.AssetCheckKey(self.keys[flag.id], BINS_BUILT): flag for flag in self.flags}
         return {**self.judging, **built}
@@ -290,11 +292,9 @@ class _Fleet:
     @property
     def records_asset(self) -> dg.AssetSpec:
         """The external asset that represents the records."""
-        description = f"Evaluation records, read in place: {self.records.place}."
-        key = records_asset_key(self.records, self.names.fleet)
         return dg.AssetSpec(
-            key,
-            description=description,
+            records_asset_key(self.records, self.names.fleet),
+            description=f"Evaluation records, read in place: {self.records.place}.",
             group_name=self.group_name,
             kinds=records_kinds(self.records),
             metadata=records_metadata(self.records),
@@ -386,13 +386,10 @@ class _Fleet:
         self, monitoring: Monitoring | None, status: dg.DefaultSensorStatus, *, hourly: bool
     ) -> dg.Definitions:
         asset, health = build_alerting_health(self.names.fleet, group_name=self.group_name)
-        sensors = (
-            [
-                build_monitoring_sensor(
-                    monitoring, self.trust_checks, self.names, hourly=hourly, default_status=status
-                )
-            ]
-            if monitoring
-            else []
-        )
+        sensors = []
+        if monitoring is not None:
+            sensor = build_monitoring_sensor(
+                monitoring, self.trust_checks, self.names, hourly=hourly, default_status=status
+            )
+            sensors.append(sensor)
         return dg.Definitions(assets=[asset], asset_checks=[health], sensors=sensors)

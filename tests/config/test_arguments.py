@@ -9,6 +9,7 @@ import pytest
 from dagster_duckdb import DuckDBResource
 
 import exd_dagster as exd
+from exd_dagster.definitions.fleet.plan import audit_plans
 from exd_dagster.errors import ConfigError
 
 START = datetime(2026, 3, 1, tzinfo=timezone.utc)
@@ -119,3 +120,13 @@ def test_connection_that_is_no_ibis_backend_is_named():
     with pytest.raises(ConfigError, match="connection: is no Ibis backend"):
         exd.IbisRecords(connection=5, table="log")
     assert exd.IbisRecords(connection=ibis.duckdb.connect(), table="log").place == "duckdb:log"
+
+
+def test_values_of_the_fleet_reach_every_flag_that_has_none_of_its_own_all_of_them_together():
+    own = exd.FlagAudit(key="cart", split=FLAG.split, start=START, mode="block", timezone="Asia/Tokyo")
+    store = DuckDBResource(database="bins.duckdb")
+    fleet = {"mode": "warn", "timezone": "Europe/Berlin", "holidays": "DE"}
+    exd.build_flag_audit_defs([FLAG, own], records="log.parquet", store=store, **fleet)
+    given, kept = next(plan.flags for plan in audit_plans() if plan.name == "exd")
+    assert (given.mode, given.timezone, given.holidays) == ("warn", "Europe/Berlin", ("DE",))
+    assert (kept.mode, kept.timezone, kept.holidays) == ("block", "Asia/Tokyo", ("DE",))

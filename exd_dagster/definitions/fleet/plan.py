@@ -51,34 +51,13 @@ class AuditPlan:
         return place_of(self.store).address
 
 
-def plan_audit(
-    name: str,
-    bins: Mapping[FlagId, dg.AssetKey],
-    flags: Sequence[FlagAudit],
-    records: Records,
-    store: DuckDBResource,
-    thresholds: Thresholds | None,
-    timing: Timing | None,
-    pool: str,
-    defs: dg.Definitions,
-) -> AuditPlan:
-    """Return the plan of a fleet whose schedules and sensors are those of `defs`."""
-    starting = {
+def running(defs: dg.Definitions) -> dict[str, bool]:
+    """Return the name of each schedule and sensor, and whether it starts automatically."""
+    return {
         each.name: each.default_status.value == "RUNNING"
         for each in (*(defs.schedules or ()), *(defs.sensors or ()))
         if isinstance(each, (dg.ScheduleDefinition, dg.SensorDefinition))
     }
-    return AuditPlan(
-        name=name,
-        bins=bins,
-        flags=tuple(flags),
-        records=records,
-        store=store,
-        thresholds=thresholds or Thresholds(),
-        timing=timing or Timing(),
-        pool=pool,
-        running=starting,
-    )
 
 
 _PLANS: dict[str, AuditPlan] = {}
