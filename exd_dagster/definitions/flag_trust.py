@@ -36,7 +36,7 @@ from exd_dagster.definitions.fleet.collisions import (
 )
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.internals import CheckRecord, latest_checks
-from exd_dagster.definitions.metadata import escape_markdown
+from exd_dagster.definitions.metadata import escape_markdown, table
 from exd_dagster.definitions.run_tags import audit_op_tags
 from exd_dagster.definitions.store import BinStoreResource, bin_store, place_of
 from exd_dagster.errors import StoreError, did_you_mean
@@ -285,10 +285,10 @@ def asset_path(key: dg.AssetKey) -> str:
 
 def _metadata(rows: Sequence[TrustRow], page: str, paths: Mapping[FlagId, str]) -> Mapping[str, Any]:
     ordered = by_urgency(rows)
-    shown = [dg.TableRecord(_record(row)) for row in ordered]
+    shown = [_record(row) for row in ordered]
     return {
         "attention": dg.MetadataValue.md(attention(ordered, paths)),
-        "flags": dg.MetadataValue.table(shown) if shown else dg.MetadataValue.text("no flag is audited yet"),
+        "flags": table(shown) if shown else dg.MetadataValue.text("no flag is audited yet"),
         "trusted": sum(row.trusted is True for row in rows),
         "not_trusted": sum(row.trusted is False for row in rows),
         "page": dg.MetadataValue.path(page),

@@ -26,7 +26,7 @@ from exd_dagster.definitions.decisions.asset import load_decisions, remembered_i
 from exd_dagster.definitions.flag_trust import write_page
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.internals import materialized_at
-from exd_dagster.definitions.metadata import escape_markdown
+from exd_dagster.definitions.metadata import escape_markdown, table
 from exd_dagster.definitions.run_tags import audit_op_tags
 from exd_dagster.definitions.store import BinStoreResource, bin_store
 from exd_dagster.errors import ExdError
@@ -118,7 +118,7 @@ def _metadata(rows: Sequence[LedgerRow], tried: Mapping[str, Tried | None], page
     poor = [f"- {escape_markdown(advice(check, tried.get(check.check)))}" for check in learned if check.poor]
     return {
         "advice": dg.MetadataValue.md("\n".join(poor) or "No check fails for nothing too often."),
-        "checks": dg.MetadataValue.table([_record(check) for check in learned])
+        "checks": table([_record(check) for check in learned])
         if learned
         else dg.MetadataValue.text("no incident yet"),
         "flags": dg.MetadataValue.json(
@@ -131,9 +131,8 @@ def _metadata(rows: Sequence[LedgerRow], tried: Mapping[str, Tried | None], page
     }
 
 
-def _record(check: CheckLearned) -> dg.TableRecord:
+def _record(check: CheckLearned) -> dict[str, str]:
     """Three columns only: Dagster cuts off what does not fit next to the asset's definition."""
     counts = f"{check.real} real, {check.false} false, {check.expected} expected of {check.incidents}"
-    return dg.TableRecord(
-        {"check": check.check, "incidents": counts, "precision": precision_words(check) or "not known yet"}
-    )
+    precision = precision_words(check) or "not known yet"
+    return {"check": check.check, "incidents": counts, "precision": precision}

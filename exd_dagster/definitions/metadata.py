@@ -157,10 +157,21 @@ def verdict_metadata(verdict: Verdict) -> dict[str, Any]:
     return {}
 
 
+def table(rows: Sequence[Mapping[str, Any]], *columns: str) -> dg.TableMetadataValue:
+    """Return a table, whose columns are typed by the first row.
+
+    Args:
+        rows: value by column, the same columns in each.
+        *columns: those of a table that may have no row.
+    """
+    empty = None if rows else dg.TableSchema([dg.TableColumn(name) for name in columns])
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows], schema=empty)
+
+
 def segments_table(rows: Sequence[SegmentRow]) -> dg.TableMetadataValue:
     """Return a row per segment: its share with a 95 % interval, what was declared, and when it broke."""
-    records = [
-        dg.TableRecord(
+    return table(
+        [
             {
                 "segment": f"{row.dimension} = {row.value}",
                 "declared": percent(row.declared),
@@ -169,18 +180,15 @@ def segments_table(rows: Sequence[SegmentRow]) -> dg.TableMetadataValue:
                 "units": row.units,
                 "broke": instant(row.bad_from) if row.bad_from else "",
             }
-        )
-        for row in rows
-    ]
-    types = {name: "int" if name == "units" else "string" for name in records[0].data}
-    columns = [dg.TableColumn(name, kind) for name, kind in types.items()]
-    return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
+            for row in rows
+        ]
+    )
 
 
 def parts_table(rows: Sequence[PartRow]) -> dg.TableMetadataValue:
     """Return a row per arm or segment: its units beside those expected, and since when it fails."""
-    records = [
-        dg.TableRecord(
+    return table(
+        [
             {
                 "segment": row.part,
                 "units": round(row.units),
@@ -188,30 +196,23 @@ def parts_table(rows: Sequence[PartRow]) -> dg.TableMetadataValue:
                 "left": percent(row.kept),
                 "lost": instant(row.bad_from) if row.bad_from else "",
             }
-        )
-        for row in rows
-    ]
-    types = {name: "int" if name in ("units", "expected") else "string" for name in records[0].data}
-    columns = [dg.TableColumn(name, kind) for name, kind in types.items()]
-    return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
+            for row in rows
+        ]
+    )
 
 
 def reconcile_table(exposed: Mapping[str, int], reported: Mapping[str, int]) -> dg.TableMetadataValue:
     """Return exposed against reported units, a row per arm."""
-    records = [
-        dg.TableRecord(
-            {
-                "arm": arm,
-                "exposed": units,
-                "in the report": reported.get(arm, 0),
-                "kept": percent(reported.get(arm, 0) / units) if units else "",
-            }
-        )
+    rows = [
+        {
+            "arm": arm,
+            "exposed": units,
+            "in the report": reported.get(arm, 0),
+            "kept": percent(reported.get(arm, 0) / units) if units else "",
+        }
         for arm, units in exposed.items()
     ]
-    kinds = {"arm": "string", "exposed": "int", "in the report": "int", "kept": "string"}
-    columns = [dg.TableColumn(name, kind) for name, kind in kinds.items()]
-    return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
+    return table(rows, "arm", "exposed", "in the report", "kept")
 
 
 def split_table(declared: Mapping[str, float], units: Mapping[str, int]) -> dg.TableMetadataValue:
@@ -222,22 +223,16 @@ def split_table(declared: Mapping[str, float], units: Mapping[str, int]) -> dg.T
         units: units counted by variant.
     """
     n = sum(units.values())
-    records = []
-    for variant in dict.fromkeys((*declared, *units)):
-        share = declared.get(variant)
-        records.append(
-            dg.TableRecord(
-                {
-                    "variant": variant,
-                    "declared": "not declared" if share is None else percent(share),
-                    "observed": percent(units.get(variant, 0) / n) if n else "no unit yet",
-                    "units": units.get(variant, 0),
-                }
-            )
-        )
-    names = ("variant", "declared", "observed")
-    columns = [dg.TableColumn(name, "string") for name in names]
-    return dg.MetadataValue.table(records, schema=dg.TableSchema([*columns, dg.TableColumn("units", "int")]))
+    rows = [
+        {
+            "variant": variant,
+            "declared": percent(declared[variant]) if variant in declared else "not declared",
+            "observed": percent(units.get(variant, 0) / n) if n else "no unit yet",
+            "units": units.get(variant, 0),
+        }
+        for variant in dict.fromkeys((*declared, *units))
+    ]
+    return table(rows, "variant", "declared", "observed", "units")
 
 
 def neg_log10_p(verdict: SrmVerdict | SequentialSrmVerdict | TrafficVerdict) -> float | None:

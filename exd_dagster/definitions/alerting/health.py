@@ -11,6 +11,7 @@ from exd_dagster.alerts.policy.retry import begun
 from exd_dagster.definitions.alerting.sensor import load_states
 from exd_dagster.definitions.catalog import declared_at
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
+from exd_dagster.definitions.metadata import table
 from exd_dagster.definitions.run_tags import audit_op_tags
 
 HEALTH = "alerting_health"
@@ -106,22 +107,11 @@ def health_faults(state: AlertState, now: datetime) -> list[str]:
     return faults
 
 
-def _table(rows: list[Delivery]) -> dg.TableMetadataValue:
-    columns = ("at", "status", "destination", "reason", "flag", "check", "provider_id", "detail")
-    records = [
-        dg.TableRecord(
-            {
-                "at": row.at.strftime("%Y-%m-%d %H:%M:%S"),
-                "status": row.status,
-                "destination": row.destination,
-                "reason": row.reason,
-                "flag": str(row.flag),
-                "check": row.check,
-                "provider_id": row.provider_id,
-                "detail": row.detail,
-            }
-        )
-        for row in reversed(rows)
+def _table(deliveries: Sequence[Delivery]) -> dg.TableMetadataValue:
+    """Return the newest first."""
+    columns = ("status", "destination", "reason", "flag", "check", "provider_id", "detail")
+    rows = [
+        {"at": f"{row.at:%Y-%m-%d %H:%M:%S}", **{name: str(getattr(row, name)) for name in columns}}
+        for row in reversed(deliveries)
     ]
-    schema = dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in columns])
-    return dg.MetadataValue.table(records=records, schema=schema)
+    return table(rows, "at", *columns)

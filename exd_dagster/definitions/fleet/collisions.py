@@ -1,7 +1,6 @@
 """The check `assignment_collision` of a fleet: are any two flags' assignments one?"""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
 
 import dagster as dg
 
@@ -9,7 +8,7 @@ from exd_dagster.alerts.model import CheckState
 from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import FlagAudit, FlagId
 from exd_dagster.definitions.internals import CheckRecord
-from exd_dagster.definitions.metadata import check_metadata, escape_markdown
+from exd_dagster.definitions.metadata import check_metadata, escape_markdown, table
 from exd_dagster.errors import ExdError
 from exd_dagster.stats.checks.assignment_collision import ASSIGNMENT_COLLISION
 from exd_dagster.stats.collisions import MOST_LISTED, CollisionVerdict, Pair, assignment_collision
@@ -122,25 +121,16 @@ def _pair_state(
     )
 
 
-def _table(pairs: Sequence[Pair]) -> Any:
-    records = [
-        dg.TableRecord(
+def _table(pairs: Sequence[Pair]) -> dg.TableMetadataValue:
+    return table(
+        [
             {
                 "flags": " and ".join(pair.flags),
                 "shared units": pair.units,
-                "rarest": f"{pair.arms[0]} and {pair.arms[1]}",
+                "rarest": " and ".join(pair.arms),
                 "observed": pair.observed,
                 "expected": round(pair.expected),
             }
-        )
-        for pair in pairs
-    ]
-    kinds = {
-        "flags": "string",
-        "shared units": "int",
-        "rarest": "string",
-        "observed": "int",
-        "expected": "int",
-    }
-    columns = [dg.TableColumn(name, kind) for name, kind in kinds.items()]
-    return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
+            for pair in pairs
+        ]
+    )
