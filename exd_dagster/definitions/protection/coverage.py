@@ -1,6 +1,5 @@
 """Which reports downstream of audited flags are stopped by them, and which are not."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -8,7 +7,13 @@ import dagster as dg
 
 from exd_dagster.config import FlagId
 from exd_dagster.definitions.gate import BLOCKED_BY, UPDATED_AND_TRUSTED
-from exd_dagster.definitions.protection.protect import PROTECTED_BY, audited
+from exd_dagster.definitions.protection.protect import (
+    PROTECTED_BY,
+    audited,
+    built_assets,
+    downstream,
+    readers_of,
+)
 
 Cover: TypeAlias = Literal["guard", "gate", "behind", "none"]
 
@@ -44,16 +49,16 @@ def coverage(defs: dg.Definitions) -> list[Coverage]:
     """
     specs = {spec.key: spec for spec in defs.resolve_all_asset_specs()}
     flags = audited(defs)
-    marked, built = _guarded(defs), {key for asset in _definitions(defs) for key in asset.keys}
+    marked, built = _guarded(defs), {key for asset in built_assets(defs) for key in asset.keys}
     bins: dict[dg.AssetKey, list[FlagId]] = {}
     for flag, key in flags.items():
         bins.setdefault(key, []).append(flag)
     counted = [specs[key] for key in bins if key in specs and "flag" in specs[key].metadata]
     records = {dep.asset_key for spec in counted for dep in spec.deps}
-    readers = _readers(specs.values())
-    behind = _reached([*bins, *records], readers)
-    exposed = _reached([*bins, *records], readers, stop=marked)
-    below = {source: _reached([source], readers) for source in bins}
+    readers = readers_of(specs.values())
+    behind = downstream([*bins, *records], readers)
+    exposed = downstream([*bins, *records], readers, stop=marked)
+    below = {source: downstream([source], readers) for source in bins}
     return [
         Coverage(
             asset=key,
@@ -65,42 +70,14 @@ def coverage(defs: dg.Definitions) -> list[Coverage]:
     ]
 
 
-def _definitions(defs: dg.Definitions) -> Iterator[dg.AssetsDefinition]:
-    for asset in defs.assets or ():
-        if isinstance(asset, dg.AssetsDefinition) and asset.is_executable:
-            yield asset
-
-
 def _guarded(defs: dg.Definitions) -> set[dg.AssetKey]:
     """Return what `protect` or `blocked_by` guards."""
     found: set[dg.AssetKey] = set()
-    for asset in _definitions(defs):
+    for asset in built_assets(defs):
         found |= {spec.key for spec in asset.specs if PROTECTED_BY in spec.metadata}
         body = getattr(asset.node_def, "compute_fn", None)
         if hasattr(getattr(body, "decorated_fn", None), BLOCKED_BY):
             found |= set(asset.keys)
-    return found
-
-
-def _readers(specs: Iterable[dg.AssetSpec]) -> dict[dg.AssetKey, list[dg.AssetKey]]:
-    readers: dict[dg.AssetKey, list[dg.AssetKey]] = {}
-    for spec in specs:
-        for dep in spec.deps:
-            readers.setdefault(dep.asset_key, []).append(spec.key)
-    return readers
-
-
-def _reached(
-    start: Iterable[dg.AssetKey],
-    readers: Mapping[dg.AssetKey, Sequence[dg.AssetKey]],
-    stop: Iterable[dg.AssetKey] = (),
-) -> set[dg.AssetKey]:
-    """Return everything downstream of `start`, nothing that is only behind `stop`."""
-    found, ends, todo = set(start), set(stop), list(start)
-    while todo:
-        new = [key for key in readers.get(todo.pop(), ()) if key not in found]
-        found.update(new)
-        todo += [key for key in new if key not in ends]
     return found
 
 

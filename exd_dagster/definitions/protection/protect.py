@@ -1,6 +1,6 @@
 """`protect`: gate and guard on reports that one does not own, for every way they can run."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal, TypeAlias
@@ -9,6 +9,7 @@ import dagster as dg
 
 from exd_dagster.alerts.messages.links import base_url_faults
 from exd_dagster.config import FlagId
+from exd_dagster.config.instants import utc_now
 from exd_dagster.definitions.checks import TRUST, flag_of, trust_key
 from exd_dagster.definitions.gate import blocked_checks, check_links, refusal, trusted_condition
 from exd_dagster.definitions.protection.guarded_asset import (
@@ -105,14 +106,11 @@ def _specs(defs: dg.Definitions) -> Iterator[dg.AssetSpec]:
             yield asset
 
 
-def _built(defs: dg.Definitions) -> set[dg.AssetKey]:
-    """Return the assets that Dagster itself builds."""
-    return {
-        key
-        for asset in defs.assets or ()
-        if isinstance(asset, dg.AssetsDefinition) and asset.is_executable
-        for key in asset.keys
-    }
+def built_assets(defs: dg.Definitions) -> Iterator[dg.AssetsDefinition]:
+    """Yield the assets that Dagster itself builds."""
+    for asset in defs.assets or ():
+        if isinstance(asset, dg.AssetsDefinition) and asset.is_executable:
+            yield asset
 
 
 def audited(defs: dg.Definitions) -> dict[FlagId, dg.AssetKey]:
@@ -129,7 +127,8 @@ def _protections(
     defs: dg.Definitions, reports: Mapping[ReportKey, Sequence[str]]
 ) -> dict[dg.AssetKey, Protection]:
     """Return what blocks each report."""
-    flags, built, faults = audited(defs), _built(defs), []
+    flags, faults = audited(defs), []
+    built = {key for asset in built_assets(defs) for key in asset.keys}
     external = {spec.key for spec in _specs(defs)} - built
     found: dict[dg.AssetKey, Protection] = {}
     if not flags:
@@ -211,14 +210,12 @@ class _Guard:
         until: as in `protect`.
         max_age: as in `protect`.
         base_url: as in `protect`.
-        now: the clock.
     """
 
     protections: Mapping[dg.AssetKey, Protection]
     until: Until
     max_age: timedelta | None
     base_url: str
-    now: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
 
     def __call__(self, context: dg.OpExecutionContext, takes_context: bool) -> frozenset[dg.AssetKey]:
         """Return the assets that the step must leave out.
@@ -235,7 +232,8 @@ class _Guard:
         }
         if not blocked:
             return frozenset()
-        left_out = _with_readers(blocked, context.assets_def.specs, selected)
+        readers = readers_of(spec for spec in context.assets_def.specs if spec.key in selected)
+        left_out = frozenset(downstream(blocked, readers))
         everything = left_out == selected
         if is_in_graph_asset(context):
             if everything or output_assets(context) & left_out:
@@ -250,7 +248,7 @@ class _Guard:
         self, context: dg.OpExecutionContext, key: dg.AssetKey, through: datetime | None
     ) -> dict[dg.AssetCheckKey, str]:
         keys = [trust_key(bins) for bins in self.protections[key].bins]
-        return blocked_checks(context.instance, keys, self.now(), max_age=self.max_age, through=through)
+        return blocked_checks(context.instance, keys, utc_now(), max_age=self.max_age, through=through)
 
     def _refusal(
         self, blocked: Mapping[dg.AssetKey, Mapping[dg.AssetCheckKey, str]], through: datetime | None
@@ -279,16 +277,27 @@ class _Guard:
             context.log_event(dg.AssetObservation(key, description=said, metadata={"blocked": True, **links}))
 
 
-def _with_readers(
-    blocked: Collection[dg.AssetKey], specs: Iterable[dg.AssetSpec], selected: Collection[dg.AssetKey]
-) -> frozenset[dg.AssetKey]:
-    """Return what is blocked, and which of the selected assets build on it."""
-    reads = {spec.key: {dep.asset_key for dep in spec.deps} for spec in specs if spec.key in selected}
-    found, before = set(blocked), 0
-    while len(found) > before:
-        before = len(found)
-        found |= {key for key, deps in reads.items() if deps & found}
-    return frozenset(found)
+def readers_of(specs: Iterable[dg.AssetSpec]) -> dict[dg.AssetKey, list[dg.AssetKey]]:
+    """Return, by asset, those of `specs` that read it directly."""
+    readers: dict[dg.AssetKey, list[dg.AssetKey]] = {}
+    for spec in specs:
+        for dep in spec.deps:
+            readers.setdefault(dep.asset_key, []).append(spec.key)
+    return readers
+
+
+def downstream(
+    start: Iterable[dg.AssetKey],
+    readers: Mapping[dg.AssetKey, Sequence[dg.AssetKey]],
+    stop: Iterable[dg.AssetKey] = (),
+) -> set[dg.AssetKey]:
+    """Return `start` and everything downstream of it, nothing that is only behind `stop`."""
+    found, ends, todo = set(start), set(stop), list(start)
+    while todo:
+        new = [key for key in readers.get(todo.pop(), ()) if key not in found]
+        found.update(new)
+        todo += [key for key in new if key not in ends]
+    return found
 
 
 def _built_through(context: dg.OpExecutionContext) -> datetime | None:
