@@ -1,7 +1,6 @@
 """All calls of Dagster outside its public interface; each has a contract test."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, TypeVar
@@ -141,7 +140,7 @@ def _completed(key: dg.AssetCheckKey, record: Any) -> CheckRecord:
 def _metadata(entries: Mapping[str, Any]) -> dict[str, Any]:
     """Return plain values; what is shown rounded beside the whole of a verdict gives way to it."""
     known = {
-        name: _plain(value)
+        name: value.value
         for name, value in entries.items()
         if not isinstance(value, dg.TableMetadataValue)  # its numbers are in the metadata too
     }
@@ -149,13 +148,6 @@ def _metadata(entries: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(whole, Mapping):
         return known
     return {name: value for name, value in known.items() if name != DETAILS} | dict(whole)
-
-
-def _plain(value: Any) -> Any:
-    """Return the value of a metadata entry: JSON metadata is its data, text its text."""
-    if hasattr(value, "data"):
-        return value.data
-    return getattr(value, "value", value)
 
 
 def location_of(run: dg.DagsterRun) -> str:
@@ -203,11 +195,9 @@ def tag_run(instance: dg.DagsterInstance, run_id: str, tags: Mapping[str, str]) 
     instance.add_run_tags(run_id, tags)
 
 
-@contextmanager
-def watch_run(instance: dg.DagsterInstance, run_id: str, seen: Callable[[Any], None]) -> Iterator[None]:
+def watch_run(instance: dg.DagsterInstance, run_id: str, seen: Callable[[Any], None]) -> None:
     """Call `seen` with each event of a run executed in this process."""
     instance.add_event_listener(run_id, seen)
-    yield
 
 
 def downstream_assets(

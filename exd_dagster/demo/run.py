@@ -128,8 +128,8 @@ def audit(
         done += event.is_dagster_event and event.get_dagster_event().is_step_materialization
         progress("auditing through Dagster", min(done, total), total)
 
-    with watch_run(instance, run_id, count):
-        return execute(defs, job.name, instance, run_id=run_id, tags=range_tags(keys[0], keys[-1]))
+    watch_run(instance, run_id, count)
+    return execute(defs, job.name, instance, run_id=run_id, tags=range_tags(keys[0], keys[-1]))
 
 
 def execute(

@@ -144,13 +144,13 @@ def build_monitoring_sensor(
     def monitor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         begun, now = time.monotonic(), datetime.now(timezone.utc)
         before = _seen(context.cursor, now)
-        found = _read(context.instance, trust_checks, names, now)
-        late = overdue(last_ended(found.flags), before.since, due, now)
-        faults = [*([late] if late else []), *found.faults]
-        totals = counted(before.totals, found.state)
+        flags, state, wrong = _read(context.instance, trust_checks, names, now)
+        late = overdue(last_ended(flags), before.since, due, now)
+        faults = [*([late] if late else []), *wrong]
+        totals = counted(before.totals, state)
         measured = samples(
-            found.flags,
-            found.state,
+            flags,
+            state,
             totals,
             late=bool(late),
             healthy=not faults,
@@ -163,21 +163,10 @@ def build_monitoring_sensor(
         return dg.SensorResult(
             skip_reason=" ".join([*faults, *problems]) or "audits end in time, messages are delivered",
             cursor=_SEEN.dump_json(after).decode(),
-            asset_events=[_evaluation(names, found.state, faults, now)]
-            if after.healthy != before.healthy
-            else [],
+            asset_events=[_evaluation(names, state, faults, now)] if after.healthy != before.healthy else [],
         )
 
     return monitor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    """What one tick read."""
-
-    flags: list[FlagState]
-    state: AlertState
-    faults: list[str]
 
 
 def _read(
@@ -185,7 +174,8 @@ def _read(
     trust_checks: Mapping[FlagId, dg.AssetCheckKey],
     names: FleetNames,
     now: datetime,
-) -> _Found:
+) -> tuple[list[FlagState], AlertState, list[str]]:
+    """Return the state of each flag, that of the alerts, and what is wrong with them."""
     built = {key: dg.AssetCheckKey(key.asset_key, BINS_BUILT) for key in trust_checks.values()}
     records, _ = latest_checks(instance, [*built, *built.values()])
     known = {record.key: record for record in records}
@@ -198,8 +188,8 @@ def _read(
     try:
         state = StateStore(cursor_storage(instance), names.alert_sensor).load() or AlertState()
     except ExdError as error:
-        return _Found(flags=flags, state=AlertState(), faults=[f"{error}."])
-    return _Found(flags=flags, state=state, faults=health_faults(state, now))
+        return flags, AlertState(), [f"{error}."]
+    return flags, state, health_faults(state, now)
 
 
 def _seen(cursor: str | None, now: datetime) -> Seen:
