@@ -10,10 +10,9 @@ import re
 import socketserver
 import threading
 from email.message import EmailMessage
-from html import escape
+from html import escape, unescape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 HOST = "127.0.0.1"
@@ -60,9 +59,7 @@ class Inbox:
             threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for server in (self._http, self._smtp):
             server.shutdown()
             server.server_close()
@@ -117,8 +114,7 @@ def _slack(inbox: Inbox, path: str, body: dict[str, Any]) -> dict[str, Any]:
 
 def _block_text(block: dict[str, Any]) -> str:
     texts = [block.get("text") or {}, *block.get("elements", ())]
-    shown = "\n".join(str(text.get("text", "")) for text in texts if text)
-    return shown.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    return unescape("\n".join(str(text.get("text", "")) for text in texts if text))
 
 
 def _hook(inbox: Inbox, body: dict[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 `make demo` runs it; `make ui`, or `dagster dev` in the repository root, shows it.
 """
 
-import csv
 import os
 from pathlib import Path
 
 import dagster as dg
+import pandas as pd
 from dagster_duckdb import DuckDBResource
 
 from exd_dagster.config import FlagAudit
@@ -51,17 +51,12 @@ def build_exposure_report(flag: FlagAudit, bins: dg.AssetKey) -> dg.AssetsDefini
     @blocked_by(bins, base_url=BASE_URL)
     def exposure_report(exd_store: BinStoreResource) -> dg.MaterializeResult[None]:
         frame = exd_store.bins.read(flag)
-        days: dict[str, list[int]] = {}
-        for hour, counts in zip(frame.hours, frame.new_units.tolist(), strict=True):
-            day = days.setdefault(f"{hour:%Y-%m-%d}", [0] * len(frame.variants))
-            days[f"{hour:%Y-%m-%d}"] = [total + count for total, count in zip(day, counts, strict=True)]
+        days = pd.DatetimeIndex(frame.hours).strftime("%Y-%m-%d")
+        units = pd.DataFrame(frame.new_units, columns=frame.variants).groupby(days).sum()
         REPORTS.mkdir(parents=True, exist_ok=True)
         path = REPORTS / f"{flag.key}.csv"
-        with path.open("w", newline="") as file:
-            csv.writer(file).writerows(
-                [["day", *frame.variants], *([day, *units] for day, units in days.items())]
-            )
-        return dg.MaterializeResult(metadata={"path": str(path), "days": len(days)})
+        units.to_csv(path, index_label="day")
+        return dg.MaterializeResult(metadata={"path": str(path), "days": len(units)})
 
     return exposure_report
 
