@@ -17,7 +17,7 @@ from exd_dagster.alerts.policy.decisions import Decision, active_decisions, in_w
 from exd_dagster.alerts.state import StateStore
 from exd_dagster.cli.project import open_instance
 from exd_dagster.config.instants import utc_now
-from exd_dagster.definitions.alerting.sensor import load_states
+from exd_dagster.definitions.alerting.states import load_states
 from exd_dagster.definitions.decisions.asset import load_decisions
 from exd_dagster.definitions.fleet.names import FleetNames
 from exd_dagster.definitions.internals import cursor_storage

@@ -16,7 +16,7 @@ from exd_dagster.alerts.channels.slack.socket import SlackConnection
 from exd_dagster.cli.project import load_plans, module_option, open_instance
 from exd_dagster.definitions.alerting.destinations import SlackAlerts
 from exd_dagster.definitions.alerting.plan import AlertPlan
-from exd_dagster.definitions.alerting.sensor import load_states
+from exd_dagster.definitions.alerting.states import load_states
 from exd_dagster.definitions.decisions.slack_answers import SlackAnswers, apps, launched
 from exd_dagster.definitions.decisions.slack_users import SlackUser, read_slack_users
 from exd_dagster.errors import ConfigError, DeliveryError

@@ -8,15 +8,17 @@ from pathlib import Path
 import click
 import dagster as dg
 
+from exd_dagster.alerts.messages.words import count
 from exd_dagster.alerts.model import AlertState
 from exd_dagster.cli.doctor.alerts import diagnose_alerts
 from exd_dagster.cli.doctor.data import diagnose_data
 from exd_dagster.cli.doctor.decisions import diagnose_decisions
-from exd_dagster.cli.doctor.diagnosis import Diagnosis, counted, fail, ok, worst
+from exd_dagster.cli.doctor.diagnosis import Diagnosis, fail, ok, worst
 from exd_dagster.cli.doctor.instance import diagnose_instance, diagnose_version
 from exd_dagster.cli.doctor.manifest import diagnose_manifest
 from exd_dagster.cli.project import load_fleets, module_option, open_instance
-from exd_dagster.definitions.alerting.sensor import alert_plans, load_states
+from exd_dagster.definitions.alerting.sensor import alert_plans
+from exd_dagster.definitions.alerting.states import load_states
 from exd_dagster.definitions.decisions.asset import load_decisions, report_checks, unmonitored_flags
 from exd_dagster.definitions.fleet.names import FleetNames
 from exd_dagster.definitions.fleet.plan import AuditPlan, audit_plans, clashes
@@ -57,7 +59,7 @@ def examine(module: str | None, now: datetime) -> list[Diagnosis]:
         plans = load_fleets(module)
     except ConfigError as error:
         return [fail("project", "; ".join(error.faults), "run it where workspace.yaml is, or give -m MODULE")]
-    flags = counted(sum(len(plan.flags) for plan in plans), "flag")
+    flags = count(sum(len(plan.flags) for plan in plans), "flag")
     found = [ok("project", f"{', '.join(plan.name for plan in plans)}: {flags}")]
     for said, _, fix in (fault.partition("; ") for fault in clashes(plans)):
         found.append(fail("project", said, fix))

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import duckdb
 
+from exd_dagster.alerts.messages.words import count
 from exd_dagster.bins.engine.log import EngineLog
 from exd_dagster.bins.engine.state import EngineState
 from exd_dagster.bins.places import Place
 from exd_dagster.bins.store.reading.names import MOST_NAMES
 from exd_dagster.bins.store.store import BinStore
-from exd_dagster.cli.doctor.diagnosis import Diagnosis, counted, fail, ok, warn
+from exd_dagster.cli.doctor.diagnosis import Diagnosis, fail, ok, warn
 from exd_dagster.cli.doctor.splits import diagnose_splits
 from exd_dagster.config import FlagAudit
 from exd_dagster.definitions.fleet.plan import AuditPlan
@@ -22,12 +23,13 @@ from exd_dagster.definitions.store import DuckLakeResource, place_of
 from exd_dagster.errors import ExdError, RecordsError, did_you_mean
 from exd_dagster.telemetry.canonical import Columns
 from exd_dagster.telemetry.preset import likeliest, read_preset, recognise
-from exd_dagster.telemetry.records import FACTS_OFF, Scan, from_ms, instant_ms
+from exd_dagster.telemetry.records import FACTS_OFF, from_ms, instant_ms
 from exd_dagster.telemetry.sources.duckdb import IbisRecords, Records
 
 STALE = timedelta(hours=48)
 """A log whose newest record is older than this is probably no longer loaded."""
 _NAMED = 5
+_SCOPE = ("namespace", "environment", "flag")
 
 Seen = Mapping[tuple[str, str, str], datetime]
 """By namespace, environment and key, the newest record (UTC)."""
@@ -52,7 +54,7 @@ def _records_and_flags(plan: AuditPlan, now: datetime) -> list[Diagnosis]:
         fix = "correct records= so that it names your log and its columns"
         return [fail("records", said, _other_export(plan.records, start, now) or fix)]
     running = [flag for flag in plan.flags if flag.end is None or flag.end > now]
-    found = [diagnose_records(plan.records, columns.scan, columns, seen, now if running else None)]
+    found = [diagnose_records(plan.records, columns, seen, now if running else None)]
     return [*found, *diagnose_flags(plan.flags, seen), *_shown_splits(plan, seen, now)]
 
 
@@ -80,8 +82,8 @@ def _in_engine(plan: AuditPlan, records: IbisRecords, start: datetime, now: date
         return [fail("records", f"{columns}; no record since the first flag's start", fix)]
     newest = from_ms(max(at for at, _ in hours.values()))
     seen: Seen = {scope: newest for scope, _ in held}  # type: ignore[misc]
-    said = f"{columns}; newest record {newest:%Y-%m-%d %H:%M} UTC, {counted(len(seen), 'flag')}"
-    records_to_scan = sum(count for _, count in hours.values())
+    said = f"{columns}; newest record {newest:%Y-%m-%d %H:%M} UTC, {count(len(seen), 'flag')}"
+    records_to_scan = sum(number for _, number in hours.values())
     whole = f"the {records_to_scan:,} records since {start:%Y-%m-%d}"
     if records.state_schema is None:
         said += f"; every run scans {whole}, in six or more queries; give state_schema= to read what is new"
@@ -111,9 +113,6 @@ def _kept(records: IbisRecords) -> list[Diagnosis]:
     return []
 
 
-_SCOPE = ("namespace", "environment", "flag")
-
-
 def _shown_splits(plan: AuditPlan, seen: Seen, now: datetime) -> list[Diagnosis]:
     """Compare the splits of flags that the log has in one scope with the log."""
     whole = [flag for flag in plan.flags if len(_places(flag, seen)) == 1]
@@ -124,7 +123,7 @@ def _shown_splits(plan: AuditPlan, seen: Seen, now: datetime) -> list[Diagnosis]
 
 def _seen(connection: duckdb.DuckDBPyConnection, columns: Columns, start: datetime, now: datetime) -> Seen:
     sql = columns.expressions
-    keys = ", ".join(f"coalesce({sql[name]}, '')" for name in ("namespace", "environment", "flag"))
+    keys = ", ".join(f"coalesce({sql[name]}, '')" for name in _SCOPE)
     rows = connection.execute(
         f"SELECT {keys}, max({sql['us']}) // 1000 FROM {columns.scan.relation} "
         f"WHERE {columns.between(instant_ms(start), instant_ms(now))} GROUP BY 1, 2, 3"
@@ -132,23 +131,21 @@ def _seen(connection: duckdb.DuckDBPyConnection, columns: Columns, start: dateti
     return {(namespace, environment, key): from_ms(last) for namespace, environment, key, last in rows}
 
 
-def diagnose_records(
-    records: Records, scan: Scan, columns: Columns, seen: Seen, now: datetime | None
-) -> Diagnosis:
+def diagnose_records(records: Records, columns: Columns, seen: Seen, now: datetime | None) -> Diagnosis:
     """Diagnose a scanned log.
 
     Args:
         records: the log as it was declared.
-        scan: the open log.
         columns: its columns.
         seen: the flags in it.
         now: the clock (UTC), None where every flag has ended and no new record is expected.
     """
+    scan = columns.scan
     if not seen:
         fix = "check that the loader writes there, and that the flags' start is not in the future"
         return fail("records", f"{scan.place} has no record since the first flag's start", fix)
     newest = max(seen.values())
-    said = f"{scan.place}: newest record {newest:%Y-%m-%d %H:%M} UTC, {counted(len(seen), 'flag')}"
+    said = f"{scan.place}: newest record {newest:%Y-%m-%d %H:%M} UTC, {count(len(seen), 'flag')}"
     if scan.unreadable:
         first = str(scan.unreadable[0]).removeprefix(f"{scan.place}: ")
         return warn("records", f"{said}; {first}", "repair or remove it; the rest is counted")
@@ -173,7 +170,7 @@ def diagnose_flags(flags: Sequence[FlagAudit], seen: Seen) -> list[Diagnosis]:
             fix = "name namespace= and environment= of the one to audit"
             found.append(fail("flags", f"'{flag.id}' has records in {scopes}", fix))
     return [*found, *_splits(flags)] or [
-        ok("flags", f"{counted(len(flags), 'flag')}, all in the records, all with a split")
+        ok("flags", f"{count(len(flags), 'flag')}, all in the records, all with a split")
     ]
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from exd_dagster.alerts.messages.words import count
 from exd_dagster.alerts.policy.decisions import Decision
-from exd_dagster.cli.doctor.diagnosis import Diagnosis, counted, ok, warn
+from exd_dagster.cli.doctor.diagnosis import Diagnosis, ok, warn
 from exd_dagster.config import FlagId
 from exd_dagster.definitions.decisions.asset import idle_parts
 
@@ -28,4 +29,4 @@ def diagnose_decisions(
         for d in held
         if (idle := idle_parts(d, known, reports))
     ]
-    return found or ([ok("decisions", f"{counted(len(held), 'decision')} in force")] if held else [])
+    return found or ([ok("decisions", f"{count(len(held), 'decision')} in force")] if held else [])

@@ -42,8 +42,3 @@ def worst(diagnoses: list[Diagnosis]) -> State:
     """Return the worst state of all."""
     states = {diagnosis.state for diagnosis in diagnoses}
     return "fail" if "fail" in states else "warn" if "warn" in states else "ok"
-
-
-def counted(count: int, noun: str) -> str:
-    """Return the number with its noun: 1 flag, 2 flags."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from exd_dagster.cli.doctor.diagnosis import Diagnosis, counted, fail, ok, warn
+from exd_dagster.alerts.messages.words import count
+from exd_dagster.cli.doctor.diagnosis import Diagnosis, fail, ok, warn
 from exd_dagster.config import FlagAudit
 from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.telemetry.manifest.declared_split import DeclaredSplit, declared_split
@@ -46,7 +47,7 @@ def diagnose_manifest(
         compared += 1
         declared = declared_split(own[0], flag.key, flag.environment or environment)
         found += _differences(flag, declared, now)
-    return found or [ok("manifest", f"{counted(compared, 'flag')} audited with the split it declares")]
+    return found or [ok("manifest", f"{count(compared, 'flag')} audited with the split it declares")]
 
 
 def _near(flag: FlagAudit, keys: set[str]) -> str:

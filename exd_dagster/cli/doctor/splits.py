@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 import duckdb
 
 from exd_dagster.alerts.messages.text import clip_name, visible
+from exd_dagster.alerts.messages.words import count
 from exd_dagster.bins.model import FlagBins
 from exd_dagster.bins.store.store import BinStore
-from exd_dagster.cli.doctor.diagnosis import Diagnosis, counted, fail, ok, warn
+from exd_dagster.cli.doctor.diagnosis import Diagnosis, fail, ok, warn
 from exd_dagster.config import FlagAudit, floor_hour
 from exd_dagster.definitions.fleet.plan import AuditPlan
 from exd_dagster.errors import ExdError
@@ -51,7 +52,7 @@ def diagnose_splits(plan: AuditPlan, newest: datetime, now: datetime) -> list[Di
     found = [diagnosis for diagnosis in compared if diagnosis is not None]
     found += [fail("splits", error, "correct this flag; its bins cannot be built so") for error in errors]
     units = sum(int(each.new_units.sum()) for each in bins)
-    agree = f"{units:,} units of one day agree with {counted(len(bins), 'declared split')}"
+    agree = f"{units:,} units of one day agree with {count(len(bins), 'declared split')}"
     return found or ([ok("splits", agree)] if units else [])
 
 

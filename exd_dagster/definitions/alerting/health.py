@@ -8,7 +8,7 @@ import dagster as dg
 from exd_dagster.alerts.deliveries import Delivery, deliveries
 from exd_dagster.alerts.model import AlertState
 from exd_dagster.alerts.policy.retry import begun
-from exd_dagster.definitions.alerting.sensor import load_states
+from exd_dagster.definitions.alerting.states import load_states
 from exd_dagster.definitions.catalog import declared_at
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.metadata import table

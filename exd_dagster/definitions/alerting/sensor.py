@@ -10,12 +10,12 @@ from exd_dagster.alerts.deliveries import Delivery
 from exd_dagster.alerts.deliveries import deliveries as sent
 from exd_dagster.alerts.model import AlertState
 from exd_dagster.alerts.policy.routes import Route
-from exd_dagster.alerts.state import StateStore, sensors
 from exd_dagster.config import FlagAudit
 from exd_dagster.definitions.alerting.destinations import AlertDestination, CallbackAlerts, WebhookAlerts
 from exd_dagster.definitions.alerting.plan import AlertPlan, plan_alerts
+from exd_dagster.definitions.alerting.states import load_states
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET
-from exd_dagster.definitions.internals import cursor_storage, downstream_assets
+from exd_dagster.definitions.internals import downstream_assets
 
 __all__ = ["AlertDestination", "alert_plans", "build_check_alert_sensor", "deliveries", "run_alert_sensor"]
 
@@ -114,13 +114,6 @@ def summary(state: AlertState) -> str:
     last_delivery = f"last delivery {last:%Y-%m-%d %H:%M} UTC" if last else "nothing delivered yet"
     counts = f"{len(state.incidents)} open incidents, {len(state.outbox)} messages pending, {dead} given up"
     return f"{counts}; {last_delivery}"
-
-
-def load_states(instance: dg.DagsterInstance) -> dict[str, AlertState]:
-    """Return the alerting state of each alert sensor of an instance, by sensor name."""
-    storage = cursor_storage(instance)
-    found = {name: StateStore(storage, name).load() for name in sensors(storage)}
-    return {name: state for name, state in found.items() if state is not None}
 
 
 def deliveries(instance: dg.DagsterInstance, since: datetime | None = None) -> list[Delivery]:

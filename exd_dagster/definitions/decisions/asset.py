@@ -12,12 +12,12 @@ from exd_dagster.alerts.messages.answers import Launchpad
 from exd_dagster.alerts.past import PastIncident
 from exd_dagster.alerts.policy.decisions import CLOSED_FOR, KINDS, OF_CLOSE, VERDICTS, Decision, globs
 from exd_dagster.alerts.policy.ledger import known_incidents
-from exd_dagster.alerts.state import StateStore, sensors
 from exd_dagster.config import PAIR, FlagAudit, FlagId, to_utc
+from exd_dagster.definitions.alerting.states import load_states
 from exd_dagster.definitions.catalog import declared_at
 from exd_dagster.definitions.decisions.message_flags import flags_of_message
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
-from exd_dagster.definitions.internals import cursor_storage, latest_checks, location_of
+from exd_dagster.definitions.internals import latest_checks, location_of
 from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.stats.checks import CHECKS, able_to_block, check_of
 from exd_dagster.stats.checks.assignment_collision import ASSIGNMENT_COLLISION
@@ -156,9 +156,7 @@ def remembered_incidents(instance: dg.DagsterInstance, sensor: str | None = None
         instance: the Dagster instance.
         sensor: name of the alert sensor; None: any.
     """
-    storage = cursor_storage(instance)
-    states = [StateStore(storage, name).load() for name in ([sensor] if sensor else sensors(storage))]
-    return known_incidents(state for state in states if state)
+    return known_incidents(load_states(instance, sensor).values())
 
 
 def report_checks(checks: Iterable[dg.AssetCheckKey]) -> list[str]:
@@ -195,9 +193,8 @@ def unmonitored_flags(instance: dg.DagsterInstance, sensor: str | None = None) -
         instance: the Dagster instance.
         sensor: name of the alert sensor that sent it; None: any.
     """
-    storage = cursor_storage(instance)
-    states = [StateStore(storage, name).load() for name in ([sensor] if sensor else sensors(storage))]
-    return sorted({incident.flag for state in states if state for incident in state.unmonitored.values()})
+    states = load_states(instance, sensor).values()
+    return sorted({incident.flag for state in states for incident in state.unmonitored.values()})
 
 
 def decision_basis(

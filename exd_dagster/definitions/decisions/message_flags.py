@@ -6,9 +6,8 @@ import dagster as dg
 
 from exd_dagster.alerts.messages.answers import MESSAGE, named
 from exd_dagster.alerts.model import AlertState
-from exd_dagster.alerts.state import StateStore, sensors
 from exd_dagster.config import FlagId
-from exd_dagster.definitions.internals import cursor_storage
+from exd_dagster.definitions.alerting.states import load_states
 from exd_dagster.errors import ConfigError
 
 
@@ -25,9 +24,8 @@ def flags_of_message(instance: dg.DagsterInstance, flags: str, audited: Iterable
     """
     if not flags.startswith(MESSAGE):
         return flags
-    storage, wanted = cursor_storage(instance), flags.removeprefix(MESSAGE)
-    states = [state for name in sensors(storage) if (state := StateStore(storage, name).load())]
-    found = {flag for state in states for flag in _told(state, wanted)}
+    wanted = flags.removeprefix(MESSAGE)
+    found = {flag for state in load_states(instance).values() for flag in _told(state, wanted)}
     if not found:
         fault = f"flags: no message '{wanted}' of the last 30 days is known; name the flags themselves"
         raise ConfigError("the decision", [fault])
