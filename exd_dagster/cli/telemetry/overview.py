@@ -113,8 +113,7 @@ def _grouped(
     """Measure the records of the request by the keys."""
     window = request.window
     tests = [columns.between(instant_ms(window.start), instant_ms(window.end))]
-    asked = {"flag": request.flag, "namespace": request.namespace, "environment": request.environment}
-    tests += [f"{columns.expressions[name]} = {literal(v)}" for name, v in asked.items() if v is not None]
+    tests += [f"{columns.expressions[name]} = {literal(value)}" for name, value in request.scope.items()]
     query = (
         f"SELECT {', '.join([*keys, *measures])} FROM {columns.scan.relation} "  # noqa: S608 - values are literals
         f"WHERE {' AND '.join(tests)} GROUP BY ALL ORDER BY ALL"
@@ -151,8 +150,6 @@ def _engine_rows(request: Request, records: IbisRecords) -> tuple[EngineLog, Any
     rows = rows.mutate(second=rows.at.truncate("s").epoch_seconds())
     start, end = (instant.timestamp() for instant in (request.window.start, request.window.end))
     rows = rows.filter(rows.second >= start, rows.second < end)
-    asked = {"flag": request.flag, "namespace": request.namespace, "environment": request.environment}
-    for name, value in asked.items():
-        if value is not None:
-            rows = rows.filter(rows[name] == value)
+    for name, value in request.scope.items():
+        rows = rows.filter(rows[name] == value)
     return log, rows

@@ -62,12 +62,16 @@ class Request:
         return self.records.connection.name, str(self.records.connection.version)
 
     @property
+    def scope(self) -> dict[str, str]:
+        """Flag, namespace and environment, those that are named."""
+        named = {"flag": self.flag, "namespace": self.namespace, "environment": self.environment}
+        return {name: value for name, value in named.items() if value is not None}
+
+    @property
     def inputs(self) -> dict[str, object]:
         """The arguments that shape the answer, for the envelope."""
         given: dict[str, object] = {
-            "flag": self.flag,
-            "namespace": self.namespace,
-            "environment": self.environment,
+            **self.scope,
             "manifest_version": self.manifest_version,
             "window": self.window.label,
         }
