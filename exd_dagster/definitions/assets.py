@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from hashlib import sha256
 from typing import Any, Literal, TypeAlias
 
@@ -12,7 +12,13 @@ from exd_dagster.bins.report import BuildReport, FlagBuild
 from exd_dagster.config import FlagAudit, FlagId, Timing, floor_hour
 from exd_dagster.config.instants import utc_now
 from exd_dagster.config.stages import other_stages
-from exd_dagster.definitions.catalog import BINS_SCHEMA, flag_tags, seen_of_records, table_metadata
+from exd_dagster.definitions.catalog import (
+    BINS_SCHEMA,
+    flag_tags,
+    record_time,
+    seen_of_records,
+    table_metadata,
+)
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.internals import latest_checks
 from exd_dagster.definitions.metadata import bins_metadata
@@ -291,9 +297,9 @@ def _build_metadata(report: BuildReport, build: FlagBuild) -> dict[str, Any]:
         "evaluations": build.evaluations,
         "hours_changed": len(build.hours_changed),
         "rebuilt": build.rebuilt,
-        "data_through": _instant(report.watermark),
-        "audited_through": _instant(report.closed_through),
-        "read_from": _instant(report.read_from),
+        "data_through": record_time(report.watermark),
+        "audited_through": record_time(report.closed_through),
+        "read_from": record_time(report.read_from),
         "undelivered_hours": len(report.undelivered),
         "records_ahead": report.records_ahead,
         **({"recounted_records": report.recounted} if report.recounted else {}),
@@ -302,17 +308,13 @@ def _build_metadata(report: BuildReport, build: FlagBuild) -> dict[str, Any]:
     }
 
 
-def _instant(instant: datetime | None) -> str:
-    return f"{instant:%Y-%m-%d %H:%M} UTC" if instant else "no record yet"
-
-
 def _log_report(context: dg.AssetExecutionContext, report: BuildReport) -> None:
     log, source = context.log, report.source
     log.info(
         "%s: data through %s, closed through %s",
         source,
-        _instant(report.watermark),
-        _instant(report.closed_through),
+        record_time(report.watermark),
+        record_time(report.closed_through),
     )
     if report.undelivered:
         log.warning(
@@ -320,7 +322,7 @@ def _log_report(context: dg.AssetExecutionContext, report: BuildReport) -> None:
             "below the expected traffic there; %s later records exist. Check the loader.",
             source,
             len(report.undelivered),
-            _instant(report.undelivered[0]),
+            record_time(report.undelivered[0]),
             f"{report.records_ahead:,}",
         )
     for reason, count in report.quarantined.items():

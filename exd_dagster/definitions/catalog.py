@@ -36,10 +36,14 @@ def _schema(**columns: tuple[str, str]) -> dg.TableSchema:
     return dg.TableSchema([dg.TableColumn(n, kind, description=text) for n, (kind, text) in columns.items()])
 
 
+_FLAG = {
+    "namespace": ("varchar", "Namespace of the flag; empty where it has none."),
+    "environment": ("varchar", "Environment of the flag; empty where it has none."),
+    "flag_key": ("varchar", "Key of the flag, as in the records."),
+}
+
 BINS_SCHEMA = _schema(
-    namespace=("varchar", "Namespace of the flag; empty where it has none."),
-    environment=("varchar", "Environment of the flag; empty where it has none."),
-    flag_key=("varchar", "Key of the flag, as in the records."),
+    **_FLAG,
     hour=("timestamptz", "First instant of the hour (UTC)."),
     variant=("varchar", "Variant that was served."),
     new_units=("bigint", "Units whose first exposure lies in this hour."),
@@ -49,9 +53,7 @@ BINS_SCHEMA = _schema(
 """The view `flag_bins` of the store, which holds the closed hours of every flag."""
 
 TRUST_SCHEMA = _schema(
-    namespace=("varchar", "Namespace of the flag; empty where it has none."),
-    environment=("varchar", "Environment of the flag; empty where it has none."),
-    flag_key=("varchar", "Key of the flag, as in the records."),
+    **_FLAG,
     iteration_start=("timestamptz", "When the iteration began (UTC)."),
     trusted=("boolean", "False: what builds on the flag is withheld; null: it could not be checked."),
     sentence=("varchar", "The answer in one sentence."),
@@ -77,9 +79,7 @@ TRUST_SCHEMA = _schema(
 LEDGER_SCHEMA = _schema(
     incident=("varchar", "Id of the incident."),
     check_name=("varchar", "The check that failed."),
-    namespace=("varchar", "Namespace of the flag; empty where it has none."),
-    environment=("varchar", "Environment of the flag; empty where it has none."),
-    flag_key=("varchar", "Key of the flag, as in the records."),
+    **_FLAG,
     opened_at=("timestamptz", "Evaluation of the check that first failed (UTC)."),
     bad_from=("timestamptz", "Begin of the fault in the data (UTC)."),
     audited_through=("timestamptz", "End of the last hour judged when it last failed (UTC)."),
@@ -159,8 +159,8 @@ def seen_of_records(report: BuildReport) -> dict[str, Any]:
     """Return what an audit saw of the records, for an observation of their asset."""
     return {
         "dagster/row_count": report.records,
-        "data_through": _text(report.watermark),
-        "audited_through": _text(report.closed_through),
+        "data_through": record_time(report.watermark),
+        "audited_through": record_time(report.closed_through),
         "undelivered_hours": len(report.undelivered),
         "quarantined": dg.MetadataValue.json(dict(report.quarantined)),
         "unreadable": dg.MetadataValue.json([str(each) for each in report.unreadable]),
@@ -168,7 +168,8 @@ def seen_of_records(report: BuildReport) -> dict[str, Any]:
     }
 
 
-def _text(at: datetime | None) -> str:
+def record_time(at: datetime | None) -> str:
+    """Return an instant of a log as text; None: it has no record yet."""
     return instant(at) if at else "no record yet"
 
 

@@ -264,23 +264,23 @@ def check_result(
     `trust` does not pass either for a blocking flag of which no unit was ever counted.
     """
     passed = verdict.trusted if isinstance(verdict, TrustVerdict) else not verdict.failed
-    severity = dg.AssetCheckSeverity.ERROR if verdict.severity == "ERROR" else dg.AssetCheckSeverity.WARN
+    answer = answer_link(launchpad, done.flag.id, "*") if verdict.severity == "ERROR" else {}
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=verdict.check,
         passed=passed,
-        severity=severity,
+        severity=dg.AssetCheckSeverity(verdict.severity or "WARN"),
         description=description(done, verdict),
         metadata=check_metadata(
             {**_about(done, verdict), **verdict.as_metadata()},
-            {**_answer(done, verdict, launchpad), **verdict_metadata(verdict)},
+            {**answer, **verdict_metadata(verdict)},
         ),
     )
 
 
-def _answer(done: Audit, verdict: Verdict, launchpad: Launchpad) -> dict[str, Any]:
+def answer_link(launchpad: Launchpad, flag: FlagId, check: str) -> dict[str, Any]:
     """Return the link to a decision about a failure that blocks, filled in."""
-    offered = launchpad.answers([done.flag.id], "*", utc_now()) if verdict.severity == "ERROR" else ()
+    offered = launchpad.answers([flag], check, utc_now())
     links = [answer.address for answer in offered if answer.kind == "acknowledge"]
     return {"answer": dg.MetadataValue.url(links[0])} if links else {}
 

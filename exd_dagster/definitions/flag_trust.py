@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +26,7 @@ from exd_dagster.audit.trust_table import (
 )
 from exd_dagster.bins.places import place_at
 from exd_dagster.config import FlagAudit, FlagId
+from exd_dagster.config.instants import utc_now
 from exd_dagster.definitions.assets import BINS_BUILT, STORE_POOL
 from exd_dagster.definitions.catalog import TRUST_SCHEMA, table_metadata
 from exd_dagster.definitions.fleet.collisions import (
@@ -43,6 +43,7 @@ from exd_dagster.errors import StoreError, did_you_mean
 from exd_dagster.stats.checks import with_evidence
 from exd_dagster.stats.checks.assignment_collision import ASSIGNMENT_COLLISION
 from exd_dagster.stats.fleet import discovered
+from exd_dagster.stats.words import instant
 from exd_dagster.telemetry.records import literal
 
 FDR = 0.05
@@ -105,28 +106,26 @@ def build_flag_trust(
             before = read_trust(store.connection, flag)
             entry = not_checked_entry(known[flag], before, reason=reason, run_id=record.run_id, at=record.at)
             write_trust(store.connection, entry)
-        rows = [entry for entry in read_trust(store.connection) if entry.row.flag in known]
-        mark_discoveries(store.connection, [entry.row for entry in rows], discoveries(rows))
-        collided = fleet_collisions(store.bins, flags, broken_splits(rows))
-        mark_collisions(
-            store.connection, [entry.row for entry in rows], [pair.flags for pair in collided.collisions]
-        )
-        off = off_reports(context.instance, reports)
-        mark_reports(store.connection, [entry.row for entry in rows], off)
         entries = [entry for entry in read_trust(store.connection) if entry.row.flag in known]
+        rows = [entry.row for entry in entries]
+        mark_discoveries(store.connection, rows, discoveries(entries))
+        collided = fleet_collisions(store.bins, flags, broken_splits(entries))
+        mark_collisions(store.connection, rows, [pair.flags for pair in collided.collisions])
+        mark_reports(store.connection, rows, off_reports(context.instance, reports))
+        written = read_trust(store.connection)
         shown = [
             replace(
                 entry.row,
                 run_url=_run_url(base_url, entry.run_id),
                 asset_url=f"{base_url.rstrip('/')}{paths[entry.row.flag]}" if base_url else "",
             )
-            for entry in entries
+            for entry in written
+            if entry.row.flag in known
         ]
-        text = trust_page(shown, written_at=datetime.now(timezone.utc))
+        text = trust_page(shown, written_at=utc_now())
         page = write_page(store, names.trust_page, text)
-        counted = {"dagster/row_count": len(read_trust(store.connection))}
         return dg.MaterializeResult(
-            metadata={**_metadata(shown, page, paths), **counted},
+            metadata={**_metadata(shown, page, paths), "dagster/row_count": len(written)},
             check_results=[collision_result(collided)],
         )
 
@@ -330,9 +329,5 @@ def _record(row: TrustRow) -> dict[str, str]:
     return {
         "flag": clip_name(str(row.flag)),
         "standing": STANDINGS[row.standing][1].lower() + by + found,
-        "usable_until": _shown(row.usable_until),
+        "usable_until": instant(row.usable_until) if row.usable_until else "",
     }
-
-
-def _shown(instant: datetime | None) -> str:
-    return f"{instant:%Y-%m-%d %H:%M} UTC" if instant else ""

@@ -280,8 +280,9 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
         Raises:
             ConfigError: when the manifest or an export cannot be read.
         """
-        vendors = [FlagAudit(**{**self.defaults, **_given(flag)}) for flag in self.vendor_flags()]
-        return list({flag.id: flag for flag in [*self._manifest_flags(), *vendors, *self.flags]}.values())
+        read = [*self._manifest_flags(), *self.vendor_flags()]
+        with_defaults = [FlagAudit(**{**self.defaults, **_given(flag)}) for flag in read]
+        return list({flag.id: flag for flag in [*with_defaults, *self.flags]}.values())
 
     def vendor_flags(self) -> list[FlagAudit]:
         """Return the flags of the exports.
@@ -295,10 +296,9 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
         if self.manifest is None:
             return []
         source = self.manifest
-        found = flags_from_manifest(
+        return flags_from_manifest(
             source.path, environment=source.environment, start=source.start, end=source.end
         )
-        return [FlagAudit(**{**self.defaults, **_given(flag)}) for flag in found]
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Build what `build_flag_audit_defs` builds.

@@ -29,7 +29,6 @@ class Draft:
         kind: `type` of the records in YAML: parquet, files or table.
         records: arguments of the records object.
         flags: the flags listed.
-        store: DuckDB file of the bins.
         daily: whether a partition is a day.
         note: a remark on the flags, "" for none.
         fleet: its name, where the project has another fleet; else "".
@@ -38,7 +37,6 @@ class Draft:
     kind: str = "parquet"
     records: Mapping[str, Any] = field(default_factory=lambda: {"path": "logs/*.parquet"})
     flags: Sequence[FlagDraft] = ()
-    store: str = "bins.duckdb"
     daily: bool = False
     note: str = ""
     fleet: str = ""
@@ -78,7 +76,7 @@ defs = exd.build_flag_audit_defs(
     flags=FLAGS,
     mode="observe",  # set to "block" once you trust the verdicts: failing flags then block their reports
     records=exd.{CLASSES[draft.kind]}({records}),
-    store=DuckDBResource(database={_python(draft.store)}),
+    store=DuckDBResource(database="bins.duckdb"),
 {grain}    alerts=[  # destinations; try: exd-dagster test-alert --flag {draft.flags[0].fields["key"]}
         # exd.SlackAlerts(token=dg.EnvVar("SLACK_BOT_TOKEN"), channel="#experiments"),
     ],
@@ -131,7 +129,7 @@ def component_yaml(type_name: str, draft: Draft) -> str:
 
 attributes:
 {fleet if draft.fleet else ""}  records:
-{records}  store: {draft.store}  # the DuckDB file of the bins
+{records}  store: bins.duckdb  # the DuckDB file of the bins
 {grain}  mode: observe  # set to block once you trust the verdicts: failing flags then block their reports
 
   flags:{note}

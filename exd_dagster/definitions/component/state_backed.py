@@ -2,7 +2,6 @@
 
 import json
 import logging
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,6 +10,7 @@ from dagster.components import DefsStateConfig, DefsStateConfigArgs
 from pydantic import Field, PrivateAttr
 
 from exd_dagster.config import FlagAudit
+from exd_dagster.config.instants import utc_now
 from exd_dagster.definitions.component.component import FlagAuditComponent, FlagAuditScaffolder
 from exd_dagster.definitions.component.fetch import copies_as_json, copies_from_json, fetch
 
@@ -45,7 +45,7 @@ class StateBackedFlagAuditComponent(dg.StateBackedComponent, FlagAuditComponent)
         Raises:
             ConfigError: when one does not answer with flags.
         """
-        now = datetime.now(timezone.utc)
+        now = utc_now()
         state = {source.url: copies_as_json(fetch(source, now)) for source in self.flags_from if source.url}
         state_path.parent.mkdir(parents=True, exist_ok=True)
         state_path.write_text(json.dumps(state), encoding="utf-8")

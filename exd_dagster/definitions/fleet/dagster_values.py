@@ -65,7 +65,7 @@ def check_dagster_values(
     """
     letters = "write letters, digits and _"
     tried: list[tuple[str, object, str, Callable[[], object]]] = [
-        ("group_name", group_name, letters, lambda: _spec(group_name=group_name)),
+        ("group_name", group_name, letters, lambda: dg.AssetSpec("exd", group_name=group_name)),
         ("key_prefix", key_prefix, f"{letters}, as a list", lambda: _assets(key_prefix)),
         ("pool", pool, "write letters, digits, _, - and /", lambda: _assets(["exd"], pool=pool)),
         ("cron", cron, "write five fields, such as 30 3 * * *", lambda: _schedule(cron, "UTC")),
@@ -83,10 +83,6 @@ def _fault(name: str, value: object, fix: str, make: Callable[[], object]) -> li
     except Exception:  # noqa: BLE001 - Dagster and what it calls raise many kinds
         return [f"{name}: {value!r} is not accepted by Dagster; {fix}"]
     return []
-
-
-def _spec(**values: Any) -> dg.AssetSpec:
-    return dg.AssetSpec("exd", **values)
 
 
 def _assets(prefix: Sequence[str], **values: Any) -> dg.AssetsDefinition:

@@ -6,11 +6,11 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import Any, TypeAlias
 
-import dagster as dg
 from pydantic import Field
 
 from exd_dagster.config import ConfigModel
 from exd_dagster.definitions.publish.tables import TABLES, Row, Table
+from exd_dagster.definitions.store import resolved
 from exd_dagster.errors import ConfigError
 
 INSERTED = 500
@@ -45,8 +45,7 @@ class Warehouse(ConfigModel):
         if isinstance(given, str):
             import ibis
 
-            address = given.get_value() or "" if isinstance(given, dg.EnvVar) else given
-            opened = ibis.connect(address)
+            opened = ibis.connect(resolved(given))
         elif callable(given):
             opened = given()
         backend = given if opened is None else opened

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import dagster as dg
@@ -15,9 +15,9 @@ from exd_dagster.audit.flag import ended_verdict
 from exd_dagster.audit.trust import Waiver, apply_mode
 from exd_dagster.bins.model import HOUR, FlagBins
 from exd_dagster.config import ConfigModel, FlagAudit, Instant, floor_hour
-from exd_dagster.config.instants import instant_of
+from exd_dagster.config.instants import instant_of, utc_now
 from exd_dagster.definitions.assets import STORE_POOL, bins_asset_keys
-from exd_dagster.definitions.checks import AnyAsset, asset_key_of, judged_window
+from exd_dagster.definitions.checks import AnyAsset, answer_link, asset_key_of, flag_names, judged_window
 from exd_dagster.definitions.decisions.asset import decision_launchpad, load_decisions
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.internals import location_of, partitions_of
@@ -326,44 +326,36 @@ def _decided(
     launchpad: Launchpad,
 ) -> dg.AssetCheckResult:
     """Apply the flag's mode and what people decided about this report, as for the checks of the flag."""
-    now = datetime.now(timezone.utc)
-    active = active_decisions(decisions, flag.id, now)
+    active = active_decisions(decisions, flag.id, utc_now())
     if ended := next((decision for decision in active if decision.kind == "end"), None):
-        return _result(ended_verdict(verdict, ended), flag, {})
+        return _result(ended_verdict(verdict, ended), flag, {}, {})
     found = waiver(active, flag.id, check, verdict.as_metadata()) if verdict.failed else None
     waived = Waiver(found.by, found.until, found.reason) if found else None
     about: dict[str, Any] = {}
+    link: dict[str, Any] = {}
     if waived:
-        about |= {"waived_by": waived.by, "waived_until": plain(waived.until)}
+        about = {"waived_by": waived.by, "waived_until": plain(waived.until)}
+    elif verdict.severity == "ERROR" and flag.mode == "block":
+        link = answer_link(launchpad, flag.id, check)
     elif verdict.severity == "ERROR":
-        about |= {"would_block": True} if flag.mode != "block" else {}
-        answers = launchpad.answers([flag.id], check, now) if flag.mode == "block" else ()
-        links = [answer.address for answer in answers if answer.kind == "acknowledge"]
-        about |= {"answer": links[0]} if links else {}
-    return _result(apply_mode(verdict, flag.mode, waived), flag, about)
+        about = {"would_block": True}
+    return _result(apply_mode(verdict, flag.mode, waived), flag, about, link)
 
 
-def _result(verdict: ReconcileVerdict, flag: FlagAudit, decided: Mapping[str, Any]) -> dg.AssetCheckResult:
-    about = {
-        **{name: value for name, value in decided.items() if name != "answer"},
-        "flag": flag.key,
-        "namespace": flag.namespace or "",
-        "environment": flag.environment or "",
-        "mode": flag.mode,
-    }
+def _result(
+    verdict: ReconcileVerdict, flag: FlagAudit, decided: Mapping[str, Any], link: Mapping[str, Any]
+) -> dg.AssetCheckResult:
     said = escape_markdown(verdict.sentence)
     if "waived_by" in decided:
         said = f"Waived by {escape_markdown(decided['waived_by'])} until {decided['waived_until']}. {said}"
     if verdict.causes:
         said += f"\n\nLikely cause: {escape_markdown(verdict.causes[0])}"
-    table: dict[str, Any] = (
-        {"split": reconcile_table(verdict.exposed, verdict.reported)} if verdict.reported else {}
-    )
-    if "answer" in decided:
-        table["answer"] = dg.MetadataValue.url(decided["answer"])
+    split = {"split": reconcile_table(verdict.exposed, verdict.reported)} if verdict.reported else {}
     return dg.AssetCheckResult(
         passed=not verdict.failed,
-        severity=dg.AssetCheckSeverity.ERROR if verdict.severity == "ERROR" else dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity(verdict.severity or "WARN"),
         description=said,
-        metadata=check_metadata({**about, **verdict.as_metadata()}, table),
+        metadata=check_metadata(
+            {**decided, **flag_names(flag.id), "mode": flag.mode, **verdict.as_metadata()}, {**split, **link}
+        ),
     )
