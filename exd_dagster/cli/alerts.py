@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from datetime import datetime
 from re import fullmatch
 
 import click
@@ -122,7 +121,7 @@ def retry(sensor: str | None) -> None:
     """Send dead letters again at the sensor's next tick."""
     with open_instance() as instance:
         store = StateStore(cursor_storage(instance), _chosen(load_states(instance), sensor))
-        store.ask_replay(datetime.now().astimezone())
+        store.ask_replay(utc_now())
     click.echo("Asked. The sensor's next tick queues them again.")
 
 

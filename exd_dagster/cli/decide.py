@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 
 import click
 from dagster import AssetCheckKey
@@ -11,6 +10,7 @@ from exd_dagster.alerts.messages.words import utc
 from exd_dagster.alerts.policy.decisions import KINDS, VERDICTS, Decision
 from exd_dagster.cli.project import fleet_option, load_plans, module_option, open_instance
 from exd_dagster.config import FlagAudit, FlagId
+from exd_dagster.config.instants import utc_now
 from exd_dagster.definitions.decisions.asset import (
     decision_basis,
     make_decision,
@@ -55,7 +55,7 @@ def decide(fleet: str | None, module: str | None, verdict: str | None, **given: 
             config,
             audited,
             {},
-            datetime.now(timezone.utc),
+            utc_now(),
             unmonitored=gone,
             incidents=remembered_incidents(instance),
             reports=report_checks(key for monitored in fleets.values() for key in monitored),

@@ -1,13 +1,12 @@
 """`exd-dagster test-alert`: send a test notification through the configured routes."""
 
-from datetime import datetime, timezone
-
 import click
 
 from exd_dagster.alerts.messages.message import plain_text
 from exd_dagster.alerts.test_alert import TestAlertResult, example_alert, send_test_alert
 from exd_dagster.cli.project import fleet_option, load_plans, module_option
 from exd_dagster.config.faults import nearest_faults
+from exd_dagster.config.instants import utc_now
 from exd_dagster.definitions.alerting.destinations import channels
 from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.stats.checks import able_to_block
@@ -41,7 +40,7 @@ def test_alert(
         setup = plan.setup()
         for name, why in setup.unready.items():
             click.echo(f"{name}: {'would be ' * dry_run}skipped, {why}")
-        now = datetime.now(timezone.utc)
+        now = utc_now()
         alert = example_alert(audit, check, key.asset_key.path, now)
         usable = channels(plan.alerts) if dry_run else setup.channels
         asked = {name: channel for name, channel in usable.items() if name in (to or usable)}

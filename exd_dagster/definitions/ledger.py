@@ -1,7 +1,6 @@
 """`incident_ledger`: what became of incidents and what they were, as asset, table and page."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
 from hashlib import sha256
 from typing import Any
 
@@ -20,6 +19,7 @@ from exd_dagster.audit.ledger_table import read_ledger, write_ledger
 from exd_dagster.audit.rejudge import Tried, best_setting
 from exd_dagster.bins.model import FlagBins, FlagSegments
 from exd_dagster.config import FlagAudit, FlagId, Thresholds
+from exd_dagster.config.instants import utc_now
 from exd_dagster.definitions.assets import STORE_POOL
 from exd_dagster.definitions.catalog import LEDGER_SCHEMA, table_metadata
 from exd_dagster.definitions.decisions.asset import load_decisions, remembered_incidents
@@ -70,7 +70,7 @@ def build_incident_ledger(
         written = read_ledger(store.connection)
         rows = [row for row in written if known.keys() >= {*(row.flag.members or (row.flag,))}]
         tried = _tried(context, store, rows, known, levels)
-        text = ledger_page(rows, tried, written_at=datetime.now(timezone.utc))
+        text = ledger_page(rows, tried, written_at=utc_now())
         shown = _metadata(rows, tried, write_page(store, names.ledger_page, text))
         return dg.MaterializeResult(metadata={**shown, "dagster/row_count": len(written)})
 

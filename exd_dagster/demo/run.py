@@ -7,13 +7,14 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import uuid4
 
 import dagster as dg
 
+from exd_dagster.config.instants import utc_now
 from exd_dagster.definitions.component.scaffold import DAGSTER_YAML, workspace_yaml
 from exd_dagster.definitions.internals import watch_run
 from exd_dagster.demo.data import FLAGS, SEED, write_records
@@ -82,7 +83,7 @@ def run_demo(home: Path, folder: Path, progress: Progress) -> Summary:
         os.environ.update(inbox.environment(), EXD_DEMO_FOLDER=str(folder))
         from exd_dagster.demo import project
 
-        started = datetime.now(timezone.utc)
+        started = utc_now()
         with dg.DagsterInstance.from_config(str(home)) as instance:
             result = audit(project.defs, instance, progress)
             deliver(project.defs, instance, progress)

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -17,6 +17,7 @@ from exd_dagster.cli.doctor.diagnosis import Diagnosis, fail, ok, worst
 from exd_dagster.cli.doctor.instance import diagnose_instance, diagnose_version
 from exd_dagster.cli.doctor.manifest import diagnose_manifest
 from exd_dagster.cli.project import load_fleets, module_option, open_instance
+from exd_dagster.config.instants import utc_now
 from exd_dagster.definitions.alerting.sensor import alert_plans
 from exd_dagster.definitions.alerting.states import load_states
 from exd_dagster.definitions.decisions.asset import load_decisions, report_checks, unmonitored_flags
@@ -38,7 +39,7 @@ def doctor(manifest: Path | None, environment: str | None, shape: str, module: s
 
     Changes nothing and sends nothing. Exits with 1 if a check fails.
     """
-    now = datetime.now(timezone.utc)
+    now = utc_now()
     diagnoses = examine(module, now)
     if manifest is not None:
         flags = [flag for plan in audit_plans() for flag in plan.flags]

@@ -1,7 +1,7 @@
 """`exd-dagster drill`: inject a fault into a copy of the records and measure detection."""
 
 import json
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import cast
 
 import click
@@ -9,6 +9,7 @@ import click
 from exd_dagster.cli.drill.drill import SIZES, Detection, DrillResult, delay, run_drill
 from exd_dagster.cli.project import fleet_option, load_fleets, module_option
 from exd_dagster.config import FlagAudit, to_utc
+from exd_dagster.config.instants import utc_now
 from exd_dagster.definitions.fleet.plan import AuditPlan
 from exd_dagster.errors import ConfigError, did_you_mean
 
@@ -49,7 +50,7 @@ def drill(
         next(known for known in SIZES if known == kind),
         thresholds=plan.thresholds,
         timing=plan.timing,
-        now=datetime.now(timezone.utc),
+        now=utc_now(),
         since=_instant(since) if since else None,
         size=size,
         arm=arm,

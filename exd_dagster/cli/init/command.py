@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from exd_dagster.cli.init.split_look import SplitLook, left_out, look_at_split, 
 from exd_dagster.cli.progress import scanning
 from exd_dagster.cli.sources import read_pairs, read_sources
 from exd_dagster.cli.survey import SeenFlag, hourly_units, survey
+from exd_dagster.config.instants import utc_now
 from exd_dagster.config.toml import parse_toml
 from exd_dagster.definitions.component import scaffold
 from exd_dagster.definitions.component.scaffold import Draft, FlagDraft
@@ -78,7 +79,7 @@ def init(
     columns, constants = read_pairs(column, "--column"), read_pairs(constant, "--constant")
     if len(keys) == 1:
         constants = {"flag_key": keys[0], **constants}
-    now = datetime.now(timezone.utc)
+    now = utc_now()
     span = (now - DATED if "%" in place else from_ms(EARLIEST)), now
     with duckdb.connect() as connection:
         source = read_sources([place])

@@ -1,13 +1,14 @@
 """The asset of the alerts, and a check of undelivered messages."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
 import dagster as dg
 
 from exd_dagster.alerts.deliveries import Delivery, deliveries
 from exd_dagster.alerts.model import AlertState
 from exd_dagster.alerts.policy.retry import begun
+from exd_dagster.config.instants import utc_now
 from exd_dagster.definitions.alerting.states import load_states
 from exd_dagster.definitions.catalog import declared_at
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
@@ -47,7 +48,7 @@ def build_alerting_health(
     )
     def alerting_health(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         state = load_states(context.instance).get(names.alert_sensor) or AlertState()
-        now = datetime.now(timezone.utc)
+        now = utc_now()
         return health_result(state, health_faults(state, now), now)
 
     return spec, alerting_health

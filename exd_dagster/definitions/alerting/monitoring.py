@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Annotated, ClassVar, TypeAlias
 
@@ -19,6 +19,7 @@ from exd_dagster.alerts.model import AlertState
 from exd_dagster.alerts.policy.retry import Outcome
 from exd_dagster.alerts.state import StateStore
 from exd_dagster.config import ConfigModel, Duration, FlagId
+from exd_dagster.config.instants import utc_now
 from exd_dagster.definitions.alerting.health import HEALTH, health_faults, health_result
 from exd_dagster.definitions.assets import BINS_BUILT
 from exd_dagster.definitions.fleet.names import FleetNames
@@ -121,7 +122,6 @@ def build_monitoring_sensor(
     *,
     hourly: bool = False,
     default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING,
-    minimum_interval_seconds: int = 60,
 ) -> dg.SensorDefinition:
     """Build the sensor that publishes metrics and calls the heartbeat.
 
@@ -131,18 +131,17 @@ def build_monitoring_sensor(
         names: of the fleet.
         hourly: whether audits run each hour.
         default_status: whether the sensor starts automatically; running by default.
-        minimum_interval_seconds: time between two ticks.
     """
     due = monitoring.audit_within or (HOURLY if hourly else DAILY)
 
     @dg.sensor(
         name=names.monitoring,
-        minimum_interval_seconds=minimum_interval_seconds,
+        minimum_interval_seconds=60,
         default_status=default_status,
         description="Publishes metrics of audits and deliveries, and says when no audit has ended in time.",
     )
     def monitor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        begun, now = time.monotonic(), datetime.now(timezone.utc)
+        begun, now = time.monotonic(), utc_now()
         before = _seen(context.cursor, now)
         flags, state, wrong = _read(context.instance, trust_checks, names, now)
         late = overdue(last_ended(flags), before.since, due, now)

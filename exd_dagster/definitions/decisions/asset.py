@@ -1,7 +1,7 @@
 """Decisions by people as Dagster records: the asset `flag_decisions` and the job that adds to it."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -13,6 +13,7 @@ from exd_dagster.alerts.past import PastIncident
 from exd_dagster.alerts.policy.decisions import CLOSED_FOR, KINDS, OF_CLOSE, VERDICTS, Decision, globs
 from exd_dagster.alerts.policy.ledger import known_incidents
 from exd_dagster.config import PAIR, FlagAudit, FlagId, to_utc
+from exd_dagster.config.instants import utc_now
 from exd_dagster.definitions.alerting.states import load_states
 from exd_dagster.definitions.catalog import declared_at
 from exd_dagster.definitions.decisions.message_flags import flags_of_message
@@ -271,7 +272,7 @@ def build_flag_decisions(
                 {**config.model_dump(), "flags": about},
                 flags,
                 basis,
-                datetime.now(timezone.utc),
+                utc_now(),
                 unmonitored=gone,
                 incidents=remembered_incidents(context.instance),
                 reports=report_checks(monitored),

@@ -4,7 +4,7 @@ This happens twice: when the decision is recorded, and when it ends.
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -12,6 +12,7 @@ import dagster as dg
 from exd_dagster.alerts.model import instant
 from exd_dagster.alerts.policy.decisions import Decision
 from exd_dagster.config import FlagAudit
+from exd_dagster.config.instants import utc_now
 from exd_dagster.definitions.decisions.asset import load_decisions
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.run_tags import AUDIT_TAG
@@ -24,7 +25,6 @@ def build_decision_sensor(
     monitored: Mapping[dg.AssetCheckKey, FlagAudit],
     *,
     fleet: str = DEFAULT_FLEET,
-    minimum_interval_seconds: int = 30,
     default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING,
 ) -> tuple[dg.SensorDefinition, Any]:
     """Build the sensor, and the job it runs, that repeat the checks of a flag after a decision about it.
@@ -32,7 +32,6 @@ def build_decision_sensor(
     Args:
         monitored: every check and its flag, `trust` included: a flag's checks run together.
         fleet: name of the fleet.
-        minimum_interval_seconds: time between two ticks.
         default_status: whether the sensor starts automatically; running by default.
     """
     name = FleetNames(fleet).decision_checks
@@ -47,13 +46,13 @@ def build_decision_sensor(
     @dg.sensor(
         name=name,
         job=job,
-        minimum_interval_seconds=minimum_interval_seconds,
+        minimum_interval_seconds=30,
         default_status=default_status,
         description="Repeats the checks of a flag when a decision about it begins or ends.",
     )
     def decision_checks(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         made, _, ended = (context.cursor or "").partition(" ")
-        now = datetime.now(timezone.utc)
+        now = utc_now()
         decisions = load_decisions(context.instance, fleet)
         new, over = begun(decisions, instant(made)), gone(decisions, instant(ended), now)
         if not new and not over:

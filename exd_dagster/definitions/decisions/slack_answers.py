@@ -6,7 +6,6 @@ Dagster decides whether they may, its run history records who, and a button work
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from threading import Lock
 from typing import Any
 
@@ -28,6 +27,7 @@ from exd_dagster.alerts.messages.answers import ASKS_WHY, until_of
 from exd_dagster.alerts.messages.text import visible
 from exd_dagster.alerts.model import AlertState, instant
 from exd_dagster.alerts.policy.decisions import DONE, KINDS
+from exd_dagster.config.instants import utc_now
 from exd_dagster.definitions.decisions.launch import Caller
 from exd_dagster.definitions.decisions.slack_users import SlackUser
 from exd_dagster.errors import DeliveryError
@@ -65,7 +65,7 @@ class SlackAnswers:
 
     def pressed(self, connection: SlackConnection, payload: Mapping[str, Any]) -> None:
         """Act on one press or form, or say why not: to the person, where it comes from our own message."""
-        now, trusted = datetime.now(timezone.utc), self._trusted(connection)
+        now, trusted = utc_now(), self._trusted(connection)
         answer: Click | Submission | None = None
         try:
             answer = read_submission(payload, trusted, now) or read_click(payload, trusted, now)
@@ -107,7 +107,7 @@ class SlackAnswers:
     def _open(self, connection: SlackConnection, click: Click) -> None:
         """Open the form that asks why and until when."""
         self._known(click.user)
-        now = datetime.now(timezone.utc)
+        now = utc_now()
         with self._lock:
             self._refuse_used(click.id)
             self._forms[click.id] = click
@@ -144,7 +144,7 @@ class SlackAnswers:
     def _decide(self, answer: Click | Submission, user: SlackUser) -> str:
         """Launch the job, wait for it, and return what was decided."""
         offer, caller = answer.offer, Caller(url=self.url, headers=user.known_by())
-        until, reason = until_of(offer.kind, datetime.now(timezone.utc)), ""
+        until, reason = until_of(offer.kind, utc_now()), ""
         if isinstance(answer, Submission):
             until, reason = f"{answer.until:%Y-%m-%dT%H:%MZ}", answer.reason
         config = {
