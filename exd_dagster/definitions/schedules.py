@@ -61,7 +61,7 @@ def build_nightly_audit_schedule(
         """Audit what closed since the last audit."""
         end = last_closed(context.scheduled_execution_time, hourly=hourly)
         step = timedelta(hours=1) if hourly else timedelta(days=1)
-        return audit_request(context.instance if bins else None, bins, partitions, end, step)
+        return audit_request(context.instance, bins, partitions, end, step)
 
     return nightly_audit
 
@@ -113,7 +113,7 @@ def last_closed(at: datetime, *, hourly: bool) -> datetime:
 
 
 def audit_request(
-    instance: dg.DagsterInstance | None,
+    instance: dg.DagsterInstance,
     bins: Sequence[dg.AssetKey],
     partitions: dg.TimeWindowPartitionsDefinition,
     end: datetime,
@@ -121,7 +121,7 @@ def audit_request(
     run_key: str | None = None,
 ) -> dg.RunRequest | dg.SkipReason:
     """Request one run from the last audit to `end`: at least one partition, at most 31 days."""
-    audited = [audited_through(instance, key, partitions) for key in bins[:SAMPLED]] if instance else []
+    audited = [audited_through(instance, key, partitions) for key in bins[:SAMPLED]]
     since = max((through for through in audited if through is not None), default=end - step)
     keys = keys_between(partitions, max(min(since, end - step), end - CATCH_UP), end)
     if not keys:

@@ -1,5 +1,6 @@
 """Destinations of alerts as Dagster resources. Secrets come from the environment: `dg.EnvVar("NAME")`."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -108,11 +109,11 @@ DESTINATIONS: dict[str, type[Destination]] = {
 
 def duplicate_faults(alerts: Sequence[AlertDestination]) -> list[str]:
     """Return one fault for each name that two destinations share."""
-    names = [alert.name for alert in alerts]
+    names = Counter(alert.name for alert in alerts)
     return [
-        f"name '{name}' is used {names.count(name)} times; give each destination its own: name=..."
-        for name in sorted(set(names))
-        if names.count(name) > 1
+        f"name '{name}' is used {times} times; give each destination its own: name=..."
+        for name, times in sorted(names.items())
+        if times > 1
     ]
 
 

@@ -281,7 +281,9 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
             ConfigError: when the manifest or an export cannot be read.
         """
         read = [*self._manifest_flags(), *self.vendor_flags()]
-        with_defaults = [FlagAudit(**{**self.defaults, **_given(flag)}) for flag in read]
+        with_defaults = [
+            FlagAudit(**{**self.defaults, **flag.model_dump(exclude_defaults=True)}) for flag in read
+        ]
         return list({flag.id: flag for flag in [*with_defaults, *self.flags]}.values())
 
     def vendor_flags(self) -> list[FlagAudit]:
@@ -329,15 +331,6 @@ class FlagAuditComponent(dg.Component, ConfigModel, dg.Resolvable):
     def claim(self) -> Claim:
         """Return what the fleet of this component takes for itself."""
         return Claim(self.name, bins_asset_keys(self.audits(), self.key_prefix), place_of(self.store).address)
-
-
-def _given(flag: FlagAudit) -> dict[str, Any]:
-    """Return the fields of a flag that differ from their defaults."""
-    return {
-        name: getattr(flag, name)
-        for name, field in FlagAudit.model_fields.items()
-        if field.is_required() or getattr(flag, name) != field.default
-    }
 
 
 class _Written(BaseModel):

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
 from exd_dagster.definitions.component.vendor_flags import VendorFlags
+from exd_dagster.definitions.component.yaml import ENV_TEMPLATE
 from exd_dagster.errors import ConfigError
 from exd_dagster.telemetry.vendor_flags.files import Copy, copies_of
 from exd_dagster.telemetry.vendor_flags.model import Document
@@ -20,8 +21,6 @@ TIMEOUT = 30
 """Seconds for one answer."""
 
 MOST_PAGES = 1000
-
-_TEMPLATE = re.compile(r"\{\{\s*env(?:\.(\w+)|\(\s*['\"](\w+)['\"]\s*\))\s*\}\}")
 
 
 def fetch(source: VendorFlags, now: datetime) -> list[Copy]:
@@ -86,7 +85,7 @@ def _rendered(text: str) -> str:
             )
         return os.environ[name]
 
-    return _TEMPLATE.sub(value, text)
+    return ENV_TEMPLATE.sub(value, text)
 
 
 def _answer(url: str, headers: Mapping[str, str]) -> Document:

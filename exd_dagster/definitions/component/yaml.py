@@ -23,7 +23,9 @@ SECRETS = frozenset().union(*(receiver.secrets for receiver in _RECEIVERS))
 READ_WHEN_SENDING = SECRETS.union(*(receiver.late for receiver in _RECEIVERS))
 """Fields of a destination whose variable is read when a message is sent, and not when definitions load."""
 
-_WHOLE = re.compile(r"\s*\{\{\s*env(?:\.(\w+)|\(\s*['\"](\w+)['\"]\s*\))\s*\}\}\s*")
+ENV_TEMPLATE = re.compile(r"\{\{\s*env(?:\.(\w+)|\(\s*['\"](\w+)['\"]\s*\))\s*\}\}")
+"""A template that is one environment variable: its name is in the first or the second group."""
+
 _VARIABLE = re.compile(r"\benv\.(\w+)")
 _TEMPLATE = {"type": "string", "pattern": r"\{\{"}
 
@@ -115,7 +117,7 @@ class Rendering:
         if path[0] == "flags_from" and "headers" in path:
             return text  # rendered when the state is refreshed: loading needs no secret
         destination = path[0] in ("alerts", "on_shutoff", "monitoring")
-        whole = _WHOLE.fullmatch(text)
+        whole = ENV_TEMPLATE.fullmatch(text.strip())
         late = (destination and path[-1] in READ_WHEN_SENDING) or path in (
             ("store", "catalog"),
             ("publish", "connection"),

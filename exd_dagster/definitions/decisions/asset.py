@@ -66,11 +66,9 @@ def load_decisions(instance: dg.DagsterInstance, fleet: str = DEFAULT_FLEET) -> 
     read = []
     for record in found:
         materialization = record.asset_materialization
-        values = {} if materialization is None else materialization.metadata
-        entry = values.get("decision")
-        data = getattr(entry, "data", None)
-        decision = Decision.from_metadata(data) if isinstance(data, Mapping) else None
-        if decision is not None:
+        entry = materialization.metadata.get("decision") if materialization else None
+        data = entry.value if entry else None
+        if isinstance(data, Mapping) and (decision := Decision.from_metadata(data)):
             read.append(decision)
     return tuple(sorted(read, key=lambda decision: decision.made_at))
 
