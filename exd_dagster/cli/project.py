@@ -161,7 +161,8 @@ def _import_file(file: Path) -> ModuleType:
 def _named_places() -> Iterator[tuple[str, Path]]:
     """Yield module or file, and working directory, of each code location the files in this folder name."""
     if Path("workspace.yaml").exists():
-        yaml: Any = import_module("yaml")  # a dependency of Dagster
+        import yaml
+
         workspace = yaml.safe_load(Path("workspace.yaml").read_text(encoding="utf-8")) or {}
         for entry in workspace.get("load_from", ()):
             yield from _entry(entry if isinstance(entry, dict) else {})

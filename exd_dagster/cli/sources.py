@@ -171,4 +171,4 @@ def _expanded(place: str) -> str:
 
 
 def _database(place: str) -> bool:
-    return place.partition(":")[0].endswith(_DATABASES) if "://" not in place else False
+    return "://" not in place and place.partition(":")[0].endswith(_DATABASES)

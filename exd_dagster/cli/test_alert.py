@@ -27,7 +27,8 @@ def test_alert(
     """Send a test alert the way a real one goes, and show each destination's answer."""
     failed = False
     found = False
-    for plan in load_plans(module, fleet):
+    plans = load_plans(module, fleet)
+    for plan in plans:
         matching = {key: audit for key, audit in plan.monitored.items() if flag in (audit.key, str(audit.id))}
         if not matching:
             continue
@@ -49,7 +50,7 @@ def test_alert(
         for done in line:
             failed |= _show(done)
     if not found:
-        known = {audit.key for plan in load_plans(module, fleet) for audit in plan.monitored.values()}
+        known = {audit.key for plan in plans for audit in plan.monitored.values()}
         raise ConfigError("test-alert", [f"--flag: '{flag}' is not audited.{did_you_mean(flag, known)}"])
     return int(failed)
 

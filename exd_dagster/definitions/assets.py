@@ -14,6 +14,7 @@ from exd_dagster.config.instants import utc_now
 from exd_dagster.config.stages import other_stages
 from exd_dagster.definitions.catalog import (
     BINS_SCHEMA,
+    flag_names,
     flag_tags,
     record_time,
     seen_of_records,
@@ -236,9 +237,7 @@ def _bins_spec(
             "skippable": True,
             "kinds": {"duckdb"},
             "metadata": {
-                "flag": flag.key,
-                "namespace": flag.namespace or "",
-                "environment": flag.environment or "",
+                **flag_names(flag.id),
                 "mode": flag.mode,
                 "start": flag.start.isoformat(),
                 **table,

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import dagster as dg
 
 from exd_dagster.bins.report import BuildReport
-from exd_dagster.config import FlagAudit
+from exd_dagster.config import FlagAudit, FlagId
 from exd_dagster.stats.words import instant
 from exd_dagster.telemetry.records import MEANINGS, REQUIRED
 from exd_dagster.telemetry.sources.duckdb import (
@@ -183,6 +183,16 @@ def records_kinds(records: Records) -> set[str]:
         IcebergRecords: "iceberg",
     }
     return {kind for source, kind in known.items() if isinstance(records, source)} or {"table"}
+
+
+def flag_names(flag: FlagId) -> dict[str, str]:
+    """Return the metadata that names the owner of an asset or a check."""
+    return {"flag": flag.key, "namespace": flag.namespace, "environment": flag.environment}
+
+
+def flag_of(metadata: Mapping[str, Any]) -> FlagId:
+    """Return whose an asset or a check is, from its metadata."""
+    return FlagId(metadata["namespace"], metadata["environment"], metadata["flag"])
 
 
 def flag_tags(flag: FlagAudit) -> Mapping[str, str]:

@@ -20,6 +20,7 @@ from exd_dagster.config import FlagAudit, FlagId, Thresholds, Timing
 from exd_dagster.config.instants import utc_now
 from exd_dagster.config.stages import other_stages
 from exd_dagster.definitions.assets import STORE_POOL
+from exd_dagster.definitions.catalog import flag_names
 from exd_dagster.definitions.decisions.asset import decision_launchpad, load_decisions
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.internals import location_of
@@ -50,16 +51,6 @@ def check_keys(asset: dg.AssetKey, flag: FlagAudit | None = None) -> dict[str, d
 def trust_key(asset: dg.AssetKey) -> dg.AssetCheckKey:
     """Return the key of the one check that gates and guards read."""
     return dg.AssetCheckKey(asset, TRUST)
-
-
-def flag_names(flag: FlagId) -> dict[str, str]:
-    """Return the metadata that names the owner of an asset or a check."""
-    return {"flag": flag.key, "namespace": flag.namespace, "environment": flag.environment}
-
-
-def flag_of(metadata: Mapping[str, Any]) -> FlagId:
-    """Return whose an asset or a check is, from its metadata."""
-    return FlagId(metadata["namespace"], metadata["environment"], metadata["flag"])
 
 
 def build_flag_audit_checks(

@@ -6,7 +6,7 @@ from typing import cast
 
 import click
 
-from exd_dagster.cli.drill.drill import SIZES, Detection, DrillResult, delay, run_drill
+from exd_dagster.cli.drill.drill import SIZES, Detection, DrillResult, FaultKind, delay, run_drill
 from exd_dagster.cli.project import fleet_option, load_fleets, module_option
 from exd_dagster.config import FlagAudit, to_utc
 from exd_dagster.config.instants import utc_now
@@ -47,7 +47,7 @@ def drill(
     done = run_drill(
         plan.records,
         flag,
-        next(known for known in SIZES if known == kind),
+        cast("FaultKind", kind),
         thresholds=plan.thresholds,
         timing=plan.timing,
         now=utc_now(),

@@ -10,7 +10,8 @@ import dagster as dg
 from exd_dagster.alerts.messages.links import base_url_faults
 from exd_dagster.config import FlagId
 from exd_dagster.config.instants import utc_now
-from exd_dagster.definitions.checks import TRUST, flag_of, trust_key
+from exd_dagster.definitions.catalog import flag_of
+from exd_dagster.definitions.checks import TRUST, trust_key
 from exd_dagster.definitions.gate import blocked_checks, check_links, refusal, trusted_condition
 from exd_dagster.definitions.protection.guarded_asset import (
     guarded_asset,

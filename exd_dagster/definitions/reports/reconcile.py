@@ -17,7 +17,8 @@ from exd_dagster.bins.model import HOUR, FlagBins
 from exd_dagster.config import ConfigModel, FlagAudit, Instant, floor_hour
 from exd_dagster.config.instants import instant_of, utc_now
 from exd_dagster.definitions.assets import STORE_POOL, bins_asset_keys
-from exd_dagster.definitions.checks import AnyAsset, answer_link, asset_key_of, flag_names, judged_window
+from exd_dagster.definitions.catalog import flag_names
+from exd_dagster.definitions.checks import AnyAsset, answer_link, asset_key_of, judged_window
 from exd_dagster.definitions.decisions.asset import decision_launchpad, load_decisions
 from exd_dagster.definitions.fleet.names import DEFAULT_FLEET, FleetNames
 from exd_dagster.definitions.internals import location_of, partitions_of

@@ -9,7 +9,7 @@ import dagster as dg
 import exd_dagster as exd
 from exd_dagster.config import FlagAudit
 from exd_dagster.definitions.assets import bins_asset_keys
-from exd_dagster.definitions.checks import flag_names
+from exd_dagster.definitions.catalog import flag_names
 
 FLAGS = [FlagAudit(key=key, start="2026-03-01") for key in ("checkout", "search")]
 BINS = dict(zip(("checkout", "search"), bins_asset_keys(FLAGS).values(), strict=True))
