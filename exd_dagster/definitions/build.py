@@ -181,18 +181,7 @@ def build_flag_audit_defs(  # noqa: PLR0913 - the entry point has every option
         fleet.trust(base_url or "", sensor_status, pool, thresholds, publish, watched),
         fleet.alerting(monitoring, sensor_status, hourly=audit_every == "hour"),
     )
-    plan = AuditPlan(
-        name=name,
-        bins=fleet.keys,
-        flags=fleet.flags,
-        records=fleet.records,
-        store=store,
-        thresholds=thresholds or Thresholds(),
-        timing=timing or Timing(),
-        pool=pool,
-        running=running(defs),
-    )
-    remember(plan)
+    remember(fleet.plan(store, defs, thresholds or Thresholds(), timing or Timing(), pool))
     return defs
 
 
@@ -262,6 +251,21 @@ class _Fleet:
             "base_url": base_url,
             "default_status": status,
         }
+
+    def plan(
+        self, store: DuckDBResource, defs: dg.Definitions, thresholds: Thresholds, timing: Timing, pool: str
+    ) -> AuditPlan:
+        return AuditPlan(
+            name=self.names.fleet,
+            bins=self.keys,
+            flags=self.flags,
+            records=self.records,
+            store=store,
+            thresholds=thresholds,
+            timing=timing,
+            pool=pool,
+            running=running(defs),
+        )
 
     @cached_property
     def job(self) -> Any:

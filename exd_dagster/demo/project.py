@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 import dagster as dg
-import pandas as pd
 from dagster_duckdb import DuckDBResource
 
 from exd_dagster.config import FlagAudit
@@ -50,6 +49,8 @@ def build_exposure_report(flag: FlagAudit, bins: dg.AssetKey) -> dg.AssetsDefini
     )
     @blocked_by(bins, base_url=BASE_URL)
     def exposure_report(exd_store: BinStoreResource) -> dg.MaterializeResult[None]:
+        import pandas as pd
+
         frame = exd_store.bins.read(flag)
         days = pd.DatetimeIndex(frame.hours).strftime("%Y-%m-%d")
         units = pd.DataFrame(frame.new_units, columns=frame.variants).groupby(days).sum()
