@@ -76,8 +76,9 @@ def _seconds(text: str) -> str:
     return f"{head}{zone or 'Z'}" if dot else head
 
 
-def owners_of(*names: Any) -> tuple[str, ...]:
-    """Return the e-mail addresses in a vendor's list of owners."""
+def owners_of(*people: Any) -> tuple[str, ...]:
+    """Return the e-mail addresses, and names of teams, of people: text, or objects with an `email`."""
+    names = [one.get("email") if isinstance(one, Mapping) else one for one in people]
     return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and is_owner(name)))
 
 
@@ -96,13 +97,16 @@ def pick(environments: Mapping[str, Any], wanted: str | None) -> Any:
     """
     if wanted is not None:
         if wanted not in environments:
-            raise Underivable(
-                f"environment '{wanted}' is not in the export; it has {', '.join(sorted(environments))}"
-            )
+            raise not_in_export(wanted, environments)
         return environments[wanted]
     if len(environments) != 1:
         raise Underivable(f"it has the environments {', '.join(sorted(environments))}; name environment=")
     return next(iter(environments.values()))
+
+
+def not_in_export(environment: str, known: Iterable[str]) -> Underivable:
+    """Return the error for an environment of which an export holds nothing."""
+    return Underivable(f"environment '{environment}' is not in the export; it has {', '.join(sorted(known))}")
 
 
 def items_of(document: Any, *names: str) -> list[Any]:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from exd_dagster.telemetry.vendor_flags.model import Arm, Document, Reader, Stage, Underivable, VendorFlag
-from exd_dagster.telemetry.vendor_flags.weights import derive, has, instant, shared
+from exd_dagster.telemetry.vendor_flags.weights import derive, has, instant, not_in_export, shared
 
 Shards = Mapping[str, Sequence[tuple[int, int]]]
 
@@ -30,7 +30,7 @@ def _read(document: Document, environment: str | None) -> list[VendorFlag]:
         raise Underivable("keys are hashed for browsers (format CLIENT); download the server configuration")
     named = (document.get("environment") or {}).get("name")
     if environment is not None and named is not None and named.casefold() != environment.casefold():
-        raise Underivable(f"environment '{environment}' is not in the export; it has {named}")
+        raise not_in_export(environment, [named])
     made = instant(document.get("createdAt"))
     return [
         VendorFlag(

@@ -9,6 +9,7 @@ GrowthBook records only units inside the experiment: conditions narrow who that 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -59,7 +60,7 @@ def _read(document: Document, environment: str | None) -> list[VendorFlag]:
             for rule in feature.get("rules") or ()
             if rule.get("variations")
         ]
-        return _merged([VendorFlag(key, (_rule(rule, key),)) for key, rule in rules])
+        return _merged([VendorFlag(key, (derive(partial(_rule, rule, key)),)) for key, rule in rules])
     found = [_experiment(item) for item in items_of(document, "experiments") if _is_experiment(item)]
     for item in items_of(document, "features"):
         found += list(_feature(item, environment)) if _is_feature(item) else []
@@ -73,17 +74,11 @@ def _merged(flags: Sequence[VendorFlag]) -> list[VendorFlag]:
         known = merged.setdefault(flag.key, flag)
         if known.stages != flag.stages:
             refusal = "several rules serve this experiment with different splits; declare the split of one"
-            merged[flag.key] = VendorFlag(
-                flag.key, (Stage(refusal=refusal),), known.status, flag.owners, flag.tags, flag.changed
-            )
+            merged[flag.key] = replace(flag, stages=(Stage(refusal=refusal),), status=known.status, end=None)
     return list(merged.values())
 
 
 def _rule(rule: Mapping[str, Any], key: str) -> Stage:
-    return derive(lambda: _rule_stage(rule, key))
-
-
-def _rule_stage(rule: Mapping[str, Any], key: str) -> Stage:
     """Derive the split of one SDK rule; `ranges`, where written, replace weights and coverage."""
     values, meta = rule["variations"], rule.get("meta") or []
     names = [meta[i].get("key") if i < len(meta) else None for i in range(len(values))]
@@ -98,13 +93,18 @@ def _rule_stage(rule: Mapping[str, Any], key: str) -> Stage:
         raise Underivable(f"it has {len(arms)} variations and {len(widths)} weights")
     passed_on = [i for i, one in enumerate(meta) if one.get("passthrough")]
     weighed = [(arm, widths[i]) for i, arm in enumerate(arms) if i not in passed_on]
-    space = (
-        str(rule.get("seed") or key),
-        str(rule.get("hashVersion") or 1),
-        str(rule.get("hashAttribute") or "id"),
-        str(rule.get("bucketVersion") or 0),
-    )
+    space = _space(rule.get("seed") or key, rule)
     return Stage(shared(weighed), _bounded(coverage * _namespace(rule.get("namespace"))), space)
+
+
+def _space(seed: Any, hashing: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what assigns the units: the seed, and how an SDK's rule or an experiment hashes with it."""
+    return (
+        str(seed),
+        str(hashing.get("hashVersion") or 1),
+        str(hashing.get("hashAttribute") or "id"),
+        str(hashing.get("bucketVersion") or 0),
+    )
 
 
 def _namespace(namespace: Any) -> float:
@@ -133,7 +133,7 @@ def _feature(item: Mapping[str, Any], environment: str | None) -> Iterator[Vendo
         key = str(rule.get("trackingKey") or item["id"])
         yield VendorFlag(
             key,
-            (derive(partial(_rule_stage, _as_sdk_rule(rule), key)),),
+            (derive(partial(_rule, _as_sdk_rule(rule), key)),),
             status,
             owners_of(item.get("owner")),
             tags_of(item.get("tags")),
@@ -180,12 +180,7 @@ def _phase(item: Mapping[str, Any], phase: Mapping[str, Any]) -> Stage:
             for i, variation in enumerate(item["variations"])
         }
         weights = [(arms[str(one["variationId"])], float(one["weight"])) for one in phase["trafficSplit"]]
-        space = (
-            str(phase.get("seed") or item.get("trackingKey") or item["id"]),
-            str(item.get("hashVersion") or 1),
-            str(item.get("hashAttribute") or "id"),
-            str(item.get("bucketVersion") or 0),
-        )
+        space = _space(phase.get("seed") or item.get("trackingKey") or item["id"], item)
         covered = phase.get("coverage")
         coverage = (1.0 if covered is None else float(covered)) * _namespace(phase.get("namespace"))
         return Stage(shared(weights), _bounded(coverage), space, since)

@@ -9,6 +9,7 @@ Every evaluation is recorded, with the index and the value of the variation. Arm
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from exd_dagster.telemetry.vendor_flags.model import Arm, Document, Reader, Stage, Underivable, VendorFlag
@@ -65,14 +66,9 @@ def _history(log: Sequence[Mapping[str, Any]], environment: str | None) -> Vendo
     for change in log:
         version = _flag(change["currentVersion"], environment)
         if version.status == "running":
-            stage, since = version.stages[0], instant(change["date"])
-            stages.append(
-                Stage(stage.shares, stage.coverage, stage.space, since, stage.refusal, stage.exclude)
-            )
+            stages.append(replace(version.stages[0], since=instant(change["date"])))
     ended = instant(log[-1]["date"]) if last.status != "running" else None
-    return VendorFlag(
-        last.key, tuple(stages) or last.stages, last.status, last.owners, last.tags, last.changed, ended
-    )
+    return replace(last, stages=tuple(stages) or last.stages, end=ended)
 
 
 def _flag(item: Mapping[str, Any], environment: str | None) -> VendorFlag:
@@ -81,13 +77,13 @@ def _flag(item: Mapping[str, Any], environment: str | None) -> VendorFlag:
         Arm(str(one.get("name") or _text(one["value"])), i, one["value"], str(one.get("_id", "")))
         for i, one in enumerate(item["variations"])
     ]
-    maintainer, team = item.get("_maintainer") or {}, item.get("_maintainerTeam") or {}
+    team = item.get("_maintainerTeam") or {}
     archived = item.get("archived") or block.get("archived")
     return VendorFlag(
         key=item["key"],
         stages=(derive(lambda: _served(item["key"], block, arms)),),
         status="archived" if archived else "running" if block.get("on") else "stopped",
-        owners=owners_of(maintainer.get("email"), f"team:{team['key']}" if team.get("key") else None),
+        owners=owners_of(item.get("_maintainer"), f"team:{team['key']}" if team.get("key") else None),
         tags=tags_of(item.get("tags")),
         changed=instant(block.get("lastModified")),
         notes=_notes(block),

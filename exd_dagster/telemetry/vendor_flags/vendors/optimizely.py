@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from exd_dagster.telemetry.vendor_flags.model import Arm, Document, Reader, Stage, Underivable, VendorFlag
-from exd_dagster.telemetry.vendor_flags.weights import derive, has, shared
+from exd_dagster.telemetry.vendor_flags.weights import derive, has, not_in_export, shared
 
 _WHOLE = 10_000
 
@@ -25,7 +25,7 @@ def _read(document: Document, environment: str | None) -> list[VendorFlag]:
     """Read every experiment; a datafile is of one environment, whose key must be the wanted one."""
     named = document.get("environmentKey")
     if environment is not None and named and named != environment:
-        raise Underivable(f"environment '{environment}' is not in the export; it has {named}")
+        raise not_in_export(environment, [named])
     experiments = [_flag(item, 1.0) for item in document["experiments"]]
     for group in document.get("groups") or ():
         experiments += list(_grouped(group))

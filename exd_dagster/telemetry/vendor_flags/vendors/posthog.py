@@ -9,7 +9,9 @@ variant hash the same key with different salts); read on 2026-11-27. The activit
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from exd_dagster.telemetry.vendor_flags.model import (
@@ -65,14 +67,13 @@ def _read(document: Document, _environment: str | None) -> list[VendorFlag]:
     return [*flags, *(_history(key, log) for key, log in logs.items())]
 
 
-def _flag(item: Mapping[str, Any], since: datetime | None = None) -> VendorFlag:
+def _flag(item: Mapping[str, Any]) -> VendorFlag:
     status: Status = "archived" if item.get("deleted") else "running" if item.get("active") else "stopped"
-    creator = item.get("created_by")
     return VendorFlag(
         key=item["key"],
-        stages=(derive(lambda: _stage(item["key"], item["filters"], since), since),),
+        stages=(derive(partial(_stage, item["key"], item["filters"])),),
         status=status,
-        owners=owners_of(creator.get("email") if isinstance(creator, Mapping) else None),
+        owners=owners_of(item.get("created_by")),
         tags=tags_of(item.get("tags")),
         changed=instant(item.get("updated_at")),
     )
@@ -82,15 +83,12 @@ def _experiment(item: Mapping[str, Any]) -> VendorFlag:
     flag = _flag(item["feature_flag"])
     began, ended = instant(item.get("start_date")), instant(item.get("end_date"))
     state: Status = "archived" if item.get("archived") else "stopped" if ended else flag.status
-    creator = item.get("created_by")
-    return VendorFlag(
-        flag.key,
-        flag.stages,
-        state if began else "draft",
-        flag.owners or owners_of(creator.get("email") if isinstance(creator, Mapping) else None),
-        flag.tags,
-        began,
-        ended,
+    return replace(
+        flag,
+        status=state if began else "draft",
+        owners=flag.owners or owners_of(item.get("created_by")),
+        changed=began,
+        end=ended,
     )
 
 
@@ -106,13 +104,13 @@ def _history(key: str, log: Sequence[Mapping[str, Any]]) -> VendorFlag:
         filters = fields.get("filters", filters)
         ended = None if active else ended or when
         if active and filters is not None and ("filters" in fields or "active" in fields):
-            stages.append(_flag({"key": key, "filters": filters, "active": True}, when).stages[0])
+            stages.append(derive(partial(_stage, key, filters, when), when))
     if not stages:
         stages = [Stage(refusal="its activity log has no change of filters; export the flag itself")]
     return VendorFlag(key, tuple(stages), "running" if ended is None else "stopped", end=ended)
 
 
-def _stage(key: str, filters: Mapping[str, Any], since: datetime | None) -> Stage:
+def _stage(key: str, filters: Mapping[str, Any], since: datetime | None = None) -> Stage:
     on = _rollout(filters)
     by = f"group {filters['aggregation_group_type_index']}" if _grouped(filters) else "distinct_id"
     variants = (filters.get("multivariate") or {}).get("variants") or []

@@ -25,6 +25,7 @@ from exd_dagster.telemetry.vendor_flags.weights import (
     derive,
     has,
     instant,
+    not_in_export,
     owners_of,
     shared,
     tags_of,
@@ -66,9 +67,9 @@ def _read(document: Document, environment: str | None) -> list[VendorFlag]:
     if _is_localhost(document):
         return _localhost(document)
     found = [item for item in _definitions(document) if _is_definition(item)]
-    named = sorted({item["environment"]["name"] for item in found if has(item.get("environment"), "name")})
+    named = {item["environment"]["name"] for item in found if has(item.get("environment"), "name")}
     if environment is not None and named and environment not in named:
-        raise Underivable(f"environment '{environment}' is not in the export; it has {', '.join(named)}")
+        raise not_in_export(environment, named)
     return [
         _admin(item) if "defaultRule" in item else _flag(item)
         for item in found
@@ -153,12 +154,11 @@ def _allocated(item: Mapping[str, Any], served: Sequence[tuple[tuple[Arm, float]
 
 
 def _admin(item: Mapping[str, Any]) -> VendorFlag:
-    owners = [one.get("email") if isinstance(one, Mapping) else one for one in item.get("owners") or ()]
     return VendorFlag(
         key=item["name"],
         stages=(derive(lambda: _admin_stage(item)),),
         status=_status(item),
-        owners=owners_of(*owners),
+        owners=owners_of(*(item.get("owners") or ())),
         tags=tags_of(item.get("tags")),
         changed=instant(item.get("lastUpdateTime")),
     )

@@ -18,7 +18,9 @@ from exd_dagster.telemetry.vendor_flags.weights import (
     has,
     instant,
     items_of,
+    not_in_export,
     owners_of,
+    pick,
     shared,
     switch,
     tags_of,
@@ -56,9 +58,7 @@ def _export(document: Mapping[str, Any], environment: str | None) -> Iterator[Ve
     blocks = document.get("featureEnvironments") or []
     named = {str(block["environment"]) for block in blocks}
     if environment is not None and named and environment not in named:
-        raise Underivable(
-            f"environment '{environment}' is not in the export; it has {', '.join(sorted(named))}"
-        )
+        raise not_in_export(environment, named)
     tags = document.get("featureTags") or []
     for item in document["features"]:
         name = item["name"]
@@ -83,24 +83,16 @@ def _export(document: Mapping[str, Any], environment: str | None) -> Iterator[Ve
 def _feature(item: Mapping[str, Any], environment: str | None) -> VendorFlag:
     if not _admin(item):
         return _flag(item)
-    blocks = {block["name"]: block for block in item["environments"]}
-    if environment is None and len(blocks) > 1:
-        raise Underivable(f"it has the environments {', '.join(sorted(blocks))}; name environment=")
-    if environment is not None and environment not in blocks:
-        raise Underivable(
-            f"environment '{environment}' is not in the export; it has {', '.join(sorted(blocks))}"
-        )
-    block = blocks[environment] if environment is not None else next(iter(blocks.values()))
+    block = pick({block["name"]: block for block in item["environments"]}, environment)
     return _flag({**item, **{k: v for k, v in block.items() if k not in ("name", "type")}})
 
 
 def _flag(item: Mapping[str, Any]) -> VendorFlag:
-    creator = item.get("createdBy") or {}
     return VendorFlag(
         key=item["name"],
         stages=(derive(lambda: _stage(item)),),
         status="archived" if item.get("archived") else "running" if item.get("enabled") else "stopped",
-        owners=owners_of(creator.get("email") if isinstance(creator, Mapping) else creator),
+        owners=owners_of(item.get("createdBy")),
         tags=tags_of([one.get("value") if has(one, "value") else one for one in item.get("tags") or ()]),
         changed=instant(item.get("lastModifiedAt")),
     )
