@@ -8,7 +8,7 @@ from datetime import datetime
 import duckdb
 
 from exd_dagster.bins.counting.audience import RANKS, Target
-from exd_dagster.bins.counting.count import Counter
+from exd_dagster.bins.counting.count import Counter, seen_variants
 from exd_dagster.bins.counting.ranks import place
 from exd_dagster.bins.engine.recount import engine_daily_units
 from exd_dagster.bins.hours import HOUR_MS
@@ -26,15 +26,14 @@ def open_counter(
     connection: duckdb.DuckDBPyConnection,
     records: Records,
     flag: FlagAudit,
-    start: datetime,
     end: datetime,
 ) -> Iterator[Counter]:
-    """Yield a counter whose `rows` are the records of `flag` in `[start, end)`.
+    """Yield a counter whose `rows` are the records of `flag` up to `end`.
 
     Raises:
         RecordsError: when the log cannot be read or lacks a column that the flag's filters name.
     """
-    target = Target(0, flag, instant_ms(max(start, flag.start)), instant_ms(min(end, flag.end or end)))
+    target = Target(0, flag, instant_ms(flag.start), instant_ms(min(end, flag.end or end)))
     wanted = sorted(target.extras)
     with records.resolved(connection, from_ms(target.start), end, wanted) as columns:
         for name in sorted(target.extras - set(columns.extras)):
@@ -42,7 +41,7 @@ def open_counter(
         counter = Counter(connection, columns, [target])
         try:
             counter.look_briefly()
-            ranks = place({}, (variant for _, variant in counter.variants()))
+            ranks = place({}, (variant for _, variant in seen_variants(connection)))
             counter.label([(0, variant, rank) for variant, rank in ranks.items()])
             yield counter
         finally:
@@ -66,7 +65,7 @@ def first_exposures(
     Raises:
         RecordsError: when the log cannot be read.
     """
-    with open_counter(connection, as_records(source), flag, flag.start, end) as counter:
+    with open_counter(connection, as_records(source), flag, end) as counter:
         ((rows,),) = connection.execute("SELECT coalesce(sum(n), 0)::BIGINT FROM exd_overview").fetchall()
         found: Counts[tuple[int, str]] = Counts()
         both: Counts[tuple[int, str]] = Counts()
@@ -100,7 +99,7 @@ def daily_units(
     if isinstance(records, IbisRecords):
         found = engine_daily_units(connection, records, flag, end)
     else:
-        with open_counter(connection, records, flag, flag.start, end) as counter:
+        with open_counter(connection, records, flag, end) as counter:
             rows = counter.rows(["us"])
             found = connection.execute(
                 f"SELECT day, variant, units FROM (SELECT us // {_DAY_US} AS day, rank, "

@@ -15,6 +15,11 @@ def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, rows: Iterabl
         connection.execute(f"INSERT INTO {table} SELECT {values}", columns)
 
 
+def has_rows(connection: duckdb.DuckDBPyConnection, rows: str) -> bool:
+    """Return whether there is any row; `rows`: what follows FROM."""
+    return connection.execute(f"SELECT 1 FROM {rows} LIMIT 1").fetchone() is not None
+
+
 def read_rows(
     connection: duckdb.DuckDBPyConnection, rows: str, instants: Iterable[str], values: Sequence[object] = ()
 ) -> list[dict[str, Any]]:

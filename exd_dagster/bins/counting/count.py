@@ -24,7 +24,7 @@ from exd_dagster.bins.counting.audience import (
 )
 from exd_dagster.bins.counting.distinct import NO_ID, count_kinds
 from exd_dagster.bins.hours import HOUR_MS
-from exd_dagster.bins.rows import insert_rows
+from exd_dagster.bins.rows import has_rows, insert_rows
 from exd_dagster.telemetry.canonical import Columns, stored_unit_sql
 from exd_dagster.telemetry.records import literal
 
@@ -92,14 +92,6 @@ class Counter:
                 "WHERE counted AND units > 0"
             )
 
-    def scopes(self) -> list[tuple[int, str, str]]:
-        """Return target, namespace and environment of the records seen."""
-        return seen_scopes(self.connection)
-
-    def variants(self) -> list[tuple[int, str]]:
-        """Return target and name of every variant that counts."""
-        return seen_variants(self.connection)
-
     def look_briefly(self) -> None:
         """Count rows by variant and reason alone: enough to know which records count."""
         write_targets(self.connection, self.targets)
@@ -136,7 +128,7 @@ class Counter:
                 f"min(exposure) AS first, CASE WHEN {self.mixed} THEN 0 END AS other "
                 f"FROM ({self._exposures(units)}) GROUP BY {keys}"
             )
-        if self._any("exd_fresh WHERE other IS NOT NULL"):
+        if has_rows(self.connection, "exd_fresh WHERE other IS NOT NULL"):
             self.connection.execute(
                 "UPDATE exd_fresh f SET other = o.other FROM ("
                 "SELECT target, phase, unit, min(exposure) AS other "
@@ -153,9 +145,6 @@ class Counter:
 
     def _has(self, name: str) -> bool:
         return name in self.columns.expressions
-
-    def _any(self, rows: str) -> bool:
-        return bool(self.connection.execute(f"SELECT 1 FROM {rows} LIMIT 1").fetchone())
 
     def _rows(self, names: Sequence[str], only: str = "true") -> str:
         """Return a SELECT of the records of these flags that their filters let through."""
@@ -237,7 +226,7 @@ class Counter:
 
     def rows(self, names: Sequence[str], only: str = "true") -> str:
         """Return a SELECT of target, unit, rank and these columns of every record that counts."""
-        reasons = self._any("exd_overview WHERE left_out")
+        reasons = has_rows(self.connection, "exd_overview WHERE left_out")
         rows = self._rows(
             [*dict.fromkeys(["unit", "variant", *names, *["reason"] * reasons])],
             f"{self.columns.expressions['has_unit']} AND {only}",
@@ -295,24 +284,21 @@ def write_targets(connection: duckdb.DuckDBPyConnection, targets: Sequence[Targe
     write_table(connection, "targets", [(t.number, *t.scope, t.start, t.end) for t in targets])
 
 
-def write_prints(
-    connection: duckdb.DuckDBPyConnection, prints: Sequence[tuple[int, int, int]], first: int
-) -> None:
-    """Write down fingerprints of a whole log as those of each flag: `exd_fingerprints`.
+def write_fingerprints(connection: duckdb.DuckDBPyConnection, prints: str, by: str, first: int) -> None:
+    """Write down the fingerprint of every hour to be read from `first` (since 1970) on: `exd_fingerprints`.
 
     Args:
         connection: has `exd_targets`.
-        prints: hour (since 1970), records and hash.
+        prints: SELECT of hour, records and hashes, and of target unless they are of the whole log.
+        by: its columns that say whose they are, "target, hour" or "hour".
         first: earlier hours get no fingerprint.
     """
-    write_table(connection, "whole", prints)
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE exd_fingerprints AS SELECT target, hour, coalesce(records, 0) AS "
         f"records, coalesce(hashes, 0) AS hashes FROM (SELECT target, unnest(range(greatest({first}, "
         f"exd_start // {HOUR_MS}), (exd_end - 1) // {HOUR_MS} + 1)) AS hour FROM exd_targets) LEFT JOIN "
-        "exd_whole USING (hour)"
+        f"({prints}) USING ({by})"
     )
-    connection.execute("DROP TABLE exd_whole")
 
 
 def seen_scopes(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str, str]]:

@@ -19,6 +19,7 @@ from exd_dagster.bins.counting.audience import RANKS
 from exd_dagster.bins.counting.count import COUNTED, Counter, write_table
 from exd_dagster.bins.hours import HOUR_MS
 from exd_dagster.bins.model import OTHER
+from exd_dagster.bins.rows import has_rows
 from exd_dagster.telemetry.canonical import stored_unit_sql
 from exd_dagster.telemetry.records import literal
 
@@ -52,9 +53,14 @@ def count_segments(counter: Counter, dimensions: Dimensions) -> None:
     names = sorted({name for _, name in wanted})
     has = {name: name in counter.columns.extras for name in names}
     apart = [name for name in names if has[name] and not has_one_by_hour(connection, name)]
+    new = (
+        f"SELECT target, hour, variant, new_units FROM (SELECT target, first // {RANKS * HOUR_MS} AS hour, "
+        f"first % {RANKS} AS rank, count(*) AS new_units FROM exd_firsts GROUP BY ALL) "
+        "JOIN exd_labels USING (target, rank)"
+    )
     for name in names:
         if name not in apart:
-            _count_by_hour(connection, name, "''" if not has[name] else IN_OVERVIEW[name])
+            count_by_hour(connection, name, IN_OVERVIEW[name] if has[name] else "''", new)
     if apart:
         _count_apart(counter, apart)
     connection.execute("DROP TABLE exd_firsts")
@@ -125,23 +131,26 @@ def has_one_by_hour(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
     """Return whether no hour of a flag in the overview has counted records that differ in a dimension."""
     if name not in IN_OVERVIEW:
         return False
-    mixed = connection.execute(
-        f"SELECT 1 FROM exd_overview WHERE {COUNTED} GROUP BY target, hour "
-        f"HAVING count(DISTINCT coalesce({IN_OVERVIEW[name]}, '')) > 1 LIMIT 1"
+    return not has_rows(
+        connection,
+        f"exd_overview WHERE {COUNTED} GROUP BY target, hour "
+        f"HAVING count(DISTINCT coalesce({IN_OVERVIEW[name]}, '')) > 1",
     )
-    return mixed.fetchone() is None
 
 
-def _count_by_hour(connection: duckdb.DuckDBPyConnection, name: str, value: str) -> None:
-    """Count a dimension that has one value in each hour."""
+def count_by_hour(connection: duckdb.DuckDBPyConnection, name: str, value: str, new: str) -> None:
+    """Count a dimension that has one value in each hour.
+
+    Args:
+        connection: has `exd_overview`, `exd_wanted` and `exd_segmented`.
+        name: of the dimension.
+        value: SQL of its value in the overview.
+        new: SELECT of target, hour, variant and new_units.
+    """
     values = f"SELECT DISTINCT target, hour, coalesce({value}, '') AS value FROM exd_overview WHERE {COUNTED}"
-    new = (
-        f"SELECT target, first // {RANKS * HOUR_MS} AS hour, first % {RANKS} AS rank, count(*) AS new_units "
-        "FROM exd_firsts GROUP BY ALL"
-    )
     cells = (
         f"SELECT target, hour, {literal(name)} AS dimension, value, variant, new_units FROM ({new}) "
-        f"JOIN ({values}) USING (target, hour) JOIN exd_labels USING (target, rank) "
+        f"JOIN ({values}) USING (target, hour) "
         f"SEMI JOIN (FROM exd_wanted WHERE dimension = {literal(name)}) USING (target)"
     )
     connection.execute(f"INSERT INTO exd_segmented {folded_sql(cells)}")

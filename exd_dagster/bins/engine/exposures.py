@@ -169,16 +169,16 @@ def _two_least(each: Expression) -> Expression:
 
 def has_changed(step: Expression) -> Expression:
     """Return a test for rows of `merged` that are not as they were."""
-    return reduce(or_, (_differs(step[name], step[f"was_{name}"]) for name in ("first", "other")))
+    return reduce(or_, (now != was for now, was in _now_and_before(step)))
 
 
 def is_lost(step: Expression) -> Expression:
     """Return a test for rows of `merged` of which an exposure was not found again where it had been."""
-    tests = []
-    for name in ("first", "other"):
-        now, was = step[name].coalesce(_NONE), step[f"was_{name}"].coalesce(_NONE)
-        tests.append(now > was)
-    return reduce(or_, tests)
+    return reduce(or_, (now > was for now, was in _now_and_before(step)))
+
+
+def _now_and_before(step: Expression) -> list[tuple[Expression, Expression]]:
+    return [(step[name].coalesce(_NONE), step[f"was_{name}"].coalesce(_NONE)) for name in ("first", "other")]
 
 
 def overridden(base: Expression, delta: Expression) -> Expression:
@@ -205,10 +205,6 @@ def reranked(units: Expression, ranks: Mapping[int, int]) -> Expression:
 def are(column: Expression, values: Sequence[Any]) -> Expression:
     """Return a test for one of these values."""
     return column.isin(list(values)) if values else value_literal(False)
-
-
-def _differs(one: Expression, other: Expression) -> Expression:
-    return one.coalesce(_NONE) != other.coalesce(_NONE)
 
 
 def _least(*values: Expression) -> Expression:

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from exd_dagster.bins.counting.count import COUNTED
 from exd_dagster.bins.engine.expressions import how_many, value_literal
 from exd_dagster.bins.engine.tally import KIND, OF_TARGET, SCOPE, EngineTally, with_fixed
+from exd_dagster.bins.rows import has_rows
 from exd_dagster.telemetry.records import literal
 
 Expression: TypeAlias = Any
@@ -20,6 +21,7 @@ Expression: TypeAlias = Any
 MOST_KINDS = 100
 """Most values of a column of `KIND` that are looked up by number; with more, all ids are looked up."""
 _CELL = (*SCOPE, "hour", "variant")
+_OTHERS = "exd_once WHERE others > 0"
 
 
 def count_ids(tally: EngineTally) -> None:
@@ -32,7 +34,7 @@ def count_ids(tally: EngineTally) -> None:
         if values is not None:
             _take_once(tally, values)
             once, joins = "c.once", _join("once", "c")
-        if values is None or _any(tally, "exd_once WHERE others > 0"):
+        if values is None or has_rows(connection, _OTHERS):
             _take_odd(tally)
             odd, joins = "d.n", f"{joins} {_join('odd', 'd')}"
     connection.execute(
@@ -45,7 +47,7 @@ def count_evaluations(tally: EngineTally) -> None:
     """Join units and evaluations of each bin: `exd_counts`."""
     connection = tally.connection
     pairs = f"SELECT target, hour, variant, sum(pairs) AS n FROM exd_overview WHERE {COUNTED} GROUP BY ALL"
-    if _has_ids(tally) and (_kinds(tally) is None or _any(tally, "exd_once WHERE others > 0")):
+    if _has_ids(tally) and (_kinds(tally) is None or has_rows(connection, _OTHERS)):
         fixed = tally.fixed(SCOPE)
         key = [name for name in _CELL if name not in fixed]
         rows = _odd(tally, tally.rows(counted_only=True)).select(*key, "unit_key", "id_key").distinct()
@@ -65,10 +67,6 @@ def count_evaluations(tally: EngineTally) -> None:
 
 def _has_ids(tally: EngineTally) -> bool:
     return not tally.log.missing(["evaluation_id"])
-
-
-def _any(tally: EngineTally, rows: str) -> bool:
-    return tally.connection.execute(f"SELECT 1 FROM {rows} LIMIT 1").fetchone() is not None
 
 
 def _kinds(tally: EngineTally) -> dict[str, list[Any]] | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import duckdb
 
 from exd_dagster.bins.counting.audience import Target
-from exd_dagster.bins.counting.count import write_prints, write_targets
+from exd_dagster.bins.counting.count import write_fingerprints, write_table, write_targets
 from exd_dagster.bins.engine.expressions import (
     day_literal,
     how_many,
@@ -184,7 +184,10 @@ class EngineLog:
         (survey,) = self.surveys
         first = max(first, survey.prints_from or 0)
         write_targets(self.connection, targets)
-        write_prints(self.connection, [(h, survey.hours[h][1], n) for h, n in survey.prints.items()], first)
+        prints = [(hour, survey.hours[hour][1], hashes) for hour, hashes in survey.prints.items()]
+        write_table(self.connection, "whole", prints)
+        write_fingerprints(self.connection, "FROM exd_whole", "hour", first)
+        self.connection.execute("DROP TABLE exd_whole")
         return first
 
     def rows(self) -> Expression:

@@ -1,11 +1,11 @@
 """Count a flag in the engine of its records, without the store: `recount` for foreign engines."""
 
 from datetime import datetime
-from typing import Any
 
 import duckdb
 
 from exd_dagster.bins.counting.audience import Target
+from exd_dagster.bins.counting.count import seen_variants
 from exd_dagster.bins.engine.functions import whole
 from exd_dagster.bins.engine.log import EngineLog
 from exd_dagster.bins.engine.tally import EngineTally
@@ -18,29 +18,14 @@ def engine_daily_units(
     connection: duckdb.DuckDBPyConnection, records: IbisRecords, flag: FlagAudit, end: datetime
 ) -> list[tuple[int, str, int]]:
     """Return rows of day (since 1970), variant and units; see `recount.daily_units`."""
-    tally = _open(connection, records, flag, flag.start, end)
-    rows = tally.counted_rows()
-    rows = rows.mutate(day=whole(rows.hour, 24))
-    counts = tally.log.execute(rows.group_by(["day", "variant"]).agg(units=rows.unit_key.nunique()))
-    return [(int(day), variant, units) for day, variant, units in _rows(counts)]
-
-
-def _open(
-    connection: duckdb.DuckDBPyConnection,
-    records: IbisRecords,
-    flag: FlagAudit,
-    start: datetime,
-    end: datetime,
-) -> EngineTally:
     log = EngineLog(connection, records, records.expression(), 0)
     last = min(end, flag.end or end)
-    tally = EngineTally(log, [Target(0, flag, instant_ms(max(start, flag.start)), instant_ms(last))])
+    tally = EngineTally(log, [Target(0, flag, instant_ms(flag.start), instant_ms(last))])
     tally.look_briefly()
-    tally.label([(number, name, 0) for number, name in tally.variants()])
+    tally.label([(number, name, 0) for number, name in seen_variants(connection)])
     tally.clear()
-    return tally
-
-
-def _rows(counts: Any) -> list[tuple[Any, str, int]]:
-    columns = [counts[name] for name in counts.columns]
-    return sorted((value, str(variant), int(units)) for value, variant, units in zip(*columns, strict=True))
+    rows = tally.counted_rows()
+    rows = rows.mutate(day=whole(rows.hour, 24))
+    counts = log.execute(rows.group_by(["day", "variant"]).agg(units=rows.unit_key.nunique()))
+    columns = (counts[name] for name in ("day", "variant", "units"))
+    return sorted((int(day), str(variant), int(units)) for day, variant, units in zip(*columns, strict=True))

@@ -10,8 +10,15 @@ from functools import reduce
 from typing import Any
 
 from exd_dagster.bins.counting.audience import RANKS
-from exd_dagster.bins.counting.count import COUNTED, write_table
-from exd_dagster.bins.counting.segments import IN_OVERVIEW, Cell, Dimensions, folded_sql, has_one_by_hour
+from exd_dagster.bins.counting.count import write_table
+from exd_dagster.bins.counting.segments import (
+    IN_OVERVIEW,
+    Cell,
+    Dimensions,
+    count_by_hour,
+    folded_sql,
+    has_one_by_hour,
+)
 from exd_dagster.bins.engine.expressions import value_literal
 from exd_dagster.bins.engine.functions import whole
 from exd_dagster.bins.engine.tally import OF_TARGET, SCOPE, EngineTally, with_fixed
@@ -38,14 +45,8 @@ def count_segments(tally: EngineTally, dimensions: Dimensions) -> None:
     apart = [name for name in names if name not in missing and not has_one_by_hour(connection, name)]
     for name in names:
         if name not in apart:
-            value = "''" if name in missing else f"coalesce({IN_OVERVIEW[name]}, '')"
-            values = f"SELECT DISTINCT target, hour, {value} AS value FROM exd_overview WHERE {COUNTED}"
-            cells = (
-                f"SELECT target, hour, {literal(name)} AS dimension, value, variant, new_units "
-                f"FROM exd_exposed JOIN ({values}) USING (target, hour) "
-                f"SEMI JOIN (FROM exd_wanted WHERE dimension = {literal(name)}) USING (target)"
-            )
-            connection.execute(f"INSERT INTO exd_segmented {folded_sql(cells)}")
+            value = "''" if name in missing else IN_OVERVIEW[name]
+            count_by_hour(connection, name, value, "FROM exd_exposed")
     if not apart:
         return
     dimension = f"[{', '.join(map(literal, apart))}][d::BIGINT + 1]"

@@ -7,7 +7,7 @@ delta or base.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from exd_dagster.bins.counting.ranks import place
@@ -179,23 +179,20 @@ class StatefulTally(EngineTally):
         """Make the next delta or base, and write down that it is current."""
         state, (step,), pointer = self.state, self.steps, self.state.pointer
         rows = (pointer.delta_rows if pointer else 0) + changed
+        rewritten = True
         if pointer is None or live is None:
             pointer = Pointer(name, None, changed, 0, self.every_rank)
-            state.save(pointer, scopes, rewritten=True)
         elif state.dead or rows * SHARE > pointer.base_rows or moved(pointer.ranks, self.every_rank):
             kept = [scope for scope in state.scopes.values() if scope is not None]
             whole = overridden(live.filter(are(live.scope, kept)), step)
             base = state.make("base", whole.filter(whole["first"].notnull()))
             size = int(self.log.execute(state.table(base).count().as_table()).iloc[0, 0])
-            state.save(Pointer(base, None, size, 0, self.every_rank), scopes, rewritten=True)
-        elif changed:
-            news = step.filter(has_changed(step)).select(*ROW, "first", "other")
-            news = overridden(state.table(pointer.delta), news) if pointer.delta else news
-            delta = state.make("delta", news)
-            pointer = Pointer(pointer.base, delta, pointer.base_rows, rows, self.every_rank)
-            state.save(pointer, scopes, rewritten=False)
+            pointer = Pointer(base, None, size, 0, self.every_rank)
         else:
-            pointer = Pointer(
-                pointer.base, pointer.delta, pointer.base_rows, pointer.delta_rows, self.every_rank
-            )
-            state.save(pointer, scopes, rewritten=False)
+            rewritten = False
+            pointer = replace(pointer, delta_rows=rows, ranks=self.every_rank)
+            if changed:
+                news = step.filter(has_changed(step)).select(*ROW, "first", "other")
+                news = overridden(state.table(pointer.delta), news) if pointer.delta else news
+                pointer = replace(pointer, delta=state.make("delta", news))
+        state.save(pointer, scopes, rewritten=rewritten)

@@ -16,13 +16,7 @@ from typing import Any, TypeAlias
 import duckdb
 
 from exd_dagster.bins.counting.audience import RANKS, Target, ignored, left_out
-from exd_dagster.bins.counting.count import (
-    seen_scopes,
-    seen_variants,
-    write_noted,
-    write_table,
-    write_targets,
-)
+from exd_dagster.bins.counting.count import write_noted, write_table, write_targets
 from exd_dagster.bins.counting.ranks import place
 from exd_dagster.bins.counting.segments import Cell, Dimensions
 from exd_dagster.bins.engine.exposures import by_iteration, counted, found_exposures, slots_of
@@ -92,14 +86,6 @@ class EngineTally:
         )
         marks = f"{left_out(self.targets)} AS left_out, {ignored(self.targets)} AS ignored"
         self.take(found, "overview", f"SELECT *, {marks} FROM ({kinds})")
-
-    def scopes(self) -> list[tuple[int, str, str]]:
-        """Return target, namespace and environment of the records seen."""
-        return seen_scopes(self.connection)
-
-    def variants(self) -> list[tuple[int, str]]:
-        """Return target and name of every variant that counts."""
-        return seen_variants(self.connection)
 
     def label(self, ranks: Sequence[tuple[int, str, int]]) -> None:
         """Take the variants that count; the engine's ranks are of all flags together."""

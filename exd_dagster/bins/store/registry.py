@@ -137,6 +137,13 @@ class Registry:
             )
         self.connection.execute("DROP TABLE exd_moved")
 
+    def dimensions(self) -> dict[int, dict[str, int]]:
+        """Return the dimensions of every flag with the first hour they are counted from, by its number."""
+        found: dict[int, dict[str, int]] = defaultdict(dict)
+        for number, name, since in self.connection.execute("FROM exd_dimensions ORDER BY ALL").fetchall():
+            found[number][name] = since
+        return found
+
     def source(self, name: str) -> StoredSource | None:
         """Return what is known of a log."""
         query = "SELECT watermark, closed_through FROM exd_sources WHERE source = ?"

@@ -31,6 +31,7 @@ import duckdb
 
 from exd_dagster.bins.places.lake import without_password
 from exd_dagster.bins.places.turns import current, transaction
+from exd_dagster.bins.rows import has_rows
 from exd_dagster.errors import StoreError
 from exd_dagster.telemetry.unit_hash import combine, hash_text, mix
 
@@ -115,8 +116,7 @@ def _place(connection: duckdb.DuckDBPyConnection) -> str:
 
 def _make_or_check(connection: duckdb.DuckDBPyConnection) -> int:
     here = "database_name = current_database() AND schema_name = current_schema()"
-    query = f"SELECT count(*) FROM duckdb_tables() WHERE table_name = 'exd_meta' AND {here}"
-    if not _one(connection, query):
+    if not has_rows(connection, f"duckdb_tables() WHERE table_name = 'exd_meta' AND {here}"):
         return _make(connection)
     _migrate(connection)
     row = connection.execute("SELECT format, seed, probe FROM exd_meta").fetchone()
@@ -155,8 +155,3 @@ def _migrate(connection: duckdb.DuckDBPyConnection) -> None:
     if missing:
         with transaction(connection):
             connection.execute(f"{' '.join(missing)} UPDATE exd_meta SET format = {FORMAT}")
-
-
-def _one(connection: duckdb.DuckDBPyConnection, query: str, values: list[object] | None = None) -> int:
-    row = connection.execute(query, values or []).fetchone()
-    return int(row[0]) if row else 0

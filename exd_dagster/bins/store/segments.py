@@ -1,8 +1,7 @@
 """Bins by segment out of the store."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import duckdb
 import numpy as np
@@ -23,20 +22,6 @@ The values kept depend only on earlier counts, so a later hour never removes one
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Dimensions:
-    """Reads `exd_dimensions`."""
-
-    connection: duckdb.DuckDBPyConnection
-
-    def names(self) -> dict[int, dict[str, int]]:
-        """Return the dimensions of every flag with the first hour they are counted from, by its number."""
-        found: dict[int, dict[str, int]] = defaultdict(dict)
-        for number, name, since in self.connection.execute("FROM exd_dimensions ORDER BY ALL").fetchall():
-            found[number][name] = since
-        return found
-
-
 def select_segments(connection: duckdb.DuckDBPyConnection, flag: FlagAudit, bins: FlagBins) -> FlagSegments:
     """Return the segments of a flag over the hours of its bins, by those of its dimensions that are counted.
 
@@ -45,8 +30,9 @@ def select_segments(connection: duckdb.DuckDBPyConnection, flag: FlagAudit, bins
         flag: the flag.
         bins: its bins, whose hours and variants the segments have.
     """
-    known = Registry(connection).flags().get(flag.id)
-    since = Dimensions(connection).names().get(known.number, {}) if known is not None and len(bins) else {}
+    registry = Registry(connection)
+    known = registry.flags().get(flag.id)
+    since = registry.dimensions().get(known.number, {}) if known is not None and len(bins) else {}
     listed = [name for name in dimensions_of(flag) if name in since]
     if known is None or not listed:
         return no_segments(bins)

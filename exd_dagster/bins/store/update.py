@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 
 from exd_dagster.bins.counting.audience import Target
+from exd_dagster.bins.counting.count import seen_scopes, seen_variants
 from exd_dagster.bins.counting.ranks import place
 from exd_dagster.bins.hours import HOUR_MS, instant_of
 from exd_dagster.bins.report import BuildReport, FlagBuild
@@ -18,7 +19,6 @@ from exd_dagster.bins.store.reading.log import OpenLog, Tally
 from exd_dagster.bins.store.reading.names import learn_names
 from exd_dagster.bins.store.reading.plan import Reading, first_instant, plan_targets
 from exd_dagster.bins.store.registry import Registry, StoredFlag, StoredSource
-from exd_dagster.bins.store.segments import Dimensions
 from exd_dagster.bins.store.write import write_bins
 from exd_dagster.config import FlagId
 from exd_dagster.config.dimensions import dimensions_of
@@ -174,8 +174,8 @@ class Update:
             return []
         tally = opened.tally(targets)
         tally.look()
-        counted = self._scoped(targets, tally.scopes(), anew)
-        ranks = self._rank(counted, tally.variants())
+        counted = self._scoped(targets, seen_scopes(self.connection), anew)
+        ranks = self._rank(counted, seen_variants(self.connection))
         counted = [target for target in counted if self.builds[target.flag.id].error is None]
         if counted:
             tally = opened.tally(counted)
@@ -237,7 +237,7 @@ class Update:
 
     def _dimensions(self, targets: Sequence[Target], opened: OpenLog) -> dict[int, list[str]]:
         """Return the dimensions by which each flag is counted: those the log has, or once had."""
-        once = Dimensions(self.connection).names()
+        once = self.registry.dimensions()
         wanted = {target.number: dimensions_of(target.flag) for target in targets}
         missing = {*opened.missing({name for names in wanted.values() for name in names})}
         return {

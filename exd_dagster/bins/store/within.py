@@ -8,6 +8,7 @@ from typing import TypeAlias
 import duckdb
 
 from exd_dagster.bins.counting.audience import Target, iteration_of
+from exd_dagster.bins.counting.count import seen_variants
 from exd_dagster.bins.model import OTHER, Segment
 from exd_dagster.bins.store.reading.log import OpenLog
 from exd_dagster.bins.store.registry import Registry
@@ -50,7 +51,7 @@ def select_within(
     try:
         tally.look_briefly()
         ranks = Registry(connection).ranks()[target.number] or dict.fromkeys(
-            (name for _, name in tally.variants()), 0
+            (name for _, name in seen_variants(connection)), 0
         )
         tally.label([(target.number, name, rank) for name, rank in ranks.items()])
         value = "" if segment.value == NONE else segment.value

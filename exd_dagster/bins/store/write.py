@@ -7,7 +7,7 @@ import duckdb
 
 from exd_dagster.bins.counting.audience import Target
 from exd_dagster.bins.hours import HOUR_MS
-from exd_dagster.bins.rows import insert_rows
+from exd_dagster.bins.rows import has_rows, insert_rows
 
 _MEASURES = ("new_units", "units", "evaluations", "multi_variant_units", "carry_over_units")
 
@@ -62,7 +62,7 @@ def _write_segments(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, in
     )
     connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_since AS {since}")
     differs = "(FROM exd_since EXCEPT FROM exd_once) UNION ALL (FROM exd_once EXCEPT FROM exd_since)"
-    if connection.execute(f"SELECT 1 FROM ({differs}) LIMIT 1").fetchone():
+    if has_rows(connection, f"({differs})"):
         connection.execute(
             "DELETE FROM exd_segments WHERE flag IN (SELECT flag FROM exd_reach) "
             "AND (flag, dimension) NOT IN (FROM exd_wanted)"

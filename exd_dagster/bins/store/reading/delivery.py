@@ -59,7 +59,7 @@ def delivered_hours(records: Mapping[int, int], volumes: Volumes) -> set[int]:
     share = np.where(tested, seen / np.maximum(expected, 1.0), 1.0)
     doubtful = np.flatnonzero(tested & (seen > 0) & (share < FLEET_FLOOR))
     gap = tested & (seen == 0)
-    gap[[place for place in doubtful.tolist() if place in _all_down(doubtful, share, first, volumes)]] = True
+    gap[_all_down(doubtful, share, first, volumes)] = True
     beside = np.append(gap[1:], False) | np.append(False, gap[:-1])
     lost = gap | (beside & (share < WHOLE))
     lost |= _quiet_between(lost, ~tested, seen, expected)
@@ -90,15 +90,15 @@ def _expected(seen: Floats, places: Hours) -> Floats:
     return np.nan_to_num(np.fmin(median(_DAYS), median(_WEEKS)))
 
 
-def _all_down(doubtful: Hours, share: Floats, first: int, volumes: Volumes) -> set[int]:
+def _all_down(doubtful: Hours, share: Floats, first: int, volumes: Volumes) -> list[int]:
     """Return the doubtful places in which the counted flags are down with the log."""
     if not len(doubtful):
-        return set()
+        return []
     lags = np.concatenate([np.zeros(1, np.int64), _DAYS, _WEEKS])
     wanted = np.unique(doubtful + first - lags[:, None])
     by_flag = volumes([int(hour) for hour in wanted])
     shares = [_share(doubtful, first, evaluations) for evaluations in by_flag.values()]
-    down = set()
+    down = []
     for column, place in enumerate(doubtful.tolist()):
         known = np.array([found[column] for found in shares if not np.isnan(found[column])])
         if len(known) >= FEWEST_FLAGS:
@@ -106,7 +106,7 @@ def _all_down(doubtful: Hours, share: Floats, first: int, volumes: Volumes) -> s
         else:
             lost = share[place] < FLOOR and bool((known < FLOOR).all())
         if lost:
-            down.add(place)
+            down.append(place)
     return down
 
 

@@ -15,23 +15,6 @@ from exd_dagster.bins.counting.audience import Target
 from exd_dagster.bins.hours import HOUR_MS
 
 
-def take_fingerprints(connection: duckdb.DuckDBPyConnection, records: str, first: int) -> None:
-    """Compute the fingerprints of every hour to be read from `first` (since 1970) on: `exd_fingerprints`.
-
-    Args:
-        connection: has `exd_targets`.
-        records: SELECT of target, hour and hash of the records of these flags and hours.
-        first: earlier hours get no fingerprint.
-    """
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE exd_fingerprints AS SELECT target, hour, coalesce(records, 0) AS "
-        f"records, coalesce(hashes, 0) AS hashes FROM (SELECT target, unnest(range(greatest({first}, "
-        f"exd_start // {HOUR_MS}), (exd_end - 1) // {HOUR_MS} + 1)) AS hour FROM exd_targets) LEFT JOIN "
-        "(SELECT target, hour, count(*) AS records, sum(hash)::HUGEINT AS hashes "
-        f"FROM ({records}) GROUP BY target, hour) USING (target, hour)"
-    )
-
-
 def narrow(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], first: int) -> list[Target]:
     """Return the targets, each from the first hour whose fingerprint differs from the stored one.
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import duckdb
 
 from exd_dagster.bins.counting.audience import RANKS, Target, iteration_of
-from exd_dagster.bins.counting.count import Counter, write_targets
+from exd_dagster.bins.counting.count import Counter, write_fingerprints, write_targets
 from exd_dagster.bins.counting.segments import (
     IN_OVERVIEW,
     Cell,
@@ -19,7 +19,6 @@ from exd_dagster.bins.counting.segments import (
 )
 from exd_dagster.bins.hours import HOUR_MS
 from exd_dagster.bins.store.merge import drop_temporary, lost_exposures, merge_units
-from exd_dagster.bins.store.reading.fingerprints import take_fingerprints
 from exd_dagster.config.dimensions import dimensions_of
 from exd_dagster.telemetry.canonical import Columns
 from exd_dagster.telemetry.records import (
@@ -41,12 +40,6 @@ class Tally(Protocol):
 
     def look(self) -> None:
         """Scan every hour into `exd_overview`: its evaluations by everything but unit."""
-
-    def scopes(self) -> list[tuple[int, str, str]]:
-        """Return target, namespace and environment of the records seen."""
-
-    def variants(self) -> list[tuple[int, str]]:
-        """Return target and name of every variant that counts."""
 
     def label(self, ranks: Sequence[tuple[int, str, int]]) -> None:
         """Take target, variant and rank of what counts: `exd_labels`."""
@@ -272,7 +265,12 @@ class DuckLog:
         write_targets(self.connection, targets)
         named = {name for target in targets for name in dimensions_of(target.flag)}
         kept = sorted((named & self.columns.extras.keys()) - IN_OVERVIEW.keys())
-        take_fingerprints(self.connection, replace(self.tally(targets), kept=kept).hashed(first), first)
+        records = replace(self.tally(targets), kept=kept).hashed(first)
+        prints = (
+            "SELECT target, hour, count(*) AS records, sum(hash)::HUGEINT AS hashes "
+            f"FROM ({records}) GROUP BY target, hour"
+        )
+        write_fingerprints(self.connection, prints, "target, hour", first)
         return first
 
     def tidy(self) -> None:

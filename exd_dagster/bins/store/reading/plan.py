@@ -2,14 +2,15 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from exd_dagster.bins.counting.audience import Target, counts_the_same
-from exd_dagster.bins.hours import HOUR_MS, ceil_hour, hour_of, instant_of
+from exd_dagster.bins.hours import HOUR_MS, hour_of, instant_of
+from exd_dagster.bins.model import HOUR
 from exd_dagster.bins.store.registry import StoredFlag
 from exd_dagster.config import FlagAudit, FlagId, Timing
 from exd_dagster.config.dimensions import dimensions_of
-from exd_dagster.telemetry.records import from_ms, instant_ms
+from exd_dagster.telemetry.records import instant_ms
 from exd_dagster.telemetry.sources.duckdb import IbisRecords, Records
 
 
@@ -48,12 +49,12 @@ class Reading:
     @property
     def listed_until(self) -> datetime:
         """Files are listed this far, so that the last hour can be seen to be complete."""
-        return instant_of(self.last) + self.timing.lateness + 2 * (instant_of(1) - instant_of(0))
+        return instant_of(self.last) + self.timing.lateness + 2 * HOUR
 
     @property
     def reread_from(self) -> int:
         """First hour that is read again: `lookback` before the window, or where the log changed."""
-        first = self.first - ceil_hour(from_ms(0) + self.timing.lookback)
+        first = self.first - -(-self.timing.lookback // HOUR)
         return first if self.since is None else min(first, self.since)
 
     @property
@@ -68,7 +69,7 @@ class Reading:
     @property
     def lateness_ms(self) -> int:
         """Lateness in milliseconds."""
-        return instant_ms(from_ms(0) + self.timing.lateness)
+        return self.timing.lateness // timedelta(milliseconds=1)
 
 
 def plan_targets(
