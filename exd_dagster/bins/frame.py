@@ -1,7 +1,7 @@
 """Bins of one flag as a DataFrame, straight from a log, for notebooks and for checks on any table."""
 
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import duckdb
@@ -13,7 +13,7 @@ from exd_dagster.bins.store.select import select_bins
 from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import FlagAudit, Timing
 from exd_dagster.config.arguments import checked_arguments
-from exd_dagster.config.instants import instant_of
+from exd_dagster.config.instants import InstantLike, instant_of, utc_now
 from exd_dagster.errors import ConfigError, RecordsError
 from exd_dagster.telemetry.records import EARLIEST, from_ms
 from exd_dagster.telemetry.sources.duckdb import Records, as_records
@@ -27,8 +27,8 @@ def variant_bins(
     source: object,
     *,
     flag: str | FlagAudit | None = None,
-    start: datetime | date | str | None = None,
-    end: datetime | date | str | None = None,
+    start: InstantLike | None = None,
+    end: InstantLike | None = None,
     freq: Literal["h", "D"] = "h",
     now: datetime | None = None,
     preset: str | None = None,
@@ -63,7 +63,7 @@ def variant_bins(
     """
     records = as_records(source, preset, unit)
     audit = _audit(records, flag, start, end)
-    clock = datetime.now(timezone.utc) if now is None else instant_of(now, "variant_bins", "now")
+    clock = utc_now() if now is None else instant_of(now, "variant_bins", "now")
     with duckdb.connect() as connection:
         store = BinStore(connection)
         report = store.update(
@@ -82,8 +82,8 @@ def variant_bins(
 def _audit(
     records: Records,
     flag: str | FlagAudit | None,
-    start: datetime | date | str | None,
-    end: datetime | date | str | None,
+    start: InstantLike | None,
+    end: InstantLike | None,
 ) -> FlagAudit:
     if isinstance(flag, FlagAudit):
         return flag.model_copy(update=_instants(start=start or flag.start, end=end or flag.end))

@@ -2,7 +2,7 @@
 
 from datetime import date, datetime, time, timedelta, timezone
 from re import fullmatch
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from pydantic import BeforeValidator
 
@@ -75,5 +75,7 @@ def to_duration(value: object) -> object:
     return timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else value
 
 
+InstantLike: TypeAlias = str | date | datetime
+"""An instant as an argument of a function; see `instant_of`."""
 Instant = Annotated[datetime, BeforeValidator(to_utc)]
 Duration = Annotated[timedelta, BeforeValidator(to_duration)]

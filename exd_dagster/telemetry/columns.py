@@ -8,8 +8,17 @@ from exd_dagster.config.reasons import NOT_ASSIGNED, is_reason
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.canonical import TEXTS, Columns, is_nested, reason_sql, text_sql, unit_sql
 from exd_dagster.telemetry.instants import time_sql
-from exd_dagster.telemetry.paths import base_of, below, field_sql, list_chains, list_sql, lists_of, parse_path
-from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, Scan, ident, literal
+from exd_dagster.telemetry.paths import (
+    base_of,
+    below,
+    field_sql,
+    list_chains,
+    list_sql,
+    lists_of,
+    parse_path,
+    steps_to,
+)
+from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, Scan, as_text, ident, literal
 from exd_dagster.telemetry.unit_hash import NATIVE
 
 ANY = "*"
@@ -112,7 +121,7 @@ class ColumnMap:
     def find(self, name: str, scan: Scan) -> tuple[str, str] | None:
         """Return SQL and DuckDB type of a column by exd's name or the log's own, None without it."""
         if name in self.constants:
-            return literal(_constant(self.constants[name])), "VARCHAR"
+            return literal(as_text(self.constants[name])), "VARCHAR"
         found = _first_of(self._values(name, scan))
         if found is None or name not in self.extract:
             return found
@@ -251,9 +260,8 @@ def _unnested(scan: Scan, chain: Sequence[str]) -> Scan | None:
         base = outer or _spelled(base_of(inner.removesuffix("[]")), scan)
         if base is None or base not in scan.types:
             return None
-        whole = parse_path(f"{inner}.x")  # the column may be quoted, or spelled in another case
-        steps = (below(f"{inner}.x", outer) if outer else whole[1] if whole else ())[:-2]
-        found = list_sql(ident(outer) if outer else scan.sql(base), scan.types[base], steps)
+        column = ident(outer) if outer else scan.sql(base)
+        found = list_sql(column, scan.types[base], steps_to(inner, outer))
         if found is None:
             return None
         relation = f"(SELECT *, unnest({found[0]}) AS {ident(inner)} FROM {scan.relation})"
@@ -266,7 +274,3 @@ def _spelled(wanted: str, scan: Scan) -> str | None:
     if wanted in scan.types:
         return wanted
     return next((raw for raw in scan.types if raw.lower() == wanted.lower()), None)
-
-
-def _constant(value: Scalar) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

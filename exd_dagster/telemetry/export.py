@@ -30,7 +30,8 @@ def check_export(place: str, columns: ColumnMap, sample: Mapping[str, Sequence[R
     others = [row for row in rows if not preset.fits(row) and not _is_alike(row, columns)]
     better = [match for match in likeliest(recognise(others)) if match.preset != preset.name]
     if own and better:
-        files = [file for file, some in sample.items() if recognise_only(some, better[0].preset)]
+        other = read_preset(better[0].preset)
+        files = [file for file, some in sample.items() if any(map(other.fits, some))]
         where = f" {', '.join(files[:_ENOUGH])}" if files != [place] else ""
         faults = [
             f"it is a mix of two exports: {better[0].rows} of {len(rows)} rows looked at{where} have no "
@@ -48,11 +49,6 @@ def check_export(place: str, columns: ColumnMap, sample: Mapping[str, Sequence[R
         ]
     if faults:
         raise RecordsError("\n  - ".join([f"{place} is not what preset '{preset.name}' reads:", *faults]))
-
-
-def recognise_only(rows: Sequence[Row], name: str) -> bool:
-    """Return True for rows of which one has the signature of a preset."""
-    return any(map(read_preset(name).fits, rows))
 
 
 def _is_exposure(row: Row, columns: ColumnMap) -> bool:

@@ -23,6 +23,7 @@ from exd_dagster.telemetry.field_names import (
 )
 from exd_dagster.telemetry.paths import lists_of, opened
 from exd_dagster.telemetry.preset import Row
+from exd_dagster.telemetry.records import as_text
 
 _DEPTH = 8
 _KEYS = 200
@@ -131,7 +132,7 @@ def _leaves(value: Any, path: str, names: tuple[str, ...]) -> Iterator[tuple[str
     elif isinstance(value, (list, tuple)):
         yield from _elements(value, path, names)
     elif value is not None and value == value and str(value) != "":  # noqa: PLR0124 - NaN
-        yield path, names, str(value).lower() if isinstance(value, bool) else str(value)
+        yield path, names, as_text(value)
 
 
 def _elements(

@@ -87,6 +87,14 @@ def below(text: str, outer: str) -> tuple[Step, ...]:
     return rest[1] if rest else ()
 
 
+def steps_to(inner: str, outer: str) -> tuple[Step, ...]:
+    """Return the steps to a list from the one that it stands in, from its column for ""."""
+    within = f"{inner}.x"
+    path = parse_path(within)  # the column may be quoted, or spelled in another case
+    steps = below(within, outer) if outer else path[1] if path else ()
+    return steps[:-2]
+
+
 def _step(found: re.Match[str]) -> Step:
     if found["each"]:
         return Step(each=True)

@@ -22,7 +22,7 @@ from exd_dagster.config.toml import parse_toml
 from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.telemetry.columns import ANY, ColumnMap
 from exd_dagster.telemetry.paths import values_at
-from exd_dagster.telemetry.records import OPTIONAL, REQUIRED
+from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, as_text
 
 Paths: TypeAlias = str | tuple[str, ...]
 Row: TypeAlias = Mapping[str, Any]
@@ -181,7 +181,7 @@ def _text(value: Any) -> str:
     """Return a value as records hold it."""
     if value is None or value != value:  # noqa: PLR0124 - NaN
         return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return as_text(value)
 
 
 def _several(paths: Paths) -> tuple[str, ...]:

@@ -151,6 +151,11 @@ def literal(value: Scalar) -> str:
     return quoted[0] if len(quoted) == 1 else f"({' || chr(0) || '.join(quoted)})"
 
 
+def as_text(value: object) -> str:
+    """Return a value as records hold it: truth in lower case."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def instant_ms(instant: datetime) -> int:
     """Return whole milliseconds since 1970 (UTC)."""
     return (instant - _EPOCH) // timedelta(milliseconds=1)

@@ -8,6 +8,7 @@ and mixed at the end (DuckDB, src/common/types/hash.cpp).
 """
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any, TypeAlias
 
 import duckdb
@@ -91,19 +92,11 @@ def _make_functions(connection: duckdb.DuckDBPyConnection) -> None:
     # They belong to the database, which other connections share and which may outlive this one. DuckDB
     # keeps no reference to them beyond this connection, so they must be functions of this module.
     number, text = duckdb.type("UBIGINT"), duckdb.type("VARCHAR")
-    arrow = _has_pyarrow()
+    arrow = find_spec("pyarrow") is not None
     kind: Any = "arrow" if arrow else "native"
     texts, seeded = (_hash_arrow_texts, _hash_arrow_numbers) if arrow else (hash_text, hash_seeded)
     connection.create_function(OURS, texts, [text], number, type=kind)
     connection.create_function(f"{OURS}_seeded", seeded, [number, number], number, type=kind)
-
-
-def _has_pyarrow() -> bool:
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def _hash_arrow_texts(column: Any) -> Any:

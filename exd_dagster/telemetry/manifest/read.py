@@ -3,20 +3,19 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
 
 from exd_dagster.config import FlagAudit, Mode, Phase
-from exd_dagster.config.instants import instant_of
+from exd_dagster.config.instants import InstantLike, instant_of
 from exd_dagster.errors import ConfigError, did_you_mean
 from exd_dagster.telemetry.manifest.declared_split import MATCHED_REASONS, DeclaredSplit, declared_split
 from exd_dagster.telemetry.manifest.files import manifest_files
 from exd_dagster.telemetry.manifest.model import Manifest
 from exd_dagster.telemetry.manifest.parse import parse_manifest
 
-InstantLike: TypeAlias = str | date | datetime
 Manifests: TypeAlias = str | Path | Mapping[InstantLike, str | Path]
 
 _log = logging.getLogger(__name__)

@@ -2,18 +2,18 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime, timezone
 from itertools import count
 from re import DOTALL, sub
 from typing import TypeAlias
-from zoneinfo import ZoneInfo
 
 import duckdb
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from exd_dagster.config import ConfigModel, Scalar
+from exd_dagster.config.calendar import Zone
 from exd_dagster.errors import ConfigError, RecordsError
 from exd_dagster.telemetry.canonical import Columns
 from exd_dagster.telemetry.columns import ColumnMap
@@ -69,7 +69,7 @@ class Records(ConfigModel):
         description="Which rows are exposures: own name or path: values, separated by |; '' is a missing "
         "value, '*' any.",
     )
-    time_zone: str = Field(default="UTC", description="Zone of timestamps without an offset (IANA name).")
+    time_zone: Zone = Field(default="UTC", description="Zone of timestamps without an offset (IANA name).")
     time_format: str | None = Field(
         default=None,
         description="strptime pattern of timestamps written as text, such as '%d/%m/%Y %H:%M'; None: every "
@@ -79,27 +79,16 @@ class Records(ConfigModel):
         default=None, min_length=1, description="Name of this log in the store; None: its place."
     )
 
-    @field_validator("time_zone")
-    @classmethod
-    def _known_zone(cls, zone: str) -> str:
-        try:
-            ZoneInfo(zone)
-        except (KeyError, ValueError, OSError):
-            raise ValueError(f"'{zone}' is not an IANA time zone such as UTC or Europe/Berlin") from None
-        return zone
-
     @field_validator("time_format")
     @classmethod
     def _strptime_pattern(cls, pattern: str | None) -> str | None:
         if pattern is None:
             return None
-        try:
+        with suppress(ValueError):
             datetime.strptime(datetime(2026, 3, 14, tzinfo=timezone.utc).strftime(pattern), pattern)  # noqa: DTZ007
-        except ValueError:
-            raise ValueError(f"{pattern!r} is not a strptime pattern such as %d/%m/%Y %H:%M:%S") from None
-        if "'" in pattern or "%" not in pattern:
-            raise ValueError(f"{pattern!r} is not a strptime pattern such as %d/%m/%Y %H:%M:%S")
-        return pattern
+            if "'" not in pattern and "%" in pattern:
+                return pattern
+        raise ValueError(f"{pattern!r} is not a strptime pattern such as %d/%m/%Y %H:%M:%S")
 
     @model_validator(mode="after")
     def _said_once(self) -> Self:

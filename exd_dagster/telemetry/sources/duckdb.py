@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import duckdb
 from pydantic import Field, PrivateAttr, field_validator, model_validator
@@ -24,7 +24,7 @@ from exd_dagster.telemetry.sources.frames import as_columns
 from exd_dagster.telemetry.sources.ibis import IbisRecords, ibis_records
 from exd_dagster.telemetry.sources.parquet import damaged_files, open_parquet
 from exd_dagster.telemetry.sources.sample import MOST_ROWS, frame_rows, relation_rows, spread, text_rows
-from exd_dagster.telemetry.sources.text import TextStage, text_format
+from exd_dagster.telemetry.sources.text import Format, TextStage, text_format
 
 __all__ = [
     "DataFrameRecords",
@@ -114,7 +114,7 @@ class FileRecords(_Files):
     A CSV whose lines are each wrapped in one pair of quotes is read as if they were not.
     """
 
-    format: Literal["ndjson", "csv"] | None = Field(
+    format: Format | None = Field(
         default=None, description="None: by the ending of the path (.ndjson, .jsonl, .json, .csv, .tsv)."
     )
 
@@ -127,23 +127,26 @@ class FileRecords(_Files):
                 )
         return self
 
+    @property
+    def _kind(self) -> Format:
+        return self.format or text_format(self.paths[0]) or "ndjson"
+
     @contextmanager
     def open(
         self, connection: Connection, start: datetime, end: datetime, extras: Sequence[str] = ()
     ) -> Iterator[Scan]:
         """Read the files into a temporary table; see `Records.open`."""
         files = list_files(connection, self.paths, start, end)
-        kind = self.format or text_format(self.paths[0]) or "ndjson"
         table = scratch_name("lines")
         try:
             keep = partial(self.column_map.kept, flat=True)
             stage = TextStage(connection, table, self.raw_columns(extras), self.raw_columns(), keep)
-            yield stage.read(files, kind, self.place)
+            yield stage.read(files, self._kind, self.place)
         finally:
             connection.execute(f"DROP TABLE IF EXISTS {table}")
 
     def _rows(self, connection: Connection, file: str, most: int) -> list[Row]:
-        return text_rows(connection, file, self.format or text_format(self.paths[0]) or "ndjson", most)
+        return text_rows(connection, file, self._kind, most)
 
 
 class TableRecords(Records):
@@ -207,7 +210,7 @@ class TableRecords(Records):
             raise RecordsError(f"{self.database} is a database of SQLite; {fix}")
         alias = scratch_name("database")
         try:
-            connection.execute(f"ATTACH '{path.replace(chr(39), chr(39) * 2)}' AS {alias} (READ_ONLY)")
+            connection.execute(f"ATTACH {literal(path)} AS {alias} (READ_ONLY)")
         except duckdb.Error as error:
             raise RecordsError(
                 f"{self.database} cannot be opened: {error}\nIf another process writes to it, run again "

@@ -126,9 +126,10 @@ def _remote(connection: duckdb.DuckDBPyConnection, url: str) -> list[str]:
         rows = connection.execute("SELECT file FROM glob(?)", [url]).fetchall()
         return [file for (file,) in rows if not _is_hidden(file, url)]
     file_system, path = _file_system(url)
-    for protocol in _protocols(file_system):
-        if protocol not in connection.list_filesystems():
-            connection.register_filesystem(file_system)
+    protocol = file_system.protocol
+    protocol = protocol if isinstance(protocol, str) else protocol[0]
+    if protocol not in connection.list_filesystems():
+        connection.register_filesystem(file_system)
     if glob.has_magic(path):
         found = [name for name in file_system.glob(path) if not _is_hidden(name, path)]
     else:
@@ -140,11 +141,6 @@ def _own_extension(connection: duckdb.DuckDBPyConnection) -> bool:
     query = "SELECT count(*) FROM duckdb_extensions() WHERE extension_name = 'httpfs' AND loaded"
     row = connection.execute(query).fetchone()
     return bool(row and row[0])
-
-
-def _protocols(file_system: Any) -> tuple[str, ...]:
-    protocol = file_system.protocol
-    return (protocol,) if isinstance(protocol, str) else tuple(protocol)[:1]
 
 
 def _file_system(url: str) -> tuple[Any, str]:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from exd_dagster.errors import RecordsError
-from exd_dagster.telemetry.paths import parse_path
+from exd_dagster.telemetry.paths import base_of
 
 _REFUSED = {
     "period": "map a column of timestamps: frame[name].dt.to_timestamp() gives the start of each period",
@@ -83,8 +83,7 @@ def _places(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
     """Return the places of the columns to read; of names that differ in case only those wanted as spelled."""
     if not names:
         raise RecordsError("the DataFrame has no columns; give one with a row for each evaluation")
-    bases = [path[0] for name in wanted if (path := parse_path(name)) is not None]
-    asked = {*wanted, *bases}
+    asked = {*wanted, *map(base_of, wanted)}
     lowered = {name.lower() for name in asked}
     if twice := sorted(name for name in asked if list(names).count(name) > 1):
         raise RecordsError(f"the DataFrame has column '{twice[0]}' more than once; rename one of them")

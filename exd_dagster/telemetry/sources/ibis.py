@@ -13,9 +13,9 @@ from exd_dagster.config.reasons import NOT_ASSIGNED, reason_form
 from exd_dagster.errors import RecordsError, did_you_mean
 from exd_dagster.telemetry.columns import ANY
 from exd_dagster.telemetry.export import check_export, either
-from exd_dagster.telemetry.paths import Step, base_of, below, list_chains, lists_of, parse_path
+from exd_dagster.telemetry.paths import Step, base_of, below, list_chains, lists_of, parse_path, steps_to
 from exd_dagster.telemetry.preset import Row, read_preset
-from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, Scan
+from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, Scan, as_text
 from exd_dagster.telemetry.sources.base import Connection, Records
 from exd_dagster.telemetry.sources.sample import MOST_ROWS
 
@@ -106,8 +106,7 @@ class IbisRecords(Records):
 
         own = self.column_map
         if name in own.constants:
-            value = own.constants[name]
-            return ibis.literal(str(value).lower() if isinstance(value, bool) else str(value))
+            return ibis.literal(as_text(own.constants[name]))
         found = _first_of(self._all(table, name))
         if found is not None and name in own.extract:
             found = found.cast("string").re_extract(own.extract[name], 1)
@@ -184,9 +183,7 @@ class IbisRecords(Records):
             base = outer or self._spelled(table, base_of(inner.removesuffix("[]")))
             if base is None:
                 return None
-            whole = parse_path(f"{inner}.x")  # the column may be quoted, or spelled in another case
-            steps = below(f"{inner}.x", outer) if outer else whole[1] if whole else ()
-            elements = _list(table[base], steps[:-2])
+            elements = _list(table[base], steps_to(inner, outer))
             if elements is None:
                 return None
             table = table.mutate(**{inner: elements.unnest()})

@@ -11,7 +11,7 @@ import duckdb
 from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.canonical import is_nested, text_sql
 from exd_dagster.telemetry.instants import AWARE
-from exd_dagster.telemetry.paths import parse_path
+from exd_dagster.telemetry.paths import base_of
 from exd_dagster.telemetry.records import Scan, Unreadable, ident, literal
 from exd_dagster.telemetry.sources.base import describe, reason_of
 from exd_dagster.telemetry.sources.files import open_raw
@@ -108,8 +108,7 @@ def _columns(schema: Schema) -> list[str]:
 
 def _with_bases(names: Sequence[str]) -> list[str]:
     """Return the names, and the columns at the start of paths."""
-    bases = [path[0] for name in names if (path := parse_path(name)) is not None]
-    return list(dict.fromkeys([*names, *bases]))
+    return list(dict.fromkeys([*names, *map(base_of, names)]))
 
 
 def _drop_lacking(

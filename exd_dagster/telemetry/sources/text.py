@@ -167,12 +167,14 @@ class TextStage:
         with suppress(*_FAULTS):
             if kind == "csv":
                 return set(csv_header(csv_head(file).text)[2])
-            objects = (
-                f"(SELECT json FROM {json_objects(literal(file), json_layout(file))} LIMIT {_FIRST_ROWS})"
-            )
-            query = f"SELECT DISTINCT unnest(json_keys(json)) FROM {objects}"
-            return {row[0] for row in self.connection.execute(query).fetchall()}
+            objects = json_objects(literal(file), json_layout(file))
+            return self._keys(f"(SELECT json FROM {objects} LIMIT {_FIRST_ROWS})")
         return set()
+
+    def _keys(self, objects: str, path: str = "$") -> set[str]:
+        """Return the keys that JSON objects have at a path."""
+        query = f"SELECT DISTINCT unnest(json_keys(json, {literal(path)})) FROM {objects}"
+        return {key for (key,) in self.connection.execute(query).fetchall()}
 
     def _find(self) -> None:
         """Note which of the wanted columns, and fields, some row has."""
@@ -284,15 +286,12 @@ class TextStage:
         self._find()
         if self.found.issuperset(self.required):
             return
-        query = f"SELECT DISTINCT unnest(json_keys(json)) FROM {objects}"
-        names = [row[0] for row in self.connection.execute(query).fetchall()]
+        names = self._keys(objects)
         self.others.update(names)
-        self.found.update(set(names) & set(self.wanted))
+        self.found.update(names & set(self.wanted))
         self.others.update(paths_inside(self.connection, objects, {*self.required} - self.found))
         for base in sorted({base_of(name) for name in self.wanted if parse_path(name)} & self.others):
-            path = literal("$." + ident(base))
-            query = f"SELECT DISTINCT unnest(json_keys(json, {path})) FROM {objects}"
-            self.others.update(f"{base}.{row[0]}" for row in self.connection.execute(query).fetchall())
+            self.others.update(f"{base}.{key}" for key in self._keys(objects, "$." + ident(base)))
 
     def _read_csv(self, files: Sequence[str]) -> None:
         groups: dict[Header, list[str]] = defaultdict(list)
@@ -360,10 +359,8 @@ class TextStage:
         kept = self.keep(Scan("", "", types, renamed=self.renamed)) or "true"
         if keep_empty:
             selected = f"{selected}, exd_file"
-            star, kept = (
-                f"* REPLACE (CASE WHEN NOT ({some}) THEN exd_file END AS exd_file)",
-                f"({kept}) OR NOT",
-            )
+            star = f"* REPLACE (CASE WHEN NOT ({some}) THEN exd_file END AS exd_file)"
+            kept = f"({kept}) OR NOT"
         else:
             star, kept = "*", f"({kept}) AND"
         self.connection.execute(

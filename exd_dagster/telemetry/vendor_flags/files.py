@@ -4,17 +4,16 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TypeAlias
 
 import yaml
 
-from exd_dagster.config.instants import instant_of
+from exd_dagster.config.instants import InstantLike, instant_of
 from exd_dagster.errors import ConfigError
 from exd_dagster.telemetry.vendor_flags.model import Document
 
-InstantLike: TypeAlias = str | date | datetime
 Source: TypeAlias = str | Path | Mapping[InstantLike, str | Path]
 
 _NAMED = re.compile(r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)(?:[T_ -]?(\d\d)[:h-]?(\d\d)(?:[:m-]?(\d\d))?)?(?!\d)")

@@ -11,9 +11,9 @@ from typing import Any
 
 from exd_dagster.config import FlagAudit, Mode, Phase
 from exd_dagster.config.arguments import checked_arguments
-from exd_dagster.config.instants import instant_of
+from exd_dagster.config.instants import InstantLike, instant_of
 from exd_dagster.errors import ConfigError, did_you_mean
-from exd_dagster.telemetry.vendor_flags.files import Copy, InstantLike, Source, copies_of
+from exd_dagster.telemetry.vendor_flags.files import Copy, Source, copies_of
 from exd_dagster.telemetry.vendor_flags.model import (
     FORMS,
     Arm,

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from exd_dagster.telemetry.records import as_text
 from exd_dagster.telemetry.vendor_flags.model import Arm, Document, Reader, Stage, Underivable, VendorFlag
 from exd_dagster.telemetry.vendor_flags.weights import (
     derive,
@@ -74,7 +75,7 @@ def _history(log: Sequence[Mapping[str, Any]], environment: str | None) -> Vendo
 def _flag(item: Mapping[str, Any], environment: str | None) -> VendorFlag:
     block = pick(item["environments"], environment)
     arms = [
-        Arm(str(one.get("name") or _text(one["value"])), i, one["value"], str(one.get("_id", "")))
+        Arm(str(one.get("name") or as_text(one["value"])), i, one["value"], str(one.get("_id", "")))
         for i, one in enumerate(item["variations"])
     ]
     team = item.get("_maintainerTeam") or {}
@@ -91,17 +92,13 @@ def _flag(item: Mapping[str, Any], environment: str | None) -> VendorFlag:
 
 
 def _sdk_flag(key: str, flag: Mapping[str, Any]) -> VendorFlag:
-    arms = [Arm(_text(value), i, value) for i, value in enumerate(flag["variations"])]
+    arms = [Arm(as_text(value), i, value) for i, value in enumerate(flag["variations"])]
     return VendorFlag(
         key=str(flag.get("key") or key),
         stages=(derive(lambda: _served(str(flag.get("key") or key), flag, arms)),),
         status="archived" if flag.get("deleted") else "running" if flag.get("on") else "stopped",
         notes=_notes(flag),
     )
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _notes(block: Mapping[str, Any]) -> tuple[str, ...]:
