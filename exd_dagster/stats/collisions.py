@@ -19,7 +19,7 @@ at all; a pair is called a collision where one occurs less than half as often as
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import log
 
@@ -104,7 +104,7 @@ class CollisionVerdict(Verdict):
     pairs: int = 0
     sampled: float = 1.0
     collisions: tuple[Pair, ...] = ()
-    dependent: tuple[Pair, ...] = field(default=())
+    dependent: tuple[Pair, ...] = ()
     apart: tuple[str, ...] = ()
 
 
@@ -123,8 +123,7 @@ def assignment_collision(
     fleet = _Fleet.of(arms)
     counted = _joint_counts(shared, fleet)
     allowed = np.array([[comparable(a, b) for b in fleet.flags] for a in fleet.flags], dtype=bool)
-    allowed = np.triu(allowed.reshape(len(fleet.flags), -1), 1) if fleet.flags else allowed
-    first, second = np.nonzero(allowed) if fleet.flags else (np.zeros(0, int), np.zeros(0, int))
+    first, second = np.nonzero(np.triu(allowed.reshape(len(fleet.flags), len(fleet.flags)), 1))
     evidence = np.zeros(len(first))
     compared = 0
     for a in np.unique(first).tolist():
@@ -296,12 +295,10 @@ def _joint_counts(shared: SharedUnits, fleet: _Fleet) -> Floats:
     units, at = units[order], at[order]
     _, first, size = np.unique(units, return_index=True, return_counts=True)
     cost = np.cumsum(size.astype(np.int64) ** 2)
+    starts = [*first.tolist(), len(at)]
     edges = [0, *(np.flatnonzero(np.diff(cost // AT_ONCE)) + 1).tolist(), len(first)]
     for low, high in pairwise(edges):
-        begin, end = (
-            int(first[low]) if low < len(first) else 0,
-            int(first[high]) if high < len(first) else len(at),
-        )
+        begin, end = starts[low], starts[high]
         row = np.repeat(np.arange(high - low), size[low:high])
         block = csr_array((np.ones(end - begin), (row, at[begin:end])), shape=(high - low, len(place)))
         dense = end - begin > 0.02 * (high - low) * len(place) and (high - low) * len(place) < 2**27

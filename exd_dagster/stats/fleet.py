@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from exd_dagster.stats import words
 from exd_dagster.stats.inputs import Booleans, Floats, checked_level
 from exd_dagster.stats.traffic.traffic import TrafficVerdict
 
@@ -79,7 +80,7 @@ def source_outage(verdicts: Mapping[Key, TrafficVerdict]) -> SourceOutage | None
     if len(down) < max(FEWEST_FLAGS, SOURCE_SHARE * len(tested)):
         return None
     since = min((v.bad_from for v in down.values() if v.bad_from is not None), default=None)
-    when = f" since {since:%Y-%m-%d %H:%M} UTC" if since else ""
+    when = f" since {words.instant(since)}" if since else ""
     return SourceOutage(
         flags=tuple(sorted(str(key) for key in down)),
         watched=len(tested),

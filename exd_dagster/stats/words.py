@@ -43,3 +43,8 @@ def stray(reason: str, units: Mapping[str, int], total: float) -> str:
 def instant(moment: datetime) -> str:
     """Write a UTC instant to the minute."""
     return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def hours(start: datetime, end: datetime | None) -> str:
+    """Write from when to when (UTC), or since when where there is no end."""
+    return f"since {instant(start)}" if end is None else f"from {instant(start)} to {instant(end)}"

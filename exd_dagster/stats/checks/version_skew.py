@@ -3,6 +3,7 @@
 Not a statistical test: the log contradicts the declaration. Informational; never blocks.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -32,10 +33,10 @@ class VersionSkewVerdict(Verdict):
 
 def version_counts(bins: FlagBins) -> dict[int, int]:
     """Return the evaluations by manifest version, most frequent first; only whole numbers are versions."""
-    counts: dict[int, int] = {}
+    counts = Counter[int]()
     for fact in bins.facts:
         if fact.name == "manifest_version" and fact.detail.isdigit():
-            counts[int(fact.detail)] = counts.get(int(fact.detail), 0) + fact.count
+            counts[int(fact.detail)] += fact.count
     return dict(sorted(counts.items(), key=lambda pair: (-pair[1], -pair[0])))
 
 

@@ -56,6 +56,12 @@ class ChangePoint(StrictJson):
     earliest_hour: datetime | None = None
     latest_hour: datetime | None = None
 
+    @property
+    def furthest(self) -> str:
+        """The variant furthest from its declared share within the fault; of equals the last."""
+        gaps = {name: abs(self.after[name] - share) for name, share in self.declared.items()}
+        return [name for name, gap in gaps.items() if gap >= max(gaps.values()) - 1e-12][-1]
+
     def at(self, start: datetime, step: timedelta) -> "ChangePoint":
         """Return the same change with its bins as instants, for bins of length `step` from `start` on."""
         hour, earliest, latest = (start + step * i for i in (self.bin, self.earliest, self.latest))

@@ -27,7 +27,7 @@ The remaining values of a dimension form one more segment: those not admitted by
 those that the store does not keep by name. It is tested in the same way, since its units too follow from N.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -175,12 +175,18 @@ def _may_fail(counts: Floats, periods: Sequence[Period], thresholds: Floats) -> 
     return np.asarray((bound >= thresholds[:, None]).any(axis=1))
 
 
+def _blocks(counts: Floats) -> Iterator[slice]:
+    """Yield the segments that are evaluated together."""
+    size = max(TOGETHER // max(counts[:1].size * 14, 1), 1)
+    for first in range(0, len(counts), size):
+        yield slice(first, first + size)
+
+
 def _in_blocks(
     counts: Floats, periods: Sequence[Period], evaluate: Callable[[Floats, Sequence[Period]], Floats]
 ) -> Floats:
     """Return what is evaluated of every segment, float (S, T), some of them at a time."""
-    size = max(TOGETHER // max(counts[0].size * 14, 1), 1) if len(counts) else 1
-    blocks = [evaluate(counts[i : i + size], periods) for i in range(0, len(counts), size)]
+    blocks = [evaluate(counts[rows], periods) for rows in _blocks(counts)]
     return np.concatenate([np.zeros((0, counts.shape[1])), *blocks])
 
 
@@ -211,10 +217,8 @@ def _gone_on(
     counts: Floats, periods: Sequence[Period], start: Sums | None, save: int
 ) -> tuple[Floats, list[Sums]]:
     """Return ln E of every segment from a state on, some at a time, and their states to save, if any."""
-    size = max(TOGETHER // max(counts[0].size * 14, 1), 1)
     series, states = list[Floats](), list[Sums]()
-    for i in range(0, len(counts), size):
-        rows = slice(i, i + size)
+    for rows in _blocks(counts):
         begun = start and Sums(start.bins, start.log_sums[rows], start.carried[rows], start.counts[rows])
         part, state = resumed(counts[rows], periods, begun, save)
         series.append(part)

@@ -167,8 +167,7 @@ def _empty_hours(counts: Floats) -> int:
 
 def _numbers(inside: Floats, outside: Floats, change: ChangePoint, window: Window) -> dict[str, Any]:
     """Return the variant that is furthest from its declared share in the fault, and its shares."""
-    gaps = {name: abs(change.after[name] - share) for name, share in change.declared.items()}
-    name = [name for name, gap in gaps.items() if gap >= max(gaps.values()) - 1e-12][-1]
+    name = change.furthest
     column = window.names.index(name)
     elsewhere = float(outside.sum())
     return {

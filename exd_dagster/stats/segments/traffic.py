@@ -26,11 +26,11 @@ from typing import NamedTuple
 import numpy as np
 
 from exd_dagster.bins.model import ADMITTED, HOUR, OTHER, FlagBins, FlagSegments
-from exd_dagster.config import FlagAudit, TrafficDropThresholds, floor_hour
+from exd_dagster.config import FlagAudit, TrafficDropThresholds
 from exd_dagster.stats import words
 from exd_dagster.stats.carried import Carried
 from exd_dagster.stats.inputs import Floats
-from exd_dagster.stats.traffic.declared import declared_hours
+from exd_dagster.stats.traffic.declared import declared_hours, whole_hours
 from exd_dagster.stats.traffic.levels import DAY, Levels
 from exd_dagster.stats.traffic.seasonal import TESTS_FROM, WINDOWS, Declared
 from exd_dagster.stats.traffic.traffic import TrafficVerdict, traffic_drop_test
@@ -138,7 +138,7 @@ def segment_traffic(
         The verdict: pass, fail (severity WARN), insufficient before hour 240 of the flag, skipped where it
         has one part alone.
     """
-    whole = bins if flag.end is None else bins.between(bins.start, floor_hour(flag.end))
+    whole = whole_hours(flag, bins)
     current = segments.between(whole.start, whole.audited_through)
     parts = [*_arms(flag, whole), *_largest(current)]
     if len(parts) < 2:
@@ -207,8 +207,6 @@ def _judge(
     carried: Carried | None,
 ) -> TrafficVerdict:
     delivered = bins.delivered.copy()
-    if flag.start != floor_hour(flag.start):  # the first hour is cut by the flag's start
-        delivered[: bins.index(flag.start) + 1] = False
     delivered[: part.first] = False
     declared, left_out = declared_hours(flag, bins, delivered, part.units, limits.baseline)
     test = partial(
@@ -303,16 +301,13 @@ def _row(name: str, verdict: TrafficVerdict, failed_in: FlagBins | None = None) 
 def _failure(bins: FlagBins, lost: list[tuple[_Part, TrafficVerdict]], parts: int) -> SegmentTrafficVerdict:
     part, worst = lost[0]
     first, last = worst.first_bad or 0, worst.last_bad or 0
-    bad_from, bad_until = bins.start + HOUR * first, bins.start + HOUR * (last + 1)
-    ongoing = worst.state == "ongoing"
-    when = f"since {words.instant(bad_from)}"
-    if not ongoing:
-        when = f"from {words.instant(bad_from)} to {words.instant(bad_until)}"
+    bad_from = bins.start + HOUR * first
+    bad_until = None if worst.state == "ongoing" else bins.start + HOUR * (last + 1)
     kept = words.percent((worst.latest_volume or 0.0) / max(worst.expected_volume or 0.0, 1e-300), 2)
     sentence = (
         f"{part.name}: traffic fell to {kept} of its share of the flag ({worst.window} h window, "
         f"{words.number(worst.latest_volume or 0)} of {words.number(worst.expected_volume or 0)} units) "
-        f"{when}, while the rest was normal."
+        f"{words.hours(bad_from, bad_until)}, while the rest was normal."
     )
     return SegmentTrafficVerdict(
         check=CHECK,
@@ -322,7 +317,7 @@ def _failure(bins: FlagBins, lost: list[tuple[_Part, TrafficVerdict]], parts: in
         sentence=sentence,
         state=worst.state,
         bad_from=bad_from,
-        bad_until=None if ongoing else bad_until,
+        bad_until=bad_until,
         usable_until=bad_from,
         parts_tested=parts,
         part=part.name,

@@ -250,8 +250,7 @@ def _pooled(counts: Floats, periods: Sequence[Period], names: Sequence[str]) -> 
 
 def _sentence(change: ChangePoint, numbers: dict[str, Any]) -> str:
     """Return the split within the fault, and today's once the fault is past."""
-    gaps = {name: abs(change.after[name] - share) for name, share in change.declared.items()}
-    name = [name for name, gap in gaps.items() if gap >= max(gaps.values()) - 1e-12][-1]
+    name = change.furthest
     seen, wanted = words.against(change.after[name], change.declared[name])
     span = (
         f"since bin {change.bin}" if change.until is None else f"in bins {change.bin} to {change.until - 1}"

@@ -1,5 +1,6 @@
 """What a flag declares about its hours, for the traffic test: clock, phases, holidays and events."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
@@ -14,9 +15,19 @@ from exd_dagster.config import Event, FlagAudit, floor_hour
 from exd_dagster.config.calendar import holiday_spans
 from exd_dagster.stats.inputs import Booleans, Floats
 from exd_dagster.stats.traffic.baseline import Baseline
-from exd_dagster.stats.traffic.levels import Change, levels, no_levels
+from exd_dagster.stats.traffic.levels import Change, levels
 from exd_dagster.stats.traffic.seasonal import Declared
 from exd_dagster.stats.window import ceil_hour
+
+
+def whole_hours(flag: FlagAudit, bins: FlagBins) -> FlagBins:
+    """Return the bins up to the flag's end; an hour that its start or end cuts counts as not delivered."""
+    whole = bins if flag.end is None else bins.between(bins.start, floor_hour(flag.end))
+    if flag.start == floor_hour(flag.start):
+        return whole
+    delivered = whole.delivered.copy()
+    delivered[: whole.index(flag.start) + 1] = False
+    return replace(whole, delivered=delivered)
 
 
 def declared_hours(
@@ -25,8 +36,7 @@ def declared_hours(
     """Return what the flag declares about the hours of `bins`, and why hours are not evaluated, by bin."""
     size = len(bins)
     learned, reasons = _left_out(flag, bins)
-    changes = _changes(flag, bins)
-    known = levels(volumes, delivered & learned, changes) if changes else no_levels(size)
+    known = levels(volumes, delivered & learned, _changes(flag, bins))
     return Declared(
         clock=_clock(flag.timezone, bins.start, size), learned=learned, levels=known, baseline=baseline
     ), reasons

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import exp
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -31,7 +31,7 @@ from exd_dagster.stats.traffic.seasonal import (
 from exd_dagster.stats.verdict import Json, Severity, Verdict
 
 TrafficMethod = Literal["seasonal", "zscore"]
-METHODS = ("seasonal", "zscore")
+METHODS = get_args(TrafficMethod)
 JUDGED_HOURS = 24
 BLOCKING_WINDOWS = (3, 6, 24)
 
@@ -185,7 +185,7 @@ def _by_season(
     episode = _episode(seen, newest)
     first, last = _extent(seen, volumes, episode, level)
     ongoing = _ongoing(seen, last, end, level)
-    row, hour = (_worst_row(seen, newest), newest) if ongoing else _deepest(seen, episode, level)
+    row, hour = (int(np.argmin(seen.p[:, newest])), newest) if ongoing else _deepest(seen, episode, level)
     blocking = _blocking_row(seen, end, level, drop) if ongoing else None
     severity: Severity = "WARN" if blocking is None else "ERROR"
     numbers = _numbers(seen, row if blocking is None else blocking, hour, level)
@@ -236,10 +236,6 @@ def _blocking_row(seen: SeasonalScan, end: int, level: float, drop: float) -> in
         and seen.volumes[row, end] <= (1 - drop) * seen.window_expected[row, end]
     ]
     return min(rows, key=lambda row: float(seen.p[row, end]), default=None)
-
-
-def _worst_row(seen: SeasonalScan, hour: int) -> int:
-    return int(np.argmin(seen.p[:, hour]))
 
 
 def _numbers(seen: SeasonalScan, row: int, hour: int, level: float) -> dict[str, Any]:
