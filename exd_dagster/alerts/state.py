@@ -15,7 +15,7 @@ from exd_dagster.alerts.model import AlertState, Incident, instant
 from exd_dagster.alerts.policy.incidents import DAMPING
 from exd_dagster.errors import ExdError
 
-VERSION = 6
+VERSION = AlertState().version
 KEPT_RECEIPTS = 2000
 KEPT_FOR = timedelta(days=30)
 KEPT_PAST = 500

@@ -39,6 +39,7 @@ _HEADLINES = {
     "SRM_SHUTOFF_TRIGGERED": "Sample ratio mismatch: suspend the assignment.",
     "SEQUENTIAL_SRM_TRIGGERED": "Sequential sample ratio mismatch: suspend the assignment.",
 }
+"""How the message of each alert begins, in the order of the checks."""
 
 
 class LiveMonitor:
@@ -243,16 +244,15 @@ class LiveMonitor:
             srm, sequential = _srm(counted.bins, expected_ratios, ALPHA)
             checks = (self._traffic(counted, freq, window, z_threshold, 0.5), srm, sequential)
         traffic, srm, sequential = checks
+        detected = traffic["anomaly_detected"], srm["srm_detected"], sequential["srm_detected"]
         alerts = {
-            "TRAFFIC_DROP_ANOMALY": traffic if traffic["anomaly_detected"] else None,
-            "SRM_SHUTOFF_TRIGGERED": srm if srm["srm_detected"] else None,
-            "SEQUENTIAL_SRM_TRIGGERED": sequential if sequential["srm_detected"] else None,
+            name: result for name, result, found in zip(_HEADLINES, checks, detected, strict=True) if found
         }
         holding = srm["srm_detected"] or sequential["srm_detected"]
         self.shutoff_triggered = holding or (self._seed and self.shutoff_triggered)
         return {
             "shutoff_triggered": self.shutoff_triggered,
-            "alerts_triggered": [name for name, result in alerts.items() if result is not None],
+            "alerts_triggered": list(alerts),
             "traffic_anomaly": traffic,
             "cumulative_srm": srm,
             "sequential_srm": sequential,
@@ -300,14 +300,14 @@ class LiveMonitor:
         )
         return result | {"quarantined": dict(counted.quarantined)}
 
-    def _tell(self, alerts: Mapping[str, Result | None]) -> list[DeliveryResult]:
+    def _tell(self, alerts: Mapping[str, Result]) -> list[DeliveryResult]:
         """Send new alerts and drop ended ones. Compatible mode sends every time."""
-        self._notified = {name for name in self._notified if alerts[name] is not None}
+        self._notified &= alerts.keys()
         if self.dispatcher is None:
             return []
         deliveries = []
         for name, result in alerts.items():
-            if result is None or name in self._notified:
+            if name in self._notified:
                 continue
             sent = self.dispatcher.dispatch(name, f"{_HEADLINES[name]} {result['message']}", result)
             if not self._seed and any(delivery.status == "sent" for delivery in sent):

@@ -271,8 +271,7 @@ def _blocked(alerts: Sequence[Alert], context: Context) -> str:
     names = context.blocked.get(str(alerts[0].flag), ())
     if not names:
         return "reports that read these bins, until the fault is corrected or a person decides"
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(visible(name) for name in names[:LISTED]) + more
+    return words.listed([visible(name) for name in names], LISTED)
 
 
 def _assignment(entry: OutboxEntry, state: AlertState) -> str:

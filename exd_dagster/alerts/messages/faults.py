@@ -173,10 +173,7 @@ def _arms(kind: Fault, facts: Facts) -> str:
     if kind in _STRAY:
         units = words.counts(facts.get(_STRAY[kind]))
         names = sorted(units, key=lambda name: (-units[name], name))
-    if not names:
-        return "a variant"
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return clip_name(visible(names[0]), _NAME) + more
+    return words.listed([clip_name(visible(name), _NAME) for name in names], 1) or "a variant"
 
 
 def _conditions(facts: Facts) -> list[tuple[str, str]]:
@@ -189,17 +186,15 @@ def _conditions(facts: Facts) -> list[tuple[str, str]]:
 def _segments(facts: Facts, sign: str = "= ") -> str:
     """Return the segments at fault in a few words."""
     found = [f"{name} {sign}{clip_name(visible(value), _NAME)}" for name, value in _conditions(facts)]
-    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    return (found[0] if found else "a segment") + more
+    return words.listed(found, 1) or "a segment"
 
 
 def _within(facts: Facts) -> str:
     """Return the values of a second dimension that explain a segment's fault, in a few words."""
     looked = segment(facts).get("within")
     named = looked.get("named") if isinstance(looked, Mapping) and looked.get("explains") else None
-    listed = [visible(str(one)) for one in named] if isinstance(named, (list, tuple)) else []
-    more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
-    return " and ".join(listed[:3]) + more
+    values = [visible(str(one)) for one in named] if isinstance(named, (list, tuple)) else []
+    return words.listed(values, 3, " and ")
 
 
 def _excluded(facts: Facts) -> str:

@@ -37,6 +37,17 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
+def listed(names: Sequence[str], most: int, joint: str = ", ") -> str:
+    """Return the first names and how many more there are: "a, b and 3 more"."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return joint.join(names[:most]) + more
+
+
+def cut(lines: Sequence[str], most: int) -> list[str]:
+    """Return the first lines, and one that says how many more there are."""
+    return [*lines[:most], *([f"and {len(lines) - most} more"] if len(lines) > most else [])]
+
+
 def number(value: object) -> float | None:
     """Return a fact as a number; None when it is not one."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -159,14 +170,15 @@ def statistics(facts: Facts) -> list[tuple[str, str]]:
     log_e = number(facts.get("log_e_value"))
     if log_e is not None:
         lines.append(("Evidence", f"{_times(log_e)} to 1 against the declared split"))
-    for label, name in (("chi-square", "chi_square"), ("z", "z_score"), ("n", "n")):
-        value = number(facts.get(name))
-        if value is not None:
-            lines.append((label + now, f"{value:,.0f}" if name == "n" else f"{value:,.1f}"))
-    for label, name in (("Volume", "latest_volume"), ("Expected", "expected_volume")):
-        value = number(facts.get(name))
-        if value is not None:
-            lines.append((label, f"{value:,.0f}"))
+    for label, name, digits in (
+        (f"chi-square{now}", "chi_square", 1),
+        (f"z{now}", "z_score", 1),
+        (f"n{now}", "n", 0),
+        ("Volume", "latest_volume", 0),
+        ("Expected", "expected_volume", 0),
+    ):
+        if (value := number(facts.get(name))) is not None:
+            lines.append((label, f"{value:,.{digits}f}"))
     since = change_hour(facts)
     if since:
         lines.append(("Changed about", utc(since)))

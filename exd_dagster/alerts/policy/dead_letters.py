@@ -80,7 +80,6 @@ def _report(
         for receipt in lost
         for _, _, key, check, _ in receipt.subjects or (("", "", "", "", ""),)
     ]
-    more = [f"and {len(lost_messages) - _LISTED} more"] if len(lost_messages) > _LISTED else []
     why = tuple(dict.fromkeys(receipt.detail for receipt in lost))[:3]
     name, channel = other
     return OutboxEntry(
@@ -89,7 +88,7 @@ def _report(
         channel=channel.name,
         reason="dead_letter",
         note=f"Undelivered: {words.count(len(lost), 'message')} to {destination}",
-        lines=(("Why", *why), ("Not delivered", *lost_messages[:_LISTED], *more)),
+        lines=(("Why", *why), ("Not delivered", *words.cut(lost_messages, _LISTED))),
         created_at=now,
         next_attempt_at=now,
     )

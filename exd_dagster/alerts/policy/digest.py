@@ -69,15 +69,10 @@ def lines(
         ("Not checked", _reasons([c for c in found if c.verdict == "not_checked"])),
         ("Too little data yet", _reasons([c for c in found if c.verdict == "insufficient"])),
     )
-    listed = tuple((heading, *_cut(entries)) for heading, entries in groups if entries)
+    listed = tuple((heading, *words.cut(entries, _LISTED)) for heading, entries in groups if entries)
     return listed or (
         ("No failures", f"Every check of {words.count(len({c.flag for c in found}), 'flag')} passes."),
     )
-
-
-def _cut(entries: Sequence[str]) -> list[str]:
-    more = [f"and {len(entries) - _LISTED} more"] if len(entries) > _LISTED else []
-    return [*entries[:_LISTED], *more]
 
 
 def _by_flag(checks: Iterable[CheckState]) -> Mapping[FlagId, list[CheckState]]:

@@ -64,8 +64,7 @@ def signed(answer: Answer, message: str, at: datetime, token: str) -> str:
         message=message,
         at=int(at.timestamp()),
     )
-    text = json.dumps(asdict(offer), separators=(",", ":"), sort_keys=True)
-    value = _signature(text, token, _BUTTON) + text
+    value = _signed(offer, token, _BUTTON)
     return value if len(value) <= LONGEST_VALUE else ""
 
 
@@ -101,14 +100,18 @@ class Opened:
 
 def sealed(opened: Opened, token: str) -> str:
     """Return what a form carries, signed; a button's value cannot stand for it, nor the other way round."""
-    text = json.dumps(asdict(opened), separators=(",", ":"), sort_keys=True)
-    return _signature(text, token, _FORM) + text
+    return _signed(opened, token, _FORM)
 
 
 def unsealed(metadata: str, token: str) -> Opened | None:
     """Return what a form carries, None where it was not signed with this token."""
     text = _verified(metadata, token, _FORM)
     return None if text is None else Opened(**json.loads(text))
+
+
+def _signed(content: Offer | Opened, token: str, context: bytes) -> str:
+    text = json.dumps(asdict(content), separators=(",", ":"), sort_keys=True)
+    return _signature(text, token, context) + text
 
 
 def _verified(signed_text: str, token: str, context: bytes) -> str | None:
