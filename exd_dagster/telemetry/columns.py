@@ -131,8 +131,7 @@ class ColumnMap:
         try:
             return time_sql(*found[name], self.time_zone, self.time_format)
         except RecordsError as error:
-            own = "' or '".join(self.paths(name))
-            raise RecordsError(f"{scan.place}: column '{own}' {error}") from None
+            raise RecordsError(f"{scan.place}: column '{either(self.paths(name))}' {error}") from None
 
     def kept(self, scan: Scan, *, flat: bool = False) -> str:
         """Return the condition for the rows that are records, "" for all; without what it cannot test.
@@ -181,7 +180,7 @@ class ColumnMap:
             if name in self.constants:
                 continue
             own = self.paths(name)
-            wanted = "' or '".join(own)
+            wanted = either(own)
             alike = [raw for raw in scan.types if raw.lower() == own[0].lower()] if len(own) == 1 else []
             value = self.find(name, scan)
             if len(alike) > 1 and wanted not in alike:
@@ -200,6 +199,11 @@ class ColumnMap:
                     f"column '{wanted}' for {name} has type {value[1]}; map a single value, for example "
                     f"columns={{'{name}': '{wanted}.key'}}"
                 )
+
+
+def either(paths: Sequence[str]) -> str:
+    """Return paths as a quoted choice: a' or 'b."""
+    return "' or '".join(paths)
 
 
 def _passes(found: tuple[str, str] | None, values: str) -> str:

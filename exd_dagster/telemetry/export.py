@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from exd_dagster.errors import RecordsError
-from exd_dagster.telemetry.columns import ColumnMap
+from exd_dagster.telemetry.columns import ColumnMap, either
 from exd_dagster.telemetry.paths import values_at
 from exd_dagster.telemetry.preset import Preset, Row, holds, likeliest, read_preset, recognise
 from exd_dagster.telemetry.records import REQUIRED
@@ -82,11 +82,6 @@ def _lacking(file: str, columns: ColumnMap, rows: Sequence[Row]) -> str:
         if not any(values_at(row, path) for row in exposures for path in own):
             return f"{file}: no row has '{either(own)}' for {name}"
     return ""
-
-
-def either(paths: Sequence[str]) -> str:
-    """Return paths as a quoted choice: a' or 'b."""
-    return "' or '".join(paths)
 
 
 def _first_sign(preset: Preset, rows: Sequence[Row]) -> str:

@@ -10,7 +10,7 @@ is there, whatever it holds.
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from functools import cache, lru_cache
+from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, TypeAlias
 
@@ -188,7 +188,7 @@ def _several(paths: Paths) -> tuple[str, ...]:
     return (paths,) if isinstance(paths, str) else paths
 
 
-@lru_cache(maxsize=1)
+@cache
 def _folder() -> Mapping[str, Any]:
     found = files("exd_dagster.telemetry").joinpath("presets").iterdir()
     return {file.name.removesuffix(".toml"): file for file in found if file.name.endswith(".toml")}

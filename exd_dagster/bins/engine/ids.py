@@ -48,8 +48,8 @@ def count_evaluations(tally: EngineTally) -> None:
     connection = tally.connection
     pairs = f"SELECT target, hour, variant, sum(pairs) AS n FROM exd_overview WHERE {COUNTED} GROUP BY ALL"
     if _has_ids(tally) and (_kinds(tally) is None or has_rows(connection, _OTHERS)):
-        fixed = tally.fixed(SCOPE)
-        key = [name for name in _CELL if name not in fixed]
+        scope, fixed = tally.scope()
+        key = [*scope, "hour", "variant"]
         rows = _odd(tally, tally.rows(counted_only=True)).select(*key, "unit_key", "id_key").distinct()
         tally.take(
             with_fixed(rows.group_by(key).agg(n=rows.count().cast("int64")), fixed),
@@ -91,8 +91,8 @@ def _place(column: Expression, values: Sequence[Any]) -> Expression:
 
 def _take_once(tally: EngineTally, values: Mapping[str, list[Any]]) -> None:
     """Count ids of one kind and unit by kind, and the others: `exd_once`."""
-    fixed = tally.fixed(SCOPE)
-    key = [*(name for name in SCOPE if name not in fixed), "hour"]
+    scope, fixed = tally.scope()
+    key = [*scope, "hour"]
     rows = tally.rows(counted_only=False)
     # the variant as a number: engines group by numbers faster
     variants = _values(tally, "coalesce(variant, '')")

@@ -21,7 +21,7 @@ from exd_dagster.bins.counting.segments import (
 )
 from exd_dagster.bins.engine.expressions import value_literal
 from exd_dagster.bins.engine.functions import whole
-from exd_dagster.bins.engine.tally import OF_TARGET, SCOPE, EngineTally, with_fixed
+from exd_dagster.bins.engine.tally import OF_TARGET, EngineTally, with_fixed
 from exd_dagster.bins.hours import HOUR_MS
 from exd_dagster.telemetry.records import literal
 
@@ -97,7 +97,8 @@ def _counts(tally: EngineTally, names: list[str]) -> Expression:
     for i in range(len(names)):
         named = firsts.mutate(d=ibis.literal(i, "int64"), value=firsts[f"v{i}"])
         each.append(named.group_by([*key, "hour", "rank", "d", "value"]).agg(n=named.count().cast("int64")))
-    return with_fixed(reduce(lambda union, one: union.union(one), each), tally.fixed(SCOPE))
+    _, fixed = tally.scope()
+    return with_fixed(reduce(lambda union, one: union.union(one), each), fixed)
 
 
 def _firsts(tally: EngineTally, names: Sequence[str]) -> tuple[Expression, list[str]]:
@@ -105,9 +106,8 @@ def _firsts(tally: EngineTally, names: Sequence[str]) -> tuple[Expression, list[
     import ibis
 
     rows, units, unit = tally.firsts(tally.counted_rows())
-    fixed = tally.fixed(SCOPE)
+    key, _ = tally.scope()
     values = {f"v{i}": tally.log.text(name) for i, name in enumerate(names)}
-    key = [name for name in SCOPE if name not in fixed]
     rows = rows.mutate(first=rows.ms * RANKS + rows["rank"], **values)
     each_unit = [*dict.fromkeys([*key, *unit]), "first"]
     firsts = rows.select(*each_unit, *values).semi_join(units, [*unit, "first"])

@@ -92,8 +92,8 @@ class StatefulTally(EngineTally):
 
     def _found(self) -> Expression:
         """Return the first exposures in the records read."""
-        rows, fixed = self.counted_rows(), self.fixed(SCOPE)
-        key = [*(name for name in SCOPE if name not in fixed), *self.phase_key, "unit_key"]
+        rows, (scope, fixed) = self.counted_rows(), self.scope()
+        key = [*scope, *self.phase_key, "unit_key"]
         units = with_fixed(found_exposures(rows, key, self.slots), fixed)
         if not self.phase_key:
             units = units.mutate(phase=value_literal(0), iteration=value_literal(0))

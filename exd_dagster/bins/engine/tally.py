@@ -146,8 +146,8 @@ class EngineTally:
 
     def active_units(self) -> Expression:
         """Count units by scope, hour and rank of the variant."""
-        fixed, rows = self.fixed(SCOPE), self.counted_rows()
-        key = [*(name for name in SCOPE if name not in fixed), "cell"]
+        (scope, fixed), rows = self.scope(), self.counted_rows()
+        key = [*scope, "cell"]
         # one number for hour and rank: engines group by fewer and narrower columns faster
         cells = rows.mutate(cell=rows.hour * RANKS + rows["rank"]).select(*key, "unit_key").distinct()
         found = cells.group_by(key).agg(units=cells.count().cast("int64"))
@@ -156,20 +156,18 @@ class EngineTally:
 
     def new_units(self) -> Expression:
         """Count first exposures by scope, hour and rank of the variant."""
-        units, fixed = self.exposures(), self.fixed(SCOPE)
-        key = [name for name in SCOPE if name not in fixed]
-        return with_fixed(counted(units, key), fixed)
+        key, fixed = self.scope()
+        return with_fixed(counted(self.exposures(), key), fixed)
 
     def exposures(self) -> Expression:
         """Return each unit once per scope and iteration; see `by_iteration`."""
-        rows, fixed = self.counted_rows(), self.fixed(SCOPE)
-        key = [name for name in SCOPE if name not in fixed]
+        rows, (key, _) = self.counted_rows(), self.scope()
         units = found_exposures(rows, [*key, *self.phase_key, "unit_key"], self.slots)
         return by_iteration(units, [*key, "iteration", "unit_key"], phases=bool(self.phase_key))
 
     def firsts(self, rows: Expression) -> tuple[Expression, Expression, list[str]]:
         """Return records, the units first exposed in them, and the columns that both are joined by."""
-        key = [name for name in SCOPE if name not in self.fixed(SCOPE)]
+        key, _ = self.scope()
         return rows, self.exposures(), [*key, *self.phase_key[1:], "unit_key"]
 
     @property
@@ -177,16 +175,17 @@ class EngineTally:
         """Columns of the phase, where any flag has more than one."""
         return ["phase", "iteration"] if any(len(target.parts) > 1 for target in self.targets) else []
 
-    def fixed(self, names: Sequence[str]) -> dict[str, Any]:
-        """Return those of the columns that are the same in all records: no need to group by them."""
+    def scope(self) -> tuple[list[str], dict[str, Any]]:
+        """Return the columns of the scope to group by, and those that have one value in all records."""
         seen: dict[str, set[Any]] = {"flag": {target.flag.key for target in self.targets}}
         numbers = ", ".join(str(target.number) for target in self.targets)
-        for name in (*SCOPE[1:], *KIND):
+        for name in SCOPE[1:]:
             values = self.connection.execute(
                 f"SELECT DISTINCT {name} FROM exd_overview WHERE target IN ({numbers}) LIMIT 2"
             ).fetchall()
             seen[name] = {value for (value,) in values}
-        return {name: next(iter(seen[name])) for name in names if len(seen[name]) == 1}
+        fixed = {name: next(iter(values)) for name, values in seen.items() if len(values) == 1}
+        return [name for name in SCOPE if name not in fixed], fixed
 
     def clear(self) -> None:
         """Drop the temporary tables."""

@@ -348,15 +348,13 @@ def _store_errors() -> Iterator[None]:
             f"not enough memory or disk: {error}\nNothing was changed; free some and run again"
         ) from error
     except duckdb.Error as error:
-        text = str(error).lower()
-        if is_conflict(error):
-            raise StoreBusyError(_BUSY.format(error)) from error
-        if any(word in text for word in _WRITING):
+        busy = is_conflict(error)
+        if not busy and any(word in str(error).lower() for word in _WRITING):
             raise StoreError(
                 f"the bin store cannot be written: {error}\nNothing was changed; free disk space or correct "
                 "the permissions, and run again"
             ) from error
-        if isinstance(error, duckdb.TransactionException):
+        if busy or isinstance(error, duckdb.TransactionException):
             raise StoreBusyError(_BUSY.format(error)) from error
         if holds_values(error):
             raise RecordsError(_UNCOUNTED.format(reason_of(error))) from None

@@ -11,8 +11,8 @@ from pydantic import Field, field_validator
 
 from exd_dagster.config.reasons import NOT_ASSIGNED, reason_form
 from exd_dagster.errors import RecordsError, did_you_mean
-from exd_dagster.telemetry.columns import ANY
-from exd_dagster.telemetry.export import check_export, either
+from exd_dagster.telemetry.columns import ANY, either
+from exd_dagster.telemetry.export import check_export
 from exd_dagster.telemetry.paths import Step, base_of, below, list_chains, lists_of, parse_path, steps_to
 from exd_dagster.telemetry.preset import Row, read_preset
 from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, Scan, as_text
@@ -82,7 +82,8 @@ class IbisRecords(Records):
             if "" not in values.split("|") and not self._all(table, name)
         ]
         faults += [
-            f"it has no column '{either(own.paths(name))}' for {name}.{self.hint(table, name)}"
+            f"it has no column '{either(own.paths(name))}' for {name}."
+            + did_you_mean(own.paths(name)[0], table.columns)
             for name in REQUIRED
             if self.column(table, name) is None
         ]
@@ -199,10 +200,6 @@ class IbisRecords(Records):
                 f"{self.place} has the columns {', '.join(alike)}; name the one to read with columns={{...}}"
             )
         return alike[0] if alike else None
-
-    def hint(self, table: Any, name: str) -> str:
-        """Return " Did you mean ...?" for a missing column."""
-        return did_you_mean(self.column_map.paths(name)[0], table.columns)
 
     def sample(
         self,
