@@ -147,9 +147,9 @@ class FlagBins:
             facts=self.facts[_first(self.facts, start) : _first(self.facts, end)],
         )
 
-    def fact_total(self, name: str, details: Sequence[str] | None = None) -> int:
-        """Sum one fact over all hours, over all its details or the given ones."""
-        return sum(f.count for f in self.facts if f.name == name and (details is None or f.detail in details))
+    def fact_total(self, name: str) -> int:
+        """Sum one fact over all hours and details."""
+        return sum(fact.count for fact in self.facts if fact.name == name)
 
 
 ADMITTED = 50

@@ -135,10 +135,10 @@ def unit_sql(column: str, kind: str, function: str = NATIVE) -> tuple[str, str]:
     return f"{function}({text})", f"coalesce({text}, '') <> ''"
 
 
-def stored_unit_sql(unit: str, columns: "Columns", seed: int) -> str:
-    """Return SQL for the stored form of a unit: the same for 5 and '5', different in every store."""
+def stored_unit_sql(columns: Columns, seed: int) -> str:
+    """Return SQL for the stored form of the column `unit`: the same for 5 and '5', other in every store."""
     function = columns.hash_function
-    hashed = f"{function}(CAST({unit} AS VARCHAR))" if columns.unit_type in INTEGERS else unit
+    hashed = f"{function}(CAST(unit AS VARCHAR))" if columns.unit_type in INTEGERS else "unit"
     return seeded_sql(function, hashed, seed)
 
 

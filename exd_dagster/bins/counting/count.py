@@ -118,7 +118,7 @@ class Counter:
 
     def fresh(self) -> None:
         """Find each unit's first exposure, and its first to another variant: `exd_fresh`."""
-        unit = stored_unit_sql("unit", self.columns, self.seed)
+        unit = stored_unit_sql(self.columns, self.seed)
         phase, keys = ("0::INTEGER", "unit") if self._one_phase else ("phase", "phase, unit")
         target, keys = self._target or "target", keys if self._target else f"target, {keys}"
         write_table(self.connection, "fresh", [])

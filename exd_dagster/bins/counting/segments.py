@@ -185,7 +185,7 @@ def _records_of_firsts(counter: Counter, names: Sequence[str]) -> tuple[str, lis
     counter = replace(counter, kept=kept)
     columns = [IN_OVERVIEW[name] if name in IN_OVERVIEW else f"kept_{kept.index(name)}" for name in names]
     rows = counter.rows(["us", *(name for name in columns if name in IN_OVERVIEW.values())])
-    unit = stored_unit_sql("unit", counter.columns, counter.seed)
+    unit = stored_unit_sql(counter.columns, counter.seed)
     values = [f"v{i}" for i in range(len(names))]
     texts = ", ".join(
         f"coalesce(CAST({column} AS VARCHAR), '') AS {value}"

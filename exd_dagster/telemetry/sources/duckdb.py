@@ -19,7 +19,7 @@ from exd_dagster.errors import RecordsError
 from exd_dagster.telemetry.preset import Row
 from exd_dagster.telemetry.records import Scan, Unreadable, ident, literal
 from exd_dagster.telemetry.sources.base import Connection, Records, describe, scratch_name
-from exd_dagster.telemetry.sources.files import file_marks, is_sqlite, list_files, path_text
+from exd_dagster.telemetry.sources.files import PathText, file_marks, is_sqlite, list_files, path_text
 from exd_dagster.telemetry.sources.frames import as_columns
 from exd_dagster.telemetry.sources.ibis import IbisRecords, ibis_records
 from exd_dagster.telemetry.sources.parquet import damaged_files, open_parquet
@@ -153,12 +153,9 @@ class TableRecords(Records):
     """A DuckDB table or view, in the store's own database or in another file, which is opened read-only."""
 
     table: str = Field(min_length=1, description='Name of the table; "schema.table" too.')
-    database: str | None = Field(default=None, description="DuckDB file; None: the store's own database.")
-
-    @field_validator("database", mode="before")
-    @classmethod
-    def _path(cls, database: object) -> object:
-        return path_text(database)
+    database: PathText | None = Field(
+        default=None, description="DuckDB file; None: the store's own database."
+    )
 
     @property
     def place(self) -> str:

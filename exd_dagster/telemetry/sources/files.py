@@ -8,9 +8,10 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime, timedelta
 from errno import ENAMETOOLONG
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 import duckdb
+from pydantic import BeforeValidator
 
 from exd_dagster.errors import RecordsError
 
@@ -34,6 +35,10 @@ def path_text(path: object) -> Any:
             )
         return value
     return os.fspath(path) if isinstance(path, os.PathLike) else path
+
+
+PathText = Annotated[str, BeforeValidator(path_text)]
+"""A path in a configuration; see `path_text`."""
 
 
 def list_files(

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import ClassVar
 
 import duckdb
-from pydantic import Field, PrivateAttr, field_validator
+from pydantic import Field, PrivateAttr
 from typing_extensions import Self
 
 from exd_dagster.errors import ExtensionError, RecordsError
@@ -18,7 +18,7 @@ from exd_dagster.telemetry.extensions import load_extension, reach_storage
 from exd_dagster.telemetry.preset import Row
 from exd_dagster.telemetry.records import Scan, literal
 from exd_dagster.telemetry.sources.base import Connection, Records, describe
-from exd_dagster.telemetry.sources.files import path_text
+from exd_dagster.telemetry.sources.files import PathText
 from exd_dagster.telemetry.sources.sample import MOST_ROWS, relation_rows
 
 
@@ -126,12 +126,9 @@ class DeltaRecords(LakehouseRecords):
     """A table of Delta Lake: deletion vectors, renamed columns and partitions are those of its log."""
 
     extensions = ("delta",)
-    path: str = Field(min_length=1, description="Folder or URL of the table, that which holds _delta_log.")
-
-    @field_validator("path", mode="before")
-    @classmethod
-    def _as_text(cls, path: object) -> object:
-        return path_text(path)
+    path: PathText = Field(
+        min_length=1, description="Folder or URL of the table, that which holds _delta_log."
+    )
 
     @property
     def place(self) -> str:
@@ -159,17 +156,12 @@ class IcebergRecords(LakehouseRecords):
     """
 
     extensions = ("avro", "iceberg")
-    table: str = Field(
+    table: PathText = Field(
         min_length=1,
         description="Of a catalog its name, such as telemetry.flag_evaluations; else the path or URL of its "
         "newest metadata file, or of its folder where that has a version-hint.text.",
     )
     catalog: str | None = Field(default=None, description="Name of a catalog of PyIceberg; None: none.")
-
-    @field_validator("table", mode="before")
-    @classmethod
-    def _as_text(cls, table: object) -> object:
-        return path_text(table)
 
     @property
     def place(self) -> str:
