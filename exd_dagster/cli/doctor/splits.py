@@ -1,15 +1,14 @@
 """Compare the declared splits with the newest closed day of the log; nothing is stored."""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import duckdb
 
-from exd_dagster.alerts.messages.text import clip_name, visible
 from exd_dagster.alerts.messages.words import count
 from exd_dagster.bins.model import FlagBins
 from exd_dagster.bins.store.store import BinStore
 from exd_dagster.cli.doctor.diagnosis import Diagnosis, fail, ok, warn
+from exd_dagster.cli.init.split_look import in_words, shown
 from exd_dagster.config import FlagAudit, floor_hour
 from exd_dagster.definitions.fleet.plan import AuditPlan
 from exd_dagster.errors import ExdError
@@ -79,20 +78,17 @@ def split_disagrees(flag: FlagAudit, bins: FlagBins) -> Diagnosis | None:
     units = sum(seen.values())
     shares = {name: count / units for name, count in seen.items() if count or name in declared}
     said = (
-        f"'{flag.id}' is declared {_shares(declared)}; {units:,} units up to "
-        f"{words.instant(bins.audited_through)} show {_shares(shares)}"
+        f"'{flag.id}' is declared {in_words(declared)}; {units:,} units up to "
+        f"{words.instant(bins.audited_through)} show {in_words(shares)}"
     )
     if absent := [name for name, share in declared.items() if share and not seen.get(name)]:
-        named = ", ".join(clip_name(visible(name), 40) for name in absent)
+        named = ", ".join(shown(name) for name in absent)
         return warn("splits", said, f"check that {named} is served, and is spelled this way in the records")
     plausible = plausible_split(bins.new_units.astype(float), bins.variants).split
     names = {*declared, *plausible}
     if all(abs(declared.get(name, 0) - plausible.get(name, 0)) <= SAME_WITHIN for name in names):
         return warn("splits", said, "look at its checks: no other common split is as close")
-    fix = f"if {_shares(plausible)} was configured, correct split= or add a phase; if not, look at its checks"
+    fix = (
+        f"if {in_words(plausible)} was configured, correct split= or add a phase; if not, look at its checks"
+    )
     return warn("splits", said, fix)
-
-
-def _shares(split: Mapping[str, float]) -> str:
-    named = {clip_name(visible(name), 40): share for name, share in split.items()}
-    return ", ".join(f"{name} {words.percent(share)}" for name, share in named.items())

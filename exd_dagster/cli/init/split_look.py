@@ -50,33 +50,35 @@ def look_at_split(start: datetime, names: Sequence[str], counts: Floats) -> Spli
     kept = [list(names).index(name) for name in found.split]
     units = counts[first:end, kept].sum()
     seen = f"seen {' / '.join(f'{100 * share:.1f}' for share in shares.values())} % of {units:,.0f} units"
-    said = [f"{_shown(name)}: no unit since {at(hour)}" for name, hour in found.absent.items()]
-    said += [f"{_shown(name)}: no unit before {at(hour)}" for name, hour in found.late.items()]
+    said = [f"{shown(name)}: no unit since {at(hour)}" for name, hour in found.absent.items()]
+    said += [f"{shown(name)}: no unit before {at(hour)}" for name, hour in found.late.items()]
     if len(found.periods) > 1:
         seen += f" from {at(first)} to {at(end)}"
-        parts = "; ".join(f"{_shares(part)} until {at(last)}" for _, last, part in found.periods[:_NAMED])
+        parts = "; ".join(f"{in_words(part)} until {at(last)}" for _, last, part in found.periods[:_NAMED])
         said.append(f"the split changed: {parts}; declare phases= if that was meant")
     said += [
-        f"{_shown(name)}: {words.percent(share, 2)} of the units, not in the split; a typo, or a default?"
+        f"{shown(name)}: {words.percent(share, 2)} of the units, not in the split; a typo, or a default?"
         for name, share in found.rare.items()
     ]
     if not found.usual:
-        said.append(f"no usual split is near {_shares(shares)}; declare the one that was configured")
+        said.append(f"no usual split is near {in_words(shares)}; declare the one that was configured")
     return SplitLook(found.split, seen, tuple(said))
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
+    """Return the name of a flag or variant for the terminal, at most 40 characters."""
     return clip_name(visible(name), _NAME)
 
 
-def _shares(shares: Mapping[str, float]) -> str:
-    return ", ".join(f"{_shown(name)} {words.percent(share)}" for name, share in shares.items())
+def in_words(shares: Mapping[str, float]) -> str:
+    """Return shares by variant as text."""
+    return ", ".join(f"{shown(name)} {words.percent(share)}" for name, share in shares.items())
 
 
 def remarks(flags: Sequence[SeenFlag], looks: Sequence[SplitLook]) -> list[str]:
     """Return what to check before a split is confirmed, as text."""
     lines = [
-        f"  {_shown(flag.key)}: {remark}"
+        f"  {shown(flag.key)}: {remark}"
         for flag, look in zip(flags, looks, strict=True)
         for remark in look.remarks
     ]
@@ -101,7 +103,7 @@ def left_out(seen: Sequence[SeenFlag], listed: Sequence[SeenFlag]) -> list[str]:
         if flag in listed:
             continue
         elsewhere = "has more units in another environment" if (flag.namespace, flag.key) in keys else ""
-        reasons[elsewhere or why_left_out(flag) or "fewer units than those listed"].append(_shown(str(flag)))
+        reasons[elsewhere or why_left_out(flag) or "fewer units than those listed"].append(shown(str(flag)))
     lines = [
         f"  {len(names)}, {why}: {', '.join(names[:_NAMED])}" + (", ..." if len(names) > _NAMED else "")
         for why, names in reasons.items()
