@@ -314,12 +314,8 @@ def attention(ordered: Sequence[TrustRow], paths: Mapping[FlagId, str] = Mapping
 
 
 def _linked(row: TrustRow, paths: Mapping[FlagId, str]) -> str:
-    path = paths.get(row.flag)
-    return f"[{_name(row)}]({path})" if path else _name(row)
-
-
-def _name(row: TrustRow) -> str:
-    return escape_markdown(clip_name(visible(row.flag)))
+    name, path = escape_markdown(clip_name(visible(row.flag))), paths.get(row.flag)
+    return f"[{name}]({path})" if path else name
 
 
 def _record(row: TrustRow) -> dict[str, str]:

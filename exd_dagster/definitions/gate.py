@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
-from exd_dagster.alerts.messages.links import base_url_faults
+from exd_dagster.alerts.messages.links import Links, base_url_faults
 from exd_dagster.alerts.model import instant
 from exd_dagster.audit.freshness import stale_sentence
 from exd_dagster.config import floor_hour
@@ -134,7 +134,8 @@ def blocked_by(*bins: AnyAsset, max_age: timedelta | None = None, base_url: str 
 
         @wraps(report)
         def guarded(context: dg.AssetExecutionContext, *args: Any, **kwargs: Any) -> Any:
-            refuse_unless_trusted(context.instance, keys, utc_now(), max_age=max_age, base_url=base_url)
+            if blocked := blocked_checks(context.instance, keys, utc_now(), max_age=max_age):
+                raise refusal(blocked, base_url)
             return report(context, *args, **kwargs) if takes_context else report(*args, **kwargs)
 
         if not takes_context:
@@ -148,23 +149,6 @@ def blocked_by(*bins: AnyAsset, max_age: timedelta | None = None, base_url: str 
         return guarded  # type: ignore[return-value]
 
     return decorate
-
-
-def refuse_unless_trusted(
-    instance: dg.DagsterInstance,
-    keys: Sequence[dg.AssetCheckKey],
-    now: datetime,
-    *,
-    max_age: timedelta | None = None,
-    base_url: str = "",
-) -> None:
-    """Raise a failure that names every `trust` check which does not let a report run.
-
-    Raises:
-        dagster.Failure: not to be retried, with a link to each check.
-    """
-    if blocked := blocked_checks(instance, keys, now, max_age=max_age):
-        raise refusal(blocked, base_url)
 
 
 def blocked_checks(
@@ -226,11 +210,9 @@ def refusal(blocked: Mapping[dg.AssetCheckKey, str], base_url: str = "", more: s
 
 def check_links(keys: Iterable[dg.AssetCheckKey], base_url: str = "") -> dict[str, dg.UrlMetadataValue]:
     """Return the address of each check's page, by the name of its asset."""
-    root = base_url.rstrip("/")
+    links = Links(base_url)
     return {
-        key.asset_key.to_user_string(): dg.MetadataValue.url(
-            f"{root}/assets/{'/'.join(key.asset_key.path)}?view=checks&checkDetail={key.name}"
-        )
+        key.asset_key.to_user_string(): dg.MetadataValue.url(links.check(key.asset_key.path, key.name))
         for key in keys
     }
 
