@@ -5,7 +5,7 @@ a unit drawn from the flag's audience, so units return and first exposures decay
 seed gives the same records.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -278,7 +278,7 @@ def _served(
     return np.where(lost, 0, variant), np.where(lost, _LOST, 0)
 
 
-def _choose(units: _Array, seed: int, salt: str, shares: list[float] | tuple[float, ...]) -> _Array:
+def _choose(units: _Array, seed: int, salt: str, shares: Sequence[float]) -> _Array:
     """Return the index each unit is assigned to: always the same for one unit and salt."""
     bounds = np.cumsum(shares)[:-1]
     return np.searchsorted(bounds, _uniform(units, seed, salt), side="right")

@@ -88,7 +88,5 @@ def split_disagrees(flag: FlagAudit, bins: FlagBins) -> Diagnosis | None:
     names = {*declared, *plausible}
     if all(abs(declared.get(name, 0) - plausible.get(name, 0)) <= SAME_WITHIN for name in names):
         return warn("splits", said, "look at its checks: no other common split is as close")
-    fix = (
-        f"if {in_words(plausible)} was configured, correct split= or add a phase; if not, look at its checks"
-    )
-    return warn("splits", said, fix)
+    usual = f"if {in_words(plausible)} was configured, correct split= or add a phase"
+    return warn("splits", said, f"{usual}; if not, look at its checks")

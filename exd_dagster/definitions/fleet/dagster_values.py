@@ -30,16 +30,17 @@ def check_types(flags: object, store: object, alerts: object) -> None:
         for name, value in (("flags", flags), ("alerts", alerts))
         if not isinstance(value, (list, tuple))
     ]
-    others = (
-        [flag for flag in flags if not isinstance(flag, FlagAudit)]
-        if isinstance(flags, (list, tuple))
-        else []
-    )
-    faults += [f"flags: {repr(flag)[:80]} is no FlagAudit; write exd.FlagAudit(key=...)" for flag in others]
-    if isinstance(alerts, (list, tuple)):
-        strange = [type(each).__name__ for each in alerts if not hasattr(each, "name")]
+    if isinstance(flags, (list, tuple)):
         faults += [
-            f"alerts: {kind} is no destination; write for example exd.SlackAlerts(...)" for kind in strange
+            f"flags: {repr(flag)[:80]} is no FlagAudit; write exd.FlagAudit(key=...)"
+            for flag in flags
+            if not isinstance(flag, FlagAudit)
+        ]
+    if isinstance(alerts, (list, tuple)):
+        faults += [
+            f"alerts: {type(each).__name__} is no destination; write for example exd.SlackAlerts(...)"
+            for each in alerts
+            if not hasattr(each, "name")
         ]
     if not isinstance(store, DuckDBResource):
         faults.append(

@@ -1,5 +1,6 @@
 """The asset `flag_tables`: publishes after each audit; a warehouse that cannot be written fails it alone."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -102,9 +103,9 @@ def publish(
         for flag in flags:
             parts += _changed_bins(backend, store, flag, now, before)
         warehouse.replace(backend, parts)
-    rows: dict[str, int] = {}
+    rows = Counter[str]()
     for table, _, written in parts:
-        rows[table.name] = rows.get(table.name, 0) + len(written)
+        rows[table.name] += len(written)
     return rows
 
 
