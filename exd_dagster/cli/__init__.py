@@ -18,7 +18,7 @@ COMMANDS = {
     "doctor": ("exd_dagster.cli.doctor.command:doctor", "Check that an audit project can do its work."),
     "drill": (
         "exd_dagster.cli.drill.command:drill",
-        "Plant a fault in a copy of your records and watch it be found.",
+        "Inject a fault into a copy of your records and measure detection.",
     ),
     "plan": ("exd_dagster.cli.plan:plan", "Say in how many hours a fault would be found."),
     "protect": ("exd_dagster.cli.protect:protect", "Show which reports a failing flag does not stop."),

@@ -30,8 +30,8 @@ DEFAULT_LENGTH = timedelta(hours=48)
 """Default start of the fault, before the end of the log."""
 
 _COPY = "exd_drill_copy"
-_PLANTED = "exd_drill_planted"
-_GRAINS = 10_000
+_FAULTY = "exd_drill_faulty"
+_BUCKETS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Fault:
         sql = columns.expressions
         conditions = [
             f"{sql['us']} >= {instant_ms(self.since) * 1000}",
-            f"hash(CAST({sql['unit']} AS VARCHAR), 7) % {_GRAINS} < {round(self.size * _GRAINS)}",
+            f"hash(CAST({sql['unit']} AS VARCHAR), 7) % {_BUCKETS} < {round(self.size * _BUCKETS)}",
         ]
         if self.arm:
             conditions.append(f"{sql['variant']} = {literal(self.arm)}")
@@ -98,7 +98,7 @@ class DrillResult:
 
     Attributes:
         flag: the flag.
-        fault: what was planted.
+        fault: what was injected.
         through: end of the last hour audited (UTC).
         checks: when each check failed.
         note: what keeps a check from seeing the fault, "" for nothing.
@@ -152,7 +152,7 @@ def run_drill(
     arm: str | None = None,
     where: Mapping[str, str] | None = None,
 ) -> DrillResult:
-    """Plant a fault in a copy of the flag's records and audit it hour by hour, as the checks would have.
+    """Inject a fault in a copy of the flag's records and audit it hour by hour, as the checks would have.
 
     Args:
         records: the log; it is only read.
@@ -180,13 +180,13 @@ def run_drill(
         healthy, _ = _count(connection, copy, flag, timing, now)
         if not len(healthy):
             raise RecordsError(
-                f"{records.place} has no closed hour of flag '{flag.id}' yet; nothing to run_drill on"
+                f"{records.place} has no closed hour of flag '{flag.id}' yet; nothing to inject a fault into"
             )
         begins = _beginning(healthy, since)
         lost = SIZES[kind] if size is None else size
         fault = Fault(kind, begins, lost, _arm(flag, kind, arm, begins), wanted)
-        planted = _plant(connection, copy, fault)
-        faulty, segments = as_delivered(*_count(connection, planted, flag, timing, now), healthy)
+        injected = _inject(connection, copy, fault)
+        faulty, segments = as_delivered(*_count(connection, injected, flag, timing, now), healthy)
     answers = hourly_answers(flag, faulty, thresholds, begins, segments if wanted else None)
     found = tuple(_detection(history) for history in answers)
     return DrillResult(flag, fault, faulty.audited_through, found, _unseen(flag, wanted))
@@ -250,14 +250,14 @@ def _check_where(
         raise ConfigError("these options", [f"where: no record of this flag has {column} = '{value}'.{near}"])
 
 
-def _plant(connection: duckdb.DuckDBPyConnection, copy: TableRecords, fault: Fault) -> TableRecords:
+def _inject(connection: duckdb.DuckDBPyConnection, copy: TableRecords, fault: Fault) -> TableRecords:
     named = [column for column, _ in fault.where]
     with copy.resolved(connection, fault.since, fault.since, named) as columns:
         lost = fault.lost(columns)
     connection.execute(
-        f"CREATE TEMP TABLE {_PLANTED} AS SELECT * FROM {_COPY} WHERE NOT coalesce({lost}, false)"
+        f"CREATE TEMP TABLE {_FAULTY} AS SELECT * FROM {_COPY} WHERE NOT coalesce({lost}, false)"
     )
-    return copy.model_copy(update={"table": _PLANTED})
+    return copy.model_copy(update={"table": _FAULTY})
 
 
 def _count(
