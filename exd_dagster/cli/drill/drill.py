@@ -152,7 +152,7 @@ def run_drill(
     arm: str | None = None,
     where: Mapping[str, str] | None = None,
 ) -> DrillResult:
-    """Inject a fault in a copy of the flag's records and audit it hour by hour, as the checks would have.
+    """Inject a fault into a copy of the flag's records and audit it hour by hour, as the checks would.
 
     Args:
         records: the log; it is only read.
