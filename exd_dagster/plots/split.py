@@ -38,8 +38,7 @@ def split_plot(bins: FlagBins, flag: FlagAudit, verdict: Verdict) -> str:
 
     The band, in the colour of one arm, contains R(t) of that arm at every hour with probability .999 while
     the split is healthy: the two-sided normal mixture boundary of Howard, Ramdas, McAuliffe and Sekhon
-    (2021). It
-    is drawn for the arm that differs most where the verdict failed, else for the smallest.
+    (2021). It is drawn for the arm that differs most where the verdict failed, else for the smallest.
 
     Hours in which a declared change was being taken up are grey, and count below only: what share each arm
     should have had in them is not known.

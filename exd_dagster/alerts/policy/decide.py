@@ -1,8 +1,7 @@
 """Decide what to send: compare the check states of a tick with what was last sent. Pure.
 
 One incident per flag: the first failing check opens it, others join, one notification resolves it. "Not
-    checked"
-is sent as such and neither opens nor resolves an incident.
+checked" is sent as such and neither opens nor resolves an incident.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

@@ -1,6 +1,6 @@
 """Classify responses and schedule retries. Pure: no clock, network or randomness.
 
-Slack's named errors are in `slack_answers`.
+Slack's named errors are in `channels/slack/errors.py`.
 
 The schedule is 30 s, 2 min, 10 min, 1 h, then every 3 h with a deterministic jitter; after 23 h a message
 is given up and reported elsewhere. A server's Retry-After is honoured up to one hour.
@@ -35,7 +35,7 @@ class Outcome:
         provider_id: the id of the message at the destination.
         retry_after: wait at least this many seconds.
         whole: True when the response concerns the destination, not only this message.
-        thread: what a later message needs to text in the same thread.
+        thread: what a later message needs to reply in the same thread.
         refused: by recipient, why it was refused for good while others were served.
         remaining: recipients to try again while others were served.
     """
@@ -73,13 +73,13 @@ def retry_after(value: str | None, now: datetime) -> float | None:
 
 
 def http_outcome(status: int, header: str | None, now: datetime, detail: str = "") -> Outcome:
-    """Classify an HTTP text: 2xx sent; 408, 425, 429 and 5xx retry; everything else dead.
+    """Classify an HTTP response: 2xx sent; 408, 425, 429 and 5xx retry; everything else dead.
 
     Args:
         status: HTTP status code.
         header: the Retry-After header, if any.
         now: when it was received (UTC).
-        detail: redacted excerpt of the text.
+        detail: redacted excerpt of the response.
     """
     text = f"HTTP {status} {detail}".strip()
     if 200 <= status < 300:

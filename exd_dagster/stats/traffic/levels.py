@@ -9,9 +9,8 @@ that before, where
     g = (units of the first day) / (units of the same hours a week earlier, or a day where there is no week).
 
 A day without units gives no level: missing traffic is a fault, so g = 1. The second day may lower g, by a
-    third at
-most: returning units of a larger audience fade slowly. For three weeks weeks of two levels are compared, so
-phi grows by the squared relative error of a level, .1^2.
+third at most: returning units of a larger audience fade slowly. For three weeks, weeks of two
+levels are compared, so phi grows by the squared relative error of a level, .1^2.
 """
 
 from collections.abc import Sequence
