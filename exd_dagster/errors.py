@@ -4,7 +4,7 @@ ExdError                  catch this to catch all of ours
 ├── ConfigError           a FlagAudit, a thresholds file, a destination: all faults at once
 ├── RecordsError          records cannot be read: file, column, type
 ├── StoreError            the bin store is locked, full, or of another format
-├── ExtensionError        DuckDB lacks an extension (also a StoreError and a RecordsError)
+├── ExtensionError        a package or extension is missing (also a StoreError and a RecordsError)
 ├── InputError            a number or array given to a statistical test (also a ValueError)
 └── DeliveryError         one alert could not be delivered to one destination
 """
@@ -35,7 +35,7 @@ class StoreError(ExdError):
 
 
 class ExtensionError(RecordsError, StoreError):
-    """DuckDB lacks an extension that the records or the store need; says what to install."""
+    """The records or the store need a package or an extension of DuckDB; says what to install."""
 
 
 class InputError(ExdError, ValueError):

@@ -9,7 +9,7 @@ import duckdb
 
 from exd_dagster.bins.counting.audience import RANKS, Target
 from exd_dagster.bins.counting.count import Counter, seen_variants
-from exd_dagster.bins.counting.ranks import place
+from exd_dagster.bins.counting.variant_ranks import place
 from exd_dagster.bins.engine.recount import engine_daily_units
 from exd_dagster.bins.hours import HOUR_MS
 from exd_dagster.config import FlagAudit

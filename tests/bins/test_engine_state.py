@@ -12,7 +12,7 @@ from hypothesis import Phase as Stage
 from hypothesis import strategies as st
 
 from exd_dagster.bins.counting import segments
-from exd_dagster.bins.counting.ranks import place
+from exd_dagster.bins.counting.variant_ranks import place
 from exd_dagster.bins.engine import stateful
 from exd_dagster.bins.store.store import BinStore
 from exd_dagster.config import Timing

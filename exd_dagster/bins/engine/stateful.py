@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from exd_dagster.bins.counting.ranks import place
+from exd_dagster.bins.counting.variant_ranks import place
 from exd_dagster.bins.engine.exposures import (
     ROW,
     Ranges,

@@ -17,8 +17,8 @@ import duckdb
 
 from exd_dagster.bins.counting.audience import RANKS, Target, ignored, left_out
 from exd_dagster.bins.counting.count import write_noted, write_table, write_targets
-from exd_dagster.bins.counting.ranks import place
 from exd_dagster.bins.counting.segments import Cell, Dimensions
+from exd_dagster.bins.counting.variant_ranks import place
 from exd_dagster.bins.engine.exposures import by_iteration, counted, found_exposures, slots_of
 from exd_dagster.bins.engine.expressions import (
     how_many,

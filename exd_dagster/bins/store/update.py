@@ -9,7 +9,7 @@ import duckdb
 
 from exd_dagster.bins.counting.audience import Target
 from exd_dagster.bins.counting.count import seen_scopes, seen_variants
-from exd_dagster.bins.counting.ranks import place
+from exd_dagster.bins.counting.variant_ranks import place
 from exd_dagster.bins.hours import HOUR_MS, instant_of
 from exd_dagster.bins.report import BuildReport, FlagBuild
 from exd_dagster.bins.store.merge import moved_exposures

@@ -22,7 +22,7 @@ def diagnose_alerts(plan: AlertPlan, state: AlertState | None, now: datetime) ->
         ]
     unready = plan.setup().unready
     found = [
-        fail("alerts", f"{name}: {why}", "set it where the daemon runs, and start the daemon again")
+        fail("alerts", f"{name}: {why}", "correct it where the daemon runs, and start the daemon again")
         for name, why in unready.items()
     ]
     ready = [alert.name for alert in plan.alerts if alert.name not in unready]

@@ -20,7 +20,7 @@ from exd_dagster.cli.doctor.splits import diagnose_splits
 from exd_dagster.config import FlagAudit
 from exd_dagster.definitions.fleet.plan import AuditPlan
 from exd_dagster.definitions.store import DuckLakeResource, place_of
-from exd_dagster.errors import ExdError, RecordsError, did_you_mean
+from exd_dagster.errors import ExdError, ExtensionError, RecordsError, did_you_mean
 from exd_dagster.telemetry.canonical import Columns
 from exd_dagster.telemetry.preset import likeliest, read_preset, recognise
 from exd_dagster.telemetry.records import FACTS_OFF, from_ms, instant_ms
@@ -51,6 +51,8 @@ def _records_and_flags(plan: AuditPlan, now: datetime) -> list[Diagnosis]:
     except (ExdError, duckdb.Error) as error:
         lines = str(error).splitlines()
         said = " ".join(line.strip(" -") for line in lines)
+        if isinstance(error, ExtensionError):
+            return [fail("records", said, "install it where the runs are executed")]
         fix = "correct records= so that it names your log and its columns"
         return [fail("records", said, _other_export(plan.records, start, now) or fix)]
     running = [flag for flag in plan.flags if flag.end is None or flag.end > now]

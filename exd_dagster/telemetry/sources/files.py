@@ -13,7 +13,7 @@ from typing import IO, Annotated, Any
 import duckdb
 from pydantic import BeforeValidator
 
-from exd_dagster.errors import RecordsError
+from exd_dagster.errors import ExtensionError, RecordsError
 
 _STEPS = (("%H", timedelta(hours=1)), ("%d", timedelta(days=1)), ("%m", timedelta(days=28)))
 _CODES = ("%Y", "%m", "%d", "%H")
@@ -156,7 +156,7 @@ def _file_system(url: str) -> tuple[Any, str]:
     except ImportError as error:
         scheme = url.split("://", maxsplit=1)[0]
         extra = "s3fs" if scheme == "s3" else f"fsspec and its package for {scheme}://"
-        raise RecordsError(
+        raise ExtensionError(
             f"{url} needs a package that is not installed ({error}); install {extra}"
         ) from error
     except ValueError as error:

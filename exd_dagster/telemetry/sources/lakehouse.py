@@ -172,14 +172,15 @@ class IcebergRecords(LakehouseRecords):
         """Return the metadata file of the newest snapshot, or the folder.
 
         Raises:
-            RecordsError: when PyIceberg is missing, or the catalog does not have the table.
+            ExtensionError: when PyIceberg is missing.
+            RecordsError: when the catalog does not have the table.
         """
         if self.catalog is None:
             return self.table
         try:
             from pyiceberg.catalog import load_catalog
         except ImportError as error:
-            raise RecordsError(
+            raise ExtensionError(
                 f"{self.place} needs PyIceberg; pip install 'exd-dagster[iceberg]', or give the path of its "
                 "metadata file"
             ) from error

@@ -55,6 +55,11 @@ def test_a_project_that_is_well_has_nothing_to_fix(tmp_path, log):
     assert not any(diagnosis.fix for diagnosis in found)
 
 
+def test_the_fix_of_a_missing_package_is_to_install_it(tmp_path):
+    (reported,) = about("records", plan(tmp_path, ParquetRecords(path="gs://bucket/*.parquet")))
+    assert (reported.state, reported.fix) == ("fail", "install it where the runs are executed")
+
+
 def test_a_missing_column_is_reported_with_its_name(tmp_path):
     (tmp_path / "log.csv").write_text("timestamp,flag_key,variant\n2026-03-01T00:00Z,checkout,a\n")
     (reported,) = about("records", plan(tmp_path, FileRecords(path=tmp_path / "log.csv")))

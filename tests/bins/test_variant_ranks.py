@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exd_dagster.bins.counting.audience import RANKS
-from exd_dagster.bins.counting.ranks import place
+from exd_dagster.bins.counting.variant_ranks import place
 
 names = st.lists(st.text(max_size=3), max_size=12)
 
