@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -50,6 +51,8 @@ def slack(users: Path, dagster_url: str | None, module: str | None) -> None:
     url = _webserver(dagster_url, plans)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     _LOG.setLevel(logging.INFO)
+    # The first process of a container ignores SIGTERM unless it says what to do.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     with open_instance() as instance:
         connections = [
             _connection(instance, url, people, app, bots) for (app, _), bots in apps(found).items()
