@@ -3,7 +3,7 @@
 import os
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from tests.bins.conftest import cells, flag, log, update
 from tests.faults.test_bins_killed import AFTER, BEFORE, FIRST, SECOND
 from tests.lake.deployment import FILES, ROOT
 from tests.lake.test_sharing import entry
-from tests.servers.postgres import Postgres
+from tests.servers.postgres import Postgres, running
 
 pytestmark = pytest.mark.lake
 STOPPED = {"daemon", "webserver", "code"}
@@ -27,16 +27,12 @@ STOPPED = {"daemon", "webserver", "code"}
 
 
 @pytest.fixture(scope="module")
-def databases(postgres: Postgres) -> Postgres:
-    """The server, with the roles and databases of the compose file."""
+def databases() -> Iterator[Postgres]:
+    """A server of its own, with the roles and databases of the compose file."""
     passwords = {"DAGSTER_DB_PASSWORD": "one", "EXD_DB_PASSWORD": "two"}
-    with postgres.connected("postgres") as connection:
-        connection.autocommit = True
-        for name in ("dagster", "exd"):
-            connection.execute(f"DROP DATABASE IF EXISTS {name}")
-            connection.execute(f"DROP ROLE IF EXISTS {name}")
-    subprocess.run([FILES / "postgres-init.sh"], env={**at(postgres), **passwords}, check=True)
-    return postgres
+    with running() as server:
+        subprocess.run([FILES / "postgres-init.sh"], env={**at(server), **passwords}, check=True)
+        yield server
 
 
 @pytest.fixture
