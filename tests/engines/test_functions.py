@@ -18,20 +18,21 @@ _SNOWFLAKE = "https://docs.snowflake.com/en/sql-reference"
 _TRINO = "https://trino.io/docs/current/functions"
 _OF_TRINO = {
     f"{_TRINO}/aggregate.html": "count max min sum",
-    f"{_TRINO}/binary.html": "from_big_endian_64 to_utf8 xxhash64",
+    f"{_TRINO}/binary.html": "from_big_endian_64 xxhash64",
     f"{_TRINO}/comparison.html": "greatest least",
     f"{_TRINO}/conditional.html": "coalesce if",
     f"{_TRINO}/conversion.html": "cast",
     f"{_TRINO}/datetime.html": "date_trunc from_iso8601_timestamp millisecond to_unixtime",
     f"{_TRINO}/math.html": "floor",
-    f"{_TRINO}/string.html": "concat trim",
+    f"{_TRINO}/string.html": "concat to_utf8 trim",
 }
 DOCUMENTED = {
     "snowflake": {
-        f"{_SNOWFLAKE}/functions-aggregation": "count hash max min sum",
+        f"{_SNOWFLAKE}/functions-aggregation": "count max min sum",
         f"{_SNOWFLAKE}/expressions-conditional": "coalesce greatest iff least",
         f"{_SNOWFLAKE}/functions-conversion": "cast",
         f"{_SNOWFLAKE}/functions-date-time": "date_part date_trunc timestamp_tz_from_parts",
+        f"{_SNOWFLAKE}/functions-hash-scalar": "hash",
         f"{_SNOWFLAKE}/functions-numeric": "floor",
         f"{_SNOWFLAKE}/functions-string": "concat trim",
         f"{_SNOWFLAKE}/sql/select": "exclude",

@@ -4,9 +4,9 @@ from collections.abc import Collection
 
 from exd_dagster.config import FlagAudit
 from exd_dagster.config.faults import nearest_faults
-from exd_dagster.errors import ConfigError, InputError
+from exd_dagster.errors import ConfigError
 from exd_dagster.stats.checks.assignment_collision import ASSIGNMENT_COLLISION
-from exd_dagster.stats.checks.check import Case, Check, Wording
+from exd_dagster.stats.checks.check import Check, Wording
 from exd_dagster.stats.checks.reconcile import RECONCILE
 from exd_dagster.stats.checks.segment_srm import SEGMENT_SRM
 from exd_dagster.stats.checks.segment_traffic import SEGMENT_TRAFFIC
@@ -16,7 +16,6 @@ from exd_dagster.stats.checks.stage_srm import STAGE_SRM
 from exd_dagster.stats.checks.traffic_drop import TRAFFIC_DROP
 from exd_dagster.stats.checks.variant_integrity import VARIANT_INTEGRITY
 from exd_dagster.stats.checks.version_skew import VERSION_SKEW
-from exd_dagster.stats.verdict import Verdict
 
 CHECKS: dict[str, Check] = {
     check.name: check
@@ -55,15 +54,10 @@ def check_of(name: str) -> Check:
     return CHECKS.get(name) or Check(
         name=name,
         question="",
-        judge=_unregistered,
         alert_type=name.upper(),
         wording=Wording(title=name, heading=name),
         blocks="never",
     )
-
-
-def _unregistered(_: Case) -> Verdict:
-    raise InputError("a check that is not registered cannot be evaluated")
 
 
 def blocks(check: str, block_on: Collection[str] = ()) -> bool:

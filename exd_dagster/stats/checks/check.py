@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from exd_dagster.bins.model import FlagBins, FlagSegments, no_segments
 from exd_dagster.config import FlagAudit, Thresholds
+from exd_dagster.errors import InputError
 from exd_dagster.stats.carried import Carried
 from exd_dagster.stats.verdict import Verdict
 from exd_dagster.stats.window import Window, counted, split_window
@@ -79,6 +80,10 @@ class Wording:
     corrected: str = "the records are corrected, materialize the bins"
 
 
+def _not_of_bins(_: Case) -> Verdict:
+    raise InputError("this check is not evaluated from the bins of a flag")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """One check of a flag. Its file declares it; `CHECKS` lists it; everything else derives from here.
@@ -86,7 +91,8 @@ class Check:
     Attributes:
         name: of the Dagster check, in decisions, routes and metadata.
         question: description of the Dagster check.
-        judge: returns the verdict. An error it raises becomes the verdict "not_checked".
+        judge: returns the verdict. An error it raises becomes the verdict "not_checked". A check of a
+            report or of a fleet has none of its own.
         alert_type: machine-readable type of its alerts.
         wording: the message texts of its failure.
         verdict: class of its verdicts, created without numbers if there is nothing to evaluate.
@@ -103,9 +109,9 @@ class Check:
 
     name: str
     question: str
-    judge: Callable[[Case], Verdict] = field(repr=False)
     alert_type: str
     wording: Wording
+    judge: Callable[[Case], Verdict] = field(default=_not_of_bins, repr=False)
     verdict: type[Verdict] = Verdict
     blocks: Blocks = "when asked"
     warns: bool = False

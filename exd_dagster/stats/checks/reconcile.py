@@ -3,19 +3,12 @@
 It belongs to a report's asset and not to the bins of a flag, so it is not one of `CHECKS`.
 """
 
-from exd_dagster.errors import InputError
-from exd_dagster.stats.checks.check import Case, Check, Wording
+from exd_dagster.stats.checks.check import Check, Wording
 from exd_dagster.stats.reports.reconcile import ReconcileVerdict
-
-
-def _judge(_: Case) -> ReconcileVerdict:
-    raise InputError("reconcile needs the units of a report; use build_reconcile_check")
-
 
 RECONCILE = Check(
     name="reconcile",
     question="Does the report hold the units that were exposed, of every arm alike?",
-    judge=_judge,
     alert_type="RECONCILE_FAILED",
     wording=Wording(
         title="Report",
