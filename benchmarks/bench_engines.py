@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from importlib.util import find_spec
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -63,7 +64,7 @@ def in_spark(rows: int) -> Iterator[tuple[Any, Callable[[str], object]]]:
 
 @contextmanager
 def in_postgres(rows: int) -> Iterator[tuple[Any, Callable[[str], object]]]:
-    """Yield the same of a PostgreSQL with its default settings."""
+    """Yield the same of a PostgreSQL with its default settings, its log with an index on the time."""
     import psycopg
 
     from tests.servers.postgres import running
@@ -76,11 +77,14 @@ def in_postgres(rows: int) -> Iterator[tuple[Any, Callable[[str], object]]]:
     names = ", ".join(kind.split()[0] for kind in kinds.split(", "))
     with running() as server, psycopg.connect(**server.address, autocommit=True) as connection:
         connection.execute(f"CREATE TABLE {TABLE} ({kinds}); CREATE SCHEMA {STATE}")
-        reader = duckdb.execute(f"SELECT {names} FROM '{write_log(rows)}'")
-        with connection.cursor().copy(f"COPY {TABLE} ({names}) FROM STDIN") as copy:
-            while chunk := reader.fetchmany(50_000):
-                for row in chunk:
-                    copy.write_row(row)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "log.csv")
+            duckdb.execute(f"COPY (SELECT {names} FROM '{write_log(rows)}') TO '{path}' (HEADER false)")
+            into = f"COPY {TABLE} ({names}) FROM STDIN (FORMAT csv)"
+            with path.open("rb") as text, connection.cursor().copy(into) as copy:
+                while block := text.read(1 << 20):
+                    copy.write(block)
+        connection.execute(f"CREATE INDEX ON {TABLE} (timestamp)")
         connection.execute(f"VACUUM ANALYZE {TABLE}")
         yield server.backend(), lambda sql: connection.execute(sql).fetchall()
 

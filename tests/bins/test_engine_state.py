@@ -146,13 +146,22 @@ def test_a_night_reads_its_own_records_once_and_leaves_no_table_behind(ledger):
     assert ledger.warehouse.kinds() == ["base"]
 
 
-def test_only_the_lookback_is_read_for_fingerprints(ledger):
+def test_of_hours_before_the_lookback_the_time_alone_is_read(ledger):
     table = steady(96)
     ledger.night(table, (0, 72))
     ledger.night(table, (72, 96), lookback=timedelta(hours=2))
     counts, prints, _ = ledger.warehouse.of_log()
-    assert len(counts) == 96
-    assert prints["place"].min() * HOUR == START + 70 * HOUR - EPOCH
+    assert {*counts.columns} == {"hour", "n", "newest"}
+    assert counts["hour"].max() * HOUR == START + 69 * HOUR - EPOCH
+    assert [*prints["hour"].sort_values() * HOUR] == [START + hour * HOUR - EPOCH for hour in range(70, 96)]
+
+
+def test_records_without_a_flag_before_the_lookback_are_counted_when_a_new_flag_reads_them(ledger):
+    table = pd.concat([steady(60), log((1, "a", "control")).assign(flag_key="")])
+    ledger.night(table, (0, 48))
+    new = flag("other")
+    report = ledger.night(table, (48, 60), flag(), new, lookback=timedelta(hours=2))
+    assert report.quarantined == {"no_flag": 1}
 
 
 def test_counts_and_fingerprints_are_one_query_where_all_hours_read_are_of_the_lookback(ledger):
@@ -169,7 +178,7 @@ def test_an_hour_that_first_arrives_between_counts_and_fingerprints_is_counted_t
 
     def arriving(expression):
         found = execute(expression)
-        if "newest" in found:
+        if "print" not in found:
             ledger.warehouse.load(table)
         return found
 

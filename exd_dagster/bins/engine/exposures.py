@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from exd_dagster.bins.counting.audience import RANKS, UPTAKE
 from exd_dagster.bins.engine.expressions import value_literal
-from exd_dagster.bins.engine.functions import whole
+from exd_dagster.bins.engine.functions import epoch_ms, whole
 from exd_dagster.bins.hours import HOUR_MS
 
 Expression: TypeAlias = Any
@@ -47,22 +47,31 @@ def slots_of(variants: Iterable[tuple[int, str, int]]) -> list[list[int]]:
     return [sorted(slot) for slot in slots]
 
 
-def found_exposures(rows: Expression, key: Sequence[str], slots: Sequence[Sequence[int]]) -> Expression:
+def found_exposures(
+    rows: Expression, key: Sequence[str], slots: Sequence[Sequence[int]], engine: str
+) -> Expression:
     """Return `first` and `other` by key, in one hash aggregate.
 
     Args:
-        rows: records that count, with ms and rank.
+        rows: records that count, with at, ms and rank.
         key: columns to group by.
         slots: see `slots_of`.
+        engine: name of the Ibis backend.
     """
-    exposure, rank = rows.ms * RANKS + rows["rank"], rows["rank"]
-    if len(slots) < 2:
-        return rows.group_by(key).agg(first=exposure.min()).mutate(other=no_exposure())
+    slots = slots or [[0]]  # without a variant nothing is found
+    rank, single = rows["rank"], all(len(slot) == 1 for slot in slots)
+    # the time as it is, where the rank is known without it: less to compute for each record
+    exposure = rows.at if single else rows.ms * RANKS + rank
     least = {
-        f"m{i}": rank.isin(list(slot)).ifelse(exposure, None).min().coalesce(_NONE)
+        f"m{i}": (are(rank, slot).ifelse(exposure, None) if len(slots) > 1 else exposure).min()
         for i, slot in enumerate(slots)
     }
     found = rows.group_by(key).agg(**least)
+    if single:
+        ranks = (slot[0] for slot in slots)
+        packed = {n: epoch_ms(found[n], engine) * RANKS + r for n, r in zip(least, ranks, strict=True)}
+        found = found.mutate(**packed)
+    found = found.mutate(**{name: found[name].coalesce(_NONE) for name in least})
     found = found.mutate(first=found.m0, other=value_literal(_NONE))
     for name in list(least)[1:]:
         low, more = found["first"], found[name]
@@ -124,7 +133,7 @@ def is_in_range(scope: Expression, exposure: Expression, ranges: Ranges) -> Expr
     return reduce(or_, tests, value_literal(False)).coalesce(False)
 
 
-def merged(known: Expression, found: Expression, ranges: Ranges) -> Expression:
+def merged(known: Expression, found: Expression, ranges: Ranges, *, phases: bool) -> Expression:
     """Merge exposures found in ranges with those known of the same units.
 
     Known ones in a range are replaced by those found there; the others stay.
@@ -133,6 +142,7 @@ def merged(known: Expression, found: Expression, ranges: Ranges) -> Expression:
         known: rows of the state of the scopes read.
         found: rows found in their records.
         ranges: what was read.
+        phases: whether a unit can have several rows, one for each phase.
 
     Returns:
         A row for each row known or found of a unit that was found, or known from the range: first and other
@@ -141,8 +151,12 @@ def merged(known: Expression, found: Expression, ranges: Ranges) -> Expression:
     inside = [is_in_range(known.scope, known[name], ranges) for name in ("first", "other")]
     known = known.mutate(in_first=inside[0], in_other=inside[1])
     units = ["scope", "unit"]
-    touched = known.filter(known.in_first | known.in_other).select(*units).union(found.select(*units))
-    again = known.semi_join(touched, units)
+    if phases:
+        touched = known.filter(known.in_first | known.in_other).select(*units).union(found.select(*units))
+        again = known.semi_join(touched, units)
+    else:  # the state is read once, and not moved
+        again = known.left_join(found.select(*units).mutate(again=True), units)
+        again = again.filter(again.again.notnull() | again.in_first | again.in_other)
     columns = {
         "was_first": again["first"],
         "was_other": again.other,

@@ -1,12 +1,18 @@
 """What engines name differently: hashes of text, instants as milliseconds."""
 
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, reduce
+from operator import add
 from typing import Any, TypeAlias
 
 from exd_dagster.bins.hours import HOUR_MS
+from exd_dagster.telemetry.records import from_ms
 
 Expression: TypeAlias = Any
 """An Ibis value or table."""
+
+EPOCH = from_ms(0)
+_APART = "\x1f"
 
 
 def epoch_ms(at: Expression, engine: str) -> Expression:
@@ -29,6 +35,32 @@ def hour_of(at: Expression, engine: str, *, before: int = 0) -> Expression:
     if engine == "postgres" and not before % 1000:
         return (_postgres_seconds(at) - before // 1000) // 3600
     return whole(epoch_ms(at, engine) - before, HOUR_MS)
+
+
+def hour_key(at: Expression, engine: str, *, before: int = 0) -> Expression:
+    """Return what to group instants by to group them by hour, where the hour itself is dear to compute.
+
+    Its order is that of the hours; `key_hour` gives the hour of a key.
+
+    Args:
+        at: a timestamp column.
+        engine: name of its Ibis backend.
+        before: milliseconds to go back from the instant.
+    """
+    import ibis
+
+    if engine != "postgres":
+        return hour_of(at, engine, before=before)
+    kind = "timestamp" if at.type().timezone is None else "timestamp('UTC')"
+    # Ibis' own bucket() begins at midnight of the session's zone
+    origin = ibis.literal(EPOCH.replace(tzinfo=None) if kind == "timestamp" else EPOCH)
+    at = at - ibis.interval(milliseconds=before) if before else at
+    return _function("date_bin", "string", kind, kind, returns=kind)("1 hour", at, origin)
+
+
+def key_hour(key: Expression, engine: str) -> Expression:
+    """Return the hour (since 1970, UTC) of a key; see `hour_key`."""
+    return hour_of(key, engine) if engine == "postgres" else key
 
 
 def _postgres_seconds(at: Expression) -> Expression:
@@ -61,6 +93,27 @@ def hashed(value: Expression, engine: str, seed: int | None = None) -> Expressio
     return text.hash() if engine in _HASHING else text
 
 
+def hashed_together(values: Sequence[Expression], engine: str) -> Expression:
+    """Return a 64-bit hash of several texts and whole numbers, none of them NULL.
+
+    Where the engine's function takes a seed, each hash is that of the next value: joining texts costs more.
+
+    Args:
+        values: at least one.
+        engine: name of its Ibis backend, one that `hashes`.
+    """
+    if engine not in (*_SPARK, "postgres"):
+        return hashed(reduce(add, (value.cast("string") + _APART for value in values)), engine)
+    found: Expression = 0
+    for value in values:
+        number = value.type().is_integer()
+        name = "xxhash64" if engine in _SPARK else "hashint8extended" if number else "hashtextextended"
+        kind = "int64" if number else "string"
+        value = value.cast("int64") if number else value  # noqa: PLW2901
+        found = _function(name, kind, "int64", returns="int64")(value, found)
+    return found
+
+
 def hashes(engine: str) -> bool:
     """Return whether a 64-bit hash of the engine is known."""
     return engine in (*_SPARK, *_HASHING, "trino", "athena")
@@ -81,6 +134,6 @@ def _function(name: str, *takes: str, returns: str) -> Any:
     """Return a function of the engine by name; Ibis does not know it."""
     import ibis
 
-    shapes = {1: lambda a: None, 2: lambda a, b: None}  # noqa: ARG005
+    shapes = {1: lambda a: None, 2: lambda a, b: None, 3: lambda a, b, c: None}  # noqa: ARG005
     kinds = tuple(map(ibis.dtype, takes))
     return ibis.udf.scalar.builtin(shapes[len(takes)], name=name, signature=(kinds, ibis.dtype(returns)))

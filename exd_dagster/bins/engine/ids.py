@@ -13,6 +13,7 @@ from exd_dagster.bins.counting.count import COUNTED
 from exd_dagster.bins.engine.expressions import how_many, value_literal
 from exd_dagster.bins.engine.tally import KIND, OF_TARGET, SCOPE, EngineTally, with_fixed
 from exd_dagster.bins.rows import has_rows
+from exd_dagster.telemetry.canonical import TEXTS
 from exd_dagster.telemetry.records import literal
 
 Expression: TypeAlias = Any
@@ -20,7 +21,7 @@ Expression: TypeAlias = Any
 
 MOST_KINDS = 100
 """Most values of a column of `KIND` that are looked up by number; with more, all ids are looked up."""
-_CELL = (*SCOPE, "hour", "variant")
+_CELL = (*SCOPE, "hour_key", "variant")
 _OTHERS = "exd_once WHERE others > 0"
 
 
@@ -49,10 +50,11 @@ def count_evaluations(tally: EngineTally) -> None:
     pairs = f"SELECT target, hour, variant, sum(pairs) AS n FROM exd_overview WHERE {COUNTED} GROUP BY ALL"
     if _has_ids(tally) and (_kinds(tally) is None or has_rows(connection, _OTHERS)):
         scope, fixed = tally.scope()
-        key = [*scope, "hour", "variant"]
+        key = [*scope, "hour_key", "variant"]
         rows = _odd(tally, tally.rows(counted_only=True)).select(*key, "unit_key", "id_key").distinct()
+        counts = tally.log.by_hour(rows.group_by(key).agg(n=rows.count().cast("int64")))
         tally.take(
-            with_fixed(rows.group_by(key).agg(n=rows.count().cast("int64")), fixed),
+            with_fixed(counts, fixed),
             "pairs",
             f"SELECT target, hour::BIGINT AS hour, variant, n::BIGINT AS n FROM exd_found {OF_TARGET}",
         )
@@ -82,21 +84,29 @@ def _values(tally: EngineTally, column: str) -> list[Any] | None:
     return values if len(values) <= MOST_KINDS else None
 
 
-def _place(column: Expression, values: Sequence[Any]) -> Expression:
+def _place(rows: Expression, name: str, values: Sequence[Any]) -> Expression:
     """Return the place of each row's value among these."""
     import ibis
 
-    return ibis.cases(*((column == value, i) for i, value in enumerate(values))).cast("int64")
+    return ibis.cases(*((_has(rows, name, value), i) for i, value in enumerate(values))).cast("int64")
+
+
+def _has(rows: Expression, name: str, value: Any) -> Expression:
+    """Return a test for a value, in the column as the log has it: a text costs more to make."""
+    if name not in TEXTS or value == "":
+        return rows[name] == value
+    own = rows[f"own_{name}"]
+    return own == (int(value) if own.type().is_integer() else value)
 
 
 def _take_once(tally: EngineTally, values: Mapping[str, list[Any]]) -> None:
     """Count ids of one kind and unit by kind, and the others: `exd_once`."""
     scope, fixed = tally.scope()
-    key = [*scope, "hour"]
+    key = [*scope, "hour_key"]
     rows = tally.rows(counted_only=False)
     # the variant as a number: engines group by numbers faster
     variants = _values(tally, "coalesce(variant, '')")
-    rows = rows.mutate(place=_place(rows.variant, variants)) if variants else rows
+    rows = rows.mutate(place=_place(rows, "variant", variants)) if variants else rows
     ids = _by_id(rows, values, [*key, "place" if variants else "variant"])
     key.append("place" if variants else "variant")
     counts = ids.group_by([*key, "kind"]).agg(
@@ -109,7 +119,7 @@ def _take_once(tally: EngineTally, values: Mapping[str, list[Any]]) -> None:
         kinds += f"[{listed}][kind::BIGINT // {last} % {len(found)} + 1] AS {name}, "
         last *= len(found)
     tally.take(
-        with_fixed(counts, fixed),
+        with_fixed(tally.log.by_hour(counts), fixed),
         "once",
         f"SELECT target, hour::BIGINT AS hour, namespace, environment, nullif({variant}, '') AS variant, "
         f"{kinds} once::BIGINT AS once, others::BIGINT AS others FROM exd_found {OF_TARGET}",
@@ -118,10 +128,10 @@ def _take_once(tally: EngineTally, values: Mapping[str, list[Any]]) -> None:
 
 def _take_odd(tally: EngineTally) -> None:
     """Count the other ids by kind: `exd_odd`."""
-    kind = [*SCOPE, "variant", *KIND, "hour"]
+    kind = [*SCOPE, "variant", *KIND, "hour_key"]
     rows = _odd(tally, tally.rows(counted_only=False)).select(*kind, "id_key").distinct()
     tally.take(
-        rows.group_by(kind).agg(n=rows.count().cast("int64")),
+        tally.log.by_hour(rows.group_by(kind).agg(n=rows.count().cast("int64"))),
         "odd",
         "SELECT target, hour::BIGINT AS hour, namespace, environment, nullif(variant, '') AS variant, "
         "reason, version, late::BOOLEAN AS late, unitless::BOOLEAN AS unitless, n::BIGINT AS n "
@@ -140,14 +150,18 @@ def _odd(tally: EngineTally, rows: Expression) -> Expression:
 
 def _by_id(rows: Expression, values: Mapping[str, list[Any]], key: Sequence[str]) -> Expression:
     """Return least and greatest unit, and number of the kind, of each id."""
-    rows, number = rows.filter(rows.has_id), value_literal(0).cast("int64")
+    rows, number = rows.filter(rows.has_id), None
     for name, found in values.items():
         if len(found) > 1:
-            number = number * len(found) + _place(rows[name], found)
-    rows = rows.mutate(kind=number, one=rows.has_unit.ifelse(rows.unit_key, None))
-    return rows.group_by([*key, "id_key"]).agg(
-        kind=rows.kind.min(), last_kind=rows.kind.max(), unit=rows.one.min(), last_unit=rows.one.max()
-    )
+            place = _place(rows, name, found)
+            number = place if number is None else number * len(found) + place
+    one = rows.has_unit.ifelse(rows.unit_key, None)
+    ends = {"unit": one.min(), "last_unit": one.max()}
+    if number is not None:
+        ends |= {"kind": number.min(), "last_kind": number.max()}
+    ids = rows.group_by([*key, "id_key"]).agg(**ends)
+    only = value_literal(0).cast("int64")
+    return ids if number is not None else ids.mutate(kind=only, last_kind=only)
 
 
 def _is_single(ids: Expression) -> Expression:

@@ -21,7 +21,7 @@ from exd_dagster.bins.engine.expressions import (
     is_between,
     value_literal,
 )
-from exd_dagster.bins.engine.functions import epoch_ms, hashed, hour_of
+from exd_dagster.bins.engine.functions import epoch_ms, hashed, hour_key, hour_of, key_hour
 from exd_dagster.bins.engine.session import tagged
 from exd_dagster.bins.engine.state import EngineState
 from exd_dagster.bins.engine.survey import Survey, take_survey
@@ -110,18 +110,24 @@ class EngineLog:
         return {hour: found for hour, found in hours.items() if hour >= start // HOUR_MS}
 
     def survey(
-        self, start: int, latest: int, prints_from: int | None = None, extras: Sequence[str] = ()
+        self,
+        start: int,
+        latest: int,
+        prints_from: int | None = None,
+        extras: Sequence[str] = (),
+        *,
+        known: bool = False,
     ) -> Survey:
         """Return the survey, which is taken once; see `take_survey`."""
         if not self.surveys:
-            self.surveys.append(take_survey(self, start, latest, prints_from, extras))
+            self.surveys.append(take_survey(self, start, latest, prints_from, extras, known=known))
         return self.surveys[0]
 
     def quarantine(self, start: int, latest: int, flags: Sequence[str]) -> dict[str, dict[str, int]]:
         """Count the rows that can be in no bin, by reason and flag; of partitions, those from `start` on."""
         survey = self.survey(start, latest)
         unflagged = sum(n for hour, n in survey.unflagged.items() if hour >= start // HOUR_MS)
-        if not survey.outside and not unflagged:
+        if start // HOUR_MS >= survey.flags_from and not survey.outside and not unflagged:
             return {}
         rows = self.rows()
         day = self.day()
@@ -193,24 +199,34 @@ class EngineLog:
     def rows(self) -> Expression:
         """Return the table with the canonical columns added.
 
-        at, ms and hour since 1970, late; flag, variant and the other texts, "" for none, and as they are
-        (raw_flag, ...), of which engines know how many values they have; unit and id as text, unit_key and
+        at, ms and hour since 1970, hour_key to group by (see `functions.hour_key`), late; flag, variant and
+        the other texts, "" for none, and as they are (raw_flag, ...), of which engines know how many values
+        they have, and where it is a whole number as that (own_flag, ...); unit and id as text, unit_key and
         id_key as what to group by, has_unit and has_id.
         """
         at: Expression = self.records.column(self.table, "timestamp")
         texts = {name: self.text(source) for name, source in _TEXTS.items()}
         raw = {f"raw_{name}": self.raw(source) for name, source in TEXTS.items()}
-        ms, hour = epoch_ms(at, self.engine), hour_of(at, self.engine)
-        ingested = self.records.column(self.table, "ingested_at")
-        late = value_literal(False)
-        if ingested is not None:
-            # closed hours end on a whole second
-            closed = hour_of(ingested, self.engine, before=self.lateness_ms)
-            late = (closed > hour).coalesce(False)
+        own = {f"own_{name}": self._own(source) for name, source in TEXTS.items()}
+        ms, hour, key = epoch_ms(at, self.engine), hour_of(at, self.engine), hour_key(at, self.engine)
         keys: dict[str, Expression] = {}
         for name in ("unit", "id"):
             keys[f"{name}_key"], keys[f"has_{name}"] = self._key(_TEXTS[name])
-        return self.table.mutate(at=at, ms=ms, hour=hour, late=late, **texts, **raw, **keys)
+        times = {"at": at, "ms": ms, "hour": hour, "hour_key": key, "late": self._late(at)}
+        return self.table.mutate(**times, **texts, **raw, **own, **keys)
+
+    def by_hour(self, found: Expression) -> Expression:
+        """Return what was grouped by `hour_key` with the hour in its place."""
+        return found.mutate(hour=key_hour(found.hour_key, self.engine)).drop("hour_key")
+
+    def _late(self, at: Expression) -> Expression:
+        """Return a test for records that came after their hour was closed."""
+        ingested = self.records.column(self.table, "ingested_at")
+        if ingested is None:
+            return value_literal(False)
+        hour = hour_key if ingested.type() == at.type() else hour_of
+        closed = hour(ingested, self.engine, before=self.lateness_ms)
+        return (closed > hour(at, self.engine)).coalesce(False)
 
     def _key(self, name: str) -> tuple[Expression, Expression]:
         """Return what to group a column by, a whole number as it is, and whether a row has any."""
@@ -252,6 +268,11 @@ class EngineLog:
         if column.type().is_struct() and "kind" in column.type().names:  # LaunchDarkly's evaluation reason
             column = column["kind"]
         return column.cast("string")
+
+    def _own(self, name: str) -> Expression:
+        """Return a column as it is where it holds whole numbers, else as text: a text costs more to make."""
+        column = self.records.column(self.table, name)
+        return column if column is not None and column.type().is_integer() else self.raw(name)
 
     def execute(self, expression: Expression) -> Any:
         """Run an expression in the engine and return a small DataFrame.

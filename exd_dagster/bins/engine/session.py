@@ -16,6 +16,8 @@ def tagged(backend: Any) -> Iterator[None]:
     PostgreSQL gets it as application_name, Spark as description of its jobs, Snowflake as QUERY_TAG.
     PostgreSQL is also set to group by hash in `HASH_MEMORY` or more; many groups it would sort by default.
     Its compiler of expressions is off: it takes longer than it saves, for a preset's paths many times over.
+    Rows cost nothing to pass between processes: it takes few groups for many and would not share the work.
+    It knows nothing of a table that was just made, and must not go through one for each row of another.
 
     Args:
         backend: an Ibis backend.
@@ -24,6 +26,7 @@ def tagged(backend: Any) -> Iterator[None]:
         with backend.begin() as cursor:
             cursor.execute(f"SET LOCAL application_name = '{TAG}'")
             cursor.execute("SET LOCAL enable_sort = off; SET LOCAL jit = off")
+            cursor.execute("SET LOCAL parallel_tuple_cost = 0; SET LOCAL enable_nestloop = off")
             more = "pg_size_bytes(current_setting('work_mem')) < pg_size_bytes(%s)"
             cursor.execute(f"SELECT set_config('work_mem', %s, true) WHERE {more}", [HASH_MEMORY] * 2)
             yield

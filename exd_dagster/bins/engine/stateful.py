@@ -70,7 +70,7 @@ class StatefulTally(EngineTally):
         if known and live is not None:
             ranges = self._ranges(scopes)
             own = live.filter(are(live.scope, [scopes[target.number] for target in known]))
-            step = merged(own, found, ranges)
+            step = merged(own, found, ranges, phases=bool(self.phase_key))
         else:
             step = found.mutate(was_first=no_exposure(), was_other=no_exposure())
         name = state.make("step", step)
@@ -94,7 +94,7 @@ class StatefulTally(EngineTally):
         """Return the first exposures in the records read."""
         rows, (scope, fixed) = self.counted_rows(), self.scope()
         key = [*scope, *self.phase_key, "unit_key"]
-        units = with_fixed(found_exposures(rows, key, self.slots), fixed)
+        units = with_fixed(found_exposures(rows, key, self.slots, self.log.engine), fixed)
         if not self.phase_key:
             units = units.mutate(phase=value_literal(0), iteration=value_literal(0))
         return units.select(

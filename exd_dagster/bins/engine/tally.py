@@ -15,18 +15,18 @@ from typing import Any, TypeAlias
 
 import duckdb
 
-from exd_dagster.bins.counting.audience import RANKS, Target, ignored, left_out
+from exd_dagster.bins.counting.audience import Target, ignored, left_out
 from exd_dagster.bins.counting.count import write_noted, write_table, write_targets
 from exd_dagster.bins.counting.segments import Cell, Dimensions
 from exd_dagster.bins.counting.variant_ranks import place
-from exd_dagster.bins.engine.exposures import by_iteration, counted, found_exposures, slots_of
+from exd_dagster.bins.engine.exposures import are, by_iteration, counted, found_exposures, slots_of
 from exd_dagster.bins.engine.expressions import (
     how_many,
     instant_literal,
     is_one_of,
     value_literal,
 )
-from exd_dagster.bins.engine.functions import hashed, whole
+from exd_dagster.bins.engine.functions import hashed
 from exd_dagster.bins.engine.log import EngineLog
 from exd_dagster.telemetry.canonical import TEXTS
 from exd_dagster.telemetry.records import instant_ms, literal
@@ -69,10 +69,12 @@ class EngineTally:
         """Count rows by everything but unit: enough to know which records count."""
         write_targets(self.connection, self.targets)
         rows = self.rows(counted_only=False)
-        raw = [f"raw_{name}" for name in TEXTS]
-        found = rows.group_by([*raw, "late", "unitless", "hour"]).agg(
+        raw, own = ([f"{kind}_{name}" for name in TEXTS] for kind in ("raw", "own"))
+        found = rows.group_by([*own, "late", "unitless", "hour_key"]).agg(
             rows=rows.count().cast("int64"), bare=how_many(~rows.has_id)
         )
+        texts_of = {name: found[kept].cast("string") for name, kept in zip(raw, own, strict=True)}
+        found = self.log.by_hour(found.mutate(**texts_of).drop(*own))
         stateful = self.log.state is not None
         if stateful:
             found = found.mutate(scope=scope_hash(found, *(f"raw_{name}" for name in SCOPE), log=self.log))
@@ -147,12 +149,10 @@ class EngineTally:
     def active_units(self) -> Expression:
         """Count units by scope, hour and rank of the variant."""
         (scope, fixed), rows = self.scope(), self.counted_rows()
-        key = [*scope, "cell"]
-        # one number for hour and rank: engines group by fewer and narrower columns faster
-        cells = rows.mutate(cell=rows.hour * RANKS + rows["rank"]).select(*key, "unit_key").distinct()
+        key = [*scope, "hour_key", "rank"]
+        cells = rows.select(*key, "unit_key").distinct()
         found = cells.group_by(key).agg(units=cells.count().cast("int64"))
-        found = found.mutate(hour=whole(found.cell, RANKS), rank=found.cell % RANKS).drop("cell")
-        return with_fixed(found, fixed)
+        return with_fixed(self.log.by_hour(found), fixed)
 
     def new_units(self) -> Expression:
         """Count first exposures by scope, hour and rank of the variant."""
@@ -162,7 +162,7 @@ class EngineTally:
     def exposures(self) -> Expression:
         """Return each unit once per scope and iteration; see `by_iteration`."""
         rows, (key, _) = self.counted_rows(), self.scope()
-        units = found_exposures(rows, [*key, *self.phase_key, "unit_key"], self.slots)
+        units = found_exposures(rows, [*key, *self.phase_key, "unit_key"], self.slots, self.log.engine)
         return by_iteration(units, [*key, "iteration", "unit_key"], phases=bool(self.phase_key))
 
     def firsts(self, rows: Expression) -> tuple[Expression, Expression, list[str]]:
@@ -197,9 +197,9 @@ class EngineTally:
         import ibis
 
         rows = self.rows(counted_only=True)
-        ranks = [(rows.variant == name, rank) for name, rank in self.ranks.items()]
+        ranks = [(rows.raw_variant == name, rank) for name, rank in self.ranks.items()]
         rows = rows.mutate(rank=(ibis.cases(*ranks) if ranks else value_literal(0)).cast("int64"))
-        rows = rows.filter(rows["rank"].notnull())  # of a variant that came since it was looked
+        rows = rows.filter(are(rows.raw_variant, [*self.ranks]))  # others came since it was looked
         if self.phase_key:
             phase, iteration = self.phases(rows)
             rows = rows.mutate(phase=phase, iteration=iteration)

@@ -248,9 +248,8 @@ class BinStore:
             name for flag in reading.flags for name in (*flag.include, *flag.exclude, *dimensions_of(flag))
         }
         extras = sorted(columns - {*log.missing(columns)})
-        survey = log.survey(
-            instant_ms(start), reading.latest, reading.fingerprinted_from(known=stated), extras
-        )
+        first = reading.fingerprinted_from(known=stated)
+        survey = log.survey(instant_ms(start), reading.latest, first, extras, known=stated)
         counts = {hour: count for hour, (_, count) in survey.hours.items()}
         since = first_other_count(self._connection, reading, hour_of(start), counts)
         return replace(reading, since=since), Changes()
