@@ -62,6 +62,7 @@ class EngineLog:
         seed: of the hashes of units; None for such as they are.
         surveys: what it holds by hour, once that was read.
         slices: the table of the records that are read, once it was made.
+        size: about how many records it has, None where that is not known.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -72,6 +73,7 @@ class EngineLog:
     seed: int | None = None
     surveys: list[Survey] = field(default_factory=list)
     slices: list["EngineLog"] = field(default_factory=list)
+    size: int | None = None
     unreadable: tuple[Unreadable, ...] = ()
     unread_files: tuple[str, ...] = ()
 
@@ -142,7 +144,7 @@ class EngineLog:
         sums = {reason: how_many(test).coalesce(0) for reason, test in reasons.items()}
         whose = rows.flag.isin(list(flags)).ifelse(rows.flag, "") if flags else value_literal("")
         rows = rows.filter(reduce(or_, reasons.values())).mutate(whose=whose)
-        found = self.execute(rows.group_by("whose").agg(**sums))
+        found = self.execute(rows.group_by("whose").agg(**sums), few=True)
         return {reason: dict(zip(found["whose"], map(int, found[reason]), strict=True)) for reason in reasons}
 
     def time_form(self) -> str:
@@ -274,14 +276,18 @@ class EngineLog:
         column = self.records.column(self.table, name)
         return column if column is not None and column.type().is_integer() else self.raw(name)
 
-    def execute(self, expression: Expression) -> Any:
+    def execute(self, expression: Expression, *, few: bool = False) -> Any:
         """Run an expression in the engine and return a small DataFrame.
+
+        Args:
+            expression: an Ibis table.
+            few: whether it groups what it reads into few groups.
 
         Raises:
             RecordsError: when the engine refuses.
         """
         try:
-            with tagged(self.records.connection):
+            with tagged(self.records.connection, 0 if few else self.size):
                 return self.records.connection.execute(expression)
         except Exception as error:
             raise RecordsError(f"{self.records.place} cannot be counted by {self.engine}: {error}") from error

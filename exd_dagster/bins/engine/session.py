@@ -8,9 +8,12 @@ TAG = "exd_dagster"
 HASH_MEMORY = "64MB"
 """Of each grouping in PostgreSQL, unless the session's own work_mem is more."""
 
+PARTITION_ROWS = 250_000
+"""Of each partition that Spark shuffles, where the session's own number of partitions is more."""
+
 
 @contextmanager
-def tagged(backend: Any) -> Iterator[None]:
+def tagged(backend: Any, rows: int | None = None) -> Iterator[None]:
     """Tag what is run inside, and leave the session as it was.
 
     PostgreSQL gets it as application_name, Spark as description of its jobs, Snowflake as QUERY_TAG.
@@ -19,8 +22,11 @@ def tagged(backend: Any) -> Iterator[None]:
     Rows cost nothing to pass between processes: it takes few groups for many and would not share the work.
     It knows nothing of a table that was just made, and must not go through one for each row of another.
 
+    Spark shuffles few rows into few partitions: each costs what it costs.
+
     Args:
         backend: an Ibis backend.
+        rows: about how many rows are grouped, None where that is not known.
     """
     if backend.name == "postgres" and hasattr(backend, "begin"):
         with backend.begin() as cursor:
@@ -31,7 +37,8 @@ def tagged(backend: Any) -> Iterator[None]:
             cursor.execute(f"SELECT set_config('work_mem', %s, true) WHERE {more}", [HASH_MEMORY] * 2)
             yield
     elif backend.name == "pyspark" and hasattr(backend, "_session"):
-        yield from _in_spark(backend)
+        with _partitioned(backend._session.conf, rows):
+            yield from _in_spark(backend)
     elif backend.name == "snowflake" and hasattr(backend, "raw_sql"):
         backend.raw_sql(f"ALTER SESSION SET QUERY_TAG = '{TAG}'")
         try:
@@ -79,6 +86,20 @@ def drop_table(backend: Any, name: str, schema: str) -> None:
         done.close()
 
 
+@contextmanager
+def _partitioned(conf: Any, rows: int | None) -> Iterator[None]:
+    before = str(conf.get(_PARTITIONS))
+    needed = None if rows is None else max(2, -(-rows // PARTITION_ROWS))
+    if needed is None or not before.isdecimal() or int(before) <= needed:
+        yield
+        return
+    conf.set(_PARTITIONS, str(needed))
+    try:
+        yield
+    finally:
+        conf.set(_PARTITIONS, before)
+
+
 def _in_spark(backend: Any) -> Iterator[None]:
     context = getattr(backend._session, "_sc", None)
     if context is None:  # Spark Connect
@@ -93,3 +114,4 @@ def _in_spark(backend: Any) -> Iterator[None]:
 
 
 _DESCRIPTION = "spark.job.description"
+_PARTITIONS = "spark.sql.shuffle.partitions"

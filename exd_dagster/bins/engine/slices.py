@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from exd_dagster.bins.counting.audience import Target
 from exd_dagster.bins.engine.tally import EngineTally
+from exd_dagster.bins.hours import HOUR_MS
 from exd_dagster.config.dimensions import dimensions_of
 from exd_dagster.telemetry.canonical import TEXTS
 from exd_dagster.telemetry.records import OPTIONAL, REQUIRED, instant_ms
@@ -60,7 +61,9 @@ def slice_log(log: "EngineLog", targets: Sequence[Target]) -> "EngineLog":
     name = log.kept.make("slice", rows.select(**columns))
     schema = records.state_schema
     sliced = IbisRecords(connection=records.connection, table=name, database=schema, columns=own)
-    return EngineLog(log.connection, sliced, sliced.expression(), log.lateness_ms, log.state)
+    first = min(target.start for target in targets) // HOUR_MS
+    size = sum(n for survey in log.surveys for hour, (_, n) in survey.hours.items() if hour >= first)
+    return EngineLog(log.connection, sliced, sliced.expression(), log.lateness_ms, log.state, size=size)
 
 
 def _extras(targets: Sequence[Target]) -> set[str]:

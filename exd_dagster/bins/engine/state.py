@@ -136,8 +136,13 @@ class EngineState:
         """Return one of the tables."""
         return self.records.connection.table(name, database=self.records.state_schema)
 
-    def make(self, kind: str, expression: Expression) -> str:
+    def make(self, kind: str, expression: Expression, rows: int | None = None) -> str:
         """Make a table of an expression, and return its name.
+
+        Args:
+            kind: the end of the name.
+            expression: an Ibis table.
+            rows: about how many rows it groups, None where that is not known.
 
         Raises:
             RecordsError: when the engine refuses.
@@ -146,7 +151,7 @@ class EngineState:
         name = f"{self._prefix}{number}_{token_hex(4)}_{kind}"
         backend = self.records.connection
         try:
-            with tagged(backend):
+            with tagged(backend, rows):
                 create_table(backend, name, str(self.records.state_schema), expression)
         except Exception as error:
             raise RecordsError(

@@ -73,7 +73,7 @@ class StatefulTally(EngineTally):
             step = merged(own, found, ranges, phases=bool(self.phase_key))
         else:
             step = found.mutate(was_first=no_exposure(), was_other=no_exposure())
-        name = state.make("step", step)
+        name = state.make("step", step, self.log.size)
         self.steps[:] = [state.table(name)]
         changed = self._take_changes(scopes, known=bool(known))
         self._move_pointer(name, live, scopes, changed)
@@ -167,7 +167,8 @@ class StatefulTally(EngineTally):
         if not known:
             return sum(n for (n,) in self.connection.execute("SELECT new_units FROM exd_exposed").fetchall())
         found = self.log.execute(
-            step.group_by("scope").agg(changed=how_many(has_changed(step)), lost=how_many(is_lost(step)))
+            step.group_by("scope").agg(changed=how_many(has_changed(step)), lost=how_many(is_lost(step))),
+            few=True,
         )
         lost = {int(scope) for scope, n in zip(found["scope"], found["lost"], strict=True) if n}
         self.lost.update(number for number, scope in scopes.items() if scope in lost)
@@ -194,5 +195,5 @@ class StatefulTally(EngineTally):
             if changed:
                 news = step.filter(has_changed(step)).select(*ROW, "first", "other")
                 news = overridden(state.table(pointer.delta), news) if pointer.delta else news
-                pointer = replace(pointer, delta=state.make("delta", news))
+                pointer = replace(pointer, delta=state.make("delta", news, rows))
         state.save(pointer, scopes, rewritten=rewritten)

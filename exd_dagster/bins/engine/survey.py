@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from exd_dagster.bins.engine.expressions import (
     day_literal,
-    how_many,
     instant_literal,
     is_between,
     ms_of,
 )
-from exd_dagster.bins.engine.functions import hashed_together
+from exd_dagster.bins.engine.functions import hashed_together, in_few_groups
 from exd_dagster.bins.hours import HOUR_MS
 from exd_dagster.telemetry.canonical import TEXTS
 from exd_dagster.telemetry.records import EARLIEST
@@ -99,12 +98,13 @@ def take_survey(
 def _read_hours(
     survey: Survey, log: "EngineLog", rows: Expression, latest: int, more: Mapping[str, Expression]
 ) -> None:
-    """Add rows to a survey: their hours, and the sums named unflagged and print."""
-    inside = is_between(rows.at, EARLIEST, latest).coalesce(False)
-    rows = rows.mutate(hour_key=inside.ifelse(rows.hour_key, None))
+    """Add rows to a survey: their hours, and the sums of unflagged and print."""
+    hour = is_between(rows.at, EARLIEST, latest).ifelse(rows.hour_key, None)
+    rows = in_few_groups(rows.select("at", hour_key=hour, **more), log.table, log.engine)
     sums = {"newest": rows.at.max(), "n": rows.count().cast("int64")}
-    found = log.by_hour(rows.group_by("hour_key").agg(**sums, **more))
-    found = log.execute(found.mutate(hour=found.hour.coalesce(-1)))
+    sums |= {name: rows[name].sum().cast("int64") for name in more}
+    found = log.by_hour(rows.group_by("hour_key").agg(**sums))
+    found = log.execute(found.mutate(hour=found.hour.coalesce(-1)), few=True)
     for row in found.itertuples():
         hour = int(row.hour)
         if hour < 0:
@@ -117,11 +117,11 @@ def _read_hours(
 
 
 def _unflagged(rows: Expression) -> dict[str, Expression]:
-    return {"unflagged": how_many(rows.flag == "")}
+    return {"unflagged": (rows.flag == "").ifelse(1, 0).cast("int64")}
 
 
 def _print(log: "EngineLog", rows: Expression, extras: Sequence[str]) -> Expression:
-    return (hashed_together(_content(log, rows, extras), log.engine) % _HASHES).sum().cast("int64")
+    return hashed_together(_content(log, rows, extras), log.engine) % _HASHES
 
 
 def _content(log: "EngineLog", rows: Expression, extras: Sequence[str]) -> list[Expression]:

@@ -87,7 +87,7 @@ class EngineTally:
             f"FROM (SELECT * EXCLUDE ({', '.join(raw)}), {texts} FROM exd_found) {OF_TARGET} GROUP BY ALL"
         )
         marks = f"{left_out(self.targets)} AS left_out, {ignored(self.targets)} AS ignored"
-        self.take(found, "overview", f"SELECT *, {marks} FROM ({kinds})")
+        self.take(found, "overview", f"SELECT *, {marks} FROM ({kinds})", few=True)
 
     def label(self, ranks: Sequence[tuple[int, str, int]]) -> None:
         """Take the variants that count; the engine's ranks are of all flags together."""
@@ -249,9 +249,9 @@ class EngineTally:
     def _column(self, name: str) -> Expression:
         return self.log.records.column(self.log.table, name)
 
-    def take(self, expression: Expression, table: str, query: str) -> None:
+    def take(self, expression: Expression, table: str, query: str, *, few: bool = False) -> None:
         """Run an expression in the engine and store `query` over its result as a temporary table."""
-        self.connection.register("exd_found", self.log.execute(expression))
+        self.connection.register("exd_found", self.log.execute(expression, few=few))
         try:
             self.connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_{table} AS {query}")
         finally:
