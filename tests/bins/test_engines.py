@@ -49,9 +49,8 @@ def parquet(tmp_path_factory):
 def spark(parquet):
     pyspark = pytest.importorskip("pyspark.sql")
     builder = pyspark.SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
-    builder = builder.config("spark.sql.shuffle.partitions", "2").config(
-        "spark.driver.bindAddress", "127.0.0.1"
-    )
+    builder = builder.config("spark.driver.bindAddress", "127.0.0.1")
+    builder = builder.config("spark.sql.shuffle.partitions", "3")
     builder = builder.config("spark.sql.warehouse.dir", str(parquet.with_name("warehouse")))
     session = builder.config("spark.driver.host", "127.0.0.1").getOrCreate()
     session.read.parquet(str(parquet)).createOrReplaceTempView("flag_evaluations")
@@ -143,28 +142,79 @@ def test_spark_keeps_first_exposures(spark, tmp_path):
 @pytest.mark.engines
 def test_postgres_sorts_no_log_and_shows_whose_queries_they_are(postgres):
     """The plans as PostgreSQL made them, with the name it would show; of names, the few counts are sorted."""
-    seen = []
+    explaining = Explaining(postgres)
+    counted(IbisRecords(connection=explaining, table="flag_evaluations"))
+    assert {*explaining.names} == {("exd_dagster",)}
+    assert any("HashAggregate" in plan for plan in explaining.plans)
+    assert not explaining.sorting()
+    for setting in ("enable_sort", "enable_nestloop", "jit"):
+        assert postgres.con.execute(f"SHOW {setting}").fetchone() == ("on",)
 
-    class Explaining:
-        name, table, begin = postgres.name, postgres.table, postgres.begin
 
-        def execute(self, expression):
-            with postgres.con.cursor() as cursor:
-                plan = cursor.execute(f"EXPLAIN {postgres.compile(expression)}").fetchall()
-                name = cursor.execute("SELECT current_setting('application_name')").fetchone()
-            seen.append((name, "\n".join(line for (line,) in plan)))
-            return postgres.execute(expression)
+@pytest.mark.engines
+def test_postgres_sorts_nothing_to_bring_first_exposures_up_to_date(postgres_server):
+    """Nor does it go through one table for each row of another; a small log is read by one process."""
+    postgres = postgres_server.backend()
+    postgres.raw_sql("CREATE SCHEMA IF NOT EXISTS exd_explained").close()
+    postgres.con.commit()
+    explaining, store = Explaining(postgres), BinStore(duckdb.connect())
+    postgres_server.load("growing", awkward_log(), COLUMNS)
+    records = IbisRecords(connection=explaining, table="growing", state_schema="exd_explained")
+    for last in (6, 9, 12):
+        update(store, records, *FLAGS, hours=(last - 3, last), lookback=2 * HOUR)
+    made = [plan for plan in explaining.plans if plan.startswith("TABLE")]
+    assert len(made) > 5
+    assert not explaining.sorting()
+    assert not [plan for plan in explaining.plans if "Nested Loop" in plan]
 
-    counted(IbisRecords(connection=Explaining(), table="flag_evaluations"))
-    assert {name for name, _ in seen} == {("exd_dagster",)}
-    assert any("HashAggregate" in plan for _, plan in seen)
-    assert not [plan for _, plan in seen if "Sort" in plan and not plan.startswith("Limit")]
-    assert postgres.con.execute("SHOW enable_sort").fetchone() == ("on",)
-    assert postgres.con.execute("SHOW jit").fetchone() == ("on",)
+
+class Explaining:
+    """A PostgreSQL that keeps the plan of each statement, and the name it is run under."""
+
+    def __init__(self, engine):
+        self.engine, self.name, self.plans, self.names = engine, engine.name, [], []
+
+    def __getattr__(self, name):
+        return getattr(self.engine, name)
+
+    def execute(self, expression):
+        self._explain(self.engine.compile(expression))
+        return self.engine.execute(expression)
+
+    def raw_sql(self, query):
+        if query.startswith("CREATE TABLE"):
+            self._explain(query.partition(" AS ")[2], "TABLE ")
+        return self.engine.raw_sql(query)
+
+    def _explain(self, query, kind=""):
+        with self.engine.con.cursor() as cursor:
+            plan = cursor.execute(f"EXPLAIN {query}").fetchall()
+            self.names.append(cursor.execute("SELECT current_setting('application_name')").fetchone())
+        self.plans.append(kind + "\n".join(line for (line,) in plan))
+
+    def sorting(self):
+        return [plan for plan in self.plans if "Sort" in plan and not plan.startswith("Limit")]
+
+
+@pytest.mark.engines
+def test_postgres_shares_the_count_by_hour_among_processes(postgres):
+    """By its statistics of the time it expects as many groups as rows, and would not."""
+    postgres.raw_sql(
+        "CREATE TABLE long_log AS SELECT timestamptz '2026-03-01Z' + i * interval '1 second' AS timestamp, "
+        "'checkout' AS flag_key, 'control' AS variant_key, i % 1000 AS unit_id_hash "
+        "FROM generate_series(1, 300000) i"
+    ).close()
+    postgres.con.commit()
+    postgres.con.execute("ANALYZE long_log")
+    explaining = Explaining(postgres)
+    update(BinStore(duckdb.connect()), IbisRecords(connection=explaining, table="long_log"), hours=(0, 72))
+    postgres.con.rollback()
+    assert "Partial HashAggregate" in explaining.plans[0]
 
 
 @pytest.mark.engines
 def test_spark_shows_whose_queries_they_are(spark):
+    """Few groups are shuffled into few partitions; the session keeps its settings."""
     seen = []
 
     class Watching:
@@ -172,11 +222,15 @@ def test_spark_shows_whose_queries_they_are(spark):
 
         def execute(self, expression):
             seen.append(spark._session.sparkContext.getLocalProperty("spark.job.description"))
+            partitions.add(spark._session.conf.get("spark.sql.shuffle.partitions"))
             return spark.execute(expression)
 
+    partitions, own = set(), spark._session.conf.get("spark.sql.shuffle.partitions")
     counted(IbisRecords(connection=Watching(), table="flag_evaluations"))
     assert {*seen} == {"exd_dagster"}
     assert spark._session.sparkContext.getLocalProperty("spark.job.description") is None
+    assert partitions == {"2", own}
+    assert spark._session.conf.get("spark.sql.shuffle.partitions") == own
 
 
 @pytest.mark.engines
