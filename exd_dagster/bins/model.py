@@ -1,18 +1,18 @@
 """The Bin: how many units each variant gained in one hour of one flag."""
 
-from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from exd_dagster.bins.hours import hour_of, instant_of
 from exd_dagster.config import FlagId
 
 Counts: TypeAlias = NDArray[np.int64]
+Strings: TypeAlias = NDArray[np.object_]
 
 HOUR = timedelta(hours=1)
 OTHER = "(other)"
@@ -91,6 +91,56 @@ FACTS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Facts:
+    """F facts of one flag by column, in order of hour: a flag of some months has thousands.
+
+    Attributes:
+        hours: int64 (F,), whole hours since 1970.
+        names: str (F,).
+        details: str (F,).
+        counts: int64 (F,).
+    """
+
+    hours: Counts
+    names: Strings
+    details: Strings
+    counts: Counts
+
+    @classmethod
+    def of(cls, facts: Iterable[Fact]) -> "Facts":
+        """Return single facts together."""
+        rows = sorted(facts)
+        return cls(
+            np.array([hour_of(fact.hour) for fact in rows], dtype=np.int64),
+            np.array([fact.name for fact in rows], dtype=object),
+            np.array([fact.detail for fact in rows], dtype=object),
+            np.array([fact.count for fact in rows], dtype=np.int64),
+        )
+
+    def __len__(self) -> int:
+        """Return the number of facts F."""
+        return len(self.hours)
+
+    def __iter__(self) -> Iterator[Fact]:
+        """Yield each fact alone."""
+        columns = (self.hours, self.names, self.details, self.counts)
+        for hour, *rest in zip(*(column.tolist() for column in columns), strict=True):
+            yield Fact(instant_of(hour), *rest)
+
+    def between(self, first: int, last: int) -> "Facts":
+        """Return those of the hours in `[first, last)`."""
+        rows = slice(*self.hours.searchsorted((first, last)))
+        return Facts(self.hours[rows], self.names[rows], self.details[rows], self.counts[rows])
+
+    def total(self, name: str) -> int:
+        """Sum one fact over all hours and details."""
+        return int(self.counts[self.names == name].sum())
+
+
+NO_FACTS = Facts.of(())
+
+
+@dataclass(frozen=True, slots=True)
 class FlagBins:
     """The closed hourly bins of one flag: a complete calendar, including hours without records.
 
@@ -113,7 +163,7 @@ class FlagBins:
     units: Counts
     evaluations: Counts
     delivered: NDArray[np.bool_]
-    facts: tuple[Fact, ...] = ()
+    facts: Facts = NO_FACTS
     unmatched: tuple[Unmatched, ...] = ()
 
     def __len__(self) -> int:
@@ -144,12 +194,12 @@ class FlagBins:
             units=self.units[first:last],
             evaluations=self.evaluations[first:last],
             delivered=self.delivered[first:last],
-            facts=self.facts[_first(self.facts, start) : _first(self.facts, end)],
+            facts=self.facts.between(hour_of(self.start) + first, hour_of(self.start) + last),
         )
 
     def fact_total(self, name: str) -> int:
         """Sum one fact over all hours and details."""
-        return sum(fact.count for fact in self.facts if fact.name == name)
+        return self.facts.total(name)
 
 
 ADMITTED = 50
@@ -212,11 +262,6 @@ class FlagSegments:
 def no_segments(bins: FlagBins) -> FlagSegments:
     """Return what is known by segment of bins whose units are not divided."""
     return FlagSegments(bins.start, bins.variants, (), np.zeros((0, *bins.new_units.shape), np.int64))
-
-
-def _first(facts: Sequence[Fact], instant: datetime) -> int:
-    """Return the index of the first fact at or after `instant`."""
-    return bisect_left(facts, instant, key=attrgetter("hour"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from exd_dagster.audit.trust_row import iteration_start
-from exd_dagster.bins.model import FlagBins
+from exd_dagster.bins.model import FACTS, FlagBins
 from exd_dagster.config import FlagAudit
 from exd_dagster.plots import sparkline
 from exd_dagster.stats.checks.srm import pooled_sample
@@ -35,13 +35,11 @@ def bins_metadata(flag: FlagAudit, bins: FlagBins) -> dict[str, Any]:
     """
     current = bins.between(iteration_start(flag, bins.audited_through), bins.audited_through)
     image = sparkline(bins)
-    facts: Counter[str] = Counter()
-    for fact in current.facts:
-        facts[fact.name] += fact.count
+    facts = {name: count for name in FACTS if (count := current.fact_total(name))}
     return {
         **({"traffic": dg.MetadataValue.md(image)} if image else {}),
         "split": _split_so_far(flag, bins),
-        **({"facts": dg.MetadataValue.json(dict(facts))} if facts else {}),
+        **({"facts": dg.MetadataValue.json(facts)} if facts else {}),
     }
 
 

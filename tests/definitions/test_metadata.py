@@ -9,7 +9,7 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from exd_dagster.bins.model import Fact, FlagBins
+from exd_dagster.bins.model import Fact, Facts, FlagBins
 from exd_dagster.config import FlagAudit, Phase
 from exd_dagster.definitions.checks import check_keys
 from exd_dagster.definitions.internals import latest_checks
@@ -89,7 +89,7 @@ def test_the_facts_of_the_present_iteration_are_summed_by_name() -> None:
     flag = FlagAudit(key="checkout", split=EVEN, start=START, phases=(again,))
     seen = [(1, "null_units", "control", 9), (11, "null_units", "control", 2), (12, "null_units", "stray", 1)]
     seen.append((12, "late_rows", "", 4))
-    facts = tuple(Fact(START + hour * HOUR, *rest) for hour, *rest in seen)
+    facts = Facts.of(Fact(START + hour * HOUR, *rest) for hour, *rest in seen)
     shown = bins_metadata(flag, replace(bins_of(flag, [[5, 5]] * 20), facts=facts))
     assert shown["facts"].value == {"null_units": 3, "late_rows": 4}
 

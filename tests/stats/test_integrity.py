@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 
-from exd_dagster.bins.model import Fact, FlagBins
+from exd_dagster.bins.model import Fact, Facts, FlagBins
 from exd_dagster.config import FlagAudit, Thresholds
 from exd_dagster.stats.checks.variant_integrity import variant_integrity
 from exd_dagster.stats.checks.version_skew import version_counts, version_skew
@@ -25,7 +25,7 @@ def bins(units=(5000, 5000), variants=("control", "treatment"), **facts) -> Flag
         counts,
         counts,
         np.array([True]),
-        tuple(Fact(START, name, "", count) for name, count in facts.items()),
+        Facts.of(Fact(START, name, "", count) for name, count in facts.items()),
     )
 
 
@@ -44,7 +44,7 @@ def test_records_without_a_version_are_skipped():
 
 
 def test_versions_are_counted_over_hours_most_frequent_first():
-    facts = tuple(
+    facts = Facts.of(
         Fact(START, "manifest_version", detail, count)
         for detail, count in (("42", 5), ("43", 20), ("42", 6), ("beta", 9))
     )

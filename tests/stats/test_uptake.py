@@ -8,7 +8,7 @@ from math import exp
 import numpy as np
 import pytest
 
-from exd_dagster.bins.model import Fact, FlagSegments, Segment
+from exd_dagster.bins.model import Fact, Facts, FlagSegments, Segment
 from exd_dagster.config import Phase, Thresholds
 from exd_dagster.stats import EvidenceState, audit_flag
 from exd_dagster.stats.checks.variant_integrity import variant_integrity
@@ -279,7 +279,7 @@ def test_the_numbers_of_a_verdict_know_the_phases_and_the_uptake():
 def test_units_in_several_variants_of_the_iteration_before_are_not_judged():
     again = flag(phases=(Phase(start=hours(8), split=HALVES, rerandomized=True),))
     seen = Fact(hours(2), "multi_variant_units", "control", 50)
-    bins = replace(bins_of(draw(3, 100, (20, HALVES))), facts=(seen,))
+    bins = replace(bins_of(draw(3, 100, (20, HALVES))), facts=Facts.of([seen]))
     assert variant_integrity(flag(), bins, Thresholds()).failed
     assert not variant_integrity(again, bins, Thresholds()).failed
     assert variant_integrity(again, bins, Thresholds()).units == 1100

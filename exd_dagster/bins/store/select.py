@@ -3,15 +3,16 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import islice
+from typing import Any
 
 import duckdb
 import numpy as np
+from numpy.typing import NDArray
 
 from exd_dagster.bins.counting.audience import counts_the_same
-from exd_dagster.bins.hours import ceil_hour, hour_of, instant_of
-from exd_dagster.bins.model import OTHER, Counts, Fact, FlagBins
+from exd_dagster.bins.hours import ceil_hour, hour_of
+from exd_dagster.bins.model import NO_FACTS, OTHER, Counts, Facts, FlagBins, Strings
 from exd_dagster.bins.places.turns import transaction
 from exd_dagster.bins.store.reading.delivery import delivered_hours, flag_volumes
 from exd_dagster.bins.store.reading.names import Names
@@ -21,8 +22,6 @@ from exd_dagster.errors import StoreError
 
 MOST_UNDECLARED = 50
 """Number of undeclared variants kept by name; further ones are summed as `OTHER`."""
-
-_instant = lru_cache(maxsize=2**14)(instant_of)
 
 TOGETHER = 50
 """Flags read by one query: every query scans the bins of all flags."""
@@ -90,10 +89,10 @@ class _Stored:
     def bins(self, flag: FlagAudit, *, closed_only: bool) -> FlagBins:
         known, first = self.flags.get(flag.id), hour_of(flag.start)
         if known is None:
-            return _fill(flag, first, first, _NONE, (), set())
+            return _fill(flag, first, first, _NONE, NO_FACTS, set())
         _check_definition(known, flag)
         last = max(first, _last_hour(self.sources[known.source], known, flag, closed_only=closed_only))
-        cells, facts = self.cells.get(known.number, _NONE), self.facts.get(known.number, ())
+        cells, facts = self.cells.get(known.number, _NONE), self.facts.get(known.number, NO_FACTS)
         bins = _fill(flag, first, last, cells, facts, self.delivered[known.source])
         return replace(bins, unmatched=self.unmatched.get(known.number, ()))
 
@@ -124,62 +123,60 @@ def _last_hour(source: StoredSource | None, known: StoredFlag, flag: FlagAudit, 
 
 @dataclass(frozen=True, slots=True)
 class _Cells:
-    """N stored cells of one flag, in any order: hours int64 (N,), N variants, and counts int64 (5, N).
+    """N stored cells of one flag in order of hour: hours int64 (N,), variants (N,), and counts int64 (5, N).
 
     The last two counts are facts about the units of the first.
     """
 
     hours: Counts
-    variants: Sequence[str]
+    variants: Strings
     counts: Counts
 
     def between(self, first: int, last: int) -> "_Cells":
-        inside = (self.hours >= first) & (self.hours < last)
-        if inside.all():
-            return self
-        variants = [variant for variant, kept in zip(self.variants, inside.tolist(), strict=True) if kept]
-        return _Cells(self.hours[inside], variants, self.counts[:, inside])
+        rows = slice(*self.hours.searchsorted((first, last)))
+        return _Cells(self.hours[rows], self.variants[rows], self.counts[:, rows])
 
-    def facts(self) -> list["_Noted"]:
-        """Return the counts that are facts."""
-        found = []
-        for name, counts in zip(_OF_UNITS, self.counts[3:], strict=True):
-            for i in np.flatnonzero(counts).tolist():
-                found.append((int(self.hours[i]), name, self.variants[i], int(counts[i])))
-        return found
+    def with_facts(self, noted: Facts) -> Facts:
+        """Return the counts that are facts, and others."""
+        hours, names, details, counts = [noted.hours], [noted.names], [noted.details], [noted.counts]
+        for name, count in zip(_OF_UNITS, self.counts[3:], strict=True):
+            rows = np.flatnonzero(count)
+            hours.append(self.hours[rows])
+            names.append(np.full(len(rows), name, dtype=object))
+            details.append(self.variants[rows])
+            counts.append(count[rows])
+        order = np.argsort(np.concatenate(hours), kind="stable")
+        columns: Any = (np.concatenate(column)[order] for column in (hours, names, details, counts))
+        return Facts(*columns)
 
 
 _OF_UNITS = ("multi_variant_units", "carry_over_units")
-_NONE = _Cells(np.zeros(0, dtype=np.int64), (), np.zeros((5, 0), dtype=np.int64))
+_NONE = _Cells(NO_FACTS.hours, NO_FACTS.names, np.zeros((5, 0), dtype=np.int64))
 
 
 def _cells(connection: duckdb.DuckDBPyConnection, numbers: Collection[int]) -> dict[int, _Cells]:
     """Return what is stored of these flags, by number."""
-    chosen = ", ".join(("new_units", "units", "evaluations", *_OF_UNITS))
-    query = f"SELECT flag, hour, variant, {chosen} FROM exd_bins WHERE {_of(numbers)}"
-    table = connection.execute(query).fetchnumpy()
-    flag, hours, variants, *measures = table.values()
-    counts = np.stack(measures)
-    order = np.argsort(flag, kind="stable")
-    of_one = np.split(order, np.flatnonzero(np.diff(flag[order])) + 1)
-    return {
-        int(flag[rows[0]]): _Cells(hours[rows], variants[rows].tolist(), counts[:, rows])
-        for rows in of_one
-        if len(rows)
-    }
+    measures = ("new_units", "units", "evaluations", *_OF_UNITS)
+    found = _rows(connection, numbers, "bins", ("variant", *measures))
+    return {number: _Cells(hours, names, np.stack(counts)) for number, (hours, names, *counts) in found}
 
 
-_Noted = tuple[int, str, str, int]
+def _facts(connection: duckdb.DuckDBPyConnection, numbers: Collection[int]) -> dict[int, Facts]:
+    """Return what else was seen, by number of the flag."""
+    found = _rows(connection, numbers, "facts", ("name", "detail", "count"))
+    return {number: Facts(*columns) for number, columns in found}
 
 
-def _facts(connection: duckdb.DuckDBPyConnection, numbers: Collection[int]) -> dict[int, list[_Noted]]:
-    """Return what else was seen, as rows (hour, name, detail, count) in any order, by number of the flag."""
-    query = f"SELECT flag, hour, name, detail, count FROM exd_facts WHERE {_of(numbers)}"
-    found: dict[int, list[_Noted]] = defaultdict(list)
-    columns = connection.execute(query).fetchnumpy().values()  # as rows they would take twice the time
-    for flag, *noted in zip(*(column.tolist() for column in columns), strict=True):
-        found[flag].append(tuple(noted))
-    return found
+def _rows(
+    connection: duckdb.DuckDBPyConnection, numbers: Collection[int], table: str, columns: Sequence[str]
+) -> Iterator[tuple[int, list[NDArray[Any]]]]:
+    """Yield each of these flags that has rows: its number, and hour and columns of them in order of hour."""
+    query = f"SELECT flag, hour, {', '.join(columns)} FROM exd_{table} WHERE {_of(numbers)}"
+    flag, *rest = connection.execute(query).fetchnumpy().values()  # as rows they would take twice the time
+    order = np.lexsort((rest[0], flag))
+    for rows in np.split(order, np.flatnonzero(np.diff(flag[order])) + 1):
+        if len(rows):
+            yield int(flag[rows[0]]), [column[rows] for column in rest]
 
 
 def _of(numbers: Collection[int]) -> str:
@@ -188,23 +185,23 @@ def _of(numbers: Collection[int]) -> str:
 
 def _variants(flag: FlagAudit, cells: _Cells) -> tuple[str, ...]:
     """Return the declared variants, then undeclared ones by name; too many keep the most seen."""
-    declared, seen = flag.variants, defaultdict[str, int](int)
-    for variant, count in zip(cells.variants, cells.counts[1:3].sum(axis=0).tolist(), strict=True):
-        if variant not in declared:
-            seen[variant] += count
-    if len(seen) <= MOST_UNDECLARED:
-        return (*declared, *sorted(seen))
-    most = sorted(seen, key=lambda name: (-seen[name], name))[:MOST_UNDECLARED]
-    return (*declared, *sorted(most), OTHER)
+    undeclared = sorted({*cells.variants.tolist()} - {*flag.variants})
+    if len(undeclared) <= MOST_UNDECLARED:
+        return (*flag.variants, *undeclared)
+    seen = defaultdict[str, int](int)
+    for variant, count in zip(cells.variants.tolist(), cells.counts[1:3].sum(axis=0).tolist(), strict=True):
+        seen[variant] += count
+    most = sorted(undeclared, key=lambda name: (-seen[name], name))[:MOST_UNDECLARED]
+    return (*flag.variants, *sorted(most), OTHER)
 
 
 def _fill(
-    flag: FlagAudit, first: int, last: int, cells: _Cells, noted: Sequence[_Noted], delivered: Collection[int]
+    flag: FlagAudit, first: int, last: int, cells: _Cells, noted: Facts, delivered: Collection[int]
 ) -> FlagBins:
     cells = cells.between(first, last)
     variants = _variants(flag, cells)
-    column = {variant: i for i, variant in enumerate(variants)}
-    at = np.array([column.get(name, len(variants) - 1) for name in cells.variants], dtype=np.int64)
+    column = defaultdict(lambda: len(variants) - 1, {variant: i for i, variant in enumerate(variants)})
+    at = np.fromiter(map(column.__getitem__, cells.variants.tolist()), np.int64, len(cells.variants))
     counts: Counts = np.zeros((3, last - first, len(variants)), dtype=np.int64)
     cell = (cells.hours - first) * len(variants) + at
     for grid, measure in zip(counts, cells.counts[:3], strict=True):
@@ -217,11 +214,7 @@ def _fill(
         units=counts[1],
         evaluations=counts[2],
         delivered=np.isin(np.arange(first, last), list(delivered)),
-        facts=tuple(
-            Fact(_instant(hour), name, detail, count)
-            for hour, name, detail, count in sorted([*noted, *cells.facts()])
-            if first <= hour < last
-        ),
+        facts=cells.with_facts(noted.between(first, last)),
     )
 
 
