@@ -41,16 +41,13 @@ def select_segments(connection: duckdb.DuckDBPyConnection, flag: FlagAudit, bins
         f"(SELECT * FROM exd_segments WHERE flag = {known.number} AND hour >= {first} "
         f"AND hour < {first + len(bins)} AND list_contains(?, dimension))"
     )
-    names = _names(connection, cells, listed)
-    found = connection.execute(
-        "SELECT segment, hour, list_position(?, variant) AS variant, sum(new_units)::BIGINT AS units "
-        f"FROM {cells} JOIN exd_named USING (dimension, value) GROUP BY ALL",
-        [list(bins.variants), listed],
-    ).fetchnumpy()
-    segment, hour, variant = (np.ma.filled(found[name], 0) for name in ("segment", "hour", "variant"))
+    names = _number_cells(connection, cells, listed, bins.variants)
+    query = f"SELECT cell, hour, new_units FROM {cells} JOIN exd_named USING (dimension, value, variant)"
+    cell, hour, units = connection.execute(query, [listed]).fetchnumpy().values()
     counts: Counts = np.zeros((len(names), *bins.new_units.shape), dtype=np.int64)
-    # a variant that the bins do not name is among their others, the last
-    np.add.at(counts, (segment, hour - first, variant - 1), found["units"])
+    segment, variant = np.divmod(cell, len(bins.variants))
+    at = (segment * len(bins) + hour - first) * len(bins.variants) + variant
+    np.add.at(counts.reshape(-1), at, units)
     return FlagSegments(
         bins.start,
         bins.variants,
@@ -59,21 +56,26 @@ def select_segments(connection: duckdb.DuckDBPyConnection, flag: FlagAudit, bins
     )
 
 
-def _names(connection: duckdb.DuckDBPyConnection, cells: str, listed: Sequence[str]) -> list[tuple[str, str]]:
-    """Number the values kept by name: `exd_named`; return their names."""
-    query = f"SELECT DISTINCT dimension, value FROM {cells} ORDER BY ALL"
+def _number_cells(
+    connection: duckdb.DuckDBPyConnection, cells: str, listed: Sequence[str], variants: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Number the values kept by name, by variant: `exd_named`; return the names of the values."""
+    query = f"SELECT DISTINCT dimension, value, variant FROM {cells} ORDER BY ALL"
     seen = connection.execute(query, [listed]).fetchall()
-    of = Counter(name for name, _ in seen)
-    rows = [(*each, 0) for each in seen]
-    if max(of.values(), default=0) > MOST_VALUES:
-        rows = _in_order(connection, cells, listed)
-    named = [(name, value, OTHER if place > MOST_VALUES else value or NONE) for name, value, place in rows]
-    names = sorted({(name, shown) for name, _, shown in named})
-    number = {segment: i for i, segment in enumerate(names)}
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE exd_named (dimension VARCHAR, value VARCHAR, segment BIGINT)"
-    )
-    insert_rows(connection, "exd_named", [(name, value, number[name, shown]) for name, value, shown in named])
+    shown = {(name, value): value or NONE for name, value, _ in seen}
+    if max(Counter(name for name, _ in shown).values(), default=0) > MOST_VALUES:
+        shown |= {at[:2]: OTHER for at in _in_order(connection, cells, listed) if at[2] > MOST_VALUES}
+    names = sorted({(name, value) for (name, _), value in shown.items()})
+    number = {segment: i * len(variants) for i, segment in enumerate(names)}
+    column = {variant: i for i, variant in enumerate(variants)}
+    # a variant that the bins do not name is among their others, the last
+    rows = [
+        (name, value, variant, number[name, shown[name, value]] + column.get(variant, len(variants) - 1))
+        for name, value, variant in seen
+    ]
+    columns = "(dimension VARCHAR, value VARCHAR, variant VARCHAR, cell BIGINT)"
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE exd_named {columns}")
+    insert_rows(connection, "exd_named", rows)
     return names
 
 

@@ -63,7 +63,7 @@ def delivered_hours(records: Mapping[int, int], volumes: Volumes) -> set[int]:
     beside = np.append(gap[1:], False) | np.append(False, gap[:-1])
     lost = gap | (beside & (share < WHOLE))
     lost |= _quiet_between(lost, ~tested, seen, expected)
-    return {first + int(place) for place in np.flatnonzero((seen > 0) & ~lost)}
+    return {*(first + np.flatnonzero((seen > 0) & ~lost)).tolist()}
 
 
 def _quiet_between(lost: Booleans, quiet: Booleans, seen: Floats, expected: Floats) -> Booleans:
