@@ -165,7 +165,7 @@ def _counted(bins: FlagBins, flag: FlagAudit) -> _Split | None:
     window = split_window(flag, counted(flag, bins))
     if not window.periods:
         return None
-    observed, shares = window.steady_counts, np.zeros(window.counts.shape)
+    observed, shares = window.steady_counts, np.zeros_like(window.counts)
     for first, end, period in bounds(window.periods, len(shares)):
         shares[first:end] = period.shares
     if not observed.sum() or (shares.max(axis=0) > 0).sum() < 2:

@@ -116,9 +116,9 @@ def split_window(flag: FlagAudit, bins: FlagBins) -> Window:
     allowed, steady, left_out = _served(pieces, len(current), len(names))
     steady[:own], left_out[:own] = False, True
     column = {name: i for i, name in enumerate(current.variants)}
-    outside = current.new_units.copy()
+    outside = current.new_units.copy("K")
     outside[:own] = 0
-    counts = np.zeros(allowed.shape)
+    counts = np.zeros_like(allowed, dtype=np.float64)
     for i, name in enumerate(names):
         if name in column:
             counts[:, i] = np.where(allowed[:, i] & ~left_out, current.new_units[:, column[name]], 0)
@@ -148,7 +148,7 @@ def tested_counts(flag: FlagAudit, bins: FlagBins, segments: FlagSegments) -> Fl
     """
     usable = split_window(flag, replace(bins, new_units=np.ones_like(bins.new_units)))
     column = {name: i for i, name in enumerate(segments.variants)}
-    counts = np.zeros((len(segments.segments), *usable.counts.shape))
+    counts: Floats = np.zeros((len(segments.segments), *usable.counts.T.shape)).swapaxes(1, 2)
     for i, name in enumerate(usable.names):
         if name in column:
             counts[..., i] = segments.new_units[..., column[name]] * usable.counts[:, i]
@@ -184,7 +184,7 @@ def _pieces(flag: FlagAudit, bins: FlagBins, phases: Sequence[Phase], names: Seq
 def _served(pieces: Sequence[_Piece], bins: int, variants: int) -> tuple[Booleans, Booleans, Booleans]:
     """Return which variants may be served (T, V), and hours (T,) with one split and with more than two."""
     allowed, one, many = (
-        np.zeros((bins, variants), dtype=bool),
+        np.zeros((bins, variants), dtype=bool, order="F"),
         np.ones(bins, dtype=bool),
         np.zeros(bins, bool),
     )

@@ -2,15 +2,19 @@
 
 from datetime import timedelta
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from exd_dagster.bins.model import FACTS
+from exd_dagster.bins.model import FACTS, Fact, Facts, FlagBins
 from exd_dagster.config import Phase
 from exd_dagster.telemetry.records import BEFORE_2000, FUTURE, NO_FLAG, UNREADABLE_TIME
 from tests.bins.conftest import HOUR, NOW, SPLIT, START, cells, facts, flag, log, update
 from tests.bins.engine_log import in_duckdb
 
 LATE = (30, "end", "control")
+hours = st.integers(0, 40)
 
 
 def test_a_repeated_evaluation_counts_once(store):
@@ -127,6 +131,20 @@ def test_every_fact_has_a_name_of_the_list(store):
     )
     update(store, source, audit)
     assert {fact.name for fact in store.read(audit).facts} == set(FACTS)
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.sampled_from(FACTS), st.integers(1, 9))), hours, hours)
+def test_facts_of_some_hours_are_those_taken_one_by_one(seen, first, last):
+    """By columns, in order of hour, as single facts are; also of hours outside of the bins."""
+    every = [Fact(START + hour * HOUR, name, "x", count) for hour, name, count in seen]
+    by_hour = np.zeros((30, 1), dtype=np.int64)
+    bins = FlagBins(
+        flag().id, ("control",), START, by_hour, by_hour, by_hour, by_hour[:, 0] == 0, Facts.of(every)
+    )
+    found = bins.between(START + first * HOUR, START + last * HOUR)
+    wanted = [fact for fact in sorted(every) if first <= (fact.hour - START) // HOUR < min(last, 30)]
+    assert list(found.facts) == wanted
+    assert found.fact_total("late_rows") == sum(fact.count for fact in wanted if fact.name == "late_rows")
 
 
 def test_a_record_in_the_future_does_not_move_the_watermark(store):

@@ -160,6 +160,14 @@ def test_a_night_in_which_no_day_has_settled_saves_nothing(bins):
     assert not carried.saved
 
 
+def test_bins_laid_out_in_memory_by_variant_go_on_from_those_by_hour(bins):
+    """As the store returns them; a test may make them either way."""
+    columns = {name: np.asfortranarray(getattr(bins, name)) for name in ("new_units", "units", "evaluations")}
+    carried, by_variant = saved(flag(), bins.between(bins.start, hours(49 * DAY))), replace(bins, **columns)
+    assert_same(judged(flag(), by_variant, carried), judged(flag(), bins))
+    assert carried.used == carried.known.keys()
+
+
 def test_a_record_in_an_hour_that_was_carried_is_counted(bins):
     carried = saved(flag(), bins)
     later = replace(bins, new_units=bins.new_units.copy(), units=bins.units.copy())

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -43,16 +44,15 @@ def select_segments(connection: duckdb.DuckDBPyConnection, flag: FlagAudit, bins
     )
     names = _number_cells(connection, cells, listed, bins.variants)
     query = f"SELECT cell, hour, new_units FROM {cells} JOIN exd_named USING (dimension, value, variant)"
-    cell, hour, units = connection.execute(query, [listed]).fetchnumpy().values()
-    counts: Counts = np.zeros((len(names), *bins.new_units.shape), dtype=np.int64)
-    segment, variant = np.divmod(cell, len(bins.variants))
-    at = (segment * len(bins) + hour - first) * len(bins.variants) + variant
-    np.add.at(counts.reshape(-1), at, units)
+    found: Any = connection.execute(query, [listed]).fetchnumpy()
+    cell, hour, units = found.values()
+    counts: Counts = np.zeros((len(names), len(bins.variants), len(bins)), dtype=np.int64)
+    np.add.at(counts.reshape(-1), cell * len(bins) + hour - first, units)
     return FlagSegments(
         bins.start,
         bins.variants,
         tuple(Segment(name, value, max(since[name] - first, 0)) for name, value in names),
-        counts,
+        counts.swapaxes(1, 2),
     )
 
 

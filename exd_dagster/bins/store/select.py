@@ -100,8 +100,9 @@ class _Stored:
 def _delivered(registry: Registry, source: str) -> set[int]:
     """Return the hours that a log has delivered; hours of an older store count as delivered."""
     records = registry.hours(source)
-    known = {hour: count for hour, count in records.items() if count}
-    return (records.keys() - known.keys()) | delivered_hours(known, flag_volumes(registry.connection, source))
+    unknown = {hour for hour, count in records.items() if not count}
+    known = {hour: count for hour, count in records.items() if count} if unknown else records
+    return unknown | delivered_hours(known, flag_volumes(registry.connection, source))
 
 
 def _check_definition(known: StoredFlag, flag: FlagAudit) -> None:
@@ -202,17 +203,18 @@ def _fill(
     variants = _variants(flag, cells)
     column = defaultdict(lambda: len(variants) - 1, {variant: i for i, variant in enumerate(variants)})
     at = np.fromiter(map(column.__getitem__, cells.variants.tolist()), np.int64, len(cells.variants))
-    counts: Counts = np.zeros((3, last - first, len(variants)), dtype=np.int64)
-    cell = (cells.hours - first) * len(variants) + at
+    # Variant by variant in memory: sums over hours, or over few variants, are ten times as fast.
+    counts: Counts = np.zeros((3, len(variants), last - first), dtype=np.int64)
+    cell = at * (last - first) + cells.hours - first
     for grid, measure in zip(counts, cells.counts[:3], strict=True):
         np.add.at(grid.reshape(-1), cell, measure)
     return FlagBins(
         flag=flag.id,
         variants=variants,
         start=floor_hour(flag.start),
-        new_units=counts[0],
-        units=counts[1],
-        evaluations=counts[2],
+        new_units=counts[0].T,
+        units=counts[1].T,
+        evaluations=counts[2].T,
         delivered=np.isin(np.arange(first, last), list(delivered)),
         facts=cells.with_facts(noted.between(first, last)),
     )

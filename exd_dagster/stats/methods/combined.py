@@ -90,7 +90,7 @@ def log_bounds(counts: Floats, periods: Sequence[Period]) -> Floats:
 
 def declared_only(counts: Floats, periods: Sequence[Period]) -> Floats:
     """Return the counts with 0 where a variant has no share in that bin's phase."""
-    tested = counts.copy()
+    tested = counts.copy("K")
     for period in periods:  # each later period overwrites from its own first bin on
         tested[..., period.first :, :] = np.where(period.active, counts[..., period.first :, :], 0.0)
     return np.asarray(tested)

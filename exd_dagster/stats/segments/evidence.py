@@ -130,7 +130,7 @@ def admitted_at(inside: Floats, outside: Floats) -> Integers:
 
 def _by_dimension(segments: Sequence[Segment], counts: Floats) -> Floats:
     """Return the counts of each segment's whole dimension, float (S, T, V)."""
-    whole = np.zeros(counts.shape)
+    whole = np.zeros_like(counts)
     names = np.array([segment.dimension for segment in segments])
     for name in dict.fromkeys(names.tolist()):
         whole[names == name] = counts[names == name].sum(axis=0)

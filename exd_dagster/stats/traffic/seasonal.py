@@ -257,7 +257,8 @@ class _Learner:
         """Set phi of each day from earlier windows that share no hour with it and hold no hour at fault."""
         # With fewer than 72 of its own, a window uses phi of the next smaller one.
         days = np.arange(begin, end, BLOCK)
-        now = [self.weeks[day : min(day + BLOCK, end)].mean() for day in days.tolist()]
+        # Rounded, since sums of 23 and 24 equal numbers differ in their last digit: such days are one group.
+        now = [round(self.weeks[day : min(day + BLOCK, end)].mean(), 12) for day in days.tolist()]
         phi, lengths = np.full(len(days), np.nan), np.diff(np.append(days, end))
         faults = self._faults(end)
         for row, window in enumerate(WINDOWS):
