@@ -6,7 +6,7 @@ import pytest
 
 from exd_dagster.telemetry.sources.duckdb import IbisRecords
 from tests.bins.engine_log import COLUMNS, awkward_log
-from tests.bins.test_engines import assert_equal_to_duckdb
+from tests.bins.test_engines import assert_equal_to_duckdb, assert_nights_equal_a_recount
 
 ibis = pytest.importorskip("ibis")
 pytestmark = pytest.mark.engines
@@ -25,22 +25,35 @@ def clickhouse():
 
 @pytest.fixture(params=[*TEXTS])
 def table(clickhouse, request) -> Iterator[str]:
-    kinds = {
-        "string": TEXTS[request.param],
-        "timestamp('UTC')": "DateTime64(3, 'UTC')",
-        "int64": "Int64",
-    }
-    declared = ", ".join(f"{name} {kinds[kind]}" for name, kind in COLUMNS.items())
-    clickhouse.raw_sql(
-        f"CREATE TABLE {request.param} ({declared}) ENGINE = MergeTree ORDER BY (flag_key, timestamp)"
-        " SETTINGS allow_nullable_key = 1"
-    )
-    log = awkward_log()[[*COLUMNS]].astype(object)
-    rows = log.where(log.notna(), None).to_numpy().tolist()
-    clickhouse.con.insert(request.param, rows, column_names=[*COLUMNS])
+    load(clickhouse, request.param, awkward_log(), TEXTS[request.param])
     yield request.param
     clickhouse.raw_sql(f"DROP TABLE {request.param}")
 
 
+def load(clickhouse, table, frame, text=TEXTS["plain"]):
+    """Write a frame as a table."""
+    kinds = {"string": text, "timestamp('UTC')": "DateTime64(3, 'UTC')", "int64": "Int64"}
+    declared = ", ".join(f"{name} {kinds[kind]}" for name, kind in COLUMNS.items())
+    clickhouse.raw_sql(
+        f"CREATE OR REPLACE TABLE {table} ({declared}) ENGINE = MergeTree ORDER BY (flag_key, timestamp)"
+        " SETTINGS allow_nullable_key = 1"
+    )
+    log = frame[[*COLUMNS]].astype(object)
+    rows = log.where(log.notna(), None).to_numpy().tolist()
+    clickhouse.con.insert(table, rows, column_names=[*COLUMNS])
+
+
 def test_clickhouse_counts_as_duckdb_does(clickhouse, table):
     assert_equal_to_duckdb(IbisRecords(connection=clickhouse, table=table))
+
+
+def test_clickhouse_keeps_first_exposures(clickhouse):
+    clickhouse.raw_sql("CREATE DATABASE exd_state")
+
+    def loaded(frame):
+        load(clickhouse, "growing", frame)
+        return IbisRecords(connection=clickhouse, table="growing", state_schema="exd_state")
+
+    assert_nights_equal_a_recount(loaded)
+    assert len(clickhouse.list_tables(database="exd_state")) <= 2
+    clickhouse.raw_sql("DROP DATABASE exd_state")
