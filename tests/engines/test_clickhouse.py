@@ -6,7 +6,7 @@ import pytest
 
 from exd_dagster.telemetry.sources.duckdb import IbisRecords
 from tests.bins.engine_log import COLUMNS, awkward_log
-from tests.bins.test_engines import assert_equal_to_duckdb, assert_nights_equal_a_recount
+from tests.bins.test_engines import assert_equal_to_duckdb, assert_nights_equal_a_recount, counted
 
 ibis = pytest.importorskip("ibis")
 pytestmark = pytest.mark.engines
@@ -57,3 +57,22 @@ def test_clickhouse_keeps_first_exposures(clickhouse):
     assert_nights_equal_a_recount(loaded)
     assert len(clickhouse.list_tables(database="exd_state")) <= 2
     clickhouse.raw_sql("DROP DATABASE exd_state")
+
+
+def test_clickhouse_shows_whose_queries_they_are(clickhouse, table):
+    """`log_comment` is in system.query_log, and the client keeps its own."""
+    comment = "SELECT getSetting('log_comment')"
+    clickhouse.con.set_client_setting("log_comment", "nightly")
+    seen = []
+
+    class Watching:
+        name, table, con = clickhouse.name, clickhouse.table, clickhouse.con
+
+        def execute(self, expression):
+            seen.append(clickhouse.con.command(comment))
+            return clickhouse.execute(expression)
+
+    counted(IbisRecords(connection=Watching(), table=table))
+    assert {*seen} == {"exd_dagster"}
+    assert clickhouse.con.command(comment) == "nightly"
+    clickhouse.con.set_client_setting("log_comment", "")

@@ -24,6 +24,10 @@ def epoch_ms(at: Expression, engine: str) -> Expression:
     """
     if engine in _SPARK:
         return _function("unix_millis", "timestamp", returns="int64")(at)
+    if engine == "bigquery":
+        if at.type().timezone is None:  # a DATETIME, which its functions of a TIMESTAMP refuse
+            at = _function("timestamp", "timestamp", "string", returns="timestamp('UTC')")(at, "UTC")
+        return _function("unix_millis", "timestamp('UTC')", returns="int64")(at)
     if engine == "postgres":
         return (_postgres_seconds(at) * 1_000_000).cast("int64") // 1000
     # whole seconds first, since some engines round when they cast; // 1 makes some engines' floats integers

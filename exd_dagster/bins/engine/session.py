@@ -16,7 +16,8 @@ PARTITION_ROWS = 250_000
 def tagged(backend: Any, rows: int | None = None) -> Iterator[None]:
     """Tag what is run inside, and leave the session as it was.
 
-    PostgreSQL gets it as application_name, Spark as description of its jobs, Snowflake as QUERY_TAG.
+    PostgreSQL gets it as application_name, Spark as description of its jobs, Snowflake as QUERY_TAG, BigQuery
+    as the label "application", ClickHouse as log_comment unless its user may change no setting.
     PostgreSQL is also set to group by hash in `HASH_MEMORY` or more; many groups it would sort by default.
     Its compiler of expressions is off: it takes longer than it saves, for a preset's paths many times over.
     Rows cost nothing to pass between processes: it takes few groups for many and would not share the work.
@@ -45,6 +46,16 @@ def tagged(backend: Any, rows: int | None = None) -> Iterator[None]:
             yield
         finally:
             backend.raw_sql("ALTER SESSION UNSET QUERY_TAG")
+    elif backend.name == "bigquery" and hasattr(backend, "client"):
+        config = backend.client.default_query_job_config
+        before = dict(config.labels)
+        config.labels = {**before, "application": TAG}
+        try:
+            yield
+        finally:
+            config.labels = before
+    elif backend.name == "clickhouse" and hasattr(backend, "con"):
+        yield from _in_clickhouse(backend.con)
     else:
         yield
 
@@ -98,6 +109,19 @@ def _partitioned(conf: Any, rows: int | None) -> Iterator[None]:
         yield
     finally:
         conf.set(_PARTITIONS, before)
+
+
+def _in_clickhouse(client: Any) -> Iterator[None]:
+    setting = client.server_settings.get("log_comment")
+    if setting is None or setting.readonly:
+        yield
+        return
+    before = client.get_client_setting("log_comment") or ""
+    client.set_client_setting("log_comment", TAG)
+    try:
+        yield
+    finally:
+        client.set_client_setting("log_comment", before)
 
 
 def _in_spark(backend: Any) -> Iterator[None]:
