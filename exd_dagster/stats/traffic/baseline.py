@@ -56,7 +56,7 @@ class History:
     def before(self, hours: NDArray[np.int64], step: int, count: int) -> NDArray[np.int64]:
         """Return (count, hours): the same local hour 1..count steps earlier; -1 where there is none."""
         plain = hours - step * np.arange(1, count + 1)[:, None]
-        local = plain + self.clock[hours] - self.clock[np.maximum(plain, 0)]
+        local = plain + self.clock[hours] - self.clock[np.maximum(plain, 0)] if self.clock.any() else plain
         return np.asarray(np.maximum(local, -1))
 
 

@@ -241,10 +241,10 @@ class _Learner:
         known = self.delivered[block] & np.isfinite(mu)
         steps = np.where(known, [known, self.volumes[block], mu, mean], 0.0)
         self.running[:, begin + 1 : end + 1] = self.running[:, [begin]] + steps.cumsum(axis=1)
-        ends = np.arange(begin, end) + 1
-        starts = np.maximum(ends - _WIDTHS, 0)
-        hours, seen, wanted, plain = self.running[:, None, ends] - self.running[:, starts]
-        judged = known & (ends >= WEEK + _WIDTHS) & (hours > _WIDTHS / 2)
+        before = [self.running[:, begin + 1 - window : end + 1 - window] for window in WINDOWS]
+        totals = self.running[:, None, begin + 1 : end + 1] - np.stack(before, axis=1)
+        hours, seen, wanted, plain = totals
+        judged = known & (np.arange(begin, end) + 1 >= WEEK + _WIDTHS) & (hours > _WIDTHS / 2)
         self.sums[:, block] = seen
         self.wanted[:, block] = np.where(judged, wanted, np.nan)
         teaches = judged & (wanted > 1 - 1e-6)
