@@ -14,7 +14,7 @@ PARTITION_ROWS = 250_000
 
 @contextmanager
 def tagged(backend: Any, rows: int | None = None) -> Iterator[None]:
-    """Tag what is run inside, and leave the session as it was.
+    """Tag what is run inside, and leave the session as it was; in Snowflake without a tag.
 
     PostgreSQL gets it as application_name, Spark as description of its jobs, Snowflake as QUERY_TAG, BigQuery
     as the label "application", ClickHouse as log_comment unless its user may change no setting.

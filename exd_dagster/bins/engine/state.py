@@ -1,8 +1,9 @@
 """First exposures in tables of the engine: which are current, and how others are made and dropped.
 
-No table is ever changed: each is made by one CREATE TABLE AS, under a name that is never used again. Which
-are current stands in the bin store and is committed with the bins, so a crash at any moment leaves the tables
-of the bins as they are. All others of this store are dropped after the commit, or after a later one.
+No table is ever changed: each is made by one CREATE TABLE AS (in Databricks Ibis makes it and inserts, in
+two statements), under a name that is never used again. Which are current stands in the bin store and is
+committed with the bins, so a crash at any moment leaves the tables of the bins as they are. All others of
+this store are dropped after the commit, or after a later one.
 
 base   first exposures by scope, iteration, phase and unit
 delta  rows that replace those of the base; without a first exposure where it has none any more
