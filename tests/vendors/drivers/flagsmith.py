@@ -5,7 +5,7 @@ Its offline handler evaluates too, but sends no events.
 
 from drivers.collector import collector
 from flagsmith import Flagsmith
-from flagsmith.analytics import EventProcessorConfig
+from flagsmith.analytics import EventProcessorConfig, session
 
 ARM_FIELDS = ["value"]
 
@@ -56,6 +56,7 @@ def evaluate(document, users, keys, write):
                     client.track_exposure_event(key, user, value=arm)
                 assigned[key].append(arm)
         client._event_processor.stop()
+        session.executor.shutdown()  # what was sent last may still be under way
         for path, body in server.posts:
             for event in body["events"] if path.endswith("/events") else ():
                 write(event)
