@@ -99,8 +99,8 @@ def _read_hours(
     survey: Survey, log: "EngineLog", rows: Expression, latest: int, more: Mapping[str, Expression]
 ) -> None:
     """Add rows to a survey: their hours, and the sums of unflagged and print."""
-    hour = is_between(rows.at, EARLIEST, latest).ifelse(rows.hour_key, None)
-    rows = in_few_groups(rows.select("at", hour_key=hour, **more), log.table, log.engine)
+    key = is_between(rows.at, EARLIEST, latest).ifelse(rows.hour_key, None)
+    rows = in_few_groups(rows.select("at", hour_key=key, **more), log.table, log.engine)
     sums = {"newest": rows.at.max(), "n": rows.count().cast("int64")}
     sums |= {name: rows[name].sum().cast("int64") for name in more}
     found = log.by_hour(rows.group_by("hour_key").agg(**sums))
