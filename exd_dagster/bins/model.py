@@ -152,7 +152,7 @@ class FlagBins:
         units: int64 (T, V), distinct units active in the hour.
         evaluations: int64 (T, V), distinct evaluations.
         delivered: bool (T,), False where no flag of the source has a record: the hour is not checked.
-        facts: further counts, in order of hour.
+        facts: further counts, in order of hour; a tuple of single ones is put together.
         unmatched: names in the flag's configuration that are not in the log.
     """
 
@@ -165,6 +165,12 @@ class FlagBins:
     delivered: NDArray[np.bool_]
     facts: Facts = NO_FACTS
     unmatched: tuple[Unmatched, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Put facts that are given one by one together."""
+        given: object = self.facts
+        if isinstance(given, tuple):
+            object.__setattr__(self, "facts", Facts.of(given))
 
     def __len__(self) -> int:
         """Return the number of hours T."""

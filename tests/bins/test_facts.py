@@ -163,3 +163,10 @@ def test_hours_cut_out_of_the_bins_take_their_facts_along(store):
     )
     part = store.read(flag()).between(START + 2 * HOUR, START + 3 * HOUR)
     assert facts(part) == {(2, "manifest_version", "7"): 1}
+
+
+def test_single_facts_of_bins_are_put_together():
+    counts = np.ones((1, 1), dtype=np.int64)
+    seen = (Fact(START, "late_rows", "", 2), Fact(START, "late_rows", "a", 3))
+    bins = FlagBins(flag().id, ("control",), START, counts, counts, counts, np.array([True]), seen)
+    assert bins.fact_total("late_rows") == 5
